@@ -22,6 +22,8 @@ class LocalHub:
         self.repositories: dict[str, dict[str, Path]] = {}
         self.requests: list[str] = []
         self.busy = 0  # so many of the next tree requests are answered 503
+        self.silent = ""  # of this commit no file's body ever ends
+        self.closing = threading.Event()
         self.broken: set[str] = set()  # revisions whose tree is refused once
         self.url = ""
 
@@ -78,6 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
         commit = next(
             self.hub.commit(match[1], name) for name, at in self.hub.repositories[match[1]].items() if at == folder
         )
+        if file and commit == self.hub.silent and self.command == "GET":
+            self._send(200, b"", {"X-Repo-Commit": commit, "ETag": '"0"', "Content-Length": "1000"})
+            self.hub.closing.wait(60)
+            return None
         if file:
             return self._file(folder / file[3], commit)
         if api and api[2] == "tree":
@@ -123,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -142,6 +148,7 @@ def serve() -> Iterator[LocalHub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

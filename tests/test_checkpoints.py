@@ -132,3 +132,15 @@ def test_no_such_device() -> None:
     with pytest.raises(CheckpointError, match=r"scorer\.device is 'cuda:99'"):
         pick_device("cuda:99", torch)
     assert pick_device("cpu", torch) == "cpu"
+
+
+def test_a_model_spread_over_devices_is_the_same_model(cell: Cell) -> None:
+    """Where there is no GPU, accelerate puts all of it on the CPU."""
+    import torch
+
+    located = checkpoints.locate(cell)
+    folder = checkpoints.fetch(located)
+    whole, _ = checkpoints.load(located, folder, "auto", "cpu", TRUST)
+    spread, _ = checkpoints.load(located, folder, "auto", "all", TRUST)
+    tokens = torch.arange(6)[None]
+    torch.testing.assert_close(spread(tokens).logits.cpu(), whole(tokens).logits)

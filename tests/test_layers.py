@@ -11,7 +11,7 @@ LEVELS: list[set[str]] = [
     {"config", "steps", "console", "provenance"},
     {"task_yaml", "task_data"},
     {"task_files", "journal", "checkpoints", "tracking", "analysis", "tiny", "tasks", "scoring"},
-    {"audit"},
+    {"audit", "ahead"},
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest"},
     {"cli"},
@@ -23,7 +23,7 @@ HOMES = {
     "statsmodels": {"analysis"},
     "matplotlib": {"analysis"},
     "torch": {"checkpoints", "tiny", "pipeline", "provenance", "scoring"},
-    "transformers": {"checkpoints", "tiny"},
+    "transformers": {"checkpoints", "scoring", "tiny"},
     "lm_eval": {"tasks", "scoring", "task_files"},
     "hydra": {"cli", "config", "overrides", "sweep"},
 }

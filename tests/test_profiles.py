@@ -202,7 +202,7 @@ def naive_items(name: str, model: Any, limit: int) -> Iterator[tuple[list[float]
 @pytest.mark.parametrize("name", ["memo_trap", "neqa", "truthfulqa_mc1", "truthfulqa_mc2"])
 def test_as_published_is_what_lm_eval_0_3_computed(name: str, model_folder: Path) -> None:
     lm, limit = scorer(model_folder, "as_published"), 16
-    score = scoring.score(lm, name, built(name, "as_published"), limit, 100)
+    score = scoring.score(lm, {name: built(name, "as_published")}, limit, 100)[name]
     expected = list(naive_items(name, lm.model, limit))
     for (values, _), own in zip(expected, score.items["logprobs"], strict=True):
         assert own == pytest.approx(values, abs=2e-4)
@@ -269,7 +269,7 @@ def test_a_row_that_the_studys_parsing_garbles_is_scored_and_said(
     garbled = {"prompt": "p", "classes": '[" don\'t", " can\'t"]', "answer_index": 1}
     write_rows(tmp_path / "neqa_classification.jsonl", [raw("neqa")[0], garbled])
     (file,) = task_files.resolve(["neqa"], str(tmp_path), profile="as_published")
-    score = scoring.score(scorer(model_folder, "as_published"), "neqa", tasks.build([file], None)["neqa"], None, 100)
+    score = scoring.score(scorer(model_folder, "as_published"), tasks.build([file], None), None, 100)["neqa"]
     assert score.items["acc"].tolist()[1] == 0
     assert score.items["logprobs"].map(len).tolist() == [2, 1]
     assert "two or more choices" in caplog.text
@@ -325,7 +325,7 @@ def test_controls_with_local_data(model_folder: Path) -> None:
     for name, rows in (("arc_easy", 2376), ("lambada_openai", 5153)):
         task = built(name, "corrected")
         assert len(task.eval_docs) == rows
-        score = scoring.score(lm, name, task, 4, 100)
+        score = scoring.score(lm, {name: task}, 4, 100)[name]
         assert (score.primary, score.n, score.higher_is_better) == ("acc", 4, True)
     assert requests_of(built("lambada_openai", "corrected"), 0)[1].startswith(" ")
 
@@ -353,7 +353,7 @@ def test_prompt_injection_is_a_log_probability(tmp_path: Path, model_folder: Pat
     task = tasks.build([file], None)["prompt_injection"]
     assert requests_of(task, 0) == (rows[0]["prompt"], " one two.")
     lm = scorer(model_folder, "corrected")
-    score = scoring.score(lm, "prompt_injection", task, None, 100)
+    score = scoring.score(lm, {"prompt_injection": task}, None, 100)["prompt_injection"]
     assert (score.primary, score.higher_is_better, score.n) == ("logprob", True, 2)
     expected = [float(naive(lm.model, str(row["prompt"]), [str(row["completion"])[1:]])[0]) for row in rows]
     assert score.metrics["logprob"] == pytest.approx(np.mean(expected), abs=1e-4)

@@ -25,7 +25,7 @@ def checkpoint(folder: Path) -> scoring.CheckpointLM:
 def test_items_hold_every_choice(workspace: Path) -> None:
     built = tasks.build(task_files.resolve(["alpha"]), None)
     lm = checkpoint(workspace / "models" / "toy-s" / "step4")
-    score = scoring.score(lm, "alpha", built["alpha"], None, 100)
+    score = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
     items = score.items
     assert (score.primary, score.n, score.num_fewshot) == ("acc", 12, 0)
     assert items["doc_id"].tolist() == list(range(12))
@@ -34,8 +34,8 @@ def test_items_hold_every_choice(workspace: Path) -> None:
     assert items["prediction"].tolist() == [int(np.argmax(lp)) for lp in items["logprobs"]]
     assert score.metrics["acc"] == pytest.approx(np.mean(right))
     assert score.stderrs["acc"] == pytest.approx(np.std(right, ddof=1) / np.sqrt(12))
-    assert scoring.count_requests(built, None) == sum(len(lp) for lp in items["logprobs"])
-    assert scoring.count_requests(built, 2) == 5
+    assert scoring.count_requests(built["alpha"], None) == sum(len(lp) for lp in items["logprobs"])
+    assert scoring.count_requests(built["alpha"], 2) == 5
 
 
 def test_log_likelihoods_are_the_models_own(workspace: Path) -> None:
@@ -44,7 +44,7 @@ def test_log_likelihoods_are_the_models_own(workspace: Path) -> None:
 
     built = tasks.build(task_files.resolve(["alpha"]), None)
     lm = checkpoint(workspace / "models" / "toy-m" / "step2")
-    items = scoring.score(lm, "alpha", built["alpha"], None, 100).items
+    items = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"].items
     task = built["alpha"]
     for row, doc in enumerate(task.eval_docs):
         for choice, logprob in zip(task.doc_to_choice(doc), items["logprobs"][row], strict=True):
@@ -59,14 +59,14 @@ def test_log_likelihoods_are_the_models_own(workspace: Path) -> None:
 def test_fewshot_examples_do_not_depend_on_what_was_scored_before(workspace: Path) -> None:
     built = tasks.build(task_files.resolve(["alpha"]), 2)
     lm = checkpoint(workspace / "models" / "toy-s" / "step4")
-    first = scoring.score(lm, "alpha", built["alpha"], None, 100)
-    second = scoring.score(lm, "alpha", built["alpha"], None, 100)
+    first = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
+    second = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
     assert first.num_fewshot == 2
     assert first.items["prompt_hash"].tolist() == second.items["prompt_hash"].tolist()
     assert np.concatenate(first.items["logprobs"].tolist()) == pytest.approx(
         np.concatenate(second.items["logprobs"].tolist())
     )
-    zero = scoring.score(lm, "alpha", tasks.build(task_files.resolve(["alpha"]), None)["alpha"], None, 100)
+    zero = scoring.score(lm, tasks.build(task_files.resolve(["alpha"]), None), None, 100)["alpha"]
     assert zero.items["prompt_hash"].tolist() != first.items["prompt_hash"].tolist()
 
 
@@ -118,7 +118,7 @@ def test_real_data_gives_the_numbers_of_lm_eval_itself(name: str, pythia_shaped:
         device="cpu", batch_size=4, limit=limit, bootstrap_iters=100,
     )  # fmt: skip
     file = task_files.resolve([name], str(shared_dir() / "data" / "tasks"))
-    ours = scoring.score(checkpoint(pythia_shaped), name, tasks.build(file, None)[name], limit, 100)
+    ours = scoring.score(checkpoint(pythia_shaped), tasks.build(file, None), limit, 100)[name]
     for metric, value in ours.metrics.items():
         assert value == pytest.approx(theirs["results"][name][f"{metric},none"], abs=1e-6)
     for metric, value in ours.stderrs.items():

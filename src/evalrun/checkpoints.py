@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from fnmatch import fnmatch
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import CheckpointError
+from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")
+# Weights, optimizer states and notes; a kind that is not known here costs a second load of the same tokenizer.
+_NOT_OF_TOKENIZER = re.compile(
+    r"^(\.|(generation_)?config\.json$|README|LICENSE)|"
+    r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|log|safetensors\.index\.json|bin\.index\.json)$"
+)
+_tokenizers: dict[str, Any] = {}
 DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*"]
 
 
@@ -57,9 +65,8 @@ def fetch(located: Located, trust_pickle: bool = False) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
     cell = located.cell
-    patterns = [*DOWNLOAD, "*.bin"] if trust_pickle else DOWNLOAD
     try:
-        folder = Path(snapshot_download(cell.location, revision=cell.revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(cell.location, revision=cell.revision, allow_patterns=_patterns(trust_pickle)))
     except OSError as error:
         raise _no_room_or(error, cell) from None
     except Exception as error:
@@ -68,6 +75,43 @@ def fetch(located: Located, trust_pickle: bool = False) -> Path:
         raise CheckpointError(f"{cell.label} changed on the hub while it was fetched: run the same command again.")
     check_folder(folder, cell, trust_pickle)
     return folder
+
+
+def download(cell: Cell, trust_pickle: bool = False) -> Path:
+    """Fetch a hub checkpoint's files one by one, so that a thread which does it ends with the process.
+
+    `fetch` starts threads of its own, which Python waits for at its end; it finds what is here and asks for the rest.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        Exception: whatever the hub's client raises.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from tqdm import tqdm
+
+    silent: Any = partial(tqdm, disable=True)
+    found = HfApi().model_info(cell.location, revision=cell.revision, timeout=10)
+    names = [str(sibling.rfilename) for sibling in found.siblings or ()]
+    files = [
+        Path(hf_hub_download(cell.location, name, revision=found.sha, tqdm_class=silent))
+        for name in names
+        if any(fnmatch(name, pattern) for pattern in _patterns(trust_pickle))
+    ]
+    return next(file.parent for file in files if file.name == "config.json")
+
+
+def hub_cache() -> Path:
+    """The folder of the hub's cache, or the nearest above it that is there."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE).absolute()
+    return next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+
+
+def _patterns(trust_pickle: bool) -> list[str]:
+    return [*DOWNLOAD, "*.bin"] if trust_pickle else DOWNLOAD
 
 
 def check_folder(folder: Path, cell: Cell, trust_pickle: bool) -> None:
@@ -129,27 +173,29 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
         located: Which checkpoint.
         folder: Where its files are.
         dtype: `auto` for the checkpoint's own, or a torch dtype's name.
-        device: A torch device's name.
+        device: A torch device's name; `all`: its layers spread over every GPU, as accelerate places them.
         trust: `remote_code` and `pickle`, both off unless the user says so.
 
     Returns:
-        A transformers causal language model in eval mode on the device, and its tokenizer.
+        A transformers causal language model in eval mode on the device, and its tokenizer: one object for all
+        checkpoints of this process that have the same tokenizer files.
 
     Raises:
         CheckpointError: damaged or incomplete weights, a config transformers does not know, no memory.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     label, code = located.cell.label, {"trust_remote_code": trust["remote_code"]}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=None if trust["pickle"] else True, output_loading_info=True, **code
-        )
-        model = model.to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, **code)
+            folder, dtype=dtype, use_safetensors=None if trust["pickle"] else True, output_loading_info=True,
+            device_map="auto" if device == "all" else None, **code,
+        )  # fmt: skip
+        model = (model if device == "all" else model.to(device)).eval()
+        tokenizer = _tokenizer(folder, trust["remote_code"])
     except torch.OutOfMemoryError:
         raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
     except Exception as error:  # transformers, safetensors and json each raise their own
@@ -166,10 +212,18 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
     return model, tokenizer
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a library's message, without its full stop."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(". ")
+def _tokenizer(folder: Path, remote_code: bool) -> Any:
+    """A checkpoint's tokenizer; loaded once for all folders whose files, weights aside, give the same one."""
+    from transformers import AutoTokenizer
+
+    config = json.loads((folder / "config.json").read_text())
+    chosen = {key: config.get(key) for key in ("model_type", "tokenizer_class", "auto_map")}
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not _NOT_OF_TOKENIZER.search(file.name)]
+    lines = [f"{file.name} {file_sha256(file)}" for file in files]
+    key = hashlib.sha256(json.dumps([chosen, remote_code, lines]).encode()).hexdigest()
+    if key not in _tokenizers:
+        _tokenizers[key] = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+    return _tokenizers[key]
 
 
 def _commit(cell: Cell) -> str:

@@ -172,7 +172,7 @@ def job(cfg: DictConfig) -> str:
 
 def start_sweep(plan: Plan) -> list[Job] | None:
     """Before the first job: leave out those that are done or refused; None when nothing can be started."""
-    from evalrun import pipeline
+    from evalrun import ahead, pipeline
 
     try:
         done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
@@ -184,7 +184,9 @@ def start_sweep(plan: Plan) -> list[Job] | None:
         rest = len(plan.jobs) - len(done) - len(refused)
         print(f"{len(done)} of {len(plan.jobs)} jobs found done" + (f", {rest} to do" if rest else ""), flush=True)
     _failures.extend(Failure(plan.jobs[position].cell.label, str(error)) for position, error in refused.items())
-    return [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
+    todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
+    ahead.jobs.expect([job.cell for job in todo])
+    return todo
 
 
 def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> None:

@@ -52,8 +52,12 @@ class ScorerConf:
     name: str = MISSING
     dtype: str = MISSING  # auto: the checkpoint's own
     softmax_dtype: str | None = MISSING  # precision of the log-softmax; null: the model's
-    device: str = MISSING  # auto: the first GPU, else the CPU
-    batch_size: int = MISSING
+    device: str = MISSING  # auto: the first GPU, else the CPU; all: spread over every GPU
+    batch_size: int = MISSING  # of lm-eval's own path
+    token_budget: int = MISSING  # shared_prefix: tokens in one forward pass on a CPU
+    token_budget_gpu: int = MISSING  # the same on a GPU; halved whenever its memory runs out
+    cache: str | None = MISSING  # folder of what depends on tokenizer and tasks alone; null: not kept
+    verify: int = MISSING  # shared_prefix: requests drawn at random to score again with lm-eval's own path
     logits_cache: bool = MISSING  # lm-eval's sharing of one-token choices
     bootstrap_iters: int = MISSING  # for standard errors that have no closed form
     encoding: str = MISSING  # joint: prompt and choice tokenised as one text, then split; separate: each alone
@@ -208,6 +212,14 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
+    softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
+    if softmax_dtype is not None and softmax_dtype not in allowed:
+        yield f"scorer.softmax_dtype is '{softmax_dtype}': {nearest(softmax_dtype, allowed)}"
+    for name in ("token_budget", "token_budget_gpu"):
+        if getattr(config.scorer, name) < 1:
+            yield f"scorer.{name} is {getattr(config.scorer, name)}: it must be 1 token or more."
+    if config.scorer.verify < 0:
+        yield f"scorer.verify is {config.scorer.verify}: it must be 0 or a number of requests to score again."
     if config.limit is not None and config.limit < 1:
         yield f"limit is {config.limit}: it must be 1 or more items, or null for all."
     if config.num_fewshot is not None and config.num_fewshot < 0:

@@ -55,6 +55,12 @@ class AnalysisError(EvalrunError):
     """Nothing to analyse, or a table that cannot be fitted at all."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(". ")
+
+
 def nearest(name: str, allowed: Iterable[str], show: int = 12) -> str:
     """Say which allowed name is meant, or list what is allowed: the tail of an error sentence."""
     names = sorted(allowed)

@@ -9,16 +9,18 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalrun import audit, checkpoints, console, journal, provenance, task_files
+from evalrun import ahead, audit, checkpoints, console, journal, provenance, task_files
 from evalrun.config import Config, cell_of
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
+_files: dict[tuple[Any, ...], list[task_files.TaskFile]] = {}
 
 
 def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
@@ -36,7 +38,7 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
         EvalrunError: whatever a user can do something about.
     """
     cell = cell_of(config)
-    files = task_files.resolve_for(config)
+    files = _files_of_sweep(config)
     located = checkpoints.locate(cell, config.trust_pickle)
     run_key, keys = result_keys(config, located, files)
     store = Store(config.tracking)
@@ -99,22 +101,28 @@ def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int
     faults = [place for place in places if isinstance(place, CheckpointError)]
     if len(faults) == len(places):
         raise CheckpointError(f"none of the {len(places)} checkpoints can be had; the first: {faults[0]}")
-    files: dict[tuple[Any, ...], list[task_files.TaskFile]] = {}
     held = {suite: store.delivered_all(suite) for suite in {config.checkpoint.suite for config in configs}}
     done: set[int] = set()
     for position, (config, located) in enumerate(zip(configs, places, strict=True)):
         if isinstance(located, CheckpointError) or config.force:
             continue
-        asked = (*config.tasks, config.data_dir, config.trust_task_code, config.profile)
-        if asked not in files:
-            files[asked] = task_files.resolve_for(config)
-        run_key, keys = result_keys(config, located, files[asked])
+        run_key, keys = result_keys(config, located, _files_of_sweep(replace(config, sweep=sweep)))
         delivered = held[located.cell.suite].get(run_key, {})
         if all(delivered.get(name) == key for name, key in keys.items()):
             store.mark(located.cell.suite, run_key, sweep)
             done.add(position)
     refused = audit.refusals(configs, places, store) if len(done) < len(configs) else {}
     return done, {position: error for position, error in refused.items() if position not in done}
+
+
+def _files_of_sweep(config: Config) -> list[task_files.TaskFile]:
+    """The tasks of a job; read once a sweep, whose jobs are then all scored on the same."""
+    if config.sweep is None:
+        return task_files.resolve_for(config)
+    asked = (config.sweep, *config.tasks, config.data_dir, config.trust_task_code, config.profile)
+    if asked not in _files:
+        _files[asked] = task_files.resolve_for(config)
+    return _files[asked]
 
 
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
@@ -156,75 +164,96 @@ def _score(
     keys: Mapping[str, str],
     folder: Path,
 ) -> Iterator[TaskResult]:
-    """Score tasks one after the other; each is in the journal before the next begins."""
+    """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     import torch
 
     from evalrun import scoring, tasks
 
     built = tasks.build(files, config.num_fewshot)
+    by_name = {file.name: file for file in files}
+    ahead.jobs.wait()
     weights_folder = checkpoints.fetch(located, config.trust_pickle)
     weights = checkpoints.weights_digest(weights_folder)
     device = pick_device(config.scorer.device, torch)
     trust = {"remote_code": config.trust_remote_code, "pickle": config.trust_pickle}
     model, tokenizer = checkpoints.load(located, weights_folder, config.scorer.dtype, device, trust)
-    requests = scoring.count_requests(built, config.limit)
-    with console.bar(requests, located.cell.label, "request", position=1) as bar:
-        lm = scoring.CheckpointLM(model, tokenizer, config.scorer, bar.update)
-        for file in files:
+    dtype = str(model.dtype).removeprefix("torch.")
+    ahead.jobs.start(located.cell, weights_folder, config.trust_pickle)
+    counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
+    with (
+        console.bar(sum(counts.values()), located.cell.label, "request", position=1) as bar,
+        scoring.scorer(model, tokenizer, config.scorer, bar.update) as lm,
+    ):
+        for names in scoring.bundles(built, config.limit):
             began = time.perf_counter()
             try:
-                score = scoring.score(lm, file.name, built[file.name], config.limit, config.scorer.bootstrap_iters)
+                bundle = {name: built[name] for name in names}
+                scores = scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters)
             except torch.OutOfMemoryError:
                 raise CheckpointError(
-                    f"{located.cell.label}: no memory left on {device} at {file.name} with scorer.batch_size="
+                    f"{located.cell.label}: no memory left on {device} at {', '.join(names)} with scorer.batch_size="
                     f"{config.scorer.batch_size}: lower it."
                 ) from None
-            buffer = io.BytesIO()
-            score.items.to_parquet(buffer, index=False)
-            result = TaskResult(
-                key=keys[file.name],
-                run_key=run_key,
-                task=file.name,
-                title=file.title,
-                cause=str(file.metadata.get("cause", "")),
-                primary_metric=score.primary,
-                higher_is_better=score.higher_is_better,
-                metrics=score.metrics,
-                stderrs=score.stderrs,
-                n=score.n,
-                chance=tasks.chance(built[file.name]),
-                cell=located.cell,
-                weights=weights,
-                settings=_settings(config, file, score.num_fewshot, device, str(model.dtype).removeprefix("torch.")),
-                environment={**provenance.versions(), **provenance.hardware(device)},
-                finished_ms=int(time.time() * 1000),
-                seconds=time.perf_counter() - began,
-                items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-                role=str(file.metadata.get("role", "")),
-            )
-            journal.write(folder, result, buffer.getvalue())
-            yield result
+            a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
+            for name in names:
+                buffer = io.BytesIO()
+                scores[name].items.to_parquet(buffer, index=False)
+                result = TaskResult(
+                    key=keys[name],
+                    run_key=run_key,
+                    chance=tasks.chance(built[name]),
+                    cell=located.cell,
+                    weights=weights,
+                    settings=_settings(config, by_name[name], scores[name].num_fewshot, device, dtype, lm.used),
+                    environment={**provenance.versions(), **provenance.hardware(device)},
+                    finished_ms=int(time.time() * 1000),
+                    seconds=a_request * counts[name],
+                    items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+                    **_named(by_name[name], scores[name]),
+                )
+                journal.write(folder, result, buffer.getvalue())
+                yield result
+
+
+def _named(file: task_files.TaskFile, score: Any) -> dict[str, Any]:
+    """What a result says about its task, and what the task's score says."""
+    return {
+        "task": file.name,
+        "title": file.title,
+        "cause": str(file.metadata.get("cause", "")),
+        "role": str(file.metadata.get("role", "")),
+        "primary_metric": score.primary,
+        "higher_is_better": score.higher_is_better,
+        "metrics": score.metrics,
+        "stderrs": score.stderrs,
+        "n": score.n,
+    }
 
 
 def pick_device(asked: str, torch: Any) -> str:
-    """The device to score on: `auto` is the first GPU, else the CPU.
+    """The device to score on: `auto` is the first GPU, else the CPU; `all` spreads a model over every GPU.
 
     Raises:
         CheckpointError: a device that is not there.
     """
     if asked == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if asked == "all":
+        return "all" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=asked)
     except (RuntimeError, AssertionError):
-        raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto or cpu.") from None
+        raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.") from None
     return asked
 
 
-def _settings(config: Config, file: task_files.TaskFile, num_fewshot: int, device: str, dtype: str) -> dict[str, Any]:
+def _settings(
+    config: Config, file: task_files.TaskFile, num_fewshot: int, device: str, dtype: str, scored_by: str
+) -> dict[str, Any]:
     """What determined the numbers, for a person to read."""
     return {
         "scorer": config.scorer.name,
+        "scored_by": scored_by,
         "dtype": dtype,
         "softmax_dtype": config.scorer.softmax_dtype or dtype,
         "device": device,

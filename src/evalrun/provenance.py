@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """The machine and the device that scored, with its peak memory so far (bytes; GPU only)."""
+    """The machine and the device that scored, with its peak memory so far (bytes; GPU only; `all` in sum)."""
     import torch
 
     found: dict[str, Any] = {
@@ -35,7 +35,8 @@ def hardware(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": device,
     }
-    if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-        found["peak_memory"] = torch.cuda.max_memory_allocated(device)
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "all" else [device]
+    if any(gpu.startswith("cuda") for gpu in gpus):
+        found["gpu"] = ", ".join(torch.cuda.get_device_name(gpu) for gpu in gpus)
+        found["peak_memory"] = sum(torch.cuda.max_memory_allocated(gpu) for gpu in gpus)
     return found

@@ -9,12 +9,13 @@ is recognised in a moment.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class TaskFile:
         """All code that the config refers to."""
         return list(functions(self.config))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Sha256 over the config, the local data and the code outside lm-eval: what determines the items."""
         code = {f.code for f in self.functions if not f.of_lm_eval}
@@ -118,6 +119,15 @@ def own_names() -> dict[str, Path]:
                 raise ConfigError(f"{path} has the name of a shipped task: rename it.")
             found[name] = path
     return found
+
+
+@lru_cache(maxsize=1)
+def lm_eval_keys() -> frozenset[str]:
+    """The keys of lm-eval's task configs: the fields of its `TaskConfig`, read without running it."""
+    source = (lm_eval_tasks().parent / "config" / "task.py").read_text(encoding="utf-8")
+    (shape,) = (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "TaskConfig")
+    named = (node.target for node in shape.body if isinstance(node, ast.AnnAssign))
+    return frozenset(target.id for target in named if isinstance(target, ast.Name))
 
 
 @lru_cache(maxsize=1)
@@ -206,9 +216,7 @@ def _read(name: str, path: Path, data_dir: str | None, trust_code: bool, profile
 
 
 def _check_keys(name: str, path: Path, config: Mapping[str, Any]) -> None:
-    from lm_eval.config.task import TaskConfig
-
-    known = {field.name for field in fields(TaskConfig)}
+    known = lm_eval_keys()
     allowed = known | {"data", "include", "group", "class", "profiles"}
     wrong = [f"'{key}' ({nearest(key, allowed)})" for key in config if key not in allowed]
     blocks = config.get("profiles") or {}

@@ -19,7 +19,7 @@ from typing import Any
 from evalrun import checkpoints, console
 from evalrun.audit.weights import Listing, is_weight_file, shards_of
 from evalrun.config import seeded
-from evalrun.errors import CheckpointError
+from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def revisions(repository: str) -> dict[str, str]:
         except RepositoryNotFoundError:
             raise CheckpointError(f"the hub has no repository '{repository}' (or it needs a login).") from None
         except Exception as error:  # no network comes in many classes
-            fault = f"failing ({checkpoints.first_line(error)})"
+            fault = f"failing ({first_line(error)})"
     raise CheckpointError(f"the hub is {fault}: the revisions of {repository} cannot be compared; connect, run again.")
 
 
@@ -108,7 +108,7 @@ def listings(repository: str, commits: Iterable[str], saved: Saved, title: str) 
                 try:
                     saved.commits[asked[answer]] = answer.result()
                 except Exception as error:  # one revision's trouble is not the others'
-                    failed[asked[answer]] = checkpoints.first_line(error)
+                    failed[asked[answer]] = first_line(error)
                 bar.update()
         saved.write(repository)
     return {commit: saved.commits.get(commit) or failed[commit] for commit in wanted}

@@ -1,0 +1,31 @@
+"""Log-likelihoods of choices: tasks and a loaded checkpoint in; metrics and per-item results out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from evalrun.config import ScorerConf
+from evalrun.scoring.evaluate import Score, score
+from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.requests import bundles, count_requests
+from evalrun.scoring.session import Session
+
+__all__ = ["CheckpointLM", "Score", "bundles", "count_requests", "open_lm", "score", "scorer"]
+
+
+def open_lm(model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> CheckpointLM:
+    """The scorer that a config asks for (conf/scorer), on a loaded checkpoint.
+
+    Args:
+        model: A transformers causal language model in eval mode.
+        tokenizer: Its tokenizer.
+        conf: Which scorer, and its settings.
+        tick: Called with a number of requests whenever so many more are done.
+    """
+    if conf.name == "lm_eval":
+        return CheckpointLM(model, tokenizer, conf, tick)
+    from evalrun.scoring.shared_prefix import SharedPrefixLM
+
+    return SharedPrefixLM(model, tokenizer, conf, tick)
+
+
+scorer = Session(open_lm).scorer

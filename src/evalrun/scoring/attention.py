@@ -1,0 +1,179 @@
+"""Attention over the rows of a pass, inside any model that goes through transformers' attention interface.
+
+The model runs on one flat sequence of nodes [1, N] without padding, so that every linear layer sees each node once.
+This function replaces the attention alone: for each bucket of rows it gathers queries, and the keys and values of
+the rows and of their ancestors, and calls torch's scaled_dot_product_attention with the mask of the trie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from evalrun.scoring.passes import Bucket, Pass
+from evalrun.scoring.plan import Plan
+from evalrun.scoring.unsupported import UnsupportedError
+
+KeysValues = tuple[Tensor, Tensor]  # [nodes, key heads, d] each
+NAME = "evalrun_shared_prefix"
+PLAIN = ("position_ids", "dropout", "cache_position")  # arguments that say nothing about who sees whom
+
+
+@dataclass
+class _Rows:
+    """A bucket's tensors on one device."""
+
+    query: Tensor  # [rows * width] padding replaced by node 0
+    key: Tensor  # [rows * keys]
+    visible: Tensor  # [rows, 1, width, keys]
+    real: Tensor | None  # positions of `query` that are not padding; None: all
+    target: Tensor  # where their outputs go
+    rows: int
+
+
+@dataclass
+class Step:
+    """One pass while the model runs it: kept keys and values in, those that the next pass needs out."""
+
+    plan: Plan
+    work: Pass
+    kept: dict[int, KeysValues]
+    next_kept: dict[int, KeysValues] = field(default_factory=dict)
+    layers: set[int] = field(default_factory=set)
+    _rows: dict[tuple[torch.device, torch.dtype, int | None], list[_Rows]] = field(default_factory=dict)
+
+    def rows(self, device: torch.device, dtype: torch.dtype, window: int | None) -> list[_Rows]:
+        """The buckets on a device, made once a pass and used by every layer."""
+        key = (device, dtype, window)
+        if key not in self._rows:
+            self._rows[key] = [self._to_device(bucket, device, dtype, window) for bucket in self.work.buckets]
+        return self._rows[key]
+
+    def _to_device(self, bucket: Bucket, device: torch.device, dtype: torch.dtype, window: int | None) -> _Rows:
+        query, key, end = (torch.from_numpy(array).to(device) for array in (bucket.query, bucket.key, bucket.end))
+        rows, width = bucket.query.shape
+        above = bucket.key.shape[1] - width
+        here = torch.arange(width, device=device)
+        visible = torch.empty(rows, 1, width, above + width, dtype=torch.bool, device=device)
+        visible[:, 0, :, :above] = (key[:, :above] >= 0)[:, None]
+        visible[:, 0, :, above:] = (here <= here[:, None]) & (here[:, None] < end[:, None])
+        if window is not None and window < self.plan.longest:
+            own = torch.from_numpy(self.plan.position[self.work.start : self.work.stop]).to(device)
+            at = torch.cat([torch.arange(self.work.path, device=device), own])
+            visible[:, 0] &= (
+                at[query.clamp(min=0) + self.work.path][:, :, None] - at[key.clamp(min=0)][:, None] < window
+            )
+        complete = bool((bucket.query >= 0).all())
+        real = None if complete else (query >= 0).flatten().nonzero().squeeze(1)
+        return _Rows(
+            query=query.clamp(min=0).flatten(),
+            key=key.clamp(min=0).flatten(),
+            visible=torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, float("-inf")),
+            real=real,
+            target=query.flatten() if real is None else query.flatten()[real],
+            rows=rows,
+        )
+
+
+_step: ContextVar[Step] = ContextVar("step")
+
+
+@contextlib.contextmanager
+def replaced(model: Any) -> Iterator[None]:
+    """Let a model's attention go through this module for a while."""
+    usual = model.config._attn_implementation
+    chatter = logging.getLogger("transformers.modeling_utils")
+    chatter.disabled = True  # a model that does not take part is noticed, and said in our words
+    try:
+        model.set_attn_implementation(NAME)
+    finally:
+        chatter.disabled = False
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def run(body: Any, step: Step, device: torch.device) -> Tensor:
+    """Run the body of a model on a pass.
+
+    Args:
+        body: The model without its head.
+        step: The pass; `next_kept` and `layers` are filled.
+        device: Where the embeddings are.
+
+    Returns:
+        [N, hidden] the last hidden state of every node of the pass.
+
+    Raises:
+        UnsupportedError: attention that does not come here, or asks for what is not done here.
+    """
+    interval = slice(step.work.start, step.work.stop)
+    tokens = torch.from_numpy(step.plan.token[interval]).to(device)[None]
+    positions = torch.from_numpy(step.plan.position[interval]).to(device)[None]
+    token = _step.set(step)
+    try:
+        hidden = body(input_ids=tokens, position_ids=positions, use_cache=False).last_hidden_state
+    finally:
+        _step.reset(token)
+    return hidden[0]  # type: ignore[no-any-return]
+
+
+def shared_prefix_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Attention of a pass: query [1, heads, N, d], key and value [1, key heads, N, d] -> [1, N, heads, d]."""
+    step = _step.get()
+    _refuse_unknown(module, attention_mask, kwargs)
+    flat = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # [N, heads, d]
+    queries, keys, values = flat
+    layer = int(module.layer_idx)
+    step.layers.add(layer)
+    if layer in step.kept:
+        keys, values = (torch.cat(pair) for pair in zip(step.kept[layer], (keys, values), strict=True))
+    if len(step.work.keep):
+        keep = torch.from_numpy(step.work.keep).to(keys.device)
+        step.next_kept[layer] = (keys.index_select(0, keep), values.index_select(0, keep))
+    count, heads, groups = *queries.shape[:2], queries.shape[1] // keys.shape[1]
+    out = torch.empty(count, heads, values.shape[2], dtype=queries.dtype, device=queries.device)
+    for rows in step.rows(queries.device, queries.dtype, kwargs.get("sliding_window")):
+        attended = scaled_dot_product_attention(
+            _rows_of(queries, rows.query, rows.rows),
+            _rows_of(keys, rows.key, rows.rows, groups),
+            _rows_of(values, rows.key, rows.rows, groups),
+            attn_mask=rows.visible,
+            scale=kwargs.get("scaling"),
+        )
+        attended = attended.transpose(1, 2).flatten(0, 1)  # [rows * width, heads, d]
+        out[rows.target] = attended if rows.real is None else attended[rows.real]
+    return out[None], None
+
+
+AttentionInterface.register(NAME, shared_prefix_attention)
+
+
+def _rows_of(tensor: Tensor, index: Tensor, rows: int, repeats: int = 1) -> Tensor:
+    """[N, heads, d] -> [rows, heads * repeats, tokens of a row, d]."""
+    gathered = tensor.index_select(0, index).view(rows, -1, *tensor.shape[1:]).transpose(1, 2)
+    return gathered if repeats == 1 else gathered.repeat_interleave(repeats, 1)
+
+
+def _refuse_unknown(module: Any, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
+    if attention_mask is not None:
+        raise UnsupportedError("it makes an attention mask of its own")
+    if kwargs.get("softcap"):
+        raise UnsupportedError("its attention scores are soft-capped")
+    if not hasattr(module, "layer_idx"):
+        raise UnsupportedError("its attention layers are not numbered")
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor) and name not in PLAIN:
+            raise UnsupportedError(f"its attention takes '{name}'")

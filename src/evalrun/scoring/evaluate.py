@@ -1,0 +1,138 @@
+"""The one call of lm-eval: tasks and a loaded model in; metrics and per-item results out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.evaluator import evaluate
+
+from evalrun.errors import TaskError
+from evalrun.scoring.quiet import quiet_bars
+from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.requests import forget_answers, rendered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Score:
+    """What lm-eval makes of one task."""
+
+    metrics: dict[str, float]
+    stderrs: dict[str, float]
+    primary: str
+    higher_is_better: bool
+    n: int
+    num_fewshot: int
+    items: pd.DataFrame  # one row an item: see `_items`
+
+
+def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstrap_iters: int) -> dict[str, Score]:
+    """Evaluate some tasks at once: the scorer sees all of their requests together.
+
+    Args:
+        lm: The checkpoint.
+        tasks: Name -> lm-eval's task object, which serves the next checkpoint too.
+        limit: First so many items of each; None for all.
+        bootstrap_iters: For standard errors without a closed form.
+
+    Raises:
+        TaskError: a task yields no number.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(quiet_bars())
+        for task in tasks.values():
+            stack.enter_context(_holding(task, rendered(task, limit)))
+        found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
+    assert found is not None
+    return {name: _score_of(found, name) for name in tasks}
+
+
+def _score_of(found: Mapping[str, Any], name: str) -> Score:
+    metrics, stderrs = _split_metrics(found["results"][name])
+    if not metrics:
+        raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
+    primary = "acc" if "acc" in metrics else next(iter(metrics))
+    better = found["higher_is_better"][name].get(primary.split(",")[0])
+    return Score(
+        metrics=metrics,
+        stderrs=stderrs,
+        primary=primary,
+        higher_is_better=True if better is None else bool(better),
+        n=int(found["n-samples"][name]["effective"]),
+        num_fewshot=int(found["n-shot"][name] or 0),
+        items=_items(found["samples"][name]),
+    )
+
+
+@contextlib.contextmanager
+def _holding(task: Any, requests: list[Any]) -> Iterator[None]:
+    """Let lm-eval's evaluator find a task's requests instead of rendering them again."""
+
+    def find(**_: Any) -> None:
+        task._instances = requests
+
+    forget_answers(requests)
+    task.build_all_requests = find
+    try:
+        yield
+    finally:
+        del task.build_all_requests
+        forget_answers(requests)
+
+
+def _split_metrics(results: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """lm-eval packs `metric,filter` and `metric_stderr,filter`; the filter `none` is left unsaid."""
+    metrics: dict[str, float] = {}
+    stderrs: dict[str, float] = {}
+    for key, value in results.items():
+        metric, _, filtered = key.partition(",")
+        if not filtered or isinstance(value, (str, bool)) or not isinstance(value, (int, float)):
+            continue
+        is_stderr = metric.endswith("_stderr")
+        name = metric.removesuffix("_stderr") + ("" if filtered == "none" else f"_{filtered}")
+        if is_stderr:
+            if math.isfinite(value):
+                stderrs[name] = float(value)
+        else:
+            metrics[name] = float(value)
+    return metrics, stderrs
+
+
+def _items(samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row an item (and filter).
+
+    Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
+    logprobs, the log-likelihood of every choice in order, in nats; greedy, whether each is what the model would
+    say greedily; one column a metric; doc_hash, prompt_hash, target_hash as lm-eval makes them; filter.
+    """
+    import pandas as pd
+
+    rows = []
+    for sample in samples:
+        answers = [answer for answer in sample["filtered_resps"] if _is_loglikelihood(answer)]
+        logprobs = [float(answer[0]) for answer in answers]
+        row: dict[str, Any] = {
+            "doc_id": int(sample["doc_id"]),
+            "target": json.dumps(sample["target"], default=str),
+            "prediction": max(range(len(logprobs)), key=logprobs.__getitem__) if logprobs else -1,
+            "logprobs": logprobs,
+            "greedy": [bool(answer[1]) for answer in answers],
+            "response": "" if answers else json.dumps(sample["filtered_resps"], default=str),
+            "filter": sample["filter"],
+        }
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            row[metric] = float(value) if isinstance(value, (int, float)) else json.dumps(value, default=str)
+        rows.append(row | {key: sample[key] for key in ("doc_hash", "prompt_hash", "target_hash")})
+    return pd.DataFrame(rows).sort_values(["filter", "doc_id"], ignore_index=True)
+
+
+def _is_loglikelihood(answer: Any) -> bool:
+    return isinstance(answer, (list, tuple)) and len(answer) == 2 and isinstance(answer[0], float)

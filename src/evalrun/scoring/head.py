@@ -1,0 +1,91 @@
+"""The head where something is scored, and nowhere else: log-probabilities without a matrix of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evalrun.scoring.unsupported import UnsupportedError
+
+ROWS = 1024  # positions at a time
+BLOCK = 4096  # tokens of the vocabulary at a time: the block of logits stays in the cache
+
+
+class Head:
+    """A model's output embedding.
+
+    In float32 the logits are too, whatever the model's precision. Another precision gives what lm-eval gives in it:
+    logits in the model's, the log-softmax in the one asked for.
+    """
+
+    def __init__(self, model: Any, precision: torch.dtype = torch.float32) -> None:
+        """Raises UnsupportedError if the logits are more than a matrix times the last hidden state."""
+        linear = model.get_output_embeddings()
+        if not isinstance(linear, torch.nn.Linear):
+            raise UnsupportedError(f"its head is a {type(linear).__name__}")
+        config = model.config.get_text_config()
+        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(config, name, None) not in (None, 1, 1.0):
+                raise UnsupportedError(f"its logits are changed by {name}")
+        self._weight, self._bias = linear.weight, linear.bias
+        self._score = self._by_blocks if precision == torch.float32 else self._rounded
+        self.precision = precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._weight.device
+
+    def __call__(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of tokens.
+
+        Args:
+            hidden: [positions, hidden] last hidden states.
+            rows: [pairs] which position, ascending.
+            tokens: [pairs] which token.
+
+        Returns:
+            [pairs] float32 log-probability in nats, and whether the token is the most likely (the first of equals).
+        """
+        found = []
+        for start in range(0, len(hidden), ROWS):
+            first, last = torch.searchsorted(rows, torch.tensor([start, start + ROWS], device=rows.device)).tolist()
+            part = slice(first, last)
+            found.append(self._score(hidden[start : start + ROWS], rows[part] - start, tokens[part]))
+        logprobs, greedy = zip(*found, strict=True)
+        return torch.cat(logprobs), torch.cat(greedy)
+
+    def _rounded(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.nn.functional.linear(hidden, self._weight, self._bias)
+        logprobs = logits.log_softmax(-1, dtype=self.precision)
+        return logprobs[rows, tokens].float(), logprobs.argmax(-1)[rows] == tokens
+
+    def _by_blocks(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over the vocabulary grows block by block, kept relative to the largest logit so far.
+
+        (Online normaliser calculation for softmax, Milakov and Gimelshein 2018.)
+        """
+        hidden = hidden.float()
+        count, size = len(hidden), len(self._weight)
+        largest = hidden.new_full((count,), float("-inf"))
+        total = hidden.new_zeros(count)
+        scored, first = hidden.new_empty(len(tokens)), torch.empty(len(tokens), dtype=torch.bool, device=hidden.device)
+        order = tokens.argsort()
+        bounds = torch.searchsorted(tokens[order], torch.arange(0, size + BLOCK, BLOCK, device=tokens.device)).tolist()
+        buffer = hidden.new_empty(count, BLOCK)
+        for block, start in enumerate(range(0, size, BLOCK)):
+            weight = self._weight[start : start + BLOCK].float()
+            logits = buffer if len(weight) == BLOCK else hidden.new_empty(count, len(weight))
+            torch.mm(hidden, weight.T, out=logits)
+            if self._bias is not None:
+                logits += self._bias[start : start + BLOCK].float()
+            here = order[bounds[block] : bounds[block + 1]]
+            asked, column = logits[rows[here]], tokens[here] - start
+            scored[here] = asked.gather(1, column[:, None])[:, 0]
+            first[here] = (asked.argmax(1) == column) & (scored[here] > largest[rows[here]])
+            above = torch.maximum(largest, logits.amax(1))
+            total = total * (largest - above).exp() + logits.sub_(above[:, None]).exp_().sum(1)
+            largest = above
+        return scored - (largest + total.log())[rows], first & (scored >= largest[rows])

@@ -1,0 +1,54 @@
+"""The reference: lm-eval's own Hugging Face model on a loaded checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+
+from evalrun.config import ScorerConf
+
+
+class CheckpointLM(HFLM):
+    """lm-eval's Hugging Face model on a loaded checkpoint, with one progress bar of ours for the job."""
+
+    def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
+        self._tick = tick
+        self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
+        self._separate = conf.encoding == "separate"
+        chatter = logging.getLogger("lm_eval.models.huggingface")
+        chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
+        try:
+            super().__init__(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=conf.batch_size,
+                softmax_dtype=conf.softmax_dtype,
+                logits_cache=conf.logits_cache,
+            )
+        finally:
+            chatter.disabled = False
+
+    def replace_model(self, model: Any) -> None:
+        """Go on with another checkpoint of the same architecture, tokenizer and device."""
+        self._model = self.pretrained = model
+        self._config = model.config
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Tokens of a prompt and of what is scored after it.
+
+        lm-eval 0.4 tokenises both as one text and splits it; 0.3.0 tokenises each alone and leaves spaces where they
+        are. The two differ where a token would span the join, or the prompt ends in white space.
+        """
+        if self._separate:
+            return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
+        pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+        return pair
+
+    def _model_call(self, inps: Any, *args: Any, **kwargs: Any) -> Any:
+        """One forward pass, [batch, tokens] -> [batch, tokens, vocabulary]; tells the bar how many rows."""
+        logits = super()._model_call(inps, *args, **kwargs)
+        self._tick(inps.shape[0])
+        return logits

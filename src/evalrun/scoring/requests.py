@@ -1,0 +1,69 @@
+"""What tasks ask of a model: rendered once in a process, and which tasks ask about the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from evalrun.scoring.quiet import quiet_bars
+
+FEWSHOT_SEED = 1234  # lm-eval's default
+
+_rendered: WeakKeyDictionary[Any, dict[int | None, list[Any]]] = WeakKeyDictionary()
+
+
+def rendered(task: Any, limit: int | None) -> list[Any]:
+    """The task's requests, lm-eval's instances; made when first asked for.
+
+    Args:
+        task: lm-eval's task object.
+        limit: Of the first so many items; None for all.
+    """
+    known = _rendered.setdefault(task, {})
+    if limit not in known:
+        task.set_fewshot_seed(seed=FEWSHOT_SEED)  # the same examples whatever was rendered before
+        with quiet_bars():
+            task.build_all_requests(limit=limit)
+        known[limit] = task.instances
+    return known[limit]
+
+
+def forget_answers(requests: Iterable[Any]) -> None:
+    """Make requests as if no model had answered them: what an answer was put into is left to whoever holds it."""
+    for request in requests:
+        request.resps = []
+        request.filtered_resps = {}
+
+
+def count_requests(task: Any, limit: int | None) -> int:
+    """How many requests a task makes of a model."""
+    return len(rendered(task, limit))
+
+
+def bundles(tasks: Mapping[str, Any], limit: int | None) -> list[list[str]]:
+    """Which tasks are best scored together: those that share prompts, directly or through a third.
+
+    A scorer that is handed all of their requests at once can run a shared prompt once. What is not bundled is not
+    kept waiting: its result is there before the next begins.
+
+    Returns:
+        Names, in the order of the tasks; bundles in the order of their first tasks.
+    """
+    found: list[tuple[list[str], set[str]]] = []
+    for name, task in tasks.items():
+        names, prompts = [name], _prompts(rendered(task, limit))
+        others = []
+        for bundle in found:
+            if bundle[1].isdisjoint(prompts):
+                others.append(bundle)
+            else:
+                names, prompts = [*bundle[0], *names], bundle[1] | prompts
+        found = [*others, (names, prompts)]
+    order = {name: place for place, name in enumerate(tasks)}
+    return sorted((sorted(names, key=order.__getitem__) for names, _ in found), key=lambda names: order[names[0]])
+
+
+def _prompts(requests: Iterable[Any]) -> set[str]:
+    """What log-likelihoods are asked after; the empty prompt of an unconditional one makes no tasks relatives."""
+    return {request.args[0] for request in requests if request.request_type == "loglikelihood"} - {""}

@@ -1,0 +1,271 @@
+"""The scorer: each distinct token through the model once, the head only where a choice is scored.
+
+A drop-in for lm-eval's Hugging Face model: every task's log-likelihood requests come here. Rolling log-likelihoods
+and generation are left to lm-eval's own code, and so is every model whose attention or head is not understood.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evalrun.config import ScorerConf
+from evalrun.errors import CheckpointError, TaskError, first_line
+from evalrun.scoring import attention
+from evalrun.scoring.encode import encode
+from evalrun.scoring.head import ROWS, Head
+from evalrun.scoring.passes import next_pass
+from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest
+from evalrun.scoring.plans import Plans
+from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.unsupported import UnsupportedError
+
+log = logging.getLogger(__name__)
+
+Answers = list[tuple[float, bool]]
+CHECKED_REQUESTS, CHECKED_TOKENS = 8, 2048  # of a self-check: so many requests, or fewer when they are long
+# Differences to lm-eval's own path that are rounding: absolute in nats, and relative to the log-likelihood.
+TOLERANCE = {torch.float32: (1e-3, 1e-5), torch.float16: (0.1, 0.01), torch.bfloat16: (0.5, 0.02)}
+
+_checked: dict[str, int] = {}  # architecture -> tokens of the longest input that was checked in this process
+_refused: dict[str, str] = {}  # architecture -> why sharing is not exact for it
+
+
+@dataclass
+class Counts:
+    """What the last requests cost; none of it depends on the machine."""
+
+    requests: int = 0
+    nodes: int = 0  # distinct tokens in their contexts
+    body_tokens: int = 0  # tokens run through the body
+    head_rows: int = 0  # positions run through the head
+    passes: int = 0
+    checked: int = 0  # requests that lm-eval's own path scored too
+    difference: float = 0.0  # the largest difference among them, in nats
+
+
+class SharedPrefixLM(CheckpointLM):
+    """lm-eval's Hugging Face model with a faster way to the same log-likelihoods."""
+
+    def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
+        self._conf = conf
+        self._plans = Plans(tokenizer, conf.cache)
+        self.counts = Counts()
+        super().__init__(model, tokenizer, conf, tick)
+        self._budget = conf.token_budget if self.device.type == "cpu" else conf.token_budget_gpu
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Answers:
+        """Log-likelihood in nats of each continuation, and whether greedy decoding would say it.
+
+        Args:
+            requests: lm-eval's instances; `args` of each is (context, continuation).
+            disable_tqdm: Of lm-eval's interface; there is no bar here.
+
+        Raises:
+            TaskError: a continuation that gives no token, or more than fit the model's window.
+            CheckpointError: memory is short even for the smallest pass, or `verify` finds a difference.
+        """
+        if not requests:
+            return []
+        pairs = [request.args for request in requests]
+        rules = [self.prefix_token_id, self.add_bos_token, self._separate]
+        answers = self._shared([rules, pairs], lambda: encode(self, pairs, self._separate))
+        if answers is None:
+            found: Answers = super().loglikelihood(requests, disable_tqdm=True)
+            return found
+        for request, answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, answer)
+        return answers
+
+    def score_tokens(self, requests: Sequence[TokenRequest]) -> Answers:
+        """The same for requests that are tokens already."""
+        answers = self._shared([[list(map(int, part)) for part in request] for request in requests], lambda: requests)
+        return self._reference(requests) if answers is None else answers
+
+    def _shared(self, content: Any, tokens: Callable[[], Sequence[TokenRequest]]) -> Answers | None:
+        """Score requests, or say in `used` why lm-eval's own path has to."""
+        architecture = f"{self.model.config.to_json_string()} {self.model.dtype} {self.device.type}"
+        reason = self._why_not() or _refused.get(architecture)
+        if reason is None:
+            try:
+                plan = self._plans.get(content, self.max_length, tokens)
+            except ValueError as error:
+                raise TaskError(f"{error}: a continuation must give a token and fit the window.") from None
+            try:
+                answers = self._run(plan)
+                self._check(plan, answers, architecture)
+                self._warn_of_truncation(plan)
+                self.used = "shared_prefix"
+                return answers
+            except UnsupportedError as error:
+                _refused[architecture] = reason = str(error)
+                log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
+        self.used = f"lm_eval: {reason}"
+        return None
+
+    def _why_not(self) -> str | None:
+        """What rules sharing out before anything is run."""
+        if self.backend != "causal":
+            return "it is no causal language model"
+        if self._conf.logits_cache:
+            return "scorer.logits_cache asks for lm-eval's own"
+        if self.model.dtype not in TOLERANCE:
+            return f"its precision is {self.model.dtype}"
+        return None
+
+    @torch.inference_mode()
+    def _run(self, plan: Plan) -> Answers:
+        """Walk through the trie, pass by pass; log-probabilities of all pairs, then sums for each request."""
+        head, body = Head(self.model, self.softmax_dtype or self.model.dtype), self.model.base_model
+        self.counts = Counts(plan.requests, len(plan.token))
+        answered = np.sort(plan.last_nodes())
+        logprobs, greedy = np.empty(len(plan.pair_node)), np.empty(len(plan.pair_node), bool)
+        waiting: list[tuple[Tensor, slice]] = []  # hidden states that the head has yet to see, and their pairs
+
+        def ask_head() -> None:
+            pairs = slice(waiting[0][1].start, waiting[-1][1].stop)
+            positions = np.unique(plan.pair_node[pairs], return_inverse=True)[1]
+            on_device = [torch.from_numpy(array).to(head.device) for array in (positions, plan.pair_token[pairs])]
+            found = head(torch.cat([hidden for hidden, _ in waiting]).to(head.device), *on_device)
+            logprobs[pairs], greedy[pairs] = (tensor.cpu().numpy() for tensor in found)
+            waiting.clear()
+
+        row, kept = 0, dict[int, attention.KeysValues]()
+        with attention.replaced(self.model):
+            while row < len(plan.row_start) - 1:
+                work, next_row = next_pass(plan, row, self._budget)
+                step = attention.Step(plan, work, kept)
+                try:
+                    hidden = self._pass(body, step)
+                except (torch.OutOfMemoryError, MemoryError):
+                    self._halve_budget()
+                    continue
+                pairs = slice(*np.searchsorted(plan.pair_node, (work.start, work.stop)))
+                scored = np.unique(plan.pair_node[pairs]) - work.start
+                if len(scored):
+                    waiting.append((hidden[torch.from_numpy(scored).to(hidden.device)], pairs))
+                if sum(len(states) for states, _ in waiting) >= ROWS:
+                    ask_head()
+                self.counts.passes += 1
+                self.counts.body_tokens += work.stop - work.start
+                self.counts.head_rows += len(scored)
+                row, kept = next_row, step.next_kept
+                self._tick(int(np.diff(np.searchsorted(answered, (work.start, work.stop)))[0]))
+            if waiting:
+                ask_head()
+        sums = torch.from_numpy(np.add.reduceat(logprobs[plan.request_pair], plan.request_start[:-1]))
+        if head.precision != torch.float32:
+            sums = sums.to(head.precision).double()  # lm-eval sums in the precision of the log-softmax
+        said = np.logical_and.reduceat(greedy[plan.request_pair], plan.request_start[:-1])
+        return list(zip(sums.tolist(), said.tolist(), strict=True))
+
+    def _pass(self, body: Any, step: attention.Step) -> Tensor:
+        """[N, hidden] the last hidden states of a pass.
+
+        Raises:
+            MemoryError, torch.OutOfMemoryError: it was too large.
+            UnsupportedError: the model cannot be run this way, or not all of its attention came along.
+        """
+        try:
+            hidden = attention.run(body, step, self.device)
+        except (UnsupportedError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a model's own code; lm-eval's path will show whether the model is at fault
+            if "can't allocate memory" in str(error):  # a CPU's allocator has no class of its own
+                raise MemoryError from None
+            raise UnsupportedError(f"its code does not run on shared prefixes ({first_line(error)})") from error
+        layers = self.model.config.get_text_config().num_hidden_layers
+        if len(step.layers) != layers:
+            absent = layers - len(step.layers)
+            raise UnsupportedError(f"{absent} of its {layers} layers do not attend through transformers' interface")
+        return hidden
+
+    def _halve_budget(self) -> None:
+        """Go on with smaller passes.
+
+        Raises:
+            CheckpointError: they cannot be smaller.
+        """
+        if self._budget <= LONGEST_ROW:
+            raise CheckpointError(
+                f"no memory left on {self.device} even for passes of {self._budget} tokens: close what else uses it, "
+                "or choose another scorer.device or scorer.dtype."
+            ) from None
+        self._budget //= 2
+        log.warning("memory on %s ran out: going on with passes of %d tokens", self.device, self._budget)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _warn_of_truncation(self, plan: Plan) -> None:
+        cut = plan.request_lost[plan.request_lost > 0]
+        if len(cut):
+            log.warning(
+                "%d of %d prompts with their continuations are longer than the model's window of %d tokens: up to %d "
+                "tokens are cut from their beginning, as lm-eval does",
+                *(len(cut), plan.requests, self.max_length, cut.max()),
+            )
+
+    def _check(self, plan: Plan, answers: Answers, architecture: str) -> None:
+        """Compare a handful of answers with lm-eval's own path, before the first results of a model count.
+
+        Once for an architecture in a process, and again for inputs longer than those that were checked: a window that
+        slides shows only there.
+
+        Raises:
+            UnsupportedError: they differ; sharing is not exact for this model.
+            CheckpointError: they differ among those that `verify` drew.
+        """
+        if plan.longest > _checked.get(architecture, 0):
+            chosen = _handful(plan)
+            worst = self._largest_difference(plan, answers, chosen)
+            if worst is not None:
+                raise UnsupportedError(f"a self-check found another result ({worst})")
+            _checked[architecture] = plan.longest
+        if self._conf.verify:
+            drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
+            worst = self._largest_difference(plan, answers, drawn)
+            log.info("verify: %d requests scored again, largest difference %.1e", len(drawn), self.counts.difference)
+            if worst is not None:
+                raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
+
+    def _largest_difference(self, plan: Plan, answers: Answers, chosen: Sequence[int]) -> str | None:
+        """The worst of the answers that are further from lm-eval's than rounding, in words; None: all are close."""
+        reference = self._reference([plan.request(i) for i in chosen])
+        absolute, relative = TOLERANCE[self.model.dtype]
+        worst, said = 0.0, None
+        for i, (expected, _) in zip(chosen, reference, strict=True):
+            difference = abs(answers[i][0] - expected)
+            self.counts.difference = max(self.counts.difference, difference)
+            excess = difference / (absolute + relative * abs(expected))
+            if not excess <= max(worst, 1.0) and not answers[i][0] != answers[i][0] != expected != expected:
+                worst, said = excess, f"log-likelihood {answers[i][0]:.4f} instead of lm-eval's {expected:.4f}"
+        self.counts.checked += len(chosen)
+        return said
+
+    def _reference(self, requests: Sequence[TokenRequest]) -> Answers:
+        """lm-eval's own path, which tells no bar."""
+        tick, self._tick = self._tick, lambda rows: None
+        try:
+            whole = [(None, list(context), list(continuation)) for context, continuation in requests]
+            found: Answers = self._loglikelihood_tokens(whole, disable_tqdm=True)
+            return found
+        finally:
+            self._tick = tick
+
+
+def _handful(plan: Plan) -> list[int]:
+    """Requests for a self-check: the longest and some others, few enough to cost little."""
+    order = random.Random(0).sample(range(plan.requests), min(plan.requests, 4 * CHECKED_REQUESTS))
+    chosen, tokens = [int(plan.request_length.argmax())], 0
+    for i in order:
+        tokens += int(plan.request_length[i])
+        if i not in chosen and len(chosen) < CHECKED_REQUESTS and tokens <= CHECKED_TOKENS:
+            chosen.append(i)
+    return chosen

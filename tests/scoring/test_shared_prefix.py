@@ -1,0 +1,382 @@
+"""The shared-prefix scorer gives lm-eval's answers, for every architecture, or leaves the model to lm-eval."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evalrun.config import ScorerConf
+from evalrun.errors import CheckpointError, TaskError
+from evalrun.scoring import attention, plan, shared_prefix
+from evalrun.scoring.encode import encode
+from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.shared_prefix import SharedPrefixLM
+from helpers import shared_dir, whole_word_tokenizer
+
+VOCABULARY, WINDOW = 120, 96
+CONF = ScorerConf(
+    name="shared_prefix", dtype="auto", softmax_dtype="float32", device="cpu", batch_size=4, token_budget=64,
+    token_budget_gpu=64, cache=None, verify=0, logits_cache=False, bootstrap_iters=0, encoding="joint",
+)  # fmt: skip
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "max_position_embeddings": WINDOW, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+GROUPED = SHAPE | {"intermediate_size": 64, "num_key_value_heads": 2}
+SLIDING = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+GPT = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
+
+SHARED: dict[str, Callable[[], Any]] = {
+    "gpt-neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**SHAPE, intermediate_size=64)),
+    "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**GPT, n_positions=WINDOW)),
+    "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED)),
+    "olmo": lambda: hf.OlmoForCausalLM(hf.OlmoConfig(**SHAPE, intermediate_size=64)),
+    "olmo2": lambda: hf.Olmo2ForCausalLM(hf.Olmo2Config(**GROUPED)),
+    "olmo3": lambda: hf.Olmo3ForCausalLM(hf.Olmo3Config(**GROUPED, **SLIDING)),
+    "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**GROUPED)),
+    "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**GROUPED, head_dim=8)),
+    "gemma": lambda: hf.GemmaForCausalLM(hf.GemmaConfig(**GROUPED, head_dim=16)),
+    "gemma3": lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**GROUPED, **SLIDING, head_dim=16)),
+    "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**GROUPED, sliding_window=16)),
+    "smollm3": lambda: hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**GROUPED)),
+    "opt": lambda: hf.OPTForCausalLM(
+        hf.OPTConfig(**(SHAPE | {"max_position_embeddings": WINDOW}), ffn_dim=64, word_embed_proj_dim=32)
+    ),
+}
+LEFT: dict[str, tuple[Callable[[], Any], str]] = {
+    "bloom": (  # ALiBi
+        lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=3, n_head=4)),
+        "3 of its 3 layers do not attend through",
+    ),
+    "mamba": (  # a state space
+        lambda: hf.MambaForCausalLM(hf.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=3)),
+        "3 of its 3 layers do not attend through",
+    ),
+    "gemma2": (
+        lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**GROUPED, head_dim=16, sliding_window=16)),
+        "final_logit_softcapping",
+    ),
+    "gemma2 without soft caps on its logits": (
+        lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**GROUPED, head_dim=16, final_logit_softcapping=None)),
+        "attention scores are soft-capped",
+    ),
+    "gpt-oss": (  # attention sinks
+        lambda: hf.GptOssForCausalLM(
+            hf.GptOssConfig(**GROUPED, **SLIDING, head_dim=16, num_local_experts=2, num_experts_per_tok=1)
+        ),
+        "its attention takes 's_aux'",
+    ),
+    "gpt-j": (
+        lambda: hf.GPTJForCausalLM(hf.GPTJConfig(**GPT, n_positions=WINDOW, rotary_dim=4)),
+        "3 of its 3 layers do not attend through",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_checked_yet() -> None:
+    shared_prefix._checked.clear()
+    shared_prefix._refused.clear()
+
+
+def make(build: Callable[[], Any], **conf: Any) -> SharedPrefixLM:
+    """A random model whose answers differ: a fresh one is nearly uniform."""
+    torch.manual_seed(0)
+    model = build().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(6.0)
+    return SharedPrefixLM(model, whole_word_tokenizer(VOCABULARY), replace(CONF, **conf), lambda count: None)
+
+
+def requests(seed: int = 0, items: int = 14) -> list[tuple[list[int], list[int]]]:
+    """Few-shot prompts with and without a common beginning, several choices, one token and more, beyond the window."""
+    rng = random.Random(seed)
+
+    def some(length: int) -> list[int]:
+        return [rng.randrange(VOCABULARY) for _ in range(length)]
+
+    trunk = some(25)
+    made = []
+    for _ in range(items):
+        context = (trunk if rng.random() < 0.7 else []) + some(rng.randrange(1, 30))
+        start = some(1)
+        made += [(context, start * rng.randrange(2) + some(rng.randrange(1, 5))) for _ in range(3)]
+    long = some(3 * WINDOW)
+    return [*made, (long, some(3)), (long, some(1)), (trunk, some(2)), ([0], some(1)), made[0]]
+
+
+def assert_same(found: list[tuple[float, bool]], expected: list[tuple[float, bool]], within: float = 1e-4) -> None:
+    assert [said for _, said in found] == [said for _, said in expected]
+    assert max(abs(a - b) for (a, _), (b, _) in zip(found, expected, strict=True)) <= within
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_every_supported_architecture_gives_lm_evals_answers(name: str) -> None:
+    lm = make(SHARED[name])
+    found = lm.score_tokens(requests())
+    assert lm.used == "shared_prefix"
+    assert lm.counts.passes > 3  # so that keys and values were kept from pass to pass
+    assert lm.counts.checked > 1
+    assert_same(found, lm._reference(requests()))
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_cannot_be_shared_is_left_to_lm_eval(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    build, reason = LEFT[name]
+    lm = make(build)
+    asked = [request for request in requests() if len(request[0]) < WINDOW]
+    assert_same(lm.score_tokens(asked), lm._reference(asked), 0.0)
+    assert lm.used.startswith("lm_eval: ")
+    assert reason in lm.used
+    lm.score_tokens(asked)
+    assert len([record for record in caplog.records if record.name.startswith("evalrun")]) == 1  # said once
+    assert lm.model.config._attn_implementation != attention.NAME
+
+
+@pytest.fixture(scope="module")
+def neox() -> SharedPrefixLM:
+    return make(SHARED["gpt-neox"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_random_prefix_trees_by_the_definition(neox: SharedPrefixLM, data: st.DataObject) -> None:
+    """Each request alone, by one plain forward pass and a log-softmax."""
+    token = st.integers(0, 3)
+    drawn = data.draw(
+        st.lists(
+            st.tuples(
+                st.lists(token, min_size=1, max_size=2 * WINDOW),
+                st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=5),
+            ),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    neox._budget = data.draw(st.integers(1, 200))
+    found = neox.score_tokens(drawn)
+    for (context, continuation), (logprob, greedy) in zip(drawn, found, strict=True):
+        tokens = [*context, *continuation][-(WINDOW + 1) :]
+        with torch.no_grad():
+            logprobs = neox.model(torch.tensor([tokens[:-1]])).logits[0].log_softmax(-1)[-len(continuation) :]
+        exact = sum(float(row[token]) for row, token in zip(logprobs, continuation, strict=True))
+        assert logprob == pytest.approx(exact, abs=1e-3)
+        assert greedy == (logprobs.argmax(-1).tolist() == continuation)
+
+
+def test_the_work_is_that_of_the_distinct_tokens(neox: SharedPrefixLM) -> None:
+    asked = requests(items=40)
+    neox._budget = 64
+    neox.score_tokens([*asked, *asked])  # asking twice costs nothing
+    inputs = [[*context, *continuation][-(WINDOW + 1) : -1] for context, continuation in asked]
+    prefixes = {tuple(tokens[:length]) for tokens in inputs for length in range(1, len(tokens) + 1)}
+    scored = {
+        tuple(tokens[: len(tokens) - back])
+        for tokens, (_, continuation) in zip(inputs, asked, strict=True)
+        for back in range(len(continuation))
+    }
+    assert neox.counts.nodes == len(prefixes)
+    assert neox.counts.body_tokens <= 1.05 * len(prefixes)
+    assert neox.counts.head_rows == len(scored)
+    assert neox.counts.requests == 2 * len(asked)
+
+
+def test_progress_adds_up_to_the_requests() -> None:
+    lm = make(SHARED["gpt-neox"])
+    ticks: list[int] = []
+    lm._tick = ticks.append
+    lm.score_tokens(requests())
+    assert sum(ticks) == len(requests())
+    assert len(ticks) > 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_differs_as_lm_eval_does_from_itself(dtype: torch.dtype) -> None:
+    lm = make(lambda: SHARED["gpt-neox"]().to(dtype))
+    found = lm.score_tokens(requests())
+    assert lm.used == "shared_prefix"
+    alone, batched = make(lambda: SHARED["gpt-neox"]().to(dtype), batch_size=1), lm
+    own = [x for x, _ in alone._reference(requests())]
+    noise = max(abs(a - b) for a, (b, _) in zip(own, batched._reference(requests()), strict=True))
+    exact = [x for x, _ in make(SHARED["gpt-neox"])._reference(requests())]
+    ours = max(abs(a - b) for (a, _), b in zip(found, exact, strict=True))
+    theirs = max(abs(a - b) for a, b in zip(own, exact, strict=True))
+    assert ours <= 2 * max(theirs, noise)  # no further from the exact value than lm-eval's own
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_log_softmax_in_half_precision_is_rounded_as_lm_evals(dtype: torch.dtype) -> None:
+    """So that choices tie where they tied in a study that was computed so."""
+    lm = make(lambda: SHARED["gpt-neox"]().to(dtype), softmax_dtype=None)
+    found = lm.score_tokens(requests())
+    assert lm.used == "shared_prefix"
+    assert all(float(torch.tensor(logprob, dtype=dtype)) == logprob for logprob, _ in found)
+    expected = lm._reference(requests())
+    assert sum(a == b for (a, _), (b, _) in zip(found, expected, strict=True)) > 0.5 * len(found)
+    assert max(abs(a - b) / abs(b) for (a, _), (b, _) in zip(found, expected, strict=True)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("conf", "dtype", "reason"),
+    [
+        ({"logits_cache": True}, torch.float32, "logits_cache"),
+        ({}, torch.float64, "its precision is torch.float64"),
+    ],
+)
+def test_settings_that_ask_for_lm_evals_own_path_get_it(conf: dict[str, Any], dtype: torch.dtype, reason: str) -> None:
+    lm = make(lambda: SHARED["gpt-neox"]().to(dtype), **conf)
+    lm.score_tokens(requests()[:6])
+    assert reason in lm.used
+
+
+def out_of_memory_above(patch: pytest.MonkeyPatch, tokens: int, error: Exception) -> list[int]:
+    """Let passes of more than so many tokens fail as they do when memory runs out."""
+    real, sizes = attention.run, []
+
+    def run(body: Any, step: attention.Step, device: Any) -> Any:
+        size = step.work.stop - step.work.start
+        sizes.append(size)
+        if size > tokens:
+            raise error
+        return real(body, step, device)
+
+    patch.setattr(attention, "run", run)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+)
+def test_out_of_memory_halves_the_budget_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setattr(shared_prefix, "LONGEST_ROW", 16)
+    monkeypatch.setattr(plan, "LONGEST_ROW", 16)
+    lm = make(SHARED["gpt-neox"], token_budget=400)
+    expected = lm._reference(requests())
+    sizes = out_of_memory_above(monkeypatch, 120, error)
+    assert_same(lm.score_tokens(requests()), expected)
+    assert max(sizes) > 120
+    assert "going on with passes of 100 tokens" in caplog.text
+    again = len(sizes)
+    lm.score_tokens(requests(1))
+    assert max(sizes[again:]) <= 100  # what was learnt is kept
+
+
+def test_no_memory_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(SHARED["gpt-neox"], token_budget=1024)
+    out_of_memory_above(monkeypatch, 0, torch.OutOfMemoryError())
+    with pytest.raises(CheckpointError, match="no memory left on cpu even for passes of 256 tokens"):
+        lm.score_tokens(requests())
+    assert lm.model.config._attn_implementation != attention.NAME
+
+
+def distort(patch: pytest.MonkeyPatch, by: float) -> None:
+    """Let the shared path be wrong by a little in everything that it says."""
+    real = shared_prefix.Head.__call__
+    patch.setattr(shared_prefix.Head, "__call__", lambda *a: (lambda found: (found[0] + by, found[1]))(real(*a)))
+
+
+def test_a_self_check_that_fails_leaves_the_model_to_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(SHARED["gpt-neox"])
+    expected = lm._reference(requests())
+    distort(monkeypatch, 0.01)
+    assert_same(lm.score_tokens(requests()), expected, 0.0)
+    assert "a self-check found another result (log-likelihood" in lm.used
+
+
+def test_longer_inputs_are_checked_again(neox: SharedPrefixLM) -> None:
+    shared_prefix._checked.clear()
+    short = [request for request in requests() if len(request[0]) < 40]
+    checked = []
+    for asked in (short, short[:9], requests(), short):
+        neox.score_tokens(asked)
+        checked.append(neox.counts.checked > 0)
+    assert checked == [True, False, True, False]
+
+
+def test_verify_scores_again_and_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(SHARED["gpt-neox"], verify=1000)
+    lm.score_tokens(requests())
+    assert lm.counts.checked >= len(requests())
+    assert 0 < lm.counts.difference < 1e-4
+    distort(monkeypatch, 0.01)
+    with pytest.raises(CheckpointError, match=r"scorer.verify found a wrong result: log-likelihood -?\d+\.\d+ instead"):
+        lm.score_tokens(requests())
+
+
+def test_weights_that_are_not_numbers_are_not_blamed_on_sharing() -> None:
+    lm = make(SHARED["gpt-neox"], verify=5)
+    with torch.no_grad():
+        lm.model.get_output_embeddings().weight[3] = float("nan")
+    found = lm.score_tokens(requests())
+    assert lm.used == "shared_prefix"
+    assert all(math.isnan(logprob) for logprob, _ in found)
+
+
+def test_the_next_checkpoint_takes_the_place_of_this_one() -> None:
+    lm = make(SHARED["gpt-neox"])
+    before = lm.score_tokens(requests())
+    other = make(SHARED["gpt-neox"]).model
+    with torch.no_grad():
+        other.get_output_embeddings().weight.neg_()
+    lm.replace_model(other)
+    after = lm.score_tokens(requests())
+    assert before != after
+    assert_same(after, lm._reference(requests()))
+    assert lm.counts.checked == 0  # an architecture is checked once
+
+
+def instances(pairs: list[tuple[str, str]]) -> list[Any]:
+    return [SimpleNamespace(args=pair, task_name="made") for pair in pairs]
+
+
+TEXTS = [
+    ("w1 w2", " w3 w4"), ("w1 w2 ", "w3"), ("w1 w2  ", " w3"), ("", "w5 w6"), ("", "<eos> w5"), ("<eos> w1", " w2"),
+    ("w1 w2\n", "w3"), ("w1", " w3 w4 w5"), ("w1 w2", " w3"), ("w1 w2", " w3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["joint", "separate"])
+@pytest.mark.parametrize("real", [False, True])
+def test_texts_become_lm_evals_tokens(encoding: str, real: bool) -> None:
+    lm = make(SHARED["gpt-neox"], encoding=encoding)
+    if real:
+        file = shared_dir() / "data" / "tokenizer" / "20B_tokenizer.json"
+        end = "<|endoftext|>"
+        lm.tokenizer = hf.PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=end, eos_token=end)
+    texts = [(a.replace("<eos>", lm.tokenizer.eos_token), b.replace("<eos>", lm.tokenizer.eos_token)) for a, b in TEXTS]
+    seen: list[Any] = []
+    lm._loglikelihood_tokens = lambda requests, **_: seen.extend((a, b) for _, a, b in requests)  # type: ignore[method-assign]
+    CheckpointLM.loglikelihood(lm, instances(texts), disable_tqdm=True)
+    assert [(list(a), list(b)) for a, b in encode(lm, texts, encoding == "separate")] == seen
+
+
+def test_texts_are_scored_as_lm_eval_scores_them(caplog: pytest.LogCaptureFixture) -> None:
+    lm = make(SHARED["gpt-neox"])
+    texts = [*TEXTS, (" ".join(f"w{i % 90}" for i in range(3 * WINDOW)), " w1 w2")]
+    expected = CheckpointLM.loglikelihood(lm, instances(texts), disable_tqdm=True)
+    caplog.clear()
+    assert_same(lm.loglikelihood(instances(texts)), expected)
+    said = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert any("1 of 11 prompts with their continuations are longer than the model's window of 96" in m for m in said)
+    assert lm.loglikelihood([]) == []
+
+
+def test_a_continuation_without_a_token_is_one_sentence(neox: SharedPrefixLM) -> None:
+    with pytest.raises(TaskError, match=r"request 1 has 1 \+ 0 tokens"):
+        neox.loglikelihood(instances([("w1", " w2"), ("w1", "")]))
