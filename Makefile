@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench setup lint types lock clean
+.PHONY: demo test test-engines bench setup lint types lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
@@ -11,6 +11,11 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines'
+
+# Against real engines: installs Ray, SLURM, PostgreSQL where missing (Debian, as root), starts and stops them itself.
+test-engines: setup
+	@tests/engines/install.sh $(VENV)
+	@$(BIN)/python -m pytest -m engines tests/engines
 
 # How much faster it scores than lm-eval, at the same answers: other models and workloads with ARGS='--models 410m'.
 bench: setup

@@ -108,15 +108,19 @@ def _two_choices(tables: Tables, tokenizer: PreTrainedTokenizerFast) -> Iterator
 
 
 def _three_choices(tables: Tables, tokenizer: PreTrainedTokenizerFast) -> Iterator[list[Item]]:
-    """ARC-Easy: the right choice and two others."""
-    yield from ([Item(row.prompt, row.choices[:3])] for row in tables.arc_easy)
+    """ARC-Easy as a classification: an instruction that all rows share, a question with an answer, three labels."""
+    labels = [" certainly right.", " possibly right.", " wrong."]
+    for row in tables.arc_easy:
+        yield from ([Item(f"{INSTRUCTION}{row.prompt}{choice}\nThis is", labels)] for choice in row.choices[:2])
 
+
+INSTRUCTION = "Judge the answer to each question as a careful reader of school books would.\n\n"
 
 WORKLOADS = {
     "truthfulqa": Workload("six questions before each; MC1 and MC2, all choices", 16, _truthfulqa),
     "few_shot": Workload("ten passages before each, five of them shared; two one-token choices", 10, _few_shot),
     "two_choices": Workload("short prompts, two choices: memo-trap, NeQA, ARC-Easy", 150, _two_choices),
-    "three_choices": Workload("short prompts, three choices: ARC-Easy", 110, _three_choices),
+    "three_choices": Workload("short prompts, three labels for each of many rows: ARC-Easy", 160, _three_choices),
 }
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
-    {"__init__", "errors", "records", "palette", "task_metrics"},
+    {"masking"},
+    {"__init__", "errors", "records", "palette", "markup", "task_metrics"},
     {"config", "steps", "console", "provenance"},
     {"task_yaml", "task_data"},
-    {"task_files", "journal", "checkpoints", "tracking", "analysis", "tiny", "tasks", "scoring"},
+    {"task_files", "journal", "jobstate", "checkpoints", "tracking", "analysis", "tiny", "tasks", "scoring"},
+    {"ledger"},
     {"audit", "ahead"},
     {"overrides", "pipeline", "study"},
-    {"sweep", "ingest"},
+    {"sweep", "ingest", "launch"},
+    {"supply", "survey"},
+    {"status", "sync"},
     {"cli"},
     {"__main__"},
 ]
@@ -25,7 +29,9 @@ HOMES = {
     "torch": {"checkpoints", "tiny", "pipeline", "provenance", "scoring"},
     "transformers": {"checkpoints", "scoring", "tiny"},
     "lm_eval": {"tasks", "scoring", "task_files"},
-    "hydra": {"cli", "config", "overrides", "sweep"},
+    "hydra": {"cli", "config", "launch", "overrides", "sweep"},
+    "ray": {"launch"},
+    "submitit": {"launch"},
 }
 
 

@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from evalrun import checkpoints
@@ -39,13 +40,16 @@ class Ahead:
             self._thread.join()
             self._thread = None
 
-    def start(self, cell: Cell, folder: Path, trust_pickle: bool = False) -> None:
+    def start(
+        self, cell: Cell, folder: Path, trust_pickle: bool = False, claim: Callable[[Cell, str], None] | None = None
+    ) -> None:
         """Begin with the checkpoint after this one, unless it is not known or might fill the disk.
 
         Args:
             cell: The checkpoint that has just been loaded.
             folder: Its files, which the next are taken to be as large as.
             trust_pickle: Fetch pickled weights too.
+            claim: Called with what is about to be downloaded and its commit; raises where it must not be.
         """
         self.wait()
         if cell not in self._order:
@@ -55,19 +59,19 @@ class Ahead:
         if following is None:
             return
         size = sum(file.stat().st_size for file in checkpoints.weight_files(folder))
-        arguments = (following, trust_pickle, size)
+        arguments = (following, trust_pickle, size, claim)
         self._thread = threading.Thread(target=_get, args=arguments, name="read-ahead", daemon=True)
         self._thread.start()
 
 
-def _get(cell: Cell, trust_pickle: bool, size: int) -> None:
+def _get(cell: Cell, trust_pickle: bool, size: int, claim: Callable[[Cell, str], None] | None) -> None:
     try:
         if cell.revision is None:
             folder = Path(cell.location)
         elif shutil.disk_usage(checkpoints.hub_cache()).free < 2 * size:
             return  # the results of the job at work need some of it
         else:
-            folder = checkpoints.download(cell, trust_pickle)
+            folder = checkpoints.download(cell, trust_pickle, *([partial(claim, cell)] if claim else []))
         if 2 * size < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):  # else it would not stay in memory
             for file in checkpoints.weight_files(folder):
                 _read(file)

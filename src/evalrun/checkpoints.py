@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache, partial
@@ -77,10 +78,18 @@ def fetch(located: Located, trust_pickle: bool = False) -> Path:
     return folder
 
 
-def download(cell: Cell, trust_pickle: bool = False) -> Path:
+def download(
+    cell: Cell, trust_pickle: bool = False, before: Callable[[str], None] | None = None, bar: Any = None
+) -> Path:
     """Fetch a hub checkpoint's files one by one, so that a thread which does it ends with the process.
 
     `fetch` starts threads of its own, which Python waits for at its end; it finds what is here and asks for the rest.
+
+    Args:
+        cell: Which checkpoint.
+        trust_pickle: Fetch pickled weights too.
+        before: Called with the commit before the first file is asked for; may raise.
+        bar: The class of tqdm that is told of every piece; None for silence.
 
     Returns:
         The folder of the files.
@@ -91,15 +100,47 @@ def download(cell: Cell, trust_pickle: bool = False) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
     from tqdm import tqdm
 
-    silent: Any = partial(tqdm, disable=True)
+    silent: Any = bar or partial(tqdm, disable=True)
     found = HfApi().model_info(cell.location, revision=cell.revision, timeout=10)
     names = [str(sibling.rfilename) for sibling in found.siblings or ()]
+    if before is not None:
+        before(str(found.sha))
     files = [
         Path(hf_hub_download(cell.location, name, revision=found.sha, tqdm_class=silent))
         for name in names
-        if any(fnmatch(name, pattern) for pattern in _patterns(trust_pickle))
+        if wanted(name, trust_pickle)
     ]
     return next(file.parent for file in files if file.name == "config.json")
+
+
+def wanted(name: str, trust_pickle: bool) -> bool:
+    """Whether a file of a hub repository is one that is fetched."""
+    return any(fnmatch(name, pattern) for pattern in _patterns(trust_pickle))
+
+
+def repository_cache(location: str) -> Path:
+    """Where the hub's cache keeps a repository, there or not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=location, repo_type="model")
+
+
+def cached_commit(cell: Cell) -> str | None:
+    """The commit that the hub's cache knows a revision by, where it holds files of it."""
+    cache = repository_cache(cell.location)
+    ref = cache / "refs" / str(cell.revision)
+    if ref.is_file() and (cache / "snapshots" / (commit := ref.read_text().strip())).is_dir():
+        return commit
+    return None
+
+
+def go_offline() -> None:
+    """Keep this process and those it starts from asking Hugging Face; best before anything of theirs is imported."""
+    os.environ.update(dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1"))
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if name in sys.modules:
+            sys.modules[name].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def hub_cache() -> Path:
@@ -228,9 +269,8 @@ def _tokenizer(folder: Path, remote_code: bool) -> Any:
 
 def _commit(cell: Cell) -> str:
     """The commit that a hub revision stands for: asked of the hub, else of the local cache."""
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.file_download import repo_folder_name
 
     fault = hub_fault()
     if fault is None:
@@ -242,26 +282,24 @@ def _commit(cell: Cell) -> str:
             raise CheckpointError(f"the hub has no repository '{cell.location}' (or it needs a login).") from None
         except Exception as error:  # no network comes in many classes
             fault = f"failing ({first_line(error)})"
-    cache = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=cell.location, repo_type="model")
-    ref = cache / "refs" / str(cell.revision)
-    if ref.is_file() and (cache / "snapshots" / (commit := ref.read_text().strip())).is_dir():
+    if (commit := cached_commit(cell)) is not None:
         return commit
     raise CheckpointError(_hub_sentence(cell, fault))
 
 
-def hub_fault() -> str | None:
+def hub_fault(patience_s: float = 10) -> str | None:
     """Why the hub cannot be asked, or None; asked once, because a sweep would wait for each of its checkpoints."""
     from huggingface_hub import constants
 
-    return "switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _fault_of(constants.ENDPOINT)
+    return "switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _fault_of(constants.ENDPOINT, patience_s)
 
 
 @lru_cache(maxsize=4)
-def _fault_of(endpoint: str) -> str | None:
+def _fault_of(endpoint: str, patience_s: float) -> str | None:
     from huggingface_hub import get_session
 
     try:
-        get_session().head(endpoint, timeout=10)
+        get_session().head(endpoint, timeout=patience_s)
     except Exception as error:  # no network comes in many classes
         return f"out of reach ({first_line(error)})"
     return None

@@ -7,11 +7,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from evalrun.errors import ConfigError, EvalrunError, nearest
+from evalrun.masking import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +29,10 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
 
   python -m evalrun -m 'model=glob(*)' step=2,4,...,143000       evaluate a grid, then analyse it
   python -m evalrun model=pythia-70m step=final task=memo_trap   evaluate one checkpoint
-  python -m evalrun plan ARGS      show the grid that ARGS mean and run nothing   (--json)
+  python -m evalrun plan ARGS      show the grid, what is done, downloads, disk, memory, time; run nothing   (--json)
+  python -m evalrun prefetch ARGS  download what a grid needs, so that offline=true needs nothing
+  python -m evalrun status [ARGS]  what of a grid, or of all, is done, running, failed; exit code 0: all done   (--json)
+  python -m evalrun sync [ARGS]    deliver to MLflow what is in the journal only
   python -m evalrun audit ARGS     find steps whose published weights are missing or another step's   (--json)
   python -m evalrun ingest PATH... file others' lm-eval results and tables in MLflow   (tracking.root=...)
   python -m evalrun analyze        analyse what is in the store   (suite= sweep= experiment= model= step= task=)
@@ -43,6 +49,8 @@ what to set (key=value; lists and globs need -m; quote 'glob(...)': shells take 
   profile=       corrected|as_published: how tasks are rendered         tracking=local|server  tracking.uri=URI
   experiment=    a whole study of conf/experiment: demo, paper, paper_v1, inverse_scaling_prize
   checkpoint.seed=0,1,2   where a suite has several training seeds
+  hydra/launcher=   local, processes (the GPUs or cores of this machine), ray, slurm      fail_fast=true
+  offline=true   never ask Hugging Face      keep_checkpoints=false disk_budget=200GB   delete downloads after use
 
 evalrun resumes: the same command computes only what is missing. Results are in multirun/ (files) and mlruns/ (MLflow).
 --cfg job prints a composed config; --info defaults where it comes from.
@@ -115,8 +123,9 @@ def run(words: Sequence[str]) -> int:
     import hydra
 
     from evalrun import overrides as ov
-    from evalrun import sweep, task_files
+    from evalrun import supply, sweep, task_files
     from evalrun.config import CONFIG_NAME, conf_dir, hydra_session
+    from evalrun.masking import stow
     from evalrun.tracking import Store
 
     flags, overrides = split_flags(words)
@@ -128,6 +137,10 @@ def run(words: Sequence[str]) -> int:
         ov.check(given)
         sayable = ov.for_hydra(given)
         plan = sweep.plan(tuple(sayable))
+        if (uri := plan.config.tracking.uri) is not None and stow(uri) != uri:  # Hydra saves the words it is given
+            sayable = [*ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"])]
+            sayable.append(f"tracking.uri='{stow(uri)}'")
+            plan = sweep.plan(tuple(sayable))
         if not many and not only_asks and len(plan.jobs) > 1:
             raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
         task_files.resolve_for(plan.config)
@@ -136,6 +149,7 @@ def run(words: Sequence[str]) -> int:
     if not only_asks:
         Store(plan.config.tracking).check()  # before the first hour of computing, not after it
         print(plan.describe(), flush=True)
+        supply.refuse_missing([job.config for job in plan.jobs])
     sys.argv = ["evalrun", *(flag for flag in flags if not only_asks or flag not in ("-m", "--multirun")), *sayable]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job)()
     return 1 if _failures else 0
@@ -157,7 +171,7 @@ def job(cfg: DictConfig) -> str:
     hydra = HydraConfig.get()
     try:
         return pipeline.evaluate(
-            config.typed(cfg), Path(hydra.runtime.output_dir), OmegaConf.to_yaml(cfg, resolve=True)
+            config.typed(cfg), Path(hydra.runtime.output_dir), masked(OmegaConf.to_yaml(cfg, resolve=True))
         )
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
@@ -172,7 +186,7 @@ def job(cfg: DictConfig) -> str:
 
 def start_sweep(plan: Plan) -> list[Job] | None:
     """Before the first job: leave out those that are done or refused; None when nothing can be started."""
-    from evalrun import ahead, pipeline
+    from evalrun import ahead, ledger, pipeline
 
     try:
         done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
@@ -186,22 +200,36 @@ def start_sweep(plan: Plan) -> list[Job] | None:
     _failures.extend(Failure(plan.jobs[position].cell.label, str(error)) for position, error in refused.items())
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
     ahead.jobs.expect([job.cell for job in todo])
+    ledger.Ledger(replace(plan.config, sweep=plan.sweep)).expect([job.cell for job in todo])
     return todo
 
 
-def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> None:
-    """After the last job: say what failed, and analyse what is there."""
-    from evalrun import study
+def stop_sweep(error: EvalrunError) -> None:
+    """When the launcher itself cannot do what it is asked to: say why; what is journalled stays."""
+    for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
+        print(f"evalrun: {problem}", file=sys.stderr)
+    _failures.append(Failure("sweep", str(error)))
 
-    for planned, returned in zip(todo, returns, strict=True):
-        if returned.status.name != "COMPLETED":
-            _failures.append(Failure(planned.cell.label, _sentence(returned._return_value)))
+
+def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> None:
+    """After the last job: say what failed, was not started or is still queued; analyse what is there."""
+    from evalrun import ledger, study
+    from evalrun.launch import outcome
+
+    verdict = outcome.judge([job.config for job in todo], returns, plan.sweep)
+    _failures.extend(Failure(todo[position].cell.label, said) for position, said in verdict.failed.items())
     if _failures:
         print(f"\n{len(_failures)} of {len(plan.jobs)} jobs failed:", file=sys.stderr)
         for failure in _failures:
             named = failure.message if failure.job in failure.message else f"{failure.job}: {failure.message}"
             print(f"  {named}", file=sys.stderr)
-        print("The others are done; the same command tries these again.", file=sys.stderr)
+        rest = "The others are done" if not (verdict.skipped or verdict.queued) else "Those that ended are kept"
+        print(f"{rest}; the same command tries these again.", file=sys.stderr)
+    for line in verdict.not_ended([job.cell.label for job in todo]):
+        print(line, file=sys.stderr)
+    if verdict.queued:
+        return
+    ledger.Ledger(replace(plan.config, sweep=plan.sweep)).finish()
     if len(_failures) == len(plan.jobs) or not plan.config.analysis.after_sweep:
         return
     try:
@@ -212,25 +240,11 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
         _failures.append(Failure("analysis", str(error)))
 
 
-def _sentence(error: object) -> str:
-    return str(error) or type(error).__name__
+def supply_command(name: str, words: Sequence[str]) -> int:
+    """`plan`: print the grid and what it needs; `prefetch`: download that."""
+    from evalrun.supply import command
 
-
-def plan_command(words: Sequence[str]) -> int:
-    """`plan`: print the grid."""
-    from evalrun import overrides as ov
-    from evalrun import sweep
-    from evalrun.config import hydra_session
-
-    flags, overrides = split_flags(words)
-    wrong = [flag for flag in flags if flag not in ("--json", "-m", "--multirun")]
-    if wrong:
-        raise ConfigError(f"plan does not know '{wrong[0]}': it takes --json and what a run takes.")
-    with hydra_session():
-        given = ov.parse(overrides)
-        ov.check(given)
-        plan = sweep.plan(tuple(ov.for_hydra(given)))
-    print(json.dumps(plan.to_json(), indent=1) if "--json" in flags else plan.describe())
+    print(command.ANSWERS[name](*split_flags(words)))
     return 0
 
 
@@ -261,6 +275,7 @@ def analyze_command(words: Sequence[str]) -> int:
     from evalrun import overrides as ov
     from evalrun import study, sweep
     from evalrun.config import hydra_session
+    from evalrun.tracking.names import slug
 
     own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
     rest = [word for word in words if word.partition("=")[0] not in own]
@@ -280,7 +295,7 @@ def analyze_command(words: Sequence[str]) -> int:
         tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
         cells=[job.cell for job in plan.jobs] if grid else None,
     )
-    folder = Path("multirun") / "analysis" / (own.get("sweep") or ("all" if not grid else plan.sweep))
+    folder = Path("multirun") / "analysis" / slug(own.get("sweep") or ("all" if not grid else plan.sweep))
     study.analyse(plan.config, folder, selection, finals)
     return 0
 
@@ -365,10 +380,13 @@ def ui_command(words: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": plan_command,
+    "plan": partial(supply_command, "plan"),
+    "prefetch": partial(supply_command, "prefetch"),
     "audit": audit_command,
     "ingest": ingest_command,
     "analyze": analyze_command,
     "tiny": tiny_command,
     "ui": ui_command,
+    "status": lambda words: import_module("evalrun.status").command(words),
+    "sync": lambda words: import_module("evalrun.sync").command(words),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class ModelConf:
     n_params_nonembedding: int = MISSING
     n_params_nominal: int = MISSING  # what the name says
     architecture: dict[str, int] = field(default_factory=dict)  # only for models that `evalrun tiny` trains
+    resources: dict[str, float] = field(default_factory=dict)  # cpus, gpus of a job, for the launchers ray and slurm
 
 
 @dataclass
@@ -96,11 +98,16 @@ class Config:
     num_fewshot: int | None = None  # null: each task's own
     limit: int | None = None  # items per task, for trying out; null: all
     force: bool = False  # recompute what is there
+    fail_fast: bool = False  # a sweep starts no more jobs once one has failed
     sweep: str | None = None  # which multirun this job belongs to; set by the sweeper
+    heartbeat_s: float = MISSING  # seconds between a running job's signs of life
     trust_remote_code: bool = False  # run modelling code from the hub
     trust_pickle: bool = False  # load weights that are there as pickles only
     trust_task_code: bool = False  # run `!function` code named by task files outside lm-eval
     allow_shared_weights: bool = False  # score steps whose weights are those of another step of the model
+    offline: bool = False  # never ask Hugging Face; what is missing is said before the first job
+    keep_checkpoints: bool = True  # false: delete what a sweep downloaded after its last use
+    disk_budget: str | None = None  # of what a sweep downloaded and has not deleted, such as 200GB; null: no limit
     scorer: ScorerConf = field(default_factory=ScorerConf)
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)
@@ -109,6 +116,9 @@ class Config:
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENCODINGS = ("joint", "separate")
 PARAMS = ("nominal", "total", "nonembedding")
+RESOURCES = ("cpus", "gpus")
+TAKEN = ("analysis", "audit")  # folders of multirun that are no suite's
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def conf_dir() -> Path:
@@ -127,6 +137,14 @@ def conf_dirs() -> list[Path]:
 def profiles() -> list[str]:
     """Names of the task profiles: the files of conf/profile, shipped ones and the user's."""
     return sorted({path.stem for folder in conf_dirs() for path in (folder / "profile").glob("*.yaml")})
+
+
+def bytes_of(text: str) -> int | None:
+    """The number of bytes that `200GB`, `1.5 TB` or `1000000` says; None where it says none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        return None
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
 
 
 def seeded(name: str, seed: int | None) -> str:
@@ -222,8 +240,21 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield f"scorer.verify is {config.scorer.verify}: it must be 0 or a number of requests to score again."
     if config.limit is not None and config.limit < 1:
         yield f"limit is {config.limit}: it must be 1 or more items, or null for all."
+    if config.heartbeat_s <= 0:
+        yield f"heartbeat_s is {config.heartbeat_s}: it must be more than 0 seconds."
     if config.num_fewshot is not None and config.num_fewshot < 0:
         yield f"num_fewshot is {config.num_fewshot}: it must be 0 or more, or null for each task's own."
+    if config.disk_budget is not None and not bytes_of(config.disk_budget):
+        yield f"disk_budget is '{config.disk_budget}': write a size such as 200GB or 1.5TB, or null for no limit."
+    elif config.disk_budget is not None and config.keep_checkpoints:
+        yield f"disk_budget is {config.disk_budget}, but nothing may be deleted: set keep_checkpoints=false with it."
+    for key, name in (("checkpoint.suite", config.checkpoint.suite), ("model.name", config.model.name)):
+        if not re.fullmatch(r"[^\W_][^/\\\x00-\x1f]{0,99}", name) or name.strip() != name:
+            yield f"{key} is '{name}', which cannot name a folder: begin with a letter or digit and leave out slashes."
+    if config.checkpoint.suite in TAKEN:
+        yield f"checkpoint.suite is '{config.checkpoint.suite}', a folder of evalrun's own in multirun: choose another."
+    for key in sorted(set(config.model.resources) - set(RESOURCES)):
+        yield f"model.resources has '{key}': {nearest(key, RESOURCES)}"
     if not config.tasks:
         yield "no task is given: name some with task=..., for example task=paper."
     if config.data_dir is not None and not Path(config.data_dir).is_dir():

@@ -8,6 +8,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evalrun.masking import masked
+
+
+class Formatter(logging.Formatter):
+    """Writes every message, and the traceback below it, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines of a record."""
+        return masked(super().format(record))
+
 
 class Handler(logging.Handler):
     """Log to standard error, above any progress bar."""

@@ -14,9 +14,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from evalrun.masking import masked
+
 
 class EvalrunError(Exception):
-    """A mistake or a lack that the user can do something about; shown without a traceback."""
+    """A mistake or a lack that the user can do something about; shown without a traceback, and without secrets."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(masked(word) if isinstance(word, str) else word for word in words))
 
 
 class ConfigError(EvalrunError):
@@ -27,7 +32,7 @@ class ConfigError(EvalrunError):
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [masked(problem) for problem in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:

@@ -1,7 +1,8 @@
 """The journal: every result as an atomic pair of files in the job's folder, written before anything else happens.
 
 `results/<task>-<key>.parquet` holds the items, `results/<task>-<key>.json` the record; the record is written last
-and names the items' sha256, so that a record that can be read and matches is a result that is whole.
+and names the items' sha256, so that a record that can be read and matches is a result that is whole. The config of a
+checkpoint and its settings is kept beside them, so that results can be delivered from the journal alone.
 """
 
 from __future__ import annotations
@@ -67,12 +68,8 @@ def read(folder: Path) -> dict[str, TaskResult]:
     """All whole results of a job's folder, by key; what is damaged is set aside and said."""
     found: dict[str, TaskResult] = {}
     for path in sorted((folder / FOLDER).glob("*.json")):
-        try:
-            result = TaskResult.from_json(json.loads(path.read_text()))
-            whole = hashlib.sha256(items_path(folder, result).read_bytes()).hexdigest() == result.items_sha256
-        except (OSError, ValueError, TypeError, KeyError):
-            whole = False
-        if whole:
+        result = record_of(path)
+        if result is not None and is_whole(folder, result):
             found[result.key] = result
         else:
             log.warning("%s is damaged and will be computed again (kept as %s.damaged)", path, path.name)
@@ -80,9 +77,53 @@ def read(folder: Path) -> dict[str, TaskResult]:
     return found
 
 
+def record_of(path: Path) -> TaskResult | None:
+    """What a record says, or None where it cannot be read."""
+    try:
+        return TaskResult.from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def is_whole(folder: Path, result: TaskResult) -> bool:
+    """Whether a result's items are there, and those that its record names."""
+    try:
+        return hashlib.sha256(items_path(folder, result).read_bytes()).hexdigest() == result.items_sha256
+    except OSError:
+        return False
+
+
+def write_config(folder: Path, run_key: str, config_yaml: str) -> None:
+    """Keep the resolved config that the results of a run key come from; the latest stays.
+
+    Raises:
+        StorageError: no space, or the folder cannot be written.
+    """
+    if config_of(folder, run_key) != config_yaml:
+        with _storage_errors(folder):
+            _write_atomically(_config_path(folder, run_key), config_yaml.encode())
+
+
+def config_of(folder: Path, run_key: str) -> str | None:
+    """The config kept with the results of a run key, or None."""
+    try:
+        return _config_path(folder, run_key).read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def _config_path(folder: Path, run_key: str) -> Path:
+    return folder / FOLDER / f"config-{run_key[:12]}.yaml"
+
+
+def record_name(task: str, key: str) -> str:
+    """The file name of a result's record."""
+    return f"{task.replace('/', '_')}-{key[:12]}.json"
+
+
 def record_path(folder: Path, result: TaskResult) -> Path:
     """Where a result's record is."""
-    return folder / FOLDER / f"{result.task.replace('/', '_')}-{result.key[:12]}.json"
+    return folder / FOLDER / record_name(result.task, result.key)
 
 
 def items_path(folder: Path, result: TaskResult) -> Path:

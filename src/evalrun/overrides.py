@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun import task_files
-from evalrun.config import Config, conf_dirs
+from evalrun.config import Config, compose, conf_dirs
 from evalrun.errors import ConfigError, nearest
 
 GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
@@ -110,11 +110,31 @@ def check(overrides: Sequence[Override]) -> None:
     Raises:
         ConfigError: all mistakes together.
     """
-    problems: list[str] = []
+    problems = [*_launcher_problems(overrides)]
     for override in overrides:
         problems += _problems(override)
     if problems:
         raise ConfigError(problems)
+
+
+def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
+    """Of the one part of Hydra's own config that people set often."""
+    chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
+    group, key = "hydra/launcher", "hydra.launcher."
+    if chosen is not None and str(chosen.value()) not in group_options(group):
+        yield f"unknown {group} '{chosen.value()}': {nearest(str(chosen.value()), group_options(group))}"
+        return
+    settings = [o.key_or_group for o in overrides if o.key_or_group.startswith(key) and not o.is_add()]
+    if settings:
+        known = [
+            f"{key}{name}"
+            for name in compose([f"{group}={chosen.value()}"] if chosen else [], partial=True).hydra.launcher
+            if name != "_target_"
+        ]
+        named = chosen.value() if chosen else "local"
+        for word in settings:
+            if ".".join(word.split(".")[:3]) not in known:
+                yield f"unknown setting '{word}' of {group}={named}: {nearest(word, known)}"
 
 
 def _problems(override: Override) -> Iterator[str]:
@@ -150,7 +170,7 @@ def _value_problems(override: Override) -> Iterator[str]:
     key = override.key_or_group
     schema = OmegaConf.structured(Config)
     known = _keys(schema)
-    if key not in known and not key.startswith("model.architecture."):
+    if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
         allowed = {*known, "task", *GROUPS} - {"sweep"}
         yield f"unknown key '{key}': {nearest(key, allowed, show=60)}"
         return

@@ -7,13 +7,14 @@ import io
 import json
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalrun import ahead, audit, checkpoints, console, journal, provenance, task_files
+from evalrun import ahead, audit, checkpoints, console, jobstate, journal, ledger, provenance, task_files
 from evalrun.config import Config, cell_of
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
@@ -37,15 +38,25 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
     Raises:
         EvalrunError: whatever a user can do something about.
     """
+    with jobstate.watched(folder, state_name(config), _about(config)) as work:
+        return _evaluate(config, folder, config_yaml, work)
+
+
+def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> str:
+    if config.offline:
+        checkpoints.go_offline()
     cell = cell_of(config)
-    files = _files_of_sweep(config)
-    located = checkpoints.locate(cell, config.trust_pickle)
+    files = files_of_sweep(config)
+    located = _try_to_locate(config)
+    if isinstance(located, CheckpointError):
+        raise located
     run_key, keys = result_keys(config, located, files)
     store = Store(config.tracking)
-    store.check()
-    with journal.locked(folder):
+    unreachable = _unreachable(store, config.sweep)
+    with journal.locked(folder), work.at_work(), ledger.at_work(config, located):
+        work.doing("reading its journal", run_key)
         done = journal.read(folder)
-        delivered = store.delivered(cell.suite, run_key)
+        delivered = {} if unreachable else store.delivered(cell.suite, run_key)
         todo = [
             file
             for file in files
@@ -55,9 +66,10 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
         if todo:
             if config.sweep is None:  # a sweep's jobs were compared with each other before the first began
                 audit.refuse(config, located, store)
+            journal.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
-                for result in _score(config, located, todo, run_key, keys, folder):
+                for result in _score(config, located, todo, run_key, keys, folder, work):
                     done[result.key] = result
                     log.info("  %s", _said(result))
             except EvalrunError as error:  # what was scored before it is delivered all the same
@@ -67,7 +79,8 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
             for name, key in keys.items()
             if key in done and (delivered.get(name) != key or name in {file.name for file in todo})
         ]
-        _deliver(store, undelivered, config.sweep, config_yaml, folder)
+        work.doing("delivering to MLflow")
+        _deliver(store, undelivered, config.sweep, config_yaml, folder, unreachable)
         if fault is not None:
             raise fault
         if not undelivered and config.sweep is not None:
@@ -76,6 +89,22 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
     if not todo:
         log.info("%s: found done", cell.label)
     return f"{cell.label}: {len(todo)} computed, {found} found done"
+
+
+def _unreachable(store: Store, sweep: str | None) -> bool:
+    """Whether the store is gone; what a sweep wants was compared with it at the start, so its jobs compute on.
+
+    Raises:
+        TrackingError: the store cannot be had, and nobody has asked it before.
+    """
+    try:
+        store.check()
+    except TrackingError as error:
+        if sweep is None:
+            raise
+        log.warning("results stay in the journal until they can be delivered: %s", error)
+        return True
+    return False
 
 
 def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int, CheckpointError]]:
@@ -98,24 +127,28 @@ def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int
     store = Store(configs[0].tracking)
     with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
         places = list(pool.map(_try_to_locate, configs))
+    ledger.remember([place for place in places if not isinstance(place, CheckpointError)])
     faults = [place for place in places if isinstance(place, CheckpointError)]
     if len(faults) == len(places):
         raise CheckpointError(f"none of the {len(places)} checkpoints can be had; the first: {faults[0]}")
     held = {suite: store.delivered_all(suite) for suite in {config.checkpoint.suite for config in configs}}
     done: set[int] = set()
+    marked: dict[str, list[str]] = defaultdict(list)
     for position, (config, located) in enumerate(zip(configs, places, strict=True)):
         if isinstance(located, CheckpointError) or config.force:
             continue
-        run_key, keys = result_keys(config, located, _files_of_sweep(replace(config, sweep=sweep)))
+        run_key, keys = result_keys(config, located, files_of_sweep(replace(config, sweep=sweep)))
         delivered = held[located.cell.suite].get(run_key, {})
         if all(delivered.get(name) == key for name, key in keys.items()):
-            store.mark(located.cell.suite, run_key, sweep)
+            marked[located.cell.suite].append(run_key)
             done.add(position)
+    for suite, run_keys in marked.items():
+        store.mark_all(suite, run_keys, sweep)
     refused = audit.refusals(configs, places, store) if len(done) < len(configs) else {}
     return done, {position: error for position, error in refused.items() if position not in done}
 
 
-def _files_of_sweep(config: Config) -> list[task_files.TaskFile]:
+def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
     """The tasks of a job; read once a sweep, whose jobs are then all scored on the same."""
     if config.sweep is None:
         return task_files.resolve_for(config)
@@ -129,7 +162,7 @@ def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
     try:
         return checkpoints.locate(cell_of(config), config.trust_pickle)
     except CheckpointError as error:
-        return error
+        return ledger.recall(cell_of(config)) or error  # what is done needs no files
 
 
 def result_keys(
@@ -139,21 +172,50 @@ def result_keys(
 
     Two results with one key have the same numbers; anything that can change a number is in the key.
     """
-    scorer = config.scorer
-    settings = {
-        "identity": located.identity,
-        "suite": located.cell.suite,
-        "model": located.cell.model,
-        "seed": located.cell.seed,
-        "step": located.cell.step,
+    return keys_by_identity(config, located.identity, files)
+
+
+def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.TaskFile]) -> tuple[str, dict[str, str]]:
+    """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
+    settings = {"identity": identity, **_determining(config)}
+    version = task_files.lm_eval_version()
+    keys = {file.name: journal.digest([settings, file.name, file.digest, version]) for file in files}
+    return journal.digest(settings), keys
+
+
+def state_name(config: Config) -> str:
+    """What tells a job from others in its folder, known before the checkpoint is found."""
+    return journal.digest(_determining(config))
+
+
+def _determining(config: Config) -> dict[str, Any]:
+    """What determines the numbers, beside the checkpoint's files and the tasks."""
+    scorer, cell = config.scorer, cell_of(config)
+    return {
+        "suite": cell.suite,
+        "model": cell.model,
+        "seed": cell.seed,
+        "step": cell.step,
         "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding],
         "profile": config.profile,
         "num_fewshot": config.num_fewshot,
         "limit": config.limit,
     }
-    version = task_files.lm_eval_version()
-    keys = {file.name: journal.digest([settings, file.name, file.digest, version]) for file in files}
-    return journal.digest(settings), keys
+
+
+def _about(config: Config) -> jobstate.JobState:
+    cell = cell_of(config)
+    return jobstate.JobState(
+        state=jobstate.RUNNING,
+        suite=cell.suite,
+        model=cell.model,
+        seed=cell.seed,
+        step=cell.step,
+        label=cell.label,
+        tasks=[file.name for file in files_of_sweep(config)],
+        sweep=config.sweep,
+        every_s=config.heartbeat_s,
+    )
 
 
 def _score(
@@ -163,6 +225,7 @@ def _score(
     run_key: str,
     keys: Mapping[str, str],
     folder: Path,
+    work: jobstate.Work,
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     import torch
@@ -171,20 +234,24 @@ def _score(
 
     built = tasks.build(files, config.num_fewshot)
     by_name = {file.name: file for file in files}
+    work.doing("fetching the checkpoint")
     ahead.jobs.wait()
+    ledger.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = checkpoints.fetch(located, config.trust_pickle)
     weights = checkpoints.weights_digest(weights_folder)
     device = pick_device(config.scorer.device, torch)
+    work.doing("loading the checkpoint")
     trust = {"remote_code": config.trust_remote_code, "pickle": config.trust_pickle}
     model, tokenizer = checkpoints.load(located, weights_folder, config.scorer.dtype, device, trust)
     dtype = str(model.dtype).removeprefix("torch.")
-    ahead.jobs.start(located.cell, weights_folder, config.trust_pickle)
+    ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
     counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
     with (
         console.bar(sum(counts.values()), located.cell.label, "request", position=1) as bar,
         scoring.scorer(model, tokenizer, config.scorer, bar.update) as lm,
     ):
         for names in scoring.bundles(built, config.limit):
+            work.doing(f"scoring {', '.join(names)}")
             began = time.perf_counter()
             try:
                 bundle = {name: built[name] for name in names}
@@ -204,7 +271,8 @@ def _score(
                     chance=tasks.chance(built[name]),
                     cell=located.cell,
                     weights=weights,
-                    settings=_settings(config, by_name[name], scores[name].num_fewshot, device, dtype, lm.used),
+                    settings=_settings(config, by_name[name], scores[name].num_fewshot, device, dtype, lm.used)
+                    | {"identity": located.identity},
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],
@@ -272,15 +340,22 @@ def _settings(
 
 
 def _deliver(
-    store: Store, results: Sequence[tuple[TaskResult, Path]], sweep: str | None, config_yaml: str, folder: Path
+    store: Store,
+    results: Sequence[tuple[TaskResult, Path]],
+    sweep: str | None,
+    config_yaml: str,
+    folder: Path,
+    unreachable: bool,
 ) -> None:
     if not results:
         return
     try:
+        if unreachable:  # asked once more and briefly: MLflow's client would try for minutes
+            store.check()
         store.deliver(results, sweep, config_yaml)
     except TrackingError as error:
         raise TrackingError(
-            f"{error} The {len(results)} result(s) are safe in '{folder}': run the same command again to deliver them."
+            f"{error} The {len(results)} result(s) are safe in '{folder}': `python -m evalrun sync` delivers them."
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,17 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def label(found: Mapping[str, Any]) -> str:
+    """What scored, in a few words, so that times can be compared; empty where it is not known.
+
+    Args:
+        found: As `hardware` returns it.
+    """
+    if found.get("gpu"):
+        return str(found["gpu"])
+    return f"{found['machine']}, {found['cpus']} CPUs" if found.get("machine") and found.get("cpus") else ""
 
 
 def hardware(device: str) -> dict[str, Any]:

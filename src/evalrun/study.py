@@ -12,6 +12,7 @@ from evalrun.config import Config
 from evalrun.errors import AnalysisError, nearest
 from evalrun.records import Cell
 from evalrun.tracking import Store
+from evalrun.tracking.names import slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,8 @@ class Selection:
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
         if self.tasks is not None:
-            table = table[table["task"].isin([file.name for file in task_files.resolve(self.tasks)])]
+            files = task_files.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
+            table = table[table["task"].isin([file.name for file in files])]
         if self.cells is not None:
             grid = {(cell.model, cell.step) for cell in self.cells}
             table = table[[place in grid for place in zip(table["model"], table["step"], strict=True)]]
@@ -75,9 +77,9 @@ def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[
         store.rebuild_curves(suite)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
-            title, out = suite, folder / suite
+            title, out = suite, folder / slug(suite)
             if len(labels) > 1:
-                title, out = f"{suite} ({label})", out / label.replace(" ", "-")
+                title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
                 print(f"{title}\n")
             context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
             reports.append(

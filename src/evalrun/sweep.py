@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
@@ -18,6 +18,9 @@ from evalrun.config import Config, cell_of, compose, typed
 from evalrun.errors import ConfigError
 from evalrun.records import Cell
 from evalrun.steps import expand_steps, released_steps
+
+# How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
+_HOW = ("offline", "keep_checkpoints", "disk_budget")
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ class Plan:
         """Names as asked for: files, sets, lm-eval names."""
         return tuple(self.config.tasks)
 
-    @property
+    @cached_property
     def sweep(self) -> str:
         """A short name of this grid: the same command has the same name, so that a rerun belongs to it."""
-        content = json.dumps([self.tasks, [job.overrides for job in self.jobs]])
+        overrides = [[word for word in job.overrides if _key(word) not in _HOW] for job in self.jobs]
+        content = json.dumps([self.tasks, overrides])
         return hashlib.sha256(content.encode()).hexdigest()[:10]
 
     @property
@@ -72,6 +76,10 @@ class Plan:
         jobs, models = len(self.jobs), len(lines)
         head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
         return "\n".join([head, *lines])
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
 
 
 def _shorten(steps: Sequence[int], most: int = 20) -> str:

@@ -193,7 +193,7 @@ def test_plan_runs_nothing(evalrun: Run, workspace: Path) -> None:
     assert shown.returncode == 0
     assert "toy-s             4 x step 1 2 4 8" in shown.stdout
     found = evalrun("plan", *SWEEP, "--json")
-    jobs = json.loads(found.stdout)
+    jobs = json.loads(found.stdout)["jobs"]
     assert len(jobs) == 8
     assert {"model", "step", "revision", "tokens"} <= set(jobs[0])
     assert not (workspace / "multirun").exists()

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import HydraContext
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from evalrun import task_files
 from evalrun.config import hydra_session
+from evalrun.launch.compose import Composer
 from helpers import ROOT, Run
-from hydra_plugins.evalrun.launcher import EvalrunLauncher
 
 SWEEP = ["-m", "model=toy/toy-s", "step=1,2", "task=alpha,beta"]
 HEAVY = ("torch", "transformers", "lm_eval", "datasets")
@@ -78,9 +77,7 @@ def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Pat
     with hydra_session():
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", ["model=toy/toy-s", "step=1"], _run_mode())
-        launcher = EvalrunLauncher()
-        context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        launcher.setup(hydra_context=context, task_function=lambda _: None, config=master)
+        composer = Composer(loader, master)
         for overrides in (
             ["model=toy/toy-s", "tasks=[alpha,beta]", "step=1", "sweep=abc"],
             ["model=toy/toy-s", "tasks=[alpha,beta]", "step=8", "sweep=abc"],
@@ -88,12 +85,14 @@ def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Pat
             ["model=toy/toy-m", "tasks=[alpha,beta]", "step=2", "sweep=abc"],
             ["model=toy/toy-m", "tasks=[alpha,beta]", "limit=3", "step=2", "sweep=abc"],
         ):
-            ours = launcher._compose(overrides)
+            ours = composer.compose(overrides, 3)
             theirs = loader.load_sweep_config(master, overrides)
+            with open_dict(theirs):
+                theirs.hydra.job.id, theirs.hydra.job.num = "3", 3
             assert OmegaConf.to_container(ours) == OmegaConf.to_container(theirs)
             before = copy.deepcopy(ours)
             ours.limit = 7  # what a job does to its config is its own
-            assert launcher._compose(overrides) == before
+            assert composer.compose(overrides, 3) == before
 
 
 def _run_mode() -> Any:

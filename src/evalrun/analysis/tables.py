@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from evalrun.analysis.regression import CORRECTIONS, EFFECTS
+from evalrun.markup import markdown_escape
 from evalrun.records import TABLE_COLUMNS
 
 CSV_COLUMNS = ["task", "effect", "estimate", "t", "df", "p", "q", "stderr", "n", "note", "title"]
@@ -124,12 +125,6 @@ def q_relation(q: float) -> str:
 def latex_escape(text: str) -> str:
     r"""Text as LaTeX shows it: `_` becomes `\_`."""
     return "".join(_LATEX.get(character, character) for character in text)
-
-
-def markdown_escape(text: str) -> str:
-    """Text as Markdown shows it, also inside a table's cell and where HTML is let through."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + character if character in "\\|*_`[]" else character for character in " ".join(text.split()))
 
 
 def _by_effect(rows: pd.DataFrame) -> list[dict[str, float]]:

@@ -231,7 +231,8 @@ class SharedPrefixLM(CheckpointLM):
         if self._conf.verify:
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
             worst = self._largest_difference(plan, answers, drawn)
-            log.info("verify: %d requests scored again, largest difference %.1e", len(drawn), self.counts.difference)
+            said = "verify: %d requests scored again by lm-eval's own path, largest difference %.1e nats"
+            log.info(said, len(drawn), self.counts.difference)
             if worst is not None:
                 raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
 

@@ -2,8 +2,8 @@
 
 MLflow's client takes 100 ms for a run of twelve tasks, which for thousands is minutes. So new runs are written into
 MLflow's own tables, through its own models and session, as rows that its client would have made: a test compares all
-that the client reads back, and pyproject.toml pins MLflow's minor version. Whatever is not simply new, and every store
-behind a server, goes the ordinary way.
+that the client reads back, and pyproject.toml pins MLflow's minor version. The ordinary way is for what is not simply
+new, and for every store but a SQLite file: only beside a file does a lock keep two processes apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import shutil
 import tempfile
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,74 +25,88 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
+from sqlalchemy.dialects import sqlite
 
 from evalrun.records import TaskResult
 from evalrun.tracking import layout, runs
+from evalrun.tracking.filed import by_key, filed
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import slug
-from evalrun.tracking.table import search
+from evalrun.tracking.peek import Noted
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
+_ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
 _TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # a run before what refers to it
 
 Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
 
 
-def delivered(link: Link, suite: str) -> dict[str, dict[str, str]]:
-    """See Store.delivered_all."""
-    experiment = link.experiment(suite)
-    if experiment is None:
-        return {}
-    found: dict[str, dict[str, str]] = {}
-    for tags in _tags(link, experiment.experiment_id):
-        tasks = {entry.task: entry.key for entry in layout.held(tags).values()}
-        key = tags[layout.KEY]
-        if len(tasks) >= len(found.get(key, {})):  # of twins the one that holds most
-            found[key] = tasks
-    return found
+@dataclass(frozen=True)
+class Origin:
+    """Where the results of a run key come from, as far as the journal knows."""
+
+    sweep: str | None = None
+    config_yaml: str | None = None
 
 
-def deliver(link: Link, results: runs.Delivery) -> None:
+def mark(link: Link, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+    """See Store.mark_all."""
+    with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
+        _mark(link, by_key(link, suite), run_keys, sweep)
+
+
+def _mark(link: Link, there: Mapping[str, Noted], run_keys: Iterable[str], sweep: str) -> None:
+    new: dict[str, dict[str, str]] = {}
+    for run in (there[key] for key in run_keys if key in there):
+        if not run.ended or run.tags.get(layout.STATE) != "complete":
+            runs.close(link, link.client.get_run(run.run_id), sweep)
+        elif changed := {k: v for k, v in runs.sweep_tags(run.tags, sweep).items() if run.tags.get(k) != v}:
+            new[run.run_id] = changed
+    if link.database is None:
+        for run_id, tags in new.items():
+            link.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        return
+    rows = [{"run_uuid": run_id, "key": k, "value": v} for run_id, tags in new.items() for k, v in tags.items()]
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        some = rows[start : start + _ROWS_A_STATEMENT]
+        with _session(link, read_only=False) as session:
+            session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
+
+
+def deliver(link: Link, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
     """See Store.deliver_many."""
     suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
     for result, path in results:
         suites[result.cell.suite][result.run_key].append((result, path))
     for suite, groups in suites.items():
-        # Two processes that both find a run absent would both write it.
-        with link.lock(f"bulk-{slug(suite)}"):
-            there = delivered(link, suite)
-            fresh = [] if link.remote else [group for key, group in groups.items() if key not in there]
+        there = filed(link, suite) if link.database is None else _write_fresh(link, suite, groups, origins)
+        for key, group in groups.items():
+            tasks = there[key].tasks if key in there else {}
+            if (link.database is None or key in there) and not _is_there(group, tasks):
+                origin = origins.get(key, Origin())
+                runs.deliver(link, group, origin.sweep, origin.config_yaml)
+
+
+def _write_fresh(
+    link: Link, suite: str, groups: Mapping[str, runs.Delivery], origins: Mapping[str, Origin]
+) -> dict[str, layout.Filed]:
+    """Write the runs that are not there yet; returns those that were there."""
+    sizes = {group[0][0].cell.n_params for group in groups.values()}
+    there: dict[str, layout.Filed] = {}
+    todo = list(groups.items())
+    for start in range(0, len(todo), _RUNS_A_TRANSACTION):
+        # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
+        with link.lock(f"runs-{slug(suite)}"):
+            there |= filed(link, suite)
+            fresh = [group for key, group in todo[start : start + _RUNS_A_TRANSACTION] if key not in there]
             if fresh:
                 experiment = link.experiment(suite, create=True, kind="checkpoints")
-                sizes = {group[0][0].cell.n_params for group in fresh}
-                for start in range(0, len(fresh), _RUNS_A_TRANSACTION):
-                    _write(link, experiment, fresh[start : start + _RUNS_A_TRANSACTION], sizes)
-        for key, group in groups.items():
-            if (link.remote or key in there) and not _is_there(group, there.get(key, {})):
-                runs.deliver(link, group, None, None)
+                _write(link, experiment, fresh, sizes, origins)
+    return there
 
 
 def _is_there(group: runs.Delivery, tasks: Mapping[str, str]) -> bool:
     return all(tasks.get(result.task) == result.key for result, _ in group)
-
-
-def _tags(link: Link, experiment_id: str) -> Iterator[Mapping[str, str]]:
-    """The tags of every checkpoint run; from a database without making MLflow's objects of all its metrics."""
-    if link.remote:
-        yield from (run.data.tags for run in search(link, experiment_id, "checkpoint") if layout.KEY in run.data.tags)
-        return
-    query = (
-        sa.select(SqlTag.run_uuid, SqlTag.key, SqlTag.value)
-        .join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid)
-        .where(SqlRun.experiment_id == int(experiment_id), SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
-        .where(SqlTag.key.startswith("evalrun."))
-        .order_by(SqlRun.start_time.desc(), SqlTag.run_uuid)
-    )
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    with _session(link, read_only=True) as session:
-        for run_id, key, value in session.execute(query):
-            found[run_id][key] = value
-    yield from (tags for tags in found.values() if layout.KEY in tags)
 
 
 def _session(link: Link, read_only: bool) -> Any:
@@ -99,15 +114,22 @@ def _session(link: Link, read_only: bool) -> Any:
     return link.client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
 
 
-def _write(link: Link, experiment: Any, groups: Sequence[runs.Delivery], sizes: Iterable[int]) -> None:
+def _write(
+    link: Link,
+    experiment: Any,
+    groups: Sequence[runs.Delivery],
+    sizes: Iterable[int],
+    origins: Mapping[str, Origin],
+) -> None:
     """New runs: their artifacts first, then all rows in one transaction; what is killed before it leaves no run."""
     newest = [_newest(group) for group in groups]
     rows: Rows = {table: [] for table in _TABLES}
     ids = _new_ids(link, [group[0][0].run_key for group in newest])
     for run_id, group in zip(ids, newest, strict=True):
         folder = append_to_uri_path(experiment.artifact_location, run_id, "artifacts")
-        _upload(folder, group)
-        _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes)
+        origin = origins.get(group[0][0].run_key)
+        _upload(folder, group, origin)
+        _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
     with _session(link, read_only=False) as session:
         for table in _TABLES:
             session.execute(sa.insert(table.__table__), rows[table])
@@ -126,12 +148,12 @@ def _new_ids(link: Link, run_keys: Sequence[str]) -> list[str]:
     return [uuid.uuid4().hex if run_id in taken else run_id for run_id in ids]
 
 
-def _upload(folder: str, group: runs.Delivery) -> None:
-    """All artifacts of a run in one go: the items, and one file of records."""
+def _upload(folder: str, group: runs.Delivery, origin: Origin | None) -> None:
+    """All artifacts of a run in one go: the items, and the records; in one file where nothing else is known of them."""
     with tempfile.TemporaryDirectory() as scratch:
-        # A record a line: half the time of indented JSON. The same as to_json, without its deep copies.
-        records = [json.dumps({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
-        (Path(scratch) / "results.json").write_text("[" + ",\n ".join(records) + "]\n", encoding="utf-8")
+        for name, text in _texts(group, origin).items():
+            (Path(scratch) / name).parent.mkdir(exist_ok=True)
+            (Path(scratch) / name).write_text(text, encoding="utf-8")
         for result, path in group:
             if path is not None:
                 runs.check_items(result, path)
@@ -141,14 +163,30 @@ def _upload(folder: str, group: runs.Delivery) -> None:
         get_artifact_repository(folder).log_artifacts(scratch)
 
 
+def _texts(group: runs.Delivery, origin: Origin | None) -> dict[str, str]:
+    if origin is None:
+        # A record a line: half the time of indented JSON. The same as to_json, without its deep copies.
+        records = [json.dumps({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
+        return {"results.json": "[" + ",\n ".join(records) + "]\n"}
+    texts = {runs.record_name(result): runs.record_text(result) for result, _ in group}
+    return texts if origin.config_yaml is None else texts | {runs.CONFIG: origin.config_yaml}
+
+
 def _add_rows(
-    rows: Rows, experiment: Any, run_id: str, folder: str, results: Sequence[TaskResult], sizes: Iterable[int]
+    rows: Rows,
+    experiment: Any,
+    run_id: str,
+    folder: str,
+    results: Sequence[TaskResult],
+    sizes: Iterable[int],
+    origin: Origin | None,
 ) -> None:
     """What MLflow's client would have written for a run that holds these results and is complete."""
     first, stamp = results[0], max(result.finished_ms for result in results)
     started, tags, name = runs.opening(experiment, first, sizes)
     values, more = runs.content(_blank(run_id, experiment, tags), results)
     tags |= {MLFLOW_RUN_NAME: name} | more | {layout.STATE: "complete"}
+    tags |= runs.sweep_tags({}, None if origin is None else origin.sweep)
     rows[SqlRun].append(
         {
             "run_uuid": run_id,

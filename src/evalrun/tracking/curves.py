@@ -17,6 +17,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from evalrun.markup import markdown_escape
 from evalrun.palette import model_colors
 from evalrun.tracking import layout, views
 from evalrun.tracking.link import Link
@@ -139,12 +140,13 @@ def _write(link: Link, experiment: Any, curve: Curve, color: str) -> None:
         "seed": curve.seed,
         "settings": curve.settings,
     }
+    name = markdown_escape(curve.name)
     # The digest last: a line without it is an unfinished one, and is replaced.
     link.client.log_batch(
         run.info.run_id,
         params=[Param(name, str(value)) for name, value in params.items() if value not in (None, "")],
         tags=[
-            RunTag(layout.NOTE, f"Derived from the checkpoint runs of {curve.name}; made anew when they change."),
+            RunTag(layout.NOTE, f"Derived from the checkpoint runs of {name}; made anew when they change."),
             RunTag(layout.STATE, "complete"),
             RunTag(_DIGEST, curve.digest),
         ],
@@ -162,4 +164,4 @@ def _recolor(link: Link, suite: str, colors: dict[int, str]) -> None:
         color = colors.get(int(run.data.params.get("n_params", 0)))
         if color and run.data.tags.get(layout.COLOR) != color:
             link.client.set_tag(run.info.run_id, layout.COLOR, color)
-    link.client.set_experiment_tag(experiment.experiment_id, "evalrun.sizes", sizes)
+    link.tag_experiment(experiment.experiment_id, "evalrun.sizes", sizes)

@@ -13,7 +13,7 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         error: What MLflow, SQLAlchemy, requests or the operating system raised.
         doing: What was being done, as in "delivering results".
         place: The store's file or address, without a password.
-        uri: The tracking URI.
+        uri: The tracking URI, without a password.
     """
     text = str(error)
     if "database is locked" in text:
@@ -24,13 +24,18 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         )
     if "readonly" in text or "unable to open database" in text or isinstance(error, PermissionError):
         return f"The MLflow store {place} cannot be written; check its permissions, or set tracking.root."
+    if re.search(r"table \w+ already exists", text):
+        return (
+            f"The MLflow database {place} was left half made by a process that was killed; move it away and run the "
+            "same again: results are in the journal."
+        )
     if schema := re.search(r"found version (\w+), but expected", text):
         return _other_version(place, uri, schema[1])
     if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out", text):
         return f"MLflow at {place} cannot be reached; start it, correct tracking.uri, or set tracking=local."
-    first = (text.strip().splitlines() or [type(error).__name__])[0].strip()
-    if "disk is full" in first or "No space left" in first:
+    if "database or disk is full" in text or "No space left on device" in text:  # SQLAlchemy may say more before it
         return f"no space left on the disk of {place} while {doing}: free some and run the same again."
+    first = (text.strip().splitlines() or [type(error).__name__])[0].strip()
     return f"MLflow at {place} failed while {doing}: {first[:300].rstrip('.')}."
 
 

@@ -22,7 +22,9 @@ ABOUT = "evalrun.about."
 CELL = "evalrun.cell"
 KEY = "evalrun.run_key"
 KIND = "evalrun.kind"
+IDENTITY = "evalrun.identity"  # of the checkpoint: with the settings it makes the key
 SETTINGS = "evalrun.settings"
+HARDWARE = "evalrun.hardware"  # what scored it, as provenance.label says it
 STATE = "evalrun.state"
 SWEEP = "evalrun.sweep"
 SWEEPS = "evalrun.sweeps"  # JSON list: every sweep that wanted the run
@@ -88,6 +90,28 @@ class Held:
                 f"keeps {TAG_LIMIT}; shorten the task's metric_list."
             )
         return {ABOUT + task_slug(self.task): text, TASK + task_slug(self.task): self.key}
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A run of the store: which checkpoint's it is, and what it holds."""
+
+    place: tuple[str, int | None, int] | None  # model, seed, step
+    identity: str | None  # None on runs of earlier versions, and of results that were computed elsewhere
+    tasks: dict[str, str]  # task -> task key
+    finished_ms: dict[str, int]  # task -> when its result was computed
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Filed:
+        """Read from a run's tags."""
+        entries = held(tags).values()
+        cell = json.loads(tags.get(CELL, "null"))
+        return cls(
+            place=None if cell is None else (cell["model"], cell["seed"], cell["step"]),
+            identity=tags.get(IDENTITY),
+            tasks={entry.task: entry.key for entry in entries},
+            finished_ms={entry.task: entry.finished_ms for entry in entries},
+        )
 
 
 def held(tags: Mapping[str, str]) -> dict[str, Held]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from evalrun.errors import TrackingError
+from evalrun.masking import masked, stow, unstow
 from evalrun.tracking.failures import explain
 from evalrun.tracking.names import slug
 
@@ -43,7 +43,7 @@ class Link:
             path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
             self.database = path.expanduser().absolute()
             uri = f"sqlite:///{self.database}"
-        self.uri = uri
+        self.uri = unstow(stow(uri))  # a server's password is in the environment then, and in no message of MLflow's
         self._client: Any = None
 
     @property
@@ -54,7 +54,7 @@ class Link:
     @property
     def shown(self) -> str:
         """The URI for messages, without a password."""
-        return re.sub(r"://[^/@]*@", "://***@", self.uri)
+        return masked(self.uri)
 
     @property
     def place(self) -> str:
@@ -127,18 +127,35 @@ class Link:
                     f"MLflow at {self.shown} does not make an experiment named '{name}'; rename the suite."
                 )
         if found is not None and found.lifecycle_stage != "active":
-            raise TrackingError(
-                f"The MLflow experiment '{name}' was deleted; restore it with `mlflow experiments restore -x "
-                f"{found.experiment_id}`, remove it for good with `mlflow gc`, or choose another suite name."
-            )
+            raise self.deleted(name, found.experiment_id)
         return found
+
+    def tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag of an experiment; twice if another process makes it this moment, which MLflow refuses."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.set_experiment_tag(experiment_id, key, value)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.set_experiment_tag(experiment_id, key, value)
+
+    @staticmethod
+    def deleted(name: str, experiment_id: str | int) -> TrackingError:
+        """Somebody deleted an experiment that is needed."""
+        return TrackingError(
+            f"The MLflow experiment '{name}' was deleted; restore it with `mlflow experiments restore -x "
+            f"{experiment_id}`, remove it for good with `mlflow gc`, or choose another suite name."
+        )
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keep out other processes of this machine."""
+        """Keep out other processes: all that write the same SQLite file, else those of this machine."""
+        folder = self.root if self.database is None else self.database.parent
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f".{name}.lock", timeout=_LOCK_WAIT_S):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f".{name}.lock", timeout=_LOCK_WAIT_S):
                 yield
         except Timeout as error:
             raise TrackingError(
@@ -155,12 +172,12 @@ class Link:
         try:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:  # requests' errors are OSErrors
-            raise TrackingError(explain(error, doing, self.place, self.uri)) from error
+            raise TrackingError(explain(error, doing, self.place, self.shown)) from error
 
-    def _connect(self) -> Any:
+    def _connect(self, uri: str | None = None) -> Any:
         from mlflow import MlflowClient
 
-        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        return MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
 
     @contextlib.contextmanager
     def _first_use(self) -> Iterator[None]:
@@ -180,9 +197,26 @@ class Link:
             yield  # a store that may only be read was initialised by somebody else
             return
         try:
+            self._make_database()
             yield
         finally:
             lock.release()
+
+    def _make_database(self) -> None:
+        """Make an SQLite database that is not there yet: beside its place, and renamed when it is whole.
+
+        MLflow makes one in some fifty steps, and one that was killed half-way it can never open again.
+        """
+        if self.database is None or (self.database.is_file() and self.database.stat().st_size):
+            return
+        new = self.database.with_name(f".{self.database.name}.new")
+        with self.guard("making the database"):
+            for left in new.parent.glob(f"{new.name}*"):  # of a killed process; its rollback journal too
+                left.unlink()
+            client = self._connect(f"sqlite:///{new}")
+            client.search_experiments(max_results=1)
+            client._tracking_client.store.engine.dispose()
+            new.replace(self.database)
 
     def _check_sqlite(self, path: Path) -> None:
         """Ask SQLite itself, which answers sooner and clearer than MLflow: is this a database, and may we write now?"""
@@ -191,7 +225,7 @@ class Link:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise TrackingError(explain(error, "opening the database", self.place, self.uri)) from error
+            raise TrackingError(explain(error, "opening the database", self.place, self.shown)) from error
 
     def _check_server(self) -> None:
         quiet()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
@@ -14,6 +17,9 @@ from evalrun.tracking import layout, views
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import file_path, free_key
 from evalrun.tracking.runs import upload
+from evalrun.tracking.table import search
+
+_WRITER = "evalrun.writer"  # host and process that is filing the report
 
 
 def log(
@@ -26,10 +32,16 @@ def log(
 ) -> str:
     """See Store.log_report."""
     experiment = link.experiment(f"{suite}-report", create=True, kind="reports")
+    _delete_unfinished(link, experiment)
     now = int(time.time() * 1000)
     run = link.client.create_run(
         experiment.experiment_id,
-        tags={layout.KIND: "report", layout.STATE: "writing", "evalrun.version": __version__},
+        tags={
+            layout.KIND: "report",
+            layout.STATE: "writing",
+            "evalrun.version": __version__,
+            _WRITER: f"{socket.gethostname()} {os.getpid()}",
+        },
         run_name=f"report {time.strftime('%Y-%m-%d %H:%M')}",
     )
     run_id = str(run.info.run_id)
@@ -54,3 +66,21 @@ def log(
     link.client.set_terminated(run_id, "FINISHED")
     views.write_notes(link, suite)
     return run_id
+
+
+def _delete_unfinished(link: Link, experiment: Any) -> None:
+    """Delete reports that nobody will finish: their process was on this host, and is no more."""
+    for run in search(link, experiment.experiment_id, "report"):
+        host, _, process = run.data.tags.get(_WRITER, "").partition(" ")
+        if run.info.status == "RUNNING" and host == socket.gethostname() and not _is_process(int(process)):
+            link.client.delete_run(run.info.run_id)
+
+
+def _is_process(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user
+    return True

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
-from evalrun import __version__
+from evalrun import __version__, provenance
 from evalrun.errors import StorageError, TrackingError
+from evalrun.markup import markdown_escape
 from evalrun.palette import model_colors
 from evalrun.records import TaskResult
-from evalrun.tracking import layout
+from evalrun.tracking import claims, layout
 from evalrun.tracking.layout import Held
 from evalrun.tracking.link import Link
-from evalrun.tracking.names import task_slug
+from evalrun.tracking.names import slug, task_slug
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
+_TRIES = 4  # of several processes that log the same, one gets through each time
+
+CONFIG = "config.yaml"  # the artifact that holds the resolved config
 
 Delivery = Sequence[tuple[TaskResult, Path | None]]
 """Task results, each with its Parquet file of per-item results; None where only the results are known."""
@@ -54,9 +59,8 @@ def deliver(link: Link, results: Delivery, sweep: str | None, config_yaml: str |
     if fresh:
         _upload(link, run_id, fresh, config_yaml)
         for batch in _batches(fresh):
-            _log(link, run, batch)
-            run = link.client.get_run(run_id)
-    _close(link, run, sweep)
+            run = _log_with_others(link, run, batch)
+    close(link, run, sweep)
     return run_id
 
 
@@ -65,7 +69,7 @@ def mark(link: Link, suite: str, run_key: str, sweep: str | None) -> None:
     experiment = link.experiment(suite)
     run = None if experiment is None else _find(link, experiment, run_key)
     if run is not None:
-        _close(link, run, sweep)
+        close(link, run, sweep)
 
 
 def upload(link: Link, run_id: str, source: Path, target: str) -> None:
@@ -89,8 +93,14 @@ def _find(link: Link, experiment: Any, run_key: str) -> Any:
 
 
 def _create(link: Link, experiment: Any, result: TaskResult) -> Any:
+    """A run of this key where none was found; the one that another process made meanwhile, if it did."""
     started, tags, name = opening(experiment, result)
-    return link.client.create_run(experiment.experiment_id, start_time=started, tags=tags, run_name=name)
+    if link.database is None:
+        return claims.create(link, experiment, started, tags, name)
+    with link.lock(f"runs-{slug(experiment.name)}"):
+        return _find(link, experiment, result.run_key) or link.client.create_run(
+            experiment.experiment_id, start_time=started, tags=tags, run_name=name
+        )
 
 
 def opening(experiment: Any, result: TaskResult, sizes: Iterable[int] = ()) -> tuple[int, dict[str, str], str]:
@@ -139,10 +149,19 @@ def _upload(link: Link, run_id: str, fresh: Delivery, config_yaml: str | None) -
         if path is not None:
             check_items(result, path)
             upload(link, run_id, path, items_name(result))
-        name = f"results/{task_slug(result.task)}.json"
-        link.client.log_text(run_id, json.dumps(result.to_json(), indent=1), name)
+        link.client.log_text(run_id, record_text(result), record_name(result))
     if config_yaml is not None:
-        link.client.log_text(run_id, config_yaml, "config.yaml")
+        link.client.log_text(run_id, config_yaml, CONFIG)
+
+
+def record_name(result: TaskResult) -> str:
+    """The artifact that holds a result's record."""
+    return f"results/{task_slug(result.task)}.json"
+
+
+def record_text(result: TaskResult) -> str:
+    """What is in it."""
+    return json.dumps(result.to_json(), indent=1)
 
 
 def items_name(result: TaskResult) -> str:
@@ -172,6 +191,19 @@ def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
         metrics += size
     if batch:
         yield batch
+
+
+def _log_with_others(link: Link, run: Any, batch: Sequence[TaskResult]) -> Any:
+    """`_log`, though another process may be logging the same: MLflow refuses a row that appears while it looks."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            _log(link, run, batch)
+            break
+        except MlflowException as error:
+            if not tries_left or error.error_code not in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE"):
+                raise
+        run = link.client.get_run(run.info.run_id)
+    return link.client.get_run(run.info.run_id)
 
 
 def _log(link: Link, run: Any, batch: Sequence[TaskResult]) -> None:
@@ -227,30 +259,33 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
     tags = {
         layout.CELL: json.dumps({**vars(cell)}, separators=(",", ":")),
         layout.SETTINGS: layout.settings_label(result),
-        layout.NOTE: f"**{cell.label}**, {cell.tokens:,} tokens: {len(there)} tasks"
+        layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} tasks"
         + ("" if mean is None else f", mean accuracy {mean:.3f}"),
         "evalrun.weights": result.weights,
+        layout.IDENTITY: str(result.settings.get("identity") or ""),
         "evalrun.version": __version__,
         "evalrun.device": str(layout.lookup(result, "device") or ""),
+        layout.HARDWARE: provenance.label(result.environment),
         "evalrun.fewshot": ", ".join(sorted({str(e.fewshot) for e in there.values() if e.fewshot is not None})),
         "evalrun.skipped": skipped or ("none" if "evalrun.skipped" in run.data.tags else ""),
     }
     return {key: value[: layout.TAG_LIMIT] for key, value in tags.items() if value}
 
 
-def _sweep_tags(run: Any, sweep: str | None) -> dict[str, str]:
+def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
+    """What the tags of a run become once a sweep has wanted it."""
     if not sweep:
         return {}
-    sweeps = [name for name in json.loads(run.data.tags.get(layout.SWEEPS, "[]")) if name != sweep] + [sweep]
+    sweeps = [name for name in json.loads(there.get(layout.SWEEPS, "[]")) if name != sweep] + [sweep]
     while len(json.dumps(sweeps)) > layout.TAG_LIMIT:
         sweeps = sweeps[1:]
     return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}
 
 
-def _close(link: Link, run: Any, sweep: str | None) -> None:
+def close(link: Link, run: Any, sweep: str | None) -> None:
     """Say that the run is complete and ended when its last result was computed; a killed process leaves it open."""
     end = max((entry.finished_ms for entry in layout.held(run.data.tags).values()), default=None)
-    tags = _sweep_tags(run, sweep) | ({} if end is None else {layout.STATE: "complete"})
+    tags = sweep_tags(run.data.tags, sweep) | ({} if end is None else {layout.STATE: "complete"})
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
     if new:
         link.client.log_batch(run.info.run_id, tags=new)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config import TrackingConf
 from evalrun.records import TaskResult
+from evalrun.tracking.layout import Filed
 from evalrun.tracking.link import Link
+from evalrun.tracking.past import Past
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +39,8 @@ class Store:
 
     @property
     def uri(self) -> str:
-        """The MLflow tracking URI, absolute."""
-        return self._link.uri
+        """The MLflow tracking URI, absolute and without a password."""
+        return self._link.shown
 
     def check(self) -> None:
         """Make sure that results can be delivered, before hours are spent on computing them.
@@ -60,12 +62,24 @@ class Store:
 
     def delivered_all(self, suite: str) -> dict[str, dict[str, str]]:
         """The same of every run of a suite: run key -> task -> task key."""
+        return {key: run.tasks for key, run in self.filed(suite).items()}
+
+    def filed(self, suite: str) -> dict[str, Filed]:
+        """Every checkpoint run of a suite by its key: what it is and holds. Creates nothing."""
         if not self._link.exists():
             return {}
-        from evalrun.tracking import bulk
+        from evalrun.tracking import filed
 
-        with self._link.guard("looking up finished tasks"):
-            return bulk.delivered(self._link, suite)
+        return filed.filed(self._link, suite)
+
+    def check_readable(self) -> None:
+        """Make sure that the store can be asked, without making one where none is.
+
+        Raises:
+            TrackingError: when a server does not answer; soon, where MLflow's own client would try for minutes.
+        """
+        if self._link.database is None:
+            self._link.check()
 
     def deliver(
         self, results: Sequence[tuple[TaskResult, Path | None]], sweep: str | None, config_yaml: str | None
@@ -91,13 +105,19 @@ class Store:
         with self._link.guard("delivering results"):
             return runs.deliver(self._link, results, sweep, config_yaml)
 
-    def deliver_many(self, results: Sequence[tuple[TaskResult, Path | None]]) -> None:
+    def deliver_many(
+        self,
+        results: Sequence[tuple[TaskResult, Path | None]],
+        origins: Mapping[str, tuple[str | None, str | None]] | None = None,
+    ) -> None:
         """File results of any number of checkpoints, thousands in seconds; what it leaves is what `deliver` leaves.
 
-        Only the artifacts differ: the records of a new run are together in one results.json.
+        Only the artifacts differ where a run key has no origin: the records of a new run are then together in one
+        results.json.
 
         Args:
             results: Task results of any run keys, each with its Parquet file of per-item results or None.
+            origins: Run key -> the sweep that wanted it and its resolved configuration, as for `deliver`.
 
         Raises:
             TrackingError: when MLflow fails; what was not delivered is delivered when this is asked again.
@@ -106,7 +126,7 @@ class Store:
         from evalrun.tracking import bulk
 
         with self._link.guard("delivering results"):
-            bulk.deliver(self._link, results)
+            bulk.deliver(self._link, results, {key: bulk.Origin(*known) for key, known in (origins or {}).items()})
 
     def mark(self, suite: str, run_key: str, sweep: str | None) -> None:
         """Note that a sweep wanted this run too, though it was done already."""
@@ -116,6 +136,25 @@ class Store:
 
         with self._link.guard("marking a finished run"):
             runs.mark(self._link, suite, run_key, sweep)
+
+    def mark_all(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+        """The same for many runs at once; those that are marked already are not touched."""
+        if not self._link.exists():
+            return
+        from evalrun.tracking import bulk
+
+        with self._link.guard("marking finished runs"):
+            bulk.mark(self._link, suite, run_keys, sweep)
+
+    def past(self, suite: str) -> list[Past]:
+        """The suite's checkpoint runs at a glance, oldest first; a local store is read without MLflow. Creates nothing.
+
+        Raises:
+            TrackingError: the store cannot be read.
+        """
+        from evalrun.tracking import past
+
+        return past.read(self._link, suite) if self._link.exists() else []
 
     def suites(self) -> list[str]:
         """The suites that have checkpoint runs, sorted."""

@@ -66,7 +66,7 @@ def write_notes(link: Link, suite: str) -> None:
     for found, text in says:
         note = " · ".join(links) + f"\n\n{text}"
         if found is not None and found.tags.get(layout.NOTE) != note:
-            link.client.set_experiment_tag(found.experiment_id, layout.NOTE, note)
+            link.tag_experiment(found.experiment_id, layout.NOTE, note)
 
 
 def _latest_report(link: Link, experiment: Any) -> str | None:
@@ -111,7 +111,7 @@ def _file(link: Link, experiment: Any, key: str, name: str, charts: list[tuple[s
             break
         charts = charts[: len(charts) * 3 // 4]
     if experiment.tags.get(_STATE_TAG + key) != view:
-        link.client.set_experiment_tag(experiment.experiment_id, _STATE_TAG + key, view)
+        link.tag_experiment(experiment.experiment_id, _STATE_TAG + key, view)
 
 
 def _curves_state(charts: list[tuple[str, str]]) -> dict[str, Any]:

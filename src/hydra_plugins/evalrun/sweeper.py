@@ -42,16 +42,27 @@ class EvalrunSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         """Expand, launch what is not done, and hand what came back to the end of the sweep."""
         from evalrun import cli, sweep
+        from evalrun.errors import EvalrunError, StorageError
 
         own = [a for a in arguments if not a.startswith("hydra.mode=")]
         plan = sweep.plan(tuple(own))
         folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+        except OSError as error:  # Hydra would show where in the code
+            why = f"'{folder}' cannot be written ({error.strerror or error})"
+            cli.stop_sweep(StorageError(f"{why}: free some space or check the folder, and run the same again."))
+            return []
         todo = cli.start_sweep(plan)
         if todo is None:
             return []
-        batch = [[*job.overrides, f"sweep={plan.sweep}"] for job in todo]
-        returns: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
+        # In quotes: to Hydra a name such as 63e8210975 is a number, and infinite.
+        batch = [[*job.overrides, f"sweep='{plan.sweep}'"] for job in todo]
+        try:
+            returns: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
+        except EvalrunError as error:
+            cli.stop_sweep(error)
+            return []
         cli.finish_sweep(plan, todo, returns)
         return returns

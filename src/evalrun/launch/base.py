@@ -1,0 +1,91 @@
+"""What all launchers of evalrun are to Hydra: the jobs go out, one line comes back for each."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from evalrun import console
+from evalrun.launch.compose import Composer
+from evalrun.launch.jobs import Done, Status, Work
+from evalrun.launch.worker import Context, forwarded
+
+log = logging.getLogger(__name__)
+
+
+class SweepLauncher(Launcher):
+    """Runs every job, whatever happens to the others, unless `fail_fast=true`."""
+
+    says = True  # a line for each job that ended; False where jobs log to this terminal themselves
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what `launch` needs."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+        self.stopping = False
+        self._warned: set[str] = set()
+
+    @abstractmethod
+    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+        """Run jobs and yield each as it ends; once `self.stopping` is true, start no more.
+
+        Closing the generator stops what runs and leaves no process behind.
+        """
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs and return how each ended; one that was not started, or is left to a cluster, is UNKNOWN.
+
+        Raises:
+            EvalrunError: the launcher cannot do what it is asked to.
+        """
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        self.folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        loader = self.hydra_context.config_loader
+        context = Context(os.getcwd(), self.config, loader, self.task_function, forwarded())
+        ended: dict[int, Done] = {}
+        works = Composer(loader, self.config).works(job_overrides, initial_job_idx)
+        with (
+            console.bar(len(works), "sweep", "job") as bar,
+            contextlib.closing(self.outcomes(context, works)) as outcomes,
+        ):
+            for done in outcomes:
+                ended[done.index] = done
+                if done.status is Status.FAILED and self.config.fail_fast:
+                    self.stopping = True
+                if self.says:
+                    self._say(done, len(ended), len(works))
+                bar.update()
+        return [_returned(work, ended.get(work.index)) for work in works]
+
+    def _say(self, done: Done, number: int, total: int) -> None:
+        for warning in done.warnings:
+            if warning not in self._warned:
+                log.warning(warning)
+                self._warned.add(warning)
+        if done.status in (Status.DONE, Status.FAILED):
+            failed = "failed: " if done.status is Status.FAILED else ""
+            log.info("[%d/%d] %s%s, %.1f s", number, total, failed, done.said.rstrip("."), done.seconds)
+
+
+_STATUS = {Status.DONE: JobStatus.COMPLETED, Status.FAILED: JobStatus.FAILED}
+
+
+def _returned(work: Work, done: Done | None) -> JobReturn:
+    if done is None:
+        return JobReturn(overrides=work.overrides, status=JobStatus.UNKNOWN)
+    said: object = RuntimeError(done.said) if done.status is Status.FAILED else done.said
+    if done.status is Status.SKIPPED:
+        said = None
+    return JobReturn(overrides=work.overrides, status=_STATUS.get(done.status, JobStatus.UNKNOWN), _return_value=said)

@@ -1,0 +1,324 @@
+"""Jobs on SLURM: one array task for some steps of a model, each a pool of workers on what SLURM gave it.
+
+What a task has to say goes line by line into a file that it shares with the command, so that a task that is killed
+loses nothing but the job at work, and so that the command may end and come back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evalrun.errors import ConfigError, EvalrunError, StorageError, first_line
+from evalrun.launch import pool
+from evalrun.launch.jobs import Done, Status, Work, largest_first
+from evalrun.launch.worker import Context, move_in
+
+log = logging.getLogger(__name__)
+_POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See conf/hydra/launcher/slurm.yaml."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    minutes: int
+    cpus: int
+    gpus: int
+    memory_gb: int | None
+    steps_per_job: int
+    at_once: int
+    setup: Sequence[str]
+    options: Mapping[str, Any]
+    requeues: int
+    retries: int
+    wait: bool
+
+    def check(self) -> None:
+        """Raise ConfigError with all values that cannot be right."""
+        least = {"minutes": 1, "cpus": 1, "gpus": 0, "steps_per_job": 1, "at_once": 1, "requeues": 0, "retries": 0}
+        problems = [
+            f"hydra.launcher.{name} is '{getattr(self, name)}': it must be {number} or more."
+            for name, number in least.items()
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < number
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+
+def run(
+    context: Context, works: Sequence[Work], settings: Settings, device: str, stopping: Callable[[], bool], folder: Path
+) -> Generator[Done]:
+    """Submit jobs, those aside that an earlier launch has in the queue, and yield each as it ends.
+
+    Args:
+        context: What they share.
+        works: The jobs.
+        settings: What to ask SLURM for.
+        device: scorer.device: with `cpu` no GPU is asked for.
+        stopping: Once true, no job is started any more; those at work are finished.
+        folder: On all machines: what was submitted, and what the jobs say.
+
+    Raises:
+        ConfigError: values that cannot be right, submitit is not installed.
+        EvalrunError: there is no SLURM here, or it refuses.
+    """
+    settings.check()
+    context = replace(context, environment={})  # sbatch hands it on; a file would keep its secrets
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = _Ledger(folder / "queued.json")
+    by_key = {work.key: work for work in works}
+    active = _active()
+    queued = {task: keys for task, keys in ledger.read().items() if task in active}  # other sweeps' too
+    tasks = {task: [key for key in keys if key in by_key] for task, keys in queued.items()}
+    tasks = {task: keys for task, keys in tasks.items() if keys}
+    known = {key for keys in tasks.values() for key in keys}
+    if known:
+        log.info("%d jobs are in the queue already: %s", len(known), ", ".join(tasks))
+    new = [work for work in works if work.key not in known]
+    if new:
+        submitted = _submit(context, new, settings, device, folder)
+        tasks |= submitted
+        ledger.write(queued | submitted)
+        log.info("submitted %d jobs as %d SLURM tasks: %s", len(new), len(submitted), _shown(submitted))
+    if not settings.wait:
+        for task, keys in tasks.items():
+            for key in keys:
+                yield Done(by_key[key].index, Status.QUEUED, f"SLURM ({task.partition('_')[0]})")
+        return
+    ended = False
+    try:
+        yield from _follow(tasks, by_key, stopping, folder)
+        ended = True
+    finally:
+        if not ended:
+            _cancel(tasks)
+
+
+def _follow(
+    tasks: Mapping[str, Sequence[str]], by_key: Mapping[str, Work], stopping: Callable[[], bool], folder: Path
+) -> Generator[Done]:
+    """What tasks say, until they have said all or are gone."""
+    waiting = {task: set(keys) for task, keys in tasks.items()}
+    gone: dict[str, int] = {}
+    while waiting:
+        active = _active()
+        for task in list(waiting):
+            for key, done in _said(folder, task):
+                if key in waiting[task]:
+                    waiting[task].discard(key)
+                    yield Done(by_key[key].index, *done)
+            if not waiting[task]:
+                del waiting[task]
+            elif task not in active:
+                gone[task] = gone.get(task, 0) + 1
+                if gone[task] >= 3:  # a shared file system may show the last lines late
+                    for key in sorted(waiting.pop(task), key=lambda k: by_key[k].index):
+                        yield Done(by_key[key].index, *_lost(by_key[key], task, stopping(), folder))
+            else:
+                gone.pop(task, None)
+        if stopping() and waiting:
+            for task in waiting:
+                (folder / f"stop-{task}").touch()
+            _scancel([*waiting], "--state=PENDING")
+        if waiting:
+            time.sleep(_POLL_S)
+    for file in folder.glob("stop-*"):
+        file.unlink(missing_ok=True)
+
+
+def _lost(work: Work, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
+    if stopped:
+        return Status.SKIPPED, ""
+    state = _accounted(task)
+    return Status.FAILED, (
+        f"{work.cell.label}: SLURM job {task} ended{f' as {state}' if state else ''} before it had said a word of it; "
+        f"its log is '{folder / task.partition('_')[0]}_{task.partition('_')[2]}_0_log.err'."
+    )
+
+
+def _submit(
+    context: Context, works: Sequence[Work], settings: Settings, device: str, folder: Path
+) -> dict[str, list[str]]:
+    """One array for each kind of resources; returns its tasks with the keys of their jobs."""
+    try:
+        import submitit
+    except ImportError:
+        raise ConfigError("hydra/launcher=slurm needs the package submitit: pip install 'evalrun[slurm]'.") from None
+    if shutil.which("sbatch") is None:
+        raise EvalrunError("there is no sbatch on this machine: start the sweep where SLURM jobs are submitted.")
+    tasks: dict[str, list[str]] = {}
+
+    def resources(work: Work) -> tuple[int, int]:
+        gpus = 0 if device == "cpu" else int(work.resources.get("gpus", settings.gpus))
+        return int(work.resources.get("cpus", settings.cpus)), gpus
+
+    ordered = sorted(largest_first(works), key=resources, reverse=True)
+    for (cpus, gpus), group in itertools.groupby(ordered, key=resources):
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=settings.requeues)
+        asked = {
+            "partition": settings.partition, "account": settings.account, "qos": settings.qos,
+            "mem": f"{settings.memory_gb}GB" if settings.memory_gb else None,
+            "gpus_per_node": gpus or None, "setup": list(settings.setup) or None,
+        }  # fmt: skip
+        executor.update_parameters(
+            time=settings.minutes, cpus_per_task=cpus, nodes=1, ntasks_per_node=1, job_name="evalrun",
+            array_parallelism=settings.at_once, additional_parameters=dict(settings.options),
+            **{name: value for name, value in asked.items() if value is not None},
+        )  # fmt: skip
+        batches = [
+            Batch(context, tuple(several), settings.retries, device, str(folder))
+            for _, same in itertools.groupby(group, key=lambda work: (work.cell.model, work.cell.seed))
+            for several in _chunks(list(same), settings.steps_per_job)
+        ]
+        try:
+            sent = executor.map_array(Run(), batches)
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+            if tasks:
+                _cancel(tasks)
+            said = str(getattr(error, "stderr", "") or error)
+            lines = [line for line in said.splitlines() if "error" in line.lower()] or [first_line(error)]
+            raise EvalrunError(f"SLURM refuses the jobs: {lines[0].strip().rstrip('.')}.") from None
+        for job, batch in zip(sent, batches, strict=True):
+            tasks[str(job.job_id)] = [work.key for work in batch.works]
+    return tasks
+
+
+def _chunks(works: Sequence[Work], size: int) -> list[Sequence[Work]]:
+    return [works[start : start + size] for start in range(0, len(works), size)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some jobs of one model, for one SLURM task."""
+
+    context: Context
+    works: tuple[Work, ...]
+    retries: int
+    device: str
+    folder: str
+
+
+class Run:
+    """What a SLURM task runs. Started again, after a preemption or at its time limit, it finds done what is done."""
+
+    def __call__(self, batch: Batch) -> None:
+        """Run a batch on the CPUs and GPUs of this task."""
+        array, number = (os.environ.get(f"SLURM_ARRAY_{part}_ID", "") for part in ("JOB", "TASK"))
+        task = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]
+        out, stop = _progress(Path(batch.folder), task), Path(batch.folder) / f"stop-{task}"
+        keys = {work.index: work.key for work in batch.works}
+        try:
+            move_in(batch.context)
+        except StorageError as error:
+            for work in batch.works:
+                _say(out, work.key, Done(work.index, Status.FAILED, f"{work.cell.label}: {error}"))
+            return
+        settings = pool.Settings("auto", 1, 1, "auto", batch.retries)
+        places = pool.slots(settings, batch.device)[: len(batch.works)]
+        logs = Path(batch.folder) / "workers"
+        for done in pool.run(batch.context, batch.works, places, batch.retries, stop.exists, logs):
+            _say(out, keys[done.index], done)
+
+    def checkpoint(self, batch: Batch) -> Any:
+        """What submitit queues in place of a task that has to leave: the same, since jobs find what they have done."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, batch)
+
+
+def _progress(folder: Path, task: str) -> Path:
+    return folder / f"said-{task}.jsonl"
+
+
+def _say(out: Path, key: str, done: Done) -> None:
+    with out.open("a") as file:
+        file.write(json.dumps({"key": key, **asdict(done)}) + "\n")
+
+
+def _said(folder: Path, task: str) -> list[tuple[str, tuple[Any, ...]]]:
+    """All that a task has said: key and how that job ended; a line that is being written is left for the next time."""
+    try:
+        text = _progress(folder, task).read_text()
+    except OSError:
+        return []
+    found = {}
+    for line in text.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        found[said["key"]] = (Status(said["status"]), said["said"], tuple(said["warnings"]), said["seconds"])
+    return list(found.items())
+
+
+class _Ledger:
+    """Which SLURM tasks have which jobs, for the command that comes back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, list[str]]:
+        try:
+            found: dict[str, list[str]] = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def write(self, tasks: Mapping[str, Sequence[str]]) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        temporary.write_text(json.dumps(tasks, indent=1))
+        temporary.replace(self.path)
+
+
+def _active() -> set[str]:
+    """The tasks of this user that wait or run. Asked of the queue: accounting may be off."""
+    words = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
+    for _ in range(30):  # a busy controller does not always answer
+        try:
+            found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+            return set(found.stdout.split())
+        except FileNotFoundError:
+            raise EvalrunError(
+                "there is no squeue on this machine: start the sweep where SLURM jobs are submitted."
+            ) from None
+        except (subprocess.SubprocessError, OSError) as error:
+            problem = first_line(error)
+            time.sleep(_POLL_S)
+    raise EvalrunError(f"SLURM does not say what is in its queue ({problem}); what was submitted goes on, ask again.")
+
+
+def _accounted(task: str) -> str:
+    """How a task ended, where SLURM keeps accounts."""
+    words = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", "-j", task]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    except (subprocess.SubprocessError, OSError):
+        return ""
+    return found.stdout.strip().splitlines()[-1] if found.stdout.strip() else ""
+
+
+def _cancel(tasks: Mapping[str, Any]) -> None:
+    _scancel([*tasks])
+
+
+def _scancel(tasks: Sequence[str], *options: str) -> None:
+    if tasks:
+        subprocess.run(["scancel", *options, *tasks], capture_output=True, timeout=60, check=False)
+
+
+def _shown(tasks: Mapping[str, Any]) -> str:
+    return ", ".join(dict.fromkeys(task.partition("_")[0] for task in tasks))

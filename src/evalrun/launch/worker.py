@@ -1,0 +1,150 @@
+"""What runs a job, in whatever process: it composes the config, runs, and says in plain words how that ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobStatus, configure_log, run_job, setup_globals
+from hydra.errors import CompactHydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from evalrun.config import register
+from evalrun.errors import StorageError, first_line
+from evalrun.launch.compose import Composer
+from evalrun.launch.jobs import Done, Status, Work
+
+_FORWARDED = ("HF_", "MLFLOW_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "EVALRUN_")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a sweep share; it can be pickled.
+
+    Args:
+        folder: Where the command was given: paths in configs are relative to it.
+        config: The sweep's own config.
+        loader: Hydra's config loader, with the search path of the command.
+        function: What Hydra runs for a job; importable.
+        environment: Variables of the command's that jobs elsewhere need.
+    """
+
+    folder: str
+    config: DictConfig
+    loader: Any
+    function: Callable[[DictConfig], Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def forwarded() -> dict[str, str]:
+    """The variables that decide where models, results and threads are."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_FORWARDED)}
+
+
+def move_in(context: Context) -> None:
+    """Make a process of a cluster, wherever it was started, like that of the command.
+
+    Raises:
+        StorageError: the command's folder is not there.
+    """
+    try:
+        os.chdir(context.folder)
+    except OSError as error:
+        raise StorageError(
+            f"'{context.folder}' cannot be used on {socket.gethostname()} ({error.strerror}): run the sweep in a "
+            "folder that all machines share."
+        ) from None
+    os.environ.update(context.environment)
+
+
+class Worker:
+    """Runs jobs of one sweep in this process, one after the other; what is loaded once is kept."""
+
+    def __init__(self, context: Context) -> None:
+        from hydra.core.plugins import Plugins
+
+        register()
+        Plugins.instance()  # their configs
+        setup_globals()
+        self.context = context
+        self.composer = Composer(context.loader, context.config)
+
+    def run(self, work: Work) -> Done:
+        """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
+        began = time.monotonic()
+        heard: list[str] = []
+        try:
+            status, said = self._run(work, heard)
+        except SystemExit as error:
+            status, said = Status.FAILED, f"{work.cell.label}: code that it ran called sys.exit({error.code!r})."
+        except OSError as error:  # Hydra writes in the job's folder before the job begins
+            _free(error)
+            said = f"its folder cannot be written ({error.strerror or error}): free some space and run the same again."
+            status, said = Status.FAILED, f"{work.cell.label}: {said}"
+        except Exception as error:  # its config or its folder: nothing has run
+            _free(error)
+            status, said = Status.FAILED, f"{work.cell.label}: {first_line(error)} ({type(error).__name__})."
+        finally:
+            hydra = self.context.config.hydra
+            configure_log(hydra.hydra_logging, hydra.verbose)
+        return Done(work.index, status, said, tuple(dict.fromkeys(heard)), time.monotonic() - began)
+
+    def _run(self, work: Work, heard: list[str]) -> tuple[Status, str]:
+        config = self.composer.compose(work.overrides, work.index)
+
+        def function(cfg: DictConfig) -> Any:
+            with _listening(heard):
+                return self.context.function(cfg)
+
+        result = run_job(
+            hydra_context=HydraContext(config_loader=self.context.loader, callbacks=Callbacks(self.context.config)),
+            task_function=function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        if result.status is JobStatus.COMPLETED:
+            return Status.DONE, str(result._return_value)
+        error = result._return_value
+        _free(error)
+        if isinstance(error, CompactHydraException):  # a sentence for the user
+            return Status.FAILED, str(error)
+        folder = "/".join(str(OmegaConf.select(config, f"hydra.sweep.{part}")) for part in ("dir", "subdir"))
+        what = f"{first_line(error)} ({type(error).__name__})"
+        return Status.FAILED, f"{work.cell.label}: {what}; the log in '{folder}' has the traceback."
+
+
+class _Ear(logging.Handler):
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.ERROR:  # errors are how the job ends, and told so
+            self.heard.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _listening(heard: list[str]) -> Iterator[None]:
+    """Collect warnings: a worker elsewhere has no terminal to say them on."""
+    ear = _Ear(heard)
+    logging.getLogger().addHandler(ear)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(ear)
+
+
+def _free(error: BaseException | None) -> None:
+    """Drop the frames of an exception and of those behind it: they hold the tensors of a job that failed."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,15 @@
+"""What a sweep needs before it runs: checkpoints and data to fetch, disk, memory, time; and fetching it.
+
+survey    what is done, what is here, what is missing
+estimate  memory, devices and time
+report    both, for people and for machines
+prefetch  get what is missing
+offline   say what is missing, where nothing may be fetched
+"""
+
+from evalrun.supply.offline import refuse_missing
+from evalrun.supply.prefetch import prefetch
+from evalrun.supply.report import describe, to_json
+from evalrun.supply.stock import Survey, survey
+
+__all__ = ["Survey", "describe", "prefetch", "refuse_missing", "survey", "to_json"]

@@ -1,0 +1,61 @@
+"""`plan` and `prefetch`: from the words of the command line to what is shown and fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from evalrun import checkpoints, sweep
+from evalrun import overrides as ov
+from evalrun.config import hydra_session
+from evalrun.errors import ConfigError, TaskError
+from evalrun.masking import masked
+from evalrun.supply import report
+from evalrun.supply.prefetch import prefetch
+from evalrun.supply.stock import survey
+
+
+def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
+    """What `plan` prints: the grid and what it needs.
+
+    Raises:
+        ConfigError: a mistake in the words.
+    """
+    plan = _grid("plan", flags, overrides, "--json")
+    if plan.config.offline:
+        checkpoints.go_offline()
+    try:
+        found = survey([job.config for job in plan.jobs])
+    except TaskError as error:  # the grid is right all the same, and what it lacks may be made before it runs
+        said = {"jobs": plan.to_json(), "problem": str(error)}
+        return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"
+    if "--json" in flags:
+        return masked(json.dumps({"jobs": plan.to_json(), **report.to_json(found)}, indent=1))
+    return f"{plan.describe()}\n\n{report.describe(found)}"
+
+
+def fetch(flags: Sequence[str], overrides: Sequence[str]) -> str:
+    """What `prefetch` prints when it has fetched what a grid needs.
+
+    Raises:
+        EvalrunError: a mistake in the words, a full disk, or something that cannot be had.
+    """
+    plan = _grid("prefetch", flags, overrides)
+    if plan.config.offline:
+        raise ConfigError("prefetch downloads, and offline=true forbids it: leave out offline=true.")
+    return prefetch([job.config for job in plan.jobs])
+
+
+ANSWERS = {"plan": show, "prefetch": fetch}
+
+
+def _grid(command: str, flags: Sequence[str], overrides: Sequence[str], *known: str) -> sweep.Plan:
+    wrong = [flag for flag in flags if flag not in ("-m", "--multirun", *known)]
+    if wrong:
+        raise ConfigError(
+            f"{command} does not know '{wrong[0]}': it takes {' and '.join([*known, 'what a run takes'])}."
+        )
+    with hydra_session():
+        given = ov.parse(overrides)
+        ov.check(given)
+        return sweep.plan(tuple(ov.for_hydra(given)))

@@ -1,0 +1,106 @@
+"""One run for one key, whoever makes it: processes of one host, or of several hosts that share a server.
+
+MLflow's tags are not unique and its servers choose run ids, so that two processes which both look, find nothing and
+create make two runs. A local SQLite file is guarded by a file lock beside it, as far as SQLite itself can be shared.
+Everywhere else a run is claimed: a parameter, once logged, never changes, so the first to log its new run's id under
+the key on a run that all know owns the key; whoever comes second deletes the run it made and uses the owner's. That
+run is alone in the experiment `evalrun-claims`, and is the same for all because experiments' names are unique.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import LifecycleStage, RunTag
+from mlflow.exceptions import MlflowException
+
+from evalrun.errors import TrackingError
+from evalrun.tracking import layout
+from evalrun.tracking.link import Link
+
+EXPERIMENT = "evalrun-claims"
+_CLAIM = "evalrun.claim"  # on a run that was made for a key; the owner has the key's own tag too
+_ANCHOR = "evalrun.anchor"
+_NOTE = "evalrun's own: says which run holds which checkpoint, so that two machines never file one twice. Leave it be."
+
+
+def create(link: Link, experiment: Any, started: int, tags: Mapping[str, str], name: str) -> Any:
+    """A new run for a key, or the one that another process made or is making for it.
+
+    Args:
+        link: The store; not a SQLite file, whose lock does for it.
+        experiment: Where the run goes.
+        started: Unix time in milliseconds.
+        tags: The run's, with its key.
+        name: The run's.
+
+    Raises:
+        TrackingError: the key stays claimed by runs that are deleted.
+    """
+    key, anchor = tags[layout.KEY], _anchor(link)
+    # Without its key and kind no reader takes it for a checkpoint's run, should this process end here.
+    own = link.client.create_run(experiment.experiment_id, start_time=started, tags={_CLAIM: key}, run_name=name)
+    owner = _claim(link, anchor, key, str(own.info.run_id))
+    _delete_others(link, experiment, key, owner)
+    missing = {tag: value for tag, value in tags.items() if tag not in link.client.get_run(owner).data.tags}
+    if missing:  # also when another process made the run: it may have ended before it got here
+        link.client.log_batch(owner, tags=[RunTag(tag, value) for tag, value in missing.items()])
+    return link.client.get_run(owner)
+
+
+def _claim(link: Link, anchor: str, key: str, own: str) -> str:
+    """The run that owns the key: this one, unless another was first and is not deleted."""
+    for count in range(1, 1000):  # each time that somebody deletes the owner, the key can be claimed anew
+        place = f"{key}.{count}"
+        try:
+            link.client.log_param(anchor, place, own)
+            return own
+        except MlflowException as error:
+            owner: str | None = link.client.get_run(anchor).data.params.get(place)
+            if owner is None:
+                raise error
+        if owner == own or _is_active(link, owner):  # its own: the reply to a first try was lost
+            return owner
+    raise TrackingError(f"The run of key {key} at {link.shown} was deleted too often; choose another suite name.")
+
+
+def _is_active(link: Link, run_id: str) -> bool:
+    try:
+        return bool(link.client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # deleted for good
+            return False
+        raise
+
+
+def _delete_others(link: Link, experiment: Any, key: str, owner: str) -> None:
+    """Delete the empty runs of those who came second, and those left behind when a reply of the server was lost."""
+    made = link.client.search_runs([experiment.experiment_id], filter_string=f"tags.`{_CLAIM}` = '{key}'")
+    for run in made:
+        if run.info.run_id != owner and layout.KEY not in run.data.tags:
+            with contextlib.suppress(MlflowException):  # another process was faster
+                link.client.delete_run(run.info.run_id)
+
+
+def _anchor(link: Link) -> str:
+    """The run that all claims are logged on."""
+    found = link.experiment(EXPERIMENT)
+    if found is None:
+        # Made under a name of its own, then renamed: whoever is first to have the name has made the anchor.
+        draft = f"{EXPERIMENT}-{uuid.uuid4().hex}"
+        number = link.client.create_experiment(draft, tags={layout.KIND: "claims", layout.NOTE: _NOTE})
+        run = link.client.create_run(number, run_name="claims", tags={layout.KIND: "claims"})
+        link.client.set_experiment_tag(number, _ANCHOR, run.info.run_id)
+        try:
+            link.client.rename_experiment(number, EXPERIMENT)
+        except MlflowException:
+            found = link.experiment(EXPERIMENT)
+            if found is None:
+                raise
+            link.client.delete_experiment(number)
+        else:
+            found = link.experiment(EXPERIMENT)
+    return str(found.tags[_ANCHOR])

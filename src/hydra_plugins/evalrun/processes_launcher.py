@@ -1,0 +1,21 @@
+"""`hydra/launcher=processes`: the GPUs or the CPU cores of this machine, a worker process each."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from evalrun.launch import pool
+from evalrun.launch.base import SweepLauncher
+from evalrun.launch.jobs import Done, Work
+from evalrun.launch.worker import Context
+
+
+class ProcessesLauncher(SweepLauncher):
+    """Hands jobs to worker processes of this machine; the settings are those of conf/hydra/launcher/processes.yaml."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = pool.Settings(**settings)
+
+    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+        """As workers become free."""
+        slots = pool.slots(self.settings, self.config.scorer.device)[: len(works)]
+        return pool.run(context, works, slots, self.settings.retries, lambda: self.stopping, self.folder / ".workers")

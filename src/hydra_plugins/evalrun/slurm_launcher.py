@@ -1,0 +1,22 @@
+"""`hydra/launcher=slurm`: arrays of SLURM jobs, each for some steps of a model."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from evalrun.launch import on_slurm
+from evalrun.launch.base import SweepLauncher
+from evalrun.launch.jobs import Done, Work
+from evalrun.launch.worker import Context
+
+
+class SlurmLauncher(SweepLauncher):
+    """Submits the jobs through submitit; the settings are those of conf/hydra/launcher/slurm.yaml."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = on_slurm.Settings(**settings)
+
+    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+        """As SLURM ends them."""
+        device = self.config.scorer.device
+        folder = self.folder / ".slurm"
+        return on_slurm.run(context, works, self.settings, device, lambda: self.stopping, folder)
