@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
-pytest.register_assert_rewrite("launchers.contract")
-
-from .workspaces import reference, reference_folder  # noqa: E402
+from .workspaces import reference, reference_folder
 
 __all__ = ["reference", "reference_folder"]
