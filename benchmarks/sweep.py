@@ -115,7 +115,9 @@ def _make_checkpoints(folder: Path, checkpoints: int, tokenizer_file: Path | Non
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     if tokenizer_file is None:
         raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<eos>", "<unk>", *WORDS])}, unk_token="<unk>"))
         raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -239,7 +241,7 @@ def _place(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _run(command: list[str], folder: Path, threads: int) -> float:
+def run(command: list[str], folder: Path, threads: int) -> float:
     """Wall time of a process, from its start to its end.
 
     Raises:
@@ -263,22 +265,22 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     this = [sys.executable, str(Path(__file__).resolve())]
     words = ["-m", "model=bench", f"step=range(1,{number + 1})", f"task={','.join(TASKS)}", *arguments.overrides]
     found: dict[str, Any] = {}
-    found["sweep_s"] = _run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
-    found["resume_s"] = _run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
+    found["sweep_s"] = run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
+    found["resume_s"] = run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
     for done in ("multirun", "mlruns"):
         (folder / done).rename(folder / f"{done}-{time.time_ns()}")
     out = folder / "out.json"
-    found["timed_s"] = _run([*this, "--inside", "timed", str(out), *words], folder, arguments.threads)
+    found["timed_s"] = run([*this, "--inside", "timed", str(out), *words], folder, arguments.threads)
     found["evalrun"] = json.loads(out.read_text())
     for done in ("multirun", "mlruns"):
         (folder / done).rename(folder / f"{done}-{time.time_ns()}")
     if not arguments.only_evalrun:
-        found["lm_eval_s"] = _run(
+        found["lm_eval_s"] = run(
             [*this, "--inside", "lm_eval", str(out), str(folder), str(number)], folder, arguments.threads
         )
         found["lm_eval"] = json.loads(out.read_text())
     found["cli_s"] = [
-        _run(
+        run(
             [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained=models/step{step}",
              "--include_path", "conf/task", "--tasks", ",".join(TASKS), "--device", "cpu", "--batch_size", "16"],
             folder, arguments.threads,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from local_hub import LocalHub, _Handler, _sha
+import local_hub
+from local_hub import Handler, LocalHub, sha
 
 COMMIT = "d" * 40
 
 
-class _WithDatasets(_Handler):
+class _WithDatasets(Handler):
     datasets: dict[str, Path]
 
     def do_POST(self) -> None:  # noqa: N802
@@ -47,7 +46,7 @@ class _WithDatasets(_Handler):
 
     def _entries(self, name: str) -> list[dict[str, object]]:
         return [
-            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": _sha(path, "sha1")}
+            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": sha(path, "sha1")}
             for path in sorted(self.datasets[name].iterdir())
         ]
 
@@ -55,16 +54,5 @@ class _WithDatasets(_Handler):
 @contextmanager
 def serve(datasets: dict[str, Path]) -> Iterator[LocalHub]:
     """A hub without models that has these datasets: name -> folder of files."""
-    hub = LocalHub()
-    handler = type("Handler", (_WithDatasets,), {"hub": hub, "datasets": datasets})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with local_hub.serve(_WithDatasets, datasets=datasets) as hub:
         yield hub
-    finally:
-        hub.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

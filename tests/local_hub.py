@@ -33,7 +33,7 @@ class LocalHub:
     def commit(self, repository: str, revision: str) -> str:
         """A name for the content, as in git: branches with one content have one commit."""
         folder = self.repositories[repository][revision]
-        content = "".join(f"{path.name} {_sha(path, 'sha1')}" for path in sorted(folder.iterdir()))
+        content = "".join(f"{path.name} {sha(path, 'sha1')}" for path in sorted(folder.iterdir()))
         return hashlib.sha1(f"{repository} {content}".encode()).hexdigest()
 
     def find(self, repository: str, name: str) -> Path | None:
@@ -48,11 +48,11 @@ class LocalHub:
         return [path for path in self.requests if "/resolve/" in path and path.endswith(LARGE)]
 
 
-def _sha(path: Path, name: str) -> str:
+def sha(path: Path, name: str) -> str:
     return hashlib.new(name, path.read_bytes()).hexdigest()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     hub: LocalHub
 
     def log_message(self, format: str, *args: object) -> None:
@@ -108,9 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
         entries = [{"type": "directory", "path": "docs", "oid": "0" * 40, "size": 0}]
         for path in sorted(folder.iterdir()):
             size = path.stat().st_size
-            entry = {"type": "file", "path": path.name, "size": size, "oid": _sha(path, "sha1")}
+            entry = {"type": "file", "path": path.name, "size": size, "oid": sha(path, "sha1")}
             if path.suffix in LARGE:
-                entry["lfs"] = {"oid": _sha(path, "sha256"), "size": size, "pointerSize": 130}
+                entry["lfs"] = {"oid": sha(path, "sha256"), "size": size, "pointerSize": 130}
             entries.append(entry)
         return self._json(entries)
 
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._fail(404, "EntryNotFound")
         body = path.read_bytes()
-        etag = _sha(path, "sha256" if path.suffix in LARGE else "sha1")
+        etag = sha(path, "sha256" if path.suffix in LARGE else "sha1")
         return self._send(200, body, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
 
     def _json(self, content: object) -> None:
@@ -137,10 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[LocalHub]:
-    """Serve an empty hub on a free port of the loopback until the block ends."""
+def serve(base: type[BaseHTTPRequestHandler] = Handler, **attributes: object) -> Iterator[LocalHub]:
+    """Serve an empty hub on a free port of the loopback until the block ends; attributes are the handler's."""
     hub = LocalHub()
-    handler = type("Handler", (_Handler,), {"hub": hub})
+    handler = type("Handler", (base,), {"hub": hub, **attributes})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -223,7 +223,8 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
         for failure in _failures:
             named = failure.message if failure.job in failure.message else f"{failure.job}: {failure.message}"
             print(f"  {named}", file=sys.stderr)
-        rest = "The others are done" if not (verdict.skipped or verdict.queued) else "Those that ended are kept"
+        some_left = len(_failures) == len(plan.jobs) or verdict.skipped or verdict.queued
+        rest = "What was computed is kept" if some_left else "The others are done"
         print(f"{rest}; the same command tries these again.", file=sys.stderr)
     for line in verdict.not_ended([job.cell.label for job in todo]):
         print(line, file=sys.stderr)

@@ -93,6 +93,16 @@ def remote(address: str, tmp_path: Path) -> Store:
 
 
 @pytest.mark.slow
+def test_the_draft_of_a_killed_process_does_not_stay(remote: Store, make: MakeResult) -> None:
+    client = MlflowClient(remote.uri)
+    client.create_experiment(f"{claims.EXPERIMENT}-0123")
+    remote.deliver([make()], "s", "c")
+    names = {experiment.name for experiment in client.search_experiments()}
+    assert claims.EXPERIMENT in names
+    assert f"{claims.EXPERIMENT}-0123" not in names
+
+
+@pytest.mark.slow
 def test_a_run_whose_maker_ended_before_its_tags_is_taken_over(remote: Store, make: MakeResult) -> None:
     result = make()
     remote.deliver([make(cell=make_cell(step=1))], "s", "c")  # makes the experiments

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalrun.errors import ConfigError, EvalrunError, first_line
 from evalrun.launch.jobs import Done, Status, Work, largest_first
+from evalrun.launch.settings import below
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)
@@ -31,15 +32,11 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
-        problems = []
-        if isinstance(self.cpus, str) or self.cpus < 0:
-            problems.append(f"hydra.launcher.cpus is '{self.cpus}': it must be 0 or more CPUs for a job.")
-        if self.gpus != "auto" and (isinstance(self.gpus, str) or self.gpus < 0):
-            problems.append(
-                f"hydra.launcher.gpus is '{self.gpus}': it must be auto, 0, a fraction or a number of GPUs."
-            )
-        if not isinstance(self.retries, int) or self.retries < 0:
-            problems.append(f"hydra.launcher.retries is '{self.retries}': it must be 0 or more.")
+        problems = [
+            *below(0, fractions=True, cpus=self.cpus),
+            *below(0, fractions=True, auto=True, gpus=self.gpus),
+            *below(0, retries=self.retries),
+        ]
         if problems:
             raise ConfigError(problems)
 

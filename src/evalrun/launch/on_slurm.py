@@ -22,6 +22,7 @@ from typing import Any
 from evalrun.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
+from evalrun.launch.settings import below
 from evalrun.launch.worker import Context, move_in
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,9 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
-        least = {"minutes": 1, "cpus": 1, "gpus": 0, "steps_per_job": 1, "at_once": 1, "requeues": 0, "retries": 0}
         problems = [
-            f"hydra.launcher.{name} is '{getattr(self, name)}': it must be {number} or more."
-            for name, number in least.items()
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < number
+            *below(1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once),
+            *below(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
         ]
         if problems:
             raise ConfigError(problems)

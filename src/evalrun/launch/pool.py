@@ -23,6 +23,7 @@ from evalrun import ahead
 from evalrun.errors import ConfigError
 from evalrun.launch import gpus
 from evalrun.launch.jobs import Done, Queue, Status, Work
+from evalrun.launch.settings import below
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)
@@ -45,16 +46,9 @@ class Settings:
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
         problems = [
-            f"hydra.launcher.{name} is '{value}': it must be {words}."
-            for name, value, least, auto in (
-                ("workers", self.workers, 1, True),
-                ("workers_per_gpu", self.workers_per_gpu, 1, False),
-                ("gpus_per_worker", self.gpus_per_worker, 1, False),
-                ("threads", self.threads, 1, True),
-                ("retries", self.retries, 0, False),
-            )
-            for words in [f"{least} or more" + (", or auto" if auto else "")]
-            if not (auto and value == "auto") and not (isinstance(value, int) and value >= least)
+            *below(1, auto=True, workers=self.workers, threads=self.threads),
+            *below(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
+            *below(0, retries=self.retries),
         ]
         if self.workers_per_gpu != 1 and self.gpus_per_worker != 1:
             problems.append("hydra.launcher takes either workers_per_gpu or gpus_per_worker: leave one of them at 1.")

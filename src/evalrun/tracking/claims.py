@@ -92,15 +92,22 @@ def _anchor(link: Link) -> str:
         # Made under a name of its own, then renamed: whoever is first to have the name has made the anchor.
         draft = f"{EXPERIMENT}-{uuid.uuid4().hex}"
         number = link.client.create_experiment(draft, tags={layout.KIND: "claims", layout.NOTE: _NOTE})
-        run = link.client.create_run(number, run_name="claims", tags={layout.KIND: "claims"})
-        link.client.set_experiment_tag(number, _ANCHOR, run.info.run_id)
         try:
+            run = link.client.create_run(number, run_name="claims", tags={layout.KIND: "claims"})
+            link.client.set_experiment_tag(number, _ANCHOR, run.info.run_id)
             link.client.rename_experiment(number, EXPERIMENT)
         except MlflowException:
             found = link.experiment(EXPERIMENT)
             if found is None:
                 raise
-            link.client.delete_experiment(number)
         else:
             found = link.experiment(EXPERIMENT)
+        _delete_drafts(link)
     return str(found.tags[_ANCHOR])
+
+
+def _delete_drafts(link: Link) -> None:
+    """Once there is an anchor: the drafts of those who came second, and of a process that was killed over its own."""
+    for draft in link.client.search_experiments(filter_string=f"name LIKE '{EXPERIMENT}-%'"):
+        with contextlib.suppress(MlflowException):  # another process was faster
+            link.client.delete_experiment(draft.experiment_id)

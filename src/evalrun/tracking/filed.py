@@ -12,10 +12,15 @@ def filed(link: Link, suite: str) -> dict[str, layout.Filed]:
     return {key: layout.Filed.of(run.tags) for key, run in by_key(link, suite).items()}
 
 
+def noted(link: Link, suite: str) -> list[Noted]:
+    """Every checkpoint run of a suite, newest first."""
+    return _through_mlflow(link, suite) if link.database is None else peek.noted(link, suite)
+
+
 def by_key(link: Link, suite: str) -> dict[str, Noted]:
     """The checkpoint runs of a suite by run key; of twins the one that holds most."""
     found: dict[str, Noted] = {}
-    for run in _through_mlflow(link, suite) if link.database is None else peek.noted(link, suite):
+    for run in noted(link, suite):
         other = found.get(run.tags[layout.KEY])
         if other is None or len(layout.held(run.tags)) >= len(layout.held(other.tags)):
             found[run.tags[layout.KEY]] = run
