@@ -229,16 +229,28 @@ def test_a_checkpoint_that_two_jobs_need_is_fetched_once(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "share"),
+    [((), 1.5), (("hydra/launcher=processes", "hydra.launcher.workers=2"), 2.5)],  # nothing can be read ahead
+    ids=["local", "processes"],
+)
 def test_what_is_there_at_once_keeps_within_the_budget(
-    evalrun: Run, hub: LocalHub, online: dict[str, str], tmp_path: Path, workspace: Path
+    evalrun: Run,
+    hub: LocalHub,
+    online: dict[str, str],
+    tmp_path: Path,
+    workspace: Path,
+    launcher: tuple[str, ...],
+    share: float,
 ) -> None:
     one = fetched_bytes(workspace / "models" / "toy-s" / "step1")
-    budget = int(1.5 * one)  # so that nothing can be read ahead
+    budget = int(share * one)
     small = evalrun(*SWEEP, "keep_checkpoints=false", "disk_budget=1kB", env=online)
     assert small.returncode == 1
     assert "more than disk_budget" in small.stderr
-    run = evalrun(*SWEEP, "keep_checkpoints=false", f"disk_budget={budget}", env=online)
+    run = evalrun(*SWEEP, "keep_checkpoints=false", f"disk_budget={budget}", *launcher, env=online)
     assert run.returncode == 0, run.stderr
+    assert snapshots(tmp_path) == set()
     held, most, claims = {}, 0, 0
     for line in events(workspace):
         if line["event"] == "claim":
