@@ -131,7 +131,7 @@ def test_a_study_lists_exactly_its_jobs(
         assert (job.config.profile, job.config.scorer.dtype) == (profile, "float16")
         assert job.config.scorer.encoding == ("separate" if profile == "as_published" else "joint")
         assert job.cell.revision == f"step{job.cell.step}"
-    assert (found.config.analysis.params, found.config.analysis.correction) == ("nominal", "fdr_bh")
+    assert (found.config.analysis.params, found.config.analysis.corrections[0]) == ("nominal", "fdr_bh")
 
 
 def test_profiles_can_be_swept() -> None:

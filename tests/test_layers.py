@@ -8,7 +8,7 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
     {"masking"},
-    {"__init__", "errors", "records", "palette", "markup", "task_metrics"},
+    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics"},
     {"config", "steps", "console", "provenance"},
     {"task_yaml", "task_data"},
     {"task_files", "journal", "jobstate", "checkpoints", "tracking", "analysis", "tiny", "tasks", "scoring"},
@@ -17,7 +17,7 @@ LEVELS: list[set[str]] = [
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},
     {"supply", "survey"},
-    {"status", "sync"},
+    {"status", "sync", "compare"},
     {"cli"},
     {"__main__"},
 ]

@@ -36,6 +36,7 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
   python -m evalrun audit ARGS     find steps whose published weights are missing or another step's   (--json)
   python -m evalrun ingest PATH... file others' lm-eval results and tables in MLflow   (tracking.root=...)
   python -m evalrun analyze        analyse what is in the store   (suite= sweep= experiment= model= step= task=)
+  python -m evalrun compare A B    did B get worse than A? MODEL@STEP or MODEL@final, item by item   (task= --json)
   python -m evalrun tiny           train the embedded suite of small models   (seeds=3)
   python -m evalrun ui             open the MLflow UI on the store   (--port 5000)
 
@@ -390,4 +391,5 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "ui": ui_command,
     "status": lambda words: import_module("evalrun.status").command(words),
     "sync": lambda words: import_module("evalrun.sync").command(words),
+    "compare": lambda words: import_module("evalrun.compare").command(words),
 }

@@ -81,8 +81,14 @@ class AnalysisConf:
     after_sweep: bool = MISSING  # run by itself after a multirun
     metric: str | None = MISSING  # null: each task's primary metric
     params: str = MISSING  # nominal, total or nonembedding: which count is the predictor
-    correction: str = MISSING  # statsmodels' name of the multiple-testing correction
+    axis: str = MISSING  # tokens or flops
+    methods: list[str] = MISSING  # of the regression; the first is the headline
+    corrections: list[str] = MISSING  # statsmodels' names of corrections for multiple tests; the first is the headline
     alpha: float = MISSING
+    flat_within: float = MISSING  # a curve is called flat when it is shown to stay within this
+    items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
+    draws: int = MISSING  # of each bootstrap and permutation test
+    seed: int = MISSING  # of all of them
 
 
 @dataclass

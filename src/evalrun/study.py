@@ -103,7 +103,11 @@ def _report(
 ) -> Path:
     from evalrun.analysis import run_analysis
 
-    found = run_analysis(table, config.analysis, title, out, context, finals)
+    results = table[["run_id", "task"]].drop_duplicates() if config.analysis.items else table[:0]
+    with store.items(results[["run_id", "task"]].itertuples(index=False, name=None)) as items:
+        found = run_analysis(
+            table, config.analysis, title, out, context, finals, items if config.analysis.items else None
+        )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

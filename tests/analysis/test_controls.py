@@ -9,11 +9,22 @@ import pytest
 
 from evalrun.analysis import run_analysis
 from evalrun.analysis.controls import control_sentences
-from evalrun.analysis.shapes import describe_shapes
+from evalrun.analysis.shapes.labels import describe_shapes
 from evalrun.analysis.table import prepare
 
 CONF = SimpleNamespace(
-    name="interaction", after_sweep=True, metric=None, params="nominal", correction="fdr_bh", alpha=0.05
+    name="interaction",
+    after_sweep=True,
+    metric=None,
+    params="nominal",
+    axis="tokens",
+    methods=["ols"],
+    corrections=["fdr_bh"],
+    alpha=0.05,
+    flat_within=0.05,
+    items=False,
+    draws=99,
+    seed=0,
 )
 FALLING = [0.8, 0.6, 0.4, 0.2]
 FLAT = [0.5, 0.5, 0.5, 0.5]

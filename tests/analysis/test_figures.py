@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
-from evalrun.analysis.figures import accuracy_figure, log_ticks, model_series, scaling_figure, si
+from evalrun.analysis.report.figures import accuracy_figure, log_ticks, model_series, scaling_figure, si
 from evalrun.analysis.table import prepare
 
 

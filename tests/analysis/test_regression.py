@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -7,12 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evalrun.analysis.regression import COLUMNS, CORRECTIONS, fit_interactions
+from evalrun.analysis.regression.interactions import CORRECTIONS, METHODS, Choice, columns, fit_interactions
 from evalrun.errors import AnalysisError
 
+PLAIN = {
+    "params": "nominal",
+    "axis": "tokens",
+    "methods": ["ols"],
+    "corrections": ["fdr_bh", "fdr_by", "holm"],
+    "alpha": 0.05,
+    "draws": 199,
+    "seed": 0,
+}
 
-def fit(table, params="nominal", correction="fdr_bh", alpha=0.05):
-    return fit_interactions(table, params, correction, alpha)
+
+def fit(table, **given):
+    return fit_interactions(table, Choice(**{**PLAIN, **given}))
 
 
 def naive(rows, column="n_params_nominal"):
@@ -50,8 +61,8 @@ def test_agrees_with_the_definition(tidy, params, column):
     table = tidy.grid()
     table["n_params"] += 5_000  # so that the counts are no multiples of each other, which z-scores of logs do not see
     table["n_params_nonembedding"] -= 7_000
-    effects = fit(table, params)
-    assert list(effects.columns) == COLUMNS
+    effects = fit(table, params=params)
+    assert list(effects.columns) == columns(["fdr_bh", "fdr_by", "holm"])
     assert effects["effect"].tolist() == ["parameters", "tokens", "interaction"] * 2
     for task, rows in table.groupby("task"):
         own = effects[effects["task"] == task]
@@ -61,6 +72,77 @@ def test_agrees_with_the_definition(tidy, params, column):
         assert set(own["n"]) == {len(rows)}
     np.testing.assert_allclose(effects["q"], benjamini_hochberg(effects["p"].to_numpy()), rtol=1e-12)
     assert set(effects["note"]) == {""}
+
+
+def test_raw_units_are_those_of_a_fit_to_centred_logs(tidy):
+    table = tidy.grid(tasks=["a"])
+    raw = fit(table)
+    size = np.log10(table["n_params_nominal"]) - np.log10(table["n_params_nominal"]).mean()
+    tokens = np.log10(table["tokens"]) - np.log10(table["tokens"]).mean()
+    x = np.column_stack([np.ones(len(table)), size, tokens, size * tokens])
+    expected = np.linalg.lstsq(x, table["value"], rcond=None)[0][1:]
+    np.testing.assert_allclose(raw["raw_estimate"], expected)
+    scale = raw["raw_estimate"] / raw["estimate"]
+    np.testing.assert_allclose(raw["raw_low"], raw["low"] * scale)
+    np.testing.assert_allclose(raw["raw_high"], raw["high"] * scale)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interval_and_test_agree_at_the_level(tidy, method):
+    table = tidy.grid(models=["tiny-s", "tiny-m", "tiny-l"], seeds=[1.0, 2.0])
+    table["model"] += table["seed"].astype(str)  # six models
+    for alpha in (0.05, 0.5):
+        effects = fit(table, methods=[method], alpha=alpha)
+        assert ((effects["low"] < effects["estimate"]) & (effects["estimate"] < effects["high"])).all()
+        excludes = (effects["low"] > 0) | (effects["high"] < 0)
+        assert (excludes == (effects["p"] < alpha)).all()
+
+
+def test_flops_take_the_place_of_tokens(tidy):
+    table = tidy.grid(tasks=["a"])
+    effects = fit(table, axis="flops", params="nonembedding")
+    same = table.assign(tokens=table["flops"], n_params_nominal=table["n_params_nonembedding"])
+    np.testing.assert_allclose(effects["t"], fit(same)["t"])
+    assert effects["effect"].tolist() == ["parameters", "tokens", "interaction"]
+    assert not np.allclose(effects["t"], fit(table)["t"])
+
+
+def test_methods_in_the_order_asked_for_with_corrections_of_their_own(tidy):
+    table = tidy.grid()
+    both = fit(table, methods=["hc3", "ols"])
+    assert both["method"].tolist() == (["hc3"] * 3 + ["ols"] * 3) * 2
+    for method in ("ols", "hc3"):
+        alone, own = fit(table, methods=[method]), both[both["method"] == method]
+        for column in ("estimate", "p", "q", "q_fdr_by", "q_holm"):
+            np.testing.assert_array_equal(own[column], alone[column])
+    np.testing.assert_array_equal(both["q"], both["q_fdr_bh"])
+    first = fit(table, corrections=["holm", "fdr_bh"])
+    np.testing.assert_array_equal(first["q"], first["q_holm"])
+
+
+def test_clusters_are_models_whatever_their_seeds(tidy):
+    effects = fit(tidy.grid(tasks=["a"], seeds=[1.0, 2.0]), methods=["cluster"])
+    assert set(effects["clusters"]) == {3}
+    assert set(effects["df"]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("method", "found"),
+    [
+        ("ols", 18),
+        ("hc3", 17),
+        ("cluster", 12),
+        ("cr2", 11),
+        ("wild", 11),
+        ("quasibinomial", 18),
+        ("gee", 12),
+        ("mixed", 12),
+    ],
+)
+def test_how_many_published_effects_survive(published, method, found):
+    effects = fit(published, methods=[method], draws=9999)
+    assert (effects["q"] < 0.05).sum() == found
+    assert effects["p"].notna().all()
 
 
 def test_all_published_cells(published, published_folder):
@@ -85,7 +167,7 @@ def test_all_published_cells(published, published_folder):
     assert checked == 36
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-100, 100), order=st.randoms(use_true_random=False))
 def test_t_does_not_depend_on_units_or_order(tidy, scale, shift, order):
     table = tidy.grid(tasks=["a"])
@@ -96,17 +178,22 @@ def test_t_does_not_depend_on_units_or_order(tidy, scale, shift, order):
     np.testing.assert_allclose(fit(changed)["t"], fit(table)["t"], rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_never_fails_and_never_leaves_a_number_out_silently(tidy, data):
-    grid = tidy.grid(tasks=["a"])
-    keep = data.draw(st.lists(st.sampled_from(range(len(grid))), min_size=1, unique=True))
-    values = data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=len(keep), max_size=len(keep)))
-    effects = fit(grid.iloc[keep].assign(value=values))
-    assert len(effects) == 3
-    numbers = effects[["estimate", "stderr", "t", "df", "p", "q"]]
+    grid = tidy.grid(tasks=["a"], models=["tiny-s", "tiny-m", "tiny-l", "tiny-x"], steps=[1, 2, 8], seeds=[1.0, 2.0])
+    size = data.draw(st.integers(1, len(grid)))
+    keep = data.draw(st.lists(st.sampled_from(range(len(grid))), min_size=size, max_size=size, unique=True))
+    allowed = data.draw(st.sampled_from([[0.0, 1.0], [0.0, 0.25, 0.5, 1.0], [-1.0, 0.1, 7.0]]))
+    values = data.draw(st.lists(st.sampled_from(allowed), min_size=len(keep), max_size=len(keep)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        effects = fit(grid.iloc[keep].assign(value=values), methods=list(METHODS), draws=19)
+    assert len(effects) == 3 * len(METHODS)
+    numbers = effects[["estimate", "stderr", "t", "p", "q", "low", "high", "raw_estimate", "raw_low", "raw_high"]]
     assert (numbers.notna().all(axis=1) | (effects["note"] != "")).all()
-    assert not np.isinf(numbers.to_numpy(dtype=float)).any()
+    assert (effects["df"].notna() | (effects["note"] != "") | (effects["method"] == "wild")).all()
+    assert not np.isinf(effects.select_dtypes("number").to_numpy(dtype=float)).any()
 
 
 def notes(effects):
@@ -214,7 +301,7 @@ def test_tasks_that_cannot_be_tested_do_not_count_in_the_correction(tidy):
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_every_correction_works(tidy, correction):
-    effects = fit(tidy.grid(), correction=correction)
+    effects = fit(tidy.grid(), corrections=[correction])
     assert ((effects["q"] >= 0) & (effects["q"] <= 1)).all()
 
 
@@ -222,7 +309,11 @@ def test_every_correction_works(tidy, correction):
     ("wrong", "match"),
     [
         ({"params": "nominl"}, "did you mean 'nominal'"),
-        ({"correction": "bonferoni"}, "did you mean 'bonferroni'"),
+        ({"corrections": ["fdr_bh", "bonferoni"]}, "did you mean 'bonferroni'"),
+        ({"methods": ["ols", "mixd"]}, "did you mean 'mixed'"),
+        ({"methods": []}, "at least one"),
+        ({"corrections": []}, "at least one"),
+        ({"axis": "flop"}, "did you mean 'flops'"),
         ({"alpha": 0.0}, "between 0 and 1"),
         ({"alpha": 1.5}, "between 0 and 1"),
     ],

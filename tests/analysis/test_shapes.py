@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evalrun.analysis.shapes import COLUMNS, LABELS, describe_shapes, headlines, label_of, of_largest
+from evalrun.analysis.shapes.labels import (
+    COLUMNS,
+    LABELS,
+    OVER_SIZE_COLUMNS,
+    describe_shapes,
+    headlines,
+    label_of,
+    of_largest,
+    shapes_over_size,
+)
 
 EMERGENT = [0.25, 0.26, 0.24, 0.25, 0.26, 0.25, 0.27, 0.80, 0.92]
 
@@ -25,7 +34,9 @@ def only(table):
         ([0.7, 0.5, 0.3, 0.3, 0.5, 0.9], "U-shaped"),
         ([0.3, 0.5, 0.8, 0.8, 0.5, 0.3], "inverted-U"),
         (EMERGENT, "emergent"),
-        ([0.5, 0.51, 0.49, 0.5, 0.52, 0.5], "flat"),
+        ([0.8, 0.79, 0.81, 0.8, 0.8, 0.8, 0.55, 0.4], "late drop"),
+        ([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.5, 0.4], "late drop"),
+        ([0.5, 0.51, 0.49, 0.5, 0.52, 0.5], "undecided"),
         ([0.5, 0.5, 0.5], "flat"),
         ([0.1, 0.9], "too few points"),
         ([0.1], "too few points"),
@@ -45,15 +56,15 @@ def test_a_dip_that_counts_is_a_turn(tidy):
     assert only(tidy.curve([0.1, 0.3, 0.7, 0.4, 0.7, 0.9], stderr=0.01))["label"] == "U-shaped"
 
 
-def test_the_threshold_is_bonferroni_over_all_pairs(tidy):
+def test_the_threshold_is_bonferroni_over_all_pairs_and_the_trend(tidy):
     described = only(tidy.curve([0.5] * 8))
     assert described["pairs"] == 28
-    assert described["threshold_z"] == pytest.approx(stats.norm.ppf(1 - 0.05 / 28 / 2))
+    assert described["threshold_z"] == pytest.approx(stats.norm.ppf(1 - 0.05 / 29 / 2))
 
 
 def test_a_move_counts_only_beyond_the_threshold(tidy):
-    z = stats.norm.ppf(1 - 0.05 / 3 / 2)
-    for factor, label in ((1.01, "positive"), (0.99, "flat")):
+    z = stats.norm.ppf(1 - 0.05 / 4 / 2)
+    for factor, label in ((1.01, "positive"), (0.99, "undecided")):
         rise = factor * z * np.sqrt(2) * 0.01
         described = only(tidy.curve([0.5, 0.5 + rise / 2, 0.5 + rise], stderr=0.01))
         assert described["label"] == label
@@ -70,6 +81,12 @@ def test_a_late_step_is_emergent_only_after_half_of_the_axis(tidy):
 def test_a_rise_spread_over_many_gaps_is_not_emergent(tidy):
     values = [0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.4, 0.55, 0.7, 0.85]
     assert only(tidy.curve(values))["label"] == "positive"
+
+
+def test_emergence_does_not_depend_on_how_densely_it_is_sampled(tidy):
+    dense = np.interp(np.linspace(0, 8, 33), range(9), EMERGENT)
+    table = tidy.table([{"step": 2 ** (i / 4), "tokens": 4096 * 2 ** (i / 4), "value": v} for i, v in enumerate(dense)])
+    assert only(table)["label"] == "emergent"
 
 
 def test_emergence_needs_three_level_checkpoints(tidy):
@@ -89,11 +106,63 @@ def test_the_points_of_a_u(tidy):
 
 
 @pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ([0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.8], "U-shaped"),  # it recovers
+        ([0.8, 0.8, 0.8, 0.6, 0.6, 0.6, 0.4, 0.4], "inverse"),  # half of the fall comes early
+        ([0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45], "inverse"),  # falls all along
+        ([0.8, 0.8, 0.5, 0.5], "inverse"),  # two good checkpoints are no plateau
+        ([0.5, 0.6, 0.7, 0.8, 0.8, 0.7, 0.6, 0.5], "inverted-U"),  # turns in the middle
+    ],
+)
+def test_what_is_no_late_drop(tidy, values, label):
+    assert only(tidy.curve(values, stderr=0.01))["label"] == label
+
+
+def test_the_points_of_a_late_drop(tidy):
+    described = only(tidy.curve([0.8, 0.79, 0.81, 0.8, 0.8, 0.8, 0.55, 0.4]))
+    assert described[["from_step", "turn_step", "to_step"]].tolist() == [1, 32, 128]
+    assert described["sentence"].endswith("stays near 0.80 until step 32, then falls to 0.40 (step 128): late drop")
+    rising = only(tidy.curve([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.5, 0.4]))
+    assert "rises from 0.30 (step 1) to 0.80 (step 32), then falls to 0.40 (step 128)" in rising["sentence"]
+
+
+def test_a_trend_that_no_pair_shows(tidy):
+    values = 0.5 + 0.05 * np.linspace(0, 1, 12)
+    described = only(tidy.curve(values, stderr=0.0125))
+    x = np.arange(12) - 5.5
+    assert described["trend_z"] == pytest.approx((x * values).sum() / 0.0125 / np.sqrt((x**2).sum()))
+    assert described["rise_z"] < described["threshold_z"]
+    slope = 0.06 * np.linspace(0, 1, 12)
+    assert only(tidy.curve(0.5 + slope, stderr=0.0125))["label"] == "positive"
+    assert only(tidy.curve(0.5 - slope, stderr=0.0125))["label"] == "inverse"
+
+
+def test_flat_is_an_equivalence_test(tidy):
+    values = [0.50, 0.51, 0.49, 0.505]
+    described = only(tidy.curve(values, stderr=0.01))
+    assert described["range_upper"] == pytest.approx(0.02 + stats.norm.ppf(0.95) * np.sqrt(2) * 0.01)
+    assert described["label"] == "flat"
+    assert describe_shapes(tidy.curve(values, stderr=0.01), 0.04)["label"].tolist() == ["undecided"]
+
+
+def test_training_noise_is_shared_by_a_task(tidy):
+    rng = np.random.default_rng(3)
+    parts = [tidy.curve(0.5 + rng.normal(0, 0.05, 8), model=f"m{i}", stderr=0.001) for i in range(8)]
+    described = describe_shapes(pd.concat(parts))
+    assert set(described["label"]) == {"undecided"}
+    assert described["training_noise"].between(0.03, 0.07).all()
+    assert described["threshold_z"].iloc[0] > stats.norm.ppf(1 - 0.05 / 29 / 2)
+    assert (described["note"] == "").all()
+    assert only(parts[0])["note"].startswith("training noise not measured")
+
+
+@pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ([0.2, 0.4, 0.6], "rises from 0.20 (step 1) to 0.60 (step 4): positive"),
         ([0.6, 0.4, 0.2], "falls from 0.60 (step 1) to 0.20 (step 4): inverse"),
-        ([0.5, 0.51, 0.5], "stays between 0.500 and 0.510: flat"),
+        ([0.5, 0.51, 0.5], "lies between 0.500 and 0.510: undecided"),
         ([0.5, 0.5, 0.5], "stays at 0.500: flat"),
         ([0.5], "1 checkpoint: too few points"),
         (EMERGENT, "stays near 0.25 until step 64, then rises to 0.92 (step 256): emergent"),
@@ -115,7 +184,7 @@ def test_where_lower_is_better_a_fall_is_positive(tidy):
 def test_a_standard_error_of_zero_is_replaced(tidy):
     # 5 of 5 right has no spread in the sample; taken at its word, any later error would be infinitely significant.
     described = only(tidy.curve([1.0, 1.0, 0.8, 1.0], stderr=0.0, n=5))
-    assert described["label"] == "flat"
+    assert described["label"] == "undecided"
     assert np.isfinite(described[["fall_z", "rise_z"]].astype(float)).all()
 
 
@@ -129,7 +198,7 @@ def test_no_standard_error_to_be_had(tidy):
     smooth = only(tidy.curve([-9.0, -7.1, -5.0, -2.9, -1.0], stderr=np.nan, n=np.nan))
     rough = only(tidy.curve([-9.0, -3.0, -9.5, -2.0, -9.0], stderr=np.nan, n=np.nan))
     assert smooth["label"] == "positive"
-    assert rough["label"] == "flat"
+    assert rough["label"] == "undecided"
     assert only(tidy.curve([-3.0] * 5, stderr=np.nan, n=np.nan))["label"] == "flat"
 
 
@@ -154,13 +223,15 @@ def test_headlines_count_seeds(tidy):
 
 
 MIRROR = {
-    "positive": {"inverse"},
-    "emergent": {"inverse"},
+    "positive": {"inverse", "late drop"},
+    "emergent": {"inverse", "late drop"},
     "inverse": {"positive", "emergent"},
     # A curve with both kinds of turn, equally long, may keep its name.
-    "U-shaped": {"inverted-U", "U-shaped"},
+    "U-shaped": {"inverted-U", "U-shaped", "late drop"},
     "inverted-U": {"inverted-U", "U-shaped"},
+    "late drop": {"positive", "emergent", "U-shaped"},
     "flat": {"flat"},
+    "undecided": {"undecided"},
     "too few points": {"too few points"},
 }
 
@@ -179,3 +250,100 @@ def test_any_curve_gets_a_label_and_its_mirror_the_mirrored_one(tidy, percent, s
 def test_the_order_of_rows_does_not_matter(tidy, order):
     table = tidy.curve([0.7, 0.5, 0.3, 0.3, 0.5, 0.9])
     assert only(table.iloc[list(order)])["sentence"] == only(table)["sentence"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    percent=st.lists(st.lists(st.integers(0, 100), min_size=5, max_size=5), min_size=1, max_size=6),
+    stderr=st.sampled_from([0.002, 0.02]),
+)
+def test_labels_are_those_of_their_definitions(tidy, percent, stderr):
+    """Each pair, one by one, with the variance that the frame reports."""
+    parts = [tidy.curve([v / 100 for v in own], model=f"m{i}", stderr=stderr) for i, own in enumerate(percent)]
+    for row, own in zip(describe_shapes(pd.concat(parts)).to_dict("records"), percent, strict=True):
+        v = [value / 100 for value in own]
+        error = np.sqrt(2 * (row["item_noise"] ** 2 + row["training_noise"] ** 2))
+        moves = {(i, j): v[j] - v[i] for i in range(5) for j in range(i + 1, 5)}
+        far = max(v) - min(v)
+        counted = {
+            pair: d for pair, d in moves.items() if abs(d) / error > row["threshold_z"] and abs(d) >= 0.2 * far - 1e-9
+        }
+        turns = {
+            (np.sign(d), np.sign(e))
+            for (_, j), d in counted.items()
+            for (i, _), e in counted.items()
+            if i == j and d * e < 0
+        }
+        if row["label"] == "U-shaped":
+            assert (-1, 1) in turns
+        elif row["label"] == "inverted-U":
+            assert (1, -1) in turns
+        elif row["label"] in ("flat", "undecided"):
+            assert not counted
+        elif not counted:
+            assert abs(row["trend_z"]) > row["threshold_z"]
+        else:
+            assert not turns or row["label"] == "late drop"
+        bound = far + stats.norm.ppf(0.95) * np.sqrt(2) * row["item_noise"]
+        assert row["range_upper"] == pytest.approx(bound)
+
+
+def test_the_order_of_curves_is_the_tables(tidy):
+    table = tidy.grid(models=("tiny-l", "tiny-s"), seeds=[3, 1])
+    described = describe_shapes(table)
+    expected = table.drop_duplicates(["task", "model", "seed"])[["task", "model", "seed"]]
+    assert described[["task", "model", "seed"]].to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+def test_over_size(tidy):
+    sizes = [f"m{i}" for i in range(6)]
+    values = {1: [0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 2: [0.7, 0.5, 0.3, 0.3, 0.5, 0.9]}
+    rows = [
+        {"model": model, "n_params_nominal": 10**i, "n_params": 10**i, "step": step, "value": own[i]}
+        for step, own in values.items()
+        for i, model in enumerate(sizes)
+    ]
+    found = shapes_over_size(tidy.table(rows), "nominal")
+    assert list(found.columns) == OVER_SIZE_COLUMNS
+    assert found["label"].tolist() == ["positive", "U-shaped"]
+    assert found["step"].tolist() == [1, 2]
+    assert found["tokens"].tolist() == [4096, 8192]
+    assert found.loc[1, ["from_model", "turn_model", "to_model"]].tolist() == ["m0", "m2", "m5"]
+    assert found.loc[0, "sentence"] == "Obey at step 1: rises from 0.20 (m0) to 0.70 (m5): positive"
+
+
+def test_over_size_seeds_and_models_of_one_size_are_one_point(tidy):
+    rows = [{"model": m, "n_params_nominal": s, "seed": k, "value": v} for m, s, k, v in (
+        ("a", 10, 1, 0.2), ("a", 10, 2, 0.4), ("b", 10, 1, 0.6), ("c", 100, 1, 0.9), ("d", np.nan, 1, 0.1),
+    )]  # fmt: skip
+    found = shapes_over_size(tidy.table(rows), "nominal").iloc[0]
+    assert found["points"] == 2
+    assert found["label"] == "too few points"
+    assert found["first_value"] == pytest.approx(0.4)
+    assert found["lowest_model"] == "a / b"
+    assert found["item_noise"] == pytest.approx(0.02)
+    assert found["sentence"] == "Obey at step 1: 2 models: too few points"
+
+
+def test_nothing_to_describe(tidy):
+    empty = tidy.grid().iloc[:0]
+    assert list(describe_shapes(empty).columns) == COLUMNS
+    assert list(shapes_over_size(empty, "nominal").columns) == OVER_SIZE_COLUMNS
+    assert shapes_over_size(tidy.grid(n_params_nominal=np.nan), "nominal").empty
+
+
+def test_the_published_curves(published):
+    """What the paper says of the larger models' curves, and what eight checkpoints cannot show."""
+    shapes = describe_shapes(published)
+    labels = shapes.pivot_table(index="task", columns="model", values="label", aggfunc="first")
+    falling = {"inverse", "late drop"}
+    assert set(labels.loc["truthfulqa_mc2", ["pythia-2.8b", "pythia-6.9b", "pythia-12b"]]) == {"inverse"}
+    assert set(labels.loc["truthfulqa_mc1", ["pythia-6.9b", "pythia-12b"]]) == {"inverse"}
+    for task in ("isp_memo_trap", "isp_pattern_matching_suppression"):
+        assert set(labels.loc[task, ["pythia-2.8b", "pythia-6.9b", "pythia-12b"]]) <= falling
+    assert labels.loc["isp_hindsight_neglect", "pythia-12b"] == "late drop"
+    assert labels.loc["isp_resisting_correction", "pythia-12b"] == "inverted-U"
+    assert set(labels.loc["isp_neqa"]) == {"undecided"}
+    # Item errors alone would call these jagged curves shaped.
+    noisy = shapes[shapes["task"] == "isp_modus_tollens"]
+    assert (noisy["training_noise"] > 10 * noisy["item_noise"]).all()

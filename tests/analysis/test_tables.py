@@ -6,21 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis import tables
-from evalrun.analysis.regression import fit_interactions
-from evalrun.analysis.shapes import describe_shapes
+from evalrun.analysis.regression.interactions import Choice, fit_interactions
+from evalrun.analysis.report import tables
 from evalrun.records import TABLE_COLUMNS
+
+PAPER = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
 
 
 @pytest.fixture
 def effects(tidy):
-    return fit_interactions(tidy.grid(), "nominal", "fdr_bh", 0.05)
+    return fit_interactions(tidy.grid(), PAPER)
 
 
 @pytest.fixture
 def untested(tidy):
     table = pd.concat([tidy.grid(tasks=["a_b"]), tidy.grid(tasks=["c"], models=["tiny-s"])])
-    return fit_interactions(table.assign(title="100% & <script>_x|y^~\\{}#$"), "nominal", "fdr_bh", 0.05)
+    return fit_interactions(table.assign(title="100% & <script>_x|y^~\\{}#$"), PAPER)
 
 
 def read(text):
@@ -29,7 +30,7 @@ def read(text):
 
 def test_csv_columns_and_values(effects):
     lines = read(tables.effects_csv(effects))
-    assert list(lines[0]) == ["task", "effect", "estimate", "t", "df", "p", "q", "stderr", "n", "note", "title"]
+    assert list(lines[0]) == tables.CSV_COLUMNS
     assert len(lines) == 6
     assert [float(line["t"]) for line in lines] == pytest.approx(effects["t"].tolist(), rel=1e-12)
     assert lines[0]["df"] == "14"
@@ -47,12 +48,6 @@ def test_results_csv_is_the_tidy_table(tidy):
     assert list(back.columns) == list(TABLE_COLUMNS)
     np.testing.assert_array_equal(back["value"], table["value"])
     assert read(tables.results_csv(table))[0]["seed"] == "1"
-
-
-def test_shapes_csv(tidy):
-    lines = read(tables.shapes_csv(describe_shapes(tidy.grid())))
-    assert {"task", "model", "label", "turn_step", "threshold_z", "sentence"} <= set(lines[0])
-    assert len(lines) == 6
 
 
 def test_latex_escapes(untested):
@@ -82,7 +77,7 @@ def test_markdown(untested):
 def test_text_fits_a_terminal(tidy):
     table = pd.concat([tidy.grid(tasks=["a_task_with_a_name_that_is_far_too_long_for_it"]), tidy.grid()])
     table = pd.concat([table, tidy.grid(tasks=["one"], models=["tiny-s"])])
-    effects = fit_interactions(table, "nominal", "fdr_bh", 0.05)
+    effects = fit_interactions(table, PAPER)
     effects["t"] *= 100
     text = tables.effects_text(effects, {"one": "too few points"}, "a-model-of-some-size", "fdr_tsbky", 0.05)
     assert max(len(line) for line in text.splitlines()) <= 100
@@ -95,7 +90,7 @@ def test_text_fits_a_terminal(tidy):
 
 
 def test_notes_are_told_once(tidy):
-    effects = fit_interactions(tidy.table([{}]), "nominal", "fdr_bh", 0.05)
+    effects = fit_interactions(tidy.table([{}]), PAPER)
     assert tables.unfitted(effects) == ["tiny_obey: only one model size and only one training step"]
 
 

@@ -20,7 +20,12 @@ CONTROL = "control"
 _CAUSES = ("strong prior", "unwanted imitation", "distractor task", "spurious few-shot")  # McKenzie et al. 2023's order
 _CONTROLS, _OTHER = "controls", "other"  # headings
 _Z = 1.96  # two-sided 5 %
-_SPANS = {"inverse": ("from", "to"), "U-shaped": ("from", "turn"), "inverted-U": ("turn", "to")}
+_SPANS = {
+    "inverse": ("from", "to"),
+    "late drop": ("turn", "to"),
+    "U-shaped": ("from", "turn"),
+    "inverted-U": ("turn", "to"),
+}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
     if rows.empty:
         raise AnalysisError("No result is left to analyse: " + " ".join(notes))
     notes += _doubts(rows)
-    rows = rows.assign(_order=rows["title"].map(_natural))
+    rows = rows.assign(_order=rows["title"].map({title: _natural(title) for title in rows["title"].unique()}))
     rows = rows.sort_values(["_order", "task", "n_params", "model", "seed", "step"], kind="stable")
     return Prepared(rows.drop(columns="_order").reset_index(drop=True), notes)
 
@@ -85,7 +85,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for column in ("suite", "model", "task", "title", "cause", "role", "metric", "weights"):
         rows[column] = rows[column].astype(object).fillna("").astype(str)
     for column in ("primary", "higher_is_better"):
-        rows[column] = rows[column].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+        if rows[column].dtype != bool:
+            rows[column] = rows[column].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
     rows["title"] = rows["title"].where(rows["title"] != "", rows["task"])
     return rows
 
@@ -153,8 +154,9 @@ def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple[pd.DataFrame, list[str]]:
     drop = pd.Series(False, index=rows.index)
     notes = []
-    known = rows[rows["weights"] != ""]
-    for _, group in known.groupby(["suite", "model", "seed", "weights"], dropna=False, sort=True):
+    known = rows[rows["weights"] != ""].drop_duplicates([*CHECKPOINT, "weights"])
+    shared = known[known.duplicated(["suite", "model", "seed", "weights"], keep=False)]  # few, of thousands
+    for _, group in shared.groupby(["suite", "model", "seed", "weights"], dropna=False, sort=True):
         steps = sorted(group["step"].unique())
         if len(steps) < 2:
             continue
@@ -179,7 +181,7 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
 
 def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     zero = rows[rows["tokens"] <= 0]
-    names = sorted({checkpoint_name(row) for row in zero.to_dict("records")})
+    names = sorted({checkpoint_name(row) for row in zero.drop_duplicates(CHECKPOINT).to_dict("records")})
     notes = [f"Left out, because 0 tokens have no logarithm: {_listed(names)}."] if names else []
     return rows.drop(index=zero.index), notes
 
@@ -187,7 +189,8 @@ def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _doubts(rows: pd.DataFrame) -> list[str]:
     """What is kept but should be known."""
     notes = []
-    for weights, group in rows[rows["weights"] != ""].groupby("weights"):
+    owned = rows.loc[rows["weights"] != "", [*CHECKPOINT, "weights"]].drop_duplicates()
+    for weights, group in owned[owned.duplicated("weights", keep=False)].groupby("weights"):
         owners = sorted({checkpoint_name(row) for row in group.to_dict("records")})
         if len(owners) > 1:
             notes.append(f"{_listed(owners)} have the same weights (digest {str(weights)[:12]}); all are kept.")

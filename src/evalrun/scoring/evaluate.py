@@ -67,7 +67,7 @@ def _score_of(found: Mapping[str, Any], name: str) -> Score:
         higher_is_better=True if better is None else bool(better),
         n=int(found["n-samples"][name]["effective"]),
         num_fewshot=int(found["n-shot"][name] or 0),
-        items=_items(found["samples"][name]),
+        items=_items(found["samples"][name], found["configs"][name].get("target_delimiter") or ""),
     )
 
 
@@ -105,18 +105,22 @@ def _split_metrics(results: Mapping[str, Any]) -> tuple[dict[str, float], dict[s
     return metrics, stderrs
 
 
-def _items(samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _items(samples: Sequence[Mapping[str, Any]], delimiter: str) -> pd.DataFrame:
     """One row an item (and filter).
 
     Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
     logprobs, the log-likelihood of every choice in order, in nats; greedy, whether each is what the model would
-    say greedily; one column a metric; doc_hash, prompt_hash, target_hash as lm-eval makes them; filter.
+    say greedily; choice_chars, the characters of each choice without the delimiter before it, which is the length that
+    lm-eval's acc_norm divides by; one column a metric; doc_hash, prompt_hash, target_hash as lm-eval makes them;
+    filter.
     """
     import pandas as pd
 
     rows = []
     for sample in samples:
-        answers = [answer for answer in sample["filtered_resps"] if _is_loglikelihood(answer)]
+        asked = zip(sample["filtered_resps"], sample["arguments"], strict=False)  # a filter may drop what was generated
+        answered = [(answer, words[1]) for answer, words in asked if _is_loglikelihood(answer)]
+        answers = [answer for answer, _ in answered]
         logprobs = [float(answer[0]) for answer in answers]
         row: dict[str, Any] = {
             "doc_id": int(sample["doc_id"]),
@@ -124,6 +128,7 @@ def _items(samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             "prediction": max(range(len(logprobs)), key=logprobs.__getitem__) if logprobs else -1,
             "logprobs": logprobs,
             "greedy": [bool(answer[1]) for answer in answers],
+            "choice_chars": [len(text.removeprefix(delimiter)) for _, text in answered],
             "response": "" if answers else json.dumps(sample["filtered_resps"], default=str),
             "filter": sample["filter"],
         }

@@ -2,7 +2,8 @@
 
 survey    what is done, what is here, what is missing
 estimate  memory, devices and time
-report    both, for people and for machines
+power     what differences and effects it can show
+report    survey and estimate, for people and for machines
 prefetch  get what is missing
 offline   say what is missing, where nothing may be fetched
 """

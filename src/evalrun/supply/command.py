@@ -10,7 +10,7 @@ from evalrun import overrides as ov
 from evalrun.config import hydra_session
 from evalrun.errors import ConfigError, TaskError
 from evalrun.masking import masked
-from evalrun.supply import report
+from evalrun.supply import power, report
 from evalrun.supply.prefetch import prefetch
 from evalrun.supply.stock import survey
 
@@ -30,8 +30,9 @@ def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
         said = {"jobs": plan.to_json(), "problem": str(error)}
         return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"
     if "--json" in flags:
-        return masked(json.dumps({"jobs": plan.to_json(), **report.to_json(found)}, indent=1))
-    return f"{plan.describe()}\n\n{report.describe(found)}"
+        known = {"jobs": plan.to_json(), **report.to_json(found), "power": power.power_of(found).to_json()}
+        return masked(json.dumps(known, indent=1))
+    return "\n\n".join([plan.describe(), report.describe(found), power.describe(power.power_of(found))])
 
 
 def fetch(flags: Sequence[str], overrides: Sequence[str]) -> str:

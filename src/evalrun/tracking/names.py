@@ -14,6 +14,8 @@ import re
 _TASKS_TAKEN = {"mean"}
 _METRICS_TAKEN = {"n", "chance"}
 
+ITEMS = "items"  # the artifact folder of per-item results
+
 
 def slug(name: str) -> str:
     """A name for one path component: itself if it is plain and at most 80 characters long."""
@@ -25,6 +27,11 @@ def slug(name: str) -> str:
 def task_slug(task: str) -> str:
     """A task's name in metric keys, tags and artifacts."""
     return _stand_in(task) if task in _TASKS_TAKEN else slug(task)
+
+
+def items_path(task: str) -> str:
+    """The artifact that holds a task's per-item results."""
+    return f"{ITEMS}/{task_slug(task)}.parquet"
 
 
 def metric_key(metric: str, task: str) -> str:

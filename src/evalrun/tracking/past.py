@@ -22,6 +22,7 @@ class Past:
     settings: str  # how it was scored, in a few words
     hardware: str  # what scored it; empty where that was not noted
     tasks: dict[str, Held]
+    run_id: str = ""
 
 
 def read(link: Link, suite: str) -> list[Past]:
@@ -34,5 +35,5 @@ def read(link: Link, suite: str) -> list[Past]:
         if cell:
             about = (cell["model"], cell["n_params"], cell["step"], cell["seed"])
             said = (run.tags.get(layout.SETTINGS, ""), run.tags.get(layout.HARDWARE, ""))
-            found.append(Past(run.tags[layout.KEY], *about, *said, layout.held(run.tags)))
+            found.append(Past(run.tags[layout.KEY], *about, *said, layout.held(run.tags), run.run_id))
     return found

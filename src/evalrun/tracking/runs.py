@@ -25,7 +25,7 @@ from evalrun.records import TaskResult
 from evalrun.tracking import claims, layout
 from evalrun.tracking.layout import Held
 from evalrun.tracking.link import Link
-from evalrun.tracking.names import slug, task_slug
+from evalrun.tracking.names import items_path, slug, task_slug
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
@@ -166,7 +166,7 @@ def record_text(result: TaskResult) -> str:
 
 def items_name(result: TaskResult) -> str:
     """The artifact that holds a result's items."""
-    return f"items/{task_slug(result.task)}.parquet"
+    return items_path(result.task)
 
 
 def check_items(result: TaskResult, path: Path) -> None:

@@ -15,6 +15,8 @@ from evalrun.tracking.past import Past
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.tracking.items import ItemReader
+
 # The modules behind these methods import mlflow at their top; importing them inside the methods keeps this one cheap.
 
 
@@ -178,6 +180,23 @@ class Store:
             return table.frame([])
         with self._link.guard("reading results"):
             return table.frame(table.read(self._link, suite, sweep))
+
+    def table_of(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """The same of some runs alone: no others are read."""
+        from evalrun.tracking import table
+
+        with self._link.guard("reading results"):
+            return table.frame(table.of_runs(self._link, run_ids))
+
+    def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
+        """A reader of per-item results; see `items.ItemReader`. Use it in a `with` block.
+
+        Args:
+            wanted: Run id and task of all results that the reader will be asked for.
+        """
+        from evalrun.tracking.items import ItemReader
+
+        return ItemReader(self._link, wanted)
 
     def rebuild_curves(self, suite: str) -> None:
         """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed."""

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -71,6 +71,11 @@ def read(link: Link, suite: str, sweep: str | None = None) -> list[Row]:
             if (row["finished_ms"], row["run_id"]) > (known["finished_ms"], known["run_id"]):
                 rows[place] = row
     return list(rows.values())
+
+
+def of_runs(link: Link, run_ids: Iterable[str]) -> list[Row]:
+    """The rows of some runs."""
+    return [row for run_id in run_ids for row in _rows_of(link.client.get_run(run_id))]
 
 
 def search(link: Link, experiment_id: str, kind: str) -> Iterator[Any]:

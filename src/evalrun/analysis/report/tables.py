@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from evalrun.analysis.regression import CORRECTIONS, EFFECTS
+from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS
 from evalrun.markup import markdown_escape
 from evalrun.records import TABLE_COLUMNS
 
-CSV_COLUMNS = ["task", "effect", "estimate", "t", "df", "p", "q", "stderr", "n", "note", "title"]
+CSV_COLUMNS = [
+    *("task", "effect", "estimate", "low", "high", "t", "df", "p", "q", "stderr"),
+    *("raw_estimate", "raw_low", "raw_high", "n", "clusters", "note", "title"),
+]
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{character: "\\" + character for character in "&%$#_{}"},
@@ -25,17 +28,12 @@ _WIDTH = 100
 
 def effects_csv(effects: pd.DataFrame) -> str:
     """One line for each task and effect, with the columns of `CSV_COLUMNS`; missing numbers are empty."""
-    return _csv(effects[CSV_COLUMNS])
+    return csv_text(effects[CSV_COLUMNS])
 
 
 def results_csv(table: pd.DataFrame) -> str:
     """The tidy table as it came, with the columns of `records.TABLE_COLUMNS`: enough to repeat the analysis."""
-    return _csv(table.reindex(columns=list(TABLE_COLUMNS)))
-
-
-def shapes_csv(shapes: pd.DataFrame) -> str:
-    """One line for each task, model and seed; see `shapes.describe_shapes` for the columns."""
-    return _csv(shapes)
+    return csv_text(table.reindex(columns=list(TABLE_COLUMNS)))
 
 
 def effects_latex(effects: pd.DataFrame, correction: str, alpha: float) -> str:
@@ -150,7 +148,8 @@ def _wrapped(line: str) -> list[str]:
     return [line] if len(line) <= _WIDTH else textwrap.wrap(line, _WIDTH, subsequent_indent="  ")
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV, whole numbers as such."""
     whole = frame.copy()
     for column in ("seed", "step", "n", "tokens", "df"):
         if column in whole and pd.api.types.is_float_dtype(whole[column]) and (whole[column].dropna() % 1 == 0).all():

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from evalrun import __version__
-from evalrun.analysis.controls import by_cause, control_sentences
-from evalrun.analysis.figures import FAINT, INK, STYLE, Series, model_series, panel_figure, si, value_name
-from evalrun.analysis.files import write_file
-from evalrun.analysis.regression import CORRECTIONS, EFFECTS
-from evalrun.analysis.shapes import LABELS, headlines, label_of, of_largest
-from evalrun.analysis.tables import q_relation, unfitted
+from evalrun.analysis.controls import by_cause
+from evalrun.analysis.findings import Study
+from evalrun.analysis.parallel import each
+from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS
+from evalrun.analysis.report.figures import Series, model_series, si, value_name
+from evalrun.analysis.report.files import write_file
+from evalrun.analysis.report.panels import panel
+from evalrun.analysis.report.sections import references, sections
+from evalrun.analysis.report.tables import q_relation, unfitted
+from evalrun.analysis.report.words import NAMES, summary
+from evalrun.analysis.shapes.labels import headlines, label_of, of_largest
 
-_LIBRARIES = ("numpy", "pandas", "statsmodels", "matplotlib")
+_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
+_AXES = {"tokens": "training tokens", "flops": "FLOPs: 6 x parameters without embeddings x tokens"}
+_MOST_ROWS = 500  # of a table in the page; more are in the CSV file beside it
 _PARAMS = {
     "nominal": "nominal (as the models' names say)",
     "total": "total (embeddings included)",
     "nonembedding": "without input embedding and unembedding",
 }
-
-
-@dataclass(frozen=True)
-class Study:
-    """All that was found: what the report and the tables are made from."""
-
-    suite: str
-    table: pd.DataFrame  # Prepared.table
-    notes: list[str]  # Prepared.notes
-    effects: pd.DataFrame  # regression.fit_interactions
-    shapes: pd.DataFrame  # shapes.describe_shapes
-    metric: str | None
-    params: str
-    correction: str
-    alpha: float
-
-    @property
-    def largest(self) -> str:
-        """The largest model's name."""
-        return str(self.table.sort_values(["n_params", "model"])["model"].iloc[-1])
 
 
 def write_report(path: Path, study: Study, context: Mapping[str, str]) -> Path:
@@ -73,18 +54,26 @@ def write_report(path: Path, study: Study, context: Mapping[str, str]) -> Path:
 def render(study: Study, context: Mapping[str, str]) -> str:
     """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("evalrun", "analysis/report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.from_string(files("evalrun.analysis").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    template = environment.get_template("page.html.j2")
     series = model_series(study.table)
     dark = model_series(study.table, dark=True)
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
-    tasks = [_task(study, str(task), series, colors) for task in study.table["task"].unique()]
+    groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
+    panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups], len(study.table))
+    tasks = [
+        _task(study, task, rows, series, colors) | drawing for (task, rows), drawing in zip(groups, panels, strict=True)
+    ]
     return template.render(
         suite=study.suite,
         what=value_name(study.table),
         counts=_counts(study.table),
-        summary=_summary(study),
+        summary=summary(study),
         legend=[(line.label, colors[line.color], line.dashes != "-") for line in series],
         light=[line.color for line in series],
         dark=[line.color for line in dark],
@@ -95,14 +84,18 @@ def render(study: Study, context: Mapping[str, str]) -> str:
             "stderr": bool(study.table["stderr"].notna().any()),
         },
         models=[line.label for line in series],
-        shapes=[_evidence(row) for row in study.shapes.to_dict("records")],
-        unfitted=unfitted(study.effects),
+        shapes=[_evidence(row) for row in study.shapes.to_dict("records")] if len(study.shapes) <= _MOST_ROWS else [],
+        curves=len(study.shapes),
+        unfitted=unfitted(study.headline),
         notes=study.notes,
         settings=_settings(study, context),
-        alpha=study.alpha,
-        correction=CORRECTIONS[study.correction],
-        tests=int(study.effects["p"].notna().sum()),
-        labels=LABELS,
+        alpha=study.choice.alpha,
+        axis={"tokens": "tokens", "flops": "FLOPs"}[study.choice.axis],
+        method=NAMES[study.choice.methods[0]],
+        correction=CORRECTIONS[study.choice.corrections[0]],
+        tests=int(study.headline["p"].notna().sum()),
+        sections=sections(study),
+        references=references(study),
     )
 
 
@@ -127,28 +120,14 @@ def _span(ends: list[str]) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def _summary(study: Study) -> list[str]:
-    tested = study.effects[study.effects["p"].notna()]
-    found = int((tested["q"] < study.alpha).sum())
-    sentences = []
-    if len(tested):
-        significant = tested[tested["q"] < study.alpha]["effect"]
-        split = ", ".join(f"{name} {int((significant == name).sum())}" for name in EFFECTS)
-        sentences.append(f"{found} of {len(tested)} effects are significant at q < {study.alpha:g}: {split}.")
-    else:
-        sentences.append("No effect could be tested; the notes below the table say why.")
-    shapes = pd.Series([label_of(curves) for curves in of_largest(study.shapes).values()]).value_counts()
-    told = [f"{shapes[label]} {label}" for label in (*LABELS, "mixed") if label in shapes.index]
-    sentences.append(f"Over training, the curves of {study.largest}, the largest model, are: {', '.join(told)}.")
-    return [*sentences, *control_sentences(study.table, study.shapes)]
-
-
-def _task(study: Study, task: str, series: list[Series], colors: Mapping[str, str]) -> dict[str, Any]:
-    rows = study.table[study.table["task"] == task]
-    effects = {row["effect"]: row for row in study.effects[study.effects["task"] == task].to_dict("records")}
+def _task(
+    study: Study, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+) -> dict[str, Any]:
+    effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
     title = str(rows["title"].iloc[0])
-    sentence = headlines(study.shapes[study.shapes["task"] == task])[task]
-    label = label_of(of_largest(study.shapes[study.shapes["task"] == task])[task])
+    shapes = study.shapes[study.shapes["task"] == task]
+    sentence = headlines(shapes)[task]
+    label = label_of(of_largest(shapes)[task])
     return {
         "task": task,
         "title": title,
@@ -157,11 +136,10 @@ def _task(study: Study, task: str, series: list[Series], colors: Mapping[str, st
         "metric": str(rows["metric"].iloc[0]),
         "label": label,
         "story": sentence.removeprefix(f"{title} in ").removesuffix(f": {label}"),
-        "meaning": _meaning(effects, study.alpha),
+        "meaning": _meaning(effects, study.choice.alpha),
         "alt": f"{title}: {rows['metric'].iloc[0]} against training tokens, one line a model. {sentence}.",
-        "svg": _svg(rows, series, colors, task),
-        "effects": [_effect(effects[name], study.alpha) for name in EFFECTS],
-        "sparks": [_spark(rows, line, study, colors) for line in series],
+        "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
+        "sparks": _sparks(rows, shapes, series, colors),
     }
 
 
@@ -188,34 +166,33 @@ def _meaning(effects: Mapping[Any, Mapping[Any, Any]], alpha: float) -> str:
     return f"Regression: {text}." if text else f"Regression: no effect at q < {alpha:g}."
 
 
-def _svg(rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str], salt: str) -> Markup:
-    """One panel as SVG whose colours are the page's variables, so that it follows the light and the dark scheme."""
-    buffer = io.StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
-        panel_figure(rows, series).savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every panel, and ids must be unique in a page
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
-    for color, variable in {**colors, INK: "var(--ink)", FAINT: "var(--faint)"}.items():
-        text = text.replace(color, variable)
-    return Markup(text)  # axes and numbers only: no name from outside gets into a panel
-
-
-def _spark(rows: pd.DataFrame, line: Series, study: Study, colors: Mapping[str, str]) -> dict[str, Any]:
-    """A word-sized curve, on the scale that all models of the task share, with its label."""
-    own = rows[rows["model"] == line.key]
-    curves = study.shapes[(study.shapes["task"] == rows["task"].iloc[0]) & (study.shapes["model"] == line.key)]
+def _sparks(
+    rows: pd.DataFrame, shapes: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A word-sized curve of each model with its label, all on one scale."""
     x, y = np.log10(rows["tokens"]), rows["value"]
     wide, high = float(np.ptp(x)) or 1.0, max(float(np.ptp(y)), 0.02)
-    points = []
-    for _, seed in own.groupby("seed", dropna=False):
-        seed = seed.sort_values("tokens")
-        across = 2 + 60 * (np.log10(seed["tokens"]) - x.min()) / wide
-        down = 18 - 16 * (seed["value"] - y.min()) / high
-        points.append(" ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across, down, strict=True)))
-    label = label_of(curves) if len(curves) else ""
-    return {"points": points, "color": colors[line.color], "label": label}
+    placed = pd.DataFrame(
+        {
+            "model": rows["model"],
+            "seed": rows["seed"].fillna(-1),
+            "across": 2 + 60 * (x - x.min()) / wide,
+            "down": 18 - 16 * (y - y.min()) / high,
+        }
+    ).sort_values("across", kind="stable")
+    points: dict[str, list[str]] = {}
+    for (model, _), own in placed.groupby(["model", "seed"], sort=True):
+        pairs = zip(own["across"].tolist(), own["down"].tolist(), strict=True)
+        points.setdefault(str(model), []).append(" ".join(f"{a:.1f},{d:.1f}" for a, d in pairs))
+    labels = {str(model): label_of(curves) for model, curves in shapes.groupby("model")}
+    return [
+        {
+            "points": points.get(str(line.key), []),
+            "color": colors[line.color],
+            "label": labels.get(str(line.key), ""),
+        }
+        for line in series
+    ]
 
 
 def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -232,8 +209,15 @@ def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:
     metrics = ", ".join(sorted(set(study.table["metric"])))
     return {
         "Metric": f"{study.metric or 'primary of each task'} ({metrics})" if not study.metric else study.metric,
-        "Parameters": _PARAMS[study.params],
-        "Correction": f"{CORRECTIONS[study.correction]} ({study.correction}), level {study.alpha:g}",
+        "Parameters": _PARAMS[study.choice.params],
+        "Axis": {"tokens": "training tokens", "flops": "FLOPs, 6 x non-embedding parameters x tokens"}[
+            study.choice.axis
+        ],
+        "Methods": ", ".join(study.choice.methods),
+        "Corrections": ", ".join(f"{CORRECTIONS[name]} ({name})" for name in study.choice.corrections)
+        + f", level {study.choice.alpha:g}",
+        "Flat within": f"{study.flat_within:g}",
+        "Chance": f"{study.choice.draws} draws, seed {study.choice.seed}",
         **context,
         "Software": ", ".join([f"evalrun {__version__}", *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]),
     }

@@ -163,10 +163,10 @@ def value_name(table: pd.DataFrame) -> str:
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> None:
+    groups = dict(list(rows[rows[x] > 0].groupby(by, sort=False)))
     for line in series:
-        own = rows[(rows[by] == line.key) & (rows[x] > 0)]
-        if not own.empty:
-            _draw_line(axes, own, x, line, len(series))
+        if line.key in groups:
+            _draw_line(axes, groups[line.key], x, line, len(series))
     chance = rows["chance"].dropna()
     if not chance.empty:
         axes.axhline(float(chance.iloc[0]), zorder=1, **_CHANCE)

@@ -1,0 +1,1 @@
+"""What people read: the page, the tables and figures beside it, the sentences."""

@@ -1,0 +1,257 @@
+"""The largest fall of each curve: which it is, what the search for it costs, and that nothing is found in noise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+
+from evalrun.analysis.items.drops import COLUMNS, T_TEST, find_drops
+from evalrun.analysis.items.paired import MCNEMAR, Z_TEST, corrected, newcombe
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def items_of(values):
+    """A reader of the items of run 0, 1, ...: values are (items, checkpoints)."""
+
+    def read(run_id, task, columns):
+        column = values[:, int(run_id)]
+        ids = np.flatnonzero(~np.isnan(column))
+        hashes = [f"h{i}" for i in ids]
+        return pd.DataFrame({"doc_id": ids, "doc_hash": hashes, "filter": "none", "acc": column[ids]})
+
+    return read
+
+
+def curve_of(tidy, values, **given):
+    steps = [{"step": 2**i, "run_id": str(i)} for i in range(values.shape[1])]
+    rows = [{**step, "value": np.nanmean(values[:, i]), **given} for i, step in enumerate(steps)]
+    return tidy.table(rows)
+
+
+def only(table, items=None, **given):
+    found = find_drops(table, items, **given)
+    assert list(found.columns) == COLUMNS
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def answers(generator, n, levels):
+    """0/1 answers of checkpoints with these accuracies; hard items are hard for all."""
+    hard = generator.normal(0, math.sqrt(0.7), (n, 1))
+    noise = generator.normal(0, math.sqrt(0.3), (n, len(levels)))
+    return (hard + noise < stats.norm.ppf(levels)).astype(float)
+
+
+def test_a_late_drop_is_found_with_its_recovery(tidy):
+    values = answers(np.random.default_rng(1), 1000, [0.3, 0.5, 0.8, 0.6, 0.4, 0.7])
+    found = only(curve_of(tidy, values), items_of(values))
+    mean = values.mean(axis=0)
+    assert (found["peak_step"], found["trough_step"]) == (4, 16)
+    assert (found["peak_value"], found["trough_value"]) == pytest.approx((mean[2], mean[4]))
+    assert found["fall"] == pytest.approx(mean[2] - mean[4])
+    assert found["final_fall"] == pytest.approx(mean[2] - mean[5])
+    assert found["recovered"] is np.True_ or found["recovered"] is True
+    assert found["method"] == MCNEMAR
+    assert (found["n"], found["pairs"], found["note"]) == (1000, 15, "")
+
+
+def test_what_stays_down_did_not_recover(tidy):
+    values = answers(np.random.default_rng(1), 1000, [0.3, 0.8, 0.5, 0.51])
+    assert not only(curve_of(tidy, values), items_of(values))["recovered"]
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 60), k=st.integers(2, 6), higher=st.booleans())
+def test_by_definition(tidy, seed, n, k, higher):
+    generator = np.random.default_rng(seed)
+    values = (generator.random((n, k)) < generator.random(k)).astype(float)
+    found = only(curve_of(tidy, values, higher_is_better=higher), items_of(values), alpha=0.1)
+    sign, pairs = (1 if higher else -1), list(itertools.combinations(range(k), 2))
+    falls, p = {}, {}
+    for i, j in pairs:
+        table = [[np.sum((values[:, i] == a) & (values[:, j] == b)) for b in (1, 0)] for a in (1, 0)]
+        falls[i, j] = sign * (table[0][1] - table[1][0]) / n
+        p[i, j] = min(1.0, len(pairs) * mcnemar(table, exact=True).pvalue)
+    down = [pair for pair in pairs if falls[pair] > 0]
+    if not down:
+        assert (found["fall"], found["p"], found["note"]) == (0, 1, "never falls")
+        assert math.isnan(found["peak_step"])
+        return
+    shown = [pair for pair in down if p[pair] <= 0.1]
+    peak, trough = max(shown or down, key=falls.get)
+    assert found["fall"] == pytest.approx(falls[peak, trough])
+    assert (found["peak_step"], found["trough_step"]) == (2**peak, 2**trough)
+    assert found["p"] == pytest.approx(p[peak, trough])
+    both, one, other = (
+        np.array(float(np.sum(kind)))
+        for kind in (
+            values[:, peak] * values[:, trough],
+            values[:, peak] * (1 - values[:, trough]),
+            (1 - values[:, peak]) * values[:, trough],
+        )
+    )
+    low, high = newcombe(both, one, other, n, 0.1 / len(pairs))
+    expected = (-high, -low) if higher else (low, high)
+    assert (found["low"], found["high"]) == pytest.approx(expected)
+    if shown:
+        again = [j for i, j in pairs if i == trough and falls[i, j] < 0 and p[i, j] <= 0.1]
+        assert found["recovered"] == bool(again)
+    else:
+        assert found["recovered"] is pd.NA
+
+
+def test_other_values_are_tested_by_the_paired_t_test(tidy):
+    generator = np.random.default_rng(2)
+    values = generator.beta(2, 2, (200, 1)) + generator.normal(0, 0.05, (200, 4)) - [0, 0, 0.05, 0.02]
+    found = only(curve_of(tidy, values), items_of(values))
+    assert found["method"] == T_TEST
+    peak, trough = int(math.log2(found["peak_step"])), int(math.log2(found["trough_step"]))
+    known = stats.ttest_rel(values[:, peak], values[:, trough])
+    assert found["p"] == pytest.approx(min(1, 6 * known.pvalue))
+    interval = known.confidence_interval(1 - 0.05 / 6)
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_without_items_it_is_a_z_test_and_says_so(tidy):
+    found = only(tidy.curve([0.5, 0.7, 0.6], stderr=0.01))
+    assert (found["method"], found["note"]) == (Z_TEST, "no per-item results; conservative")
+    z = 0.1 / math.hypot(0.01, 0.01)
+    assert found["p"] == pytest.approx(3 * 2 * stats.norm.sf(z))
+    reach = stats.norm.isf(0.05 / 3 / 2) * math.hypot(0.01, 0.01)
+    assert (found["low"], found["high"]) == pytest.approx((0.1 - reach, 0.1 + reach))
+
+
+def test_lower_is_better_turns_it_round(tidy):
+    found = only(tidy.curve([0.7, 0.5, 0.9], stderr=0.01, higher_is_better=False))
+    assert (found["peak_step"], found["peak_value"], found["trough_value"]) == (2, 0.5, 0.9)
+    assert found["fall"] == pytest.approx(0.4)
+    assert found["final_fall"] == pytest.approx(0.4)
+
+
+def test_order_is_that_of_tokens(tidy):
+    table = tidy.curve([0.5, 0.9, 0.6])
+    shuffled = table.sample(frac=1, random_state=1).set_index(pd.Index([7, 7, 7]))
+    pd.testing.assert_frame_equal(find_drops(shuffled), find_drops(table))
+
+
+def test_the_largest_significant_fall_is_told_before_a_larger_doubtful_one(tidy):
+    table = tidy.curve([0.9, 0.5, 0.6, 0.3]).assign(stderr=[0.5, 0.01, 0.01, 0.01])
+    found = only(table)
+    assert (found["peak_step"], found["trough_step"]) == (4, 8)
+    assert found["fall"] == pytest.approx(0.3)
+
+
+def test_curves_are_corrected_together(tidy):
+    parts = [
+        tidy.curve([0.5, 0.5 - fall], stderr=0.01, task=f"t{i}") for i, fall in enumerate((0.032, 0.04, 0.1, -0.1))
+    ]
+    found = find_drops(pd.concat(parts, ignore_index=True))
+    np.testing.assert_allclose(found["q"], corrected(found["p"].to_numpy(), "fdr_bh"))
+    assert found["p"].iloc[3] == 1  # a test too: it counts
+    holm = find_drops(pd.concat(parts, ignore_index=True), correction="holm")
+    assert (holm["q"] >= found["q"]).all()
+
+
+def test_seeds_and_models_are_curves_of_their_own(tidy):
+    found = find_drops(tidy.grid(seeds=(0, 1)))
+    assert len(found) == 2 * 3 * 2
+    assert found[["task", "model", "seed"]].drop_duplicates().shape[0] == 12
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "p", "note"),
+    [
+        ([0.5], {}, math.nan, "one checkpoint"),
+        ([0.5, 0.5, 0.5], {}, 1, "never falls"),
+        ([0.0, 0.0], {"stderr": 0.0}, 1, "never falls"),
+        ([0.9, 0.5], {"stderr": math.nan, "n": math.nan}, math.nan, "no standard errors"),
+        ([-3.0, -5.0], {"stderr": math.nan}, math.nan, "no standard errors"),
+    ],
+)
+def test_degenerate_curves(tidy, values, given, p, note):
+    found = only(tidy.curve(values, **given))
+    assert found["p"] == pytest.approx(p, nan_ok=True)
+    assert note in found["note"]
+
+
+def test_a_fall_without_errors_is_still_described(tidy):
+    found = only(tidy.curve([-3.0, -5.0, -4.0], stderr=math.nan))
+    assert (found["fall"], found["peak_step"], found["trough_step"]) == (2.0, 1, 2)
+    assert math.isnan(found["low"])
+    assert found["recovered"] is pd.NA
+
+
+def test_items_that_all_change_alike_leave_no_doubt(tidy):
+    values = np.column_stack([np.linspace(0.2, 0.8, 50), np.linspace(0.1, 0.7, 50)])
+    found = only(curve_of(tidy, values), items_of(values))
+    assert found["p"] < 1e-6
+    assert found["fall"] == pytest.approx(0.1)
+
+
+def test_items_that_do_not_fit_are_said(tidy):
+    values = answers(np.random.default_rng(1), 200, [0.8, 0.5, 0.5])
+    table, read = curve_of(tidy, values), items_of(values)
+    lacking = only(table, lambda run, task, columns: None if run == "1" else read(run, task, columns))
+    assert lacking["note"] == "1 of 3 checkpoints without per-item results; conservative"
+    other = only(table.assign(value=table["value"] + 0.01), read)
+    assert other["note"] == "'acc' is not the mean over items; conservative"
+    fewer = values.copy()
+    fewer[150:, 2] = np.nan
+    some = only(curve_of(tidy, fewer), items_of(fewer))
+    assert (some["method"], some["n"], some["note"]) == (MCNEMAR, 150, "150 items in common, of 150 to 200")
+    assert some["peak_value"] == pytest.approx(fewer[:150, 0].mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("k", "n"), [(2, 300), (8, 1000), (40, 300)])
+@pytest.mark.parametrize("kind", ["binary", "share"])
+def test_nothing_is_found_where_nothing_changed(tidy, k, n, kind):
+    generator = np.random.default_rng(k * n)
+    falls, tried = 0, 300 if k < 40 else 150
+    for _ in range(tried):
+        values = answers(generator, n, [0.4] * k)
+        if kind == "share":  # skewed, as shares of probability are
+            values = stats.norm.cdf(2 * (generator.normal(-0.5, 0.8, (n, 1)) + generator.normal(0, 0.5, (n, k))))
+        falls += only(curve_of(tidy, values), items_of(values))["p"] <= 0.05
+    assert falls <= stats.binom.ppf(0.999, tried, 0.025)  # two-sided tests: half of their errors are rises
+
+
+@pytest.mark.slow
+def test_the_interval_holds_for_the_fall_that_was_picked(tidy):
+    generator = np.random.default_rng(6)
+    levels = np.array([0.5, 0.6, 0.62, 0.6, 0.57, 0.55, 0.56, 0.58])
+    covered = 0
+    for _ in range(300):
+        values = answers(generator, 500, levels)
+        found = only(curve_of(tidy, values), items_of(values))
+        truth = levels[int(math.log2(found["peak_step"]))] - levels[int(math.log2(found["trough_step"]))]
+        covered += found["low"] <= truth <= found["high"]
+    assert covered / 300 >= 0.95
+
+
+@pytest.mark.slow
+def test_a_real_drop_is_found_sooner_on_the_same_items(tidy):
+    generator = np.random.default_rng(7)
+    found = {True: 0, False: 0}
+    for _ in range(200):
+        values = answers(generator, 1000, [0.6] * 5 + [0.56] * 3)
+        table = curve_of(tidy, values)
+        table["stderr"] = values.std(axis=0) / math.sqrt(1000)
+        for paired in (True, False):
+            found[paired] += only(table, items_of(values) if paired else None)["p"] <= 0.05
+    assert found[True] > 2 * found[False] > 0
