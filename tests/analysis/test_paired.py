@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from evalrun.analysis import paired as module
+from evalrun.analysis.items import paired as module
 from evalrun.analysis.items.paired import (
     COLUMNS,
     compare_checkpoints,

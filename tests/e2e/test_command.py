@@ -54,9 +54,14 @@ def test_a_sweep_from_nothing_to_a_report_and_again(evalrun: Run, workspace: Pat
 
     (report,) = (workspace / "multirun" / "analysis").glob("*/toy/report.html")
     effects = pd.read_csv(report.parent / "effects.csv")
-    assert list(effects.columns[:7]) == ["task", "effect", "estimate", "t", "df", "p", "q"]
+    assert {"task", "effect", "estimate", "low", "high", "t", "df", "p", "q"} <= set(effects.columns)
     assert len(effects) == 2 * 3
-    assert {"accuracy.png", "accuracy.pdf", "effects.tex", "effects.md"} <= {p.name for p in report.parent.iterdir()}
+    made = {path.relative_to(report.parent).as_posix() for path in report.parent.rglob("*.*")}
+    assert {"figures/accuracy.png", "figures/accuracy.pdf", "effects.tex", "effects.md", "tables/drops.csv"} <= made
+    falls = pd.read_csv(report.parent / "tables" / "drops.csv")
+    assert set(falls["method"].dropna()) <= {"McNemar test", "exact McNemar test"}, "the items were not read"
+    measured = pd.read_csv(report.parent / "tables" / "continuous.csv")
+    assert len(measured) == 2 * 2 * 4 * 5  # tasks, models, steps, metrics
 
     before = journal_files(workspace)
     second = evalrun(*SWEEP)

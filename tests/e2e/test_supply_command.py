@@ -259,7 +259,8 @@ def test_what_is_there_at_once_keeps_within_the_budget(
         elif line["event"] == "gone":
             held.pop(line["token"], None)
         most = max(most, sum(held.values()))
-    assert claims == 3
+    # A worker that ends may have read ahead what another has yet to score, and that is then fetched again.
+    assert claims == 3 if not launcher else 3 <= claims <= 4
     assert one <= most <= budget
     wrong = evalrun(*SWEEP, "disk_budget=10GB", env=online)
     assert wrong.returncode == 2

@@ -104,7 +104,7 @@ def fit_interactions(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     Source: Michaelov & Bergen 2023, arXiv:2305.14681v2, section 4 and Table 1; for each method METHODS.
     """
     check(choice)
-    found = each(_task, [(frame, choice) for frame in task_frames(table, choice)], len(table))
+    found = each(_task, [(frame, choice) for frame in task_frames(table, choice)])
     rows = [row for task in found for row in task]
     return corrected(pd.DataFrame(rows, columns=columns(choice.corrections)), choice)
 

@@ -26,7 +26,7 @@ _UNDATED: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}
 
 def drawn(study: Study) -> dict[str, bytes]:
     """Path below the report's folder -> the picture; figures over size only where there are several sizes."""
-    images = each(_images, _jobs(study), len(study.table))
+    images = each(_images, _jobs(study))
     return {path: content for image in images for path, content in image.items()}
 
 

@@ -65,7 +65,7 @@ def render(study: Study, context: Mapping[str, str]) -> str:
     dark = model_series(study.table, dark=True)
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
-    panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups], len(study.table))
+    panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups])
     tasks = [
         _task(study, task, rows, series, colors) | drawing for (task, rows), drawing in zip(groups, panels, strict=True)
     ]

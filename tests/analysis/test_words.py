@@ -1,0 +1,106 @@
+"""Every number in the report's sentences is one of the frames', and the sections show what the frames hold."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_run import conf
+
+from evalrun.analysis.findings import find
+from evalrun.analysis.items.continuous import METRICS
+from evalrun.analysis.report.sections import references, sections
+from evalrun.analysis.report.table_files import latex_table, table_files
+from evalrun.analysis.report.words import listed, summary
+
+
+@pytest.fixture(scope="module")
+def study(tidy):
+    return find(tidy.grid(), conf(), "tiny")
+
+
+def items_of(_run, _task, columns):
+    """Fifty items that are answered the worse, the later (by name) the run."""
+    rng = np.random.default_rng(len(str(_run)))
+    right = rng.random(50) < 0.5
+    found = pd.DataFrame(
+        {
+            "doc_id": range(50),
+            "doc_hash": [str(i) for i in range(50)],
+            "prompt_hash": "p",
+            "filter": "none",
+            "target": "0",
+            "prediction": np.where(right, 0, 1),
+            "acc": right.astype(float),
+            "logprobs": [[-1.0, -2.0] if one else [-2.0, -1.0] for one in right],
+        }
+    )
+    return found[[name for name in columns if name in found]]
+
+
+def test_the_counts_are_those_of_the_table(study):
+    first, others, *_ = summary(study)
+    found = study.headline["q"] < 0.05
+    assert first.startswith(f"By OLS {found.sum()} of {study.headline['p'].notna().sum()} effects are significant")
+    for method, name in (("cr2", "CR2 errors"), ("gee", "GEE")):
+        rows = study.effects[(study.effects["method"] == method) & study.effects["p"].notna()]
+        assert f"{(rows['q'] < 0.05).sum()} of {len(rows)} by {name}" in others
+
+
+def test_the_largest_fall_is_told(study):
+    told = next(sentence for sentence in summary(study) if "peak" in sentence)
+    found = study.drops[study.drops["q"] < 0.05]
+    top = found.sort_values("fall").iloc[-1]
+    assert told.startswith(f"{len(found)} of {len(study.drops)} curves")
+    assert f"by {top['fall']:.3g} ({top['low']:.3g} to {top['high']:.3g}" in told
+    assert f"step {top['peak_step']:.0f}" in told
+
+
+def test_one_method_is_not_compared(tidy):
+    alone = find(tidy.grid(), conf(methods=["ols"], corrections=["fdr_bh"]), "tiny")
+    assert not [sentence for sentence in summary(alone) if "other methods" in sentence]
+    assert {"Which effects stand", "How many are significant"}.isdisjoint({s.title for s in sections(alone)})
+    assert next(iter(references(alone))) == "OLS"
+
+
+def test_sections_hold_the_frames(study):
+    made = {section.title: section for section in sections(study)}
+    stand = made["Which effects stand"]
+    assert len(stand.rows) == study.effects.groupby(["task", "effect"]).ngroups
+    assert all(len(row) == len(section.heads) for section in made.values() for row in section.rows)
+    marked = sum("yes" in cell.kind for row in stand.rows for cell in row)
+    assert marked == (study.effects["q"] < 0.05).sum()
+    counts = [[cell.text for cell in row] for row in made["How many are significant"].rows]
+    ols = study.effects[study.effects["method"] == "ols"]
+    assert counts[0][2:] == [str((ols[name] < 0.05).sum()) for name in ("p", "q_fdr_bh", "q_fdr_by", "q_holm")]
+
+
+def test_items_give_continuous_metrics_and_paired_falls(tidy):
+    table = tidy.grid()
+    table["run_id"] = [f"{model}-{step}" for model, step in zip(table["model"], table["step"], strict=True)]
+    study = find(table, conf(items=True), "tiny", items=items_of)
+    assert len(study.continuous) == len(table) * (len(METRICS) - 1)  # no lengths of choices, so no acc_norm
+    assert set(study.artefacts["task"]) == set(table["task"])
+    value = study.continuous[study.continuous["metric"] == "gold_logprob"]["value"]
+    assert value.between(-2, -1).all()
+    lost = find(table, conf(items=True), "tiny", items=lambda *_: None)
+    assert any("items are not in the store" in note for note in lost.notes)
+
+
+def test_latex_is_whole_and_escaped(study):
+    made = table_files(study, study.table)
+    for name, text in made.items():
+        if name.endswith(".tex"):
+            assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+            body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+            assert len({len(re.findall(r"(?<!\\)&", line)) for line in body}) <= 1, name
+    text = latex_table(pd.DataFrame({"a": ["50% & <b>_"], "n": [np.nan]}), {"a": ("A", str), "n": ("N", str)})
+    assert r"50\% \& \textless{}b\textgreater{}\_ & -- \\" in text
+
+
+def test_lists_are_cut_with_a_count():
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefgh"), 2) == "a, b and 6 more"
