@@ -86,7 +86,7 @@ def test_items_give_continuous_metrics_and_paired_falls(tidy):
     value = study.continuous[study.continuous["metric"] == "gold_logprob"]["value"]
     assert value.between(-2, -1).all()
     lost = find(table, conf(items=True), "tiny", items=lambda *_: None)
-    assert any("items are not in the store" in note for note in lost.notes)
+    assert any("No continuous metrics of any task: no items are in the store" in note for note in lost.notes)
 
 
 def test_latex_is_whole_and_escaped(study):

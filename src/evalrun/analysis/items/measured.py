@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.analysis.items.continuous import COLUMNS as ITEM_COLUMNS
-from evalrun.analysis.items.continuous import METRICS, continuous
+from evalrun.analysis.items.continuous import continuous
 from evalrun.analysis.items.values import Items
 
 COLUMNS = ["task", "model", "seed", "step", "metric", "value", "stderr"]
@@ -32,7 +32,7 @@ def continuous_table(table: pd.DataFrame, items: Items | None) -> tuple[pd.DataF
     for row in table[["task", "title", "model", "seed", "step", "run_id"]].to_dict("records"):
         frame = items(str(row["run_id"]), str(row["task"]), ITEM_COLUMNS)
         if frame is None:
-            without["its items are not in the store"][str(row["title"])] = None
+            without["no items are in the store"][str(row["title"])] = None
             continue
         measured = continuous(frame)
         if measured.n == 0:
@@ -43,10 +43,9 @@ def continuous_table(table: pd.DataFrame, items: Items | None) -> tuple[pd.DataF
             for name, (value, stderr) in measured.metrics.items()
             if value == value
         ]
-    notes = [f"No continuous metrics of {', '.join(titles)}: {why}." for why, titles in without.items()]
+    tasks = table["title"].nunique()
+    notes = [
+        f"No continuous metrics of {'any task' if len(titles) == tasks > 1 else ', '.join(titles)}: {why}."
+        for why, titles in without.items()
+    ]
     return pd.DataFrame(found, columns=COLUMNS), notes
-
-
-def titles() -> dict[str, str]:
-    """Metric -> what people call it."""
-    return {name: metric.title for name, metric in METRICS.items()}
