@@ -29,6 +29,7 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
 
   python -m evalrun -m 'model=glob(*)' step=2,4,...,143000       evaluate a grid, then analyse it
   python -m evalrun model=pythia-70m step=final task=memo_trap   evaluate one checkpoint
+  python -m evalrun suites         list the models that can be named; steps model=NAME: its checkpoints   (--json)
   python -m evalrun plan ARGS      show the grid, what is done, downloads, disk, memory, time; run nothing   (--json)
   python -m evalrun prefetch ARGS  download what a grid needs, so that offline=true needs nothing
   python -m evalrun status [ARGS]  what of a grid, or of all, is done, running, failed; exit code 0: all done   (--json)
@@ -41,6 +42,7 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
 
 what to set (key=value; lists and globs need -m; quote 'glob(...)': shells take the brackets)
   model=     a config of conf/model, a,b,c, 'glob(*)' (the top level), 'glob(tiny/*)'
+             local with path=runs/my-model: a training run of yours   (tokens_per_step= if it does not say)
   step=      a released step, 1000,2000, 2,4,...,143000 (two numbers: a ratio), 1000,2000,3000,...,143000
              (three: read from them), 'range(1000,5001,1000)', all, final
   task=      files of conf/task, sets of them (paper), any lm-eval name; several with commas. Own: ./conf/task/NAME.yaml
@@ -350,7 +352,7 @@ def tiny_command(words: Sequence[str]) -> int:
         configs = {name: typed(compose([f"model={name}", "step=1"])) for name in ov.group_options("model", "tiny/")}
     from evalrun.tiny import train_suite
 
-    ordered = sorted(configs.items(), key=lambda item: item[1].model.n_params)
+    ordered = sorted(configs.items(), key=lambda item: item[1].model.n_params or 0)
     sizes = {name.removeprefix("tiny/"): config.model for name, config in ordered}
     trained = train_suite(
         sizes, ordered[0][1].checkpoint, settings, Path(settings.root), say=print, progress=sys.stderr.isatty()
@@ -390,4 +392,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "ui": ui_command,
     "status": lambda words: import_module("evalrun.status").command(words),
     "sync": lambda words: import_module("evalrun.sync").command(words),
+    "suites": lambda words: import_module("evalrun.catalogue").suites_command(words),
+    "steps": lambda words: import_module("evalrun.catalogue").steps_command(words),
 }

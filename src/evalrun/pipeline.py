@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import ahead, audit, checkpoints, console, jobstate, journal, ledger, provenance, task_files
-from evalrun.config import Config, cell_of
+from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
+from evalrun.suites import cell_of, check
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -159,10 +160,12 @@ def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
 
 
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
+    cell = cell_of(config)
     try:
-        return checkpoints.locate(cell_of(config), config.trust_pickle)
+        check(config)
+        return checkpoints.locate(cell, config.trust_pickle)
     except CheckpointError as error:
-        return ledger.recall(cell_of(config)) or error  # what is done needs no files
+        return ledger.recall(cell) or error  # what is done needs no files
 
 
 def result_keys(
