@@ -47,6 +47,8 @@ def pattern_problem(pattern: str, where: str) -> str | None:
     unknown = [field for field in fields if field not in (*FIELDS, "seed")]
     if unknown:
         return f"{where} is '{pattern}': its fields may be {{step}}, {{tokens}} and {{seed}}, not {{{unknown[0]}}}."
+    if re.search(r"\{tokens[^}]*\}[KMBT](?![a-z])", pattern):
+        return f"{where} is '{pattern}': {{tokens}} takes the unit after the number with it, so leave that out."
     if fields.count("step") != 1 or len(fields) != len(set(fields)):
         return f"{where} is '{pattern}': it must hold {{step}} once, and no field twice."
     return None

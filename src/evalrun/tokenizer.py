@@ -18,7 +18,7 @@ _NOT_OF_TOKENIZER = re.compile(
     r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|log|safetensors\.index\.json|bin\.index\.json)$"
 )
 _OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.model$")
-_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _tokenizers: dict[str, Any] = {}
 
 

@@ -67,7 +67,7 @@ def find(root: Path, pattern: str, places: Mapping[int, str] | None = None, own_
         found[one.step] = Release(one.step, one.name, tokens or one.tokens, fault=faults.get(one.step))
     notes = [*unfinished.values(), *faults.values()]
     if places is None:
-        last, note = _at_root(root, found, parameters.counted, counts_tokens)
+        last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
         notes += [note] if note else []
     if not own_tokenizer:
@@ -199,22 +199,27 @@ def _strangers(root: Path, whole: Sequence[Named]) -> dict[int, str]:
     return found
 
 
-def _at_root(
-    root: Path, found: Mapping[int, Release], counted: int, counts_tokens: bool
-) -> tuple[Release | None, str | None]:
-    """The model in the run's folder itself, as a Trainer saves it at the end; and what is to be said about it."""
-    if not folders.looks_like_model(root) or (root / "config.json").is_file() is False:
+def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release | None, str | None]:
+    """The model in the run's folder itself, as a Trainer saves it at the end; or why it is left out.
+
+    Args:
+        root: The run's folder.
+        last: The last step that has a folder, whole or not.
+        sibling: A checkpoint of the run.
+        counted: `Parameters.counted`; 0 where the training's tokens are not wanted.
+    """
+    if not (root / "config.json").is_file():
         return None, None
-    why, state, last = folders.unfinished(root), folders.state_of(root), max(found)
-    if why is not None:
-        return None, None
-    if state is None:
-        return None, f"the model in '{root}' itself is left out: nothing says its step, as a {folders.STATE} would."
+    why, state = folders.unfinished(root), folders.state_of(root)
+    if why is None and state is None:
+        why = f"has no {folders.STATE} that would say its step"
+    if why is None and folders.shape_of(root) != folders.shape_of(root / sibling):
+        why = f"is another one than '{sibling}'"
+    if why is not None or state is None:
+        return None, f"the model in '{root}' itself is left out: it {why}."
     if state.step <= last:
         return None, None  # the last checkpoint again
-    if folders.shape_of(root) != folders.shape_of(root / found[last].place):
-        return None, f"the model in '{root}' itself is left out: it is another one than '{found[last].place}'."
-    return Release(state.step, ".", folders.tokens_of(state, counted) if counts_tokens else None), None
+    return Release(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
 
 
 def _with_tokenizers(root: Path, found: Mapping[int, Release]) -> dict[int, Release]:
