@@ -39,13 +39,13 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
     Raises:
         EvalrunError: whatever a user can do something about.
     """
+    if config.offline:
+        checkpoints.go_offline()
     with jobstate.watched(folder, state_name(config), _about(config)) as work:
         return _evaluate(config, folder, config_yaml, work)
 
 
 def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> str:
-    if config.offline:
-        checkpoints.go_offline()
     cell = cell_of(config)
     files = files_of_sweep(config)
     located = _try_to_locate(config)

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from evalrun import checkpoints
 from evalrun import overrides as ov
 from evalrun.config import Config, compose, typed
 from evalrun.errors import ConfigError, EvalrunError
@@ -181,6 +182,8 @@ def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
     """The jobs of one model under one combination of the other axes, in order of training."""
     shared = [f"model={model}", *fixed]
     config = typed(compose([*shared, "step=0"]))
+    if config.offline:
+        checkpoints.go_offline()
     found = releases(config)
     waiting = [found.unfinished[int(word)] for word in step if word.isdigit() and int(word) in found.unfinished]
     if waiting:

@@ -132,6 +132,21 @@ def test_bad_input_is_one_sentence(evalrun: Run, words: tuple[str, ...], said: s
     assert found.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (('checkpoint.folder="step{step}"',), [1, 2, 4, 8]),
+        (("checkpoint.steps={10: step1, 20: step8}",), [10, 20]),
+        (("checkpoint.steps=[2,8]",), [2, 8]),
+        (('path="models/toy-s"',), [1, 2, 4, 8]),
+    ],
+)
+def test_which_folders_are_steps_can_be_said(evalrun: Run, words: tuple[str, ...], steps: list[int]) -> None:
+    shown = evalrun("steps", "model=local", "path=models/toy-s", "tokens_per_step=9", *words, "--json")
+    (told,) = json.loads(shown.stdout)
+    assert [(one["step"], one["tokens"]) for one in told["checkpoints"]] == [(step, 9 * step) for step in steps]
+
+
 def test_a_run_of_your_own_by_name(evalrun: Run, workspace: Path) -> None:
     (workspace / "conf" / "model" / "mine.yaml").write_text(
         "defaults:\n  - /checkpoint@_global_.checkpoint: local\n  - _self_\nname: my-run\npath: models/toy-s\n"
@@ -198,7 +213,11 @@ def test_suites_from_the_hub_by_every_pattern(evalrun: Run, workspace: Path, tmp
         rows = accuracy(workspace, "s2")
         assert list(zip(rows["step"], rows["tokens"], strict=True)) == [(1, 4 * 10**9), (2, 8 * 10**9)]
         assert rows["n_params"].unique().tolist() == [folders.parameters_of(toy / "step1").total]
+        borrowed = ("model=m3", "step=1", "task=alpha", "model.tokenizer=org/m0")
+        lent = evalrun(*borrowed, env=online)
+        assert lent.returncode == 0, lent.stderr
     offline = {**online, "HF_HUB_OFFLINE": "1"}
+    assert "found done" in evalrun(*borrowed, env=offline).stderr
     again = evalrun("-m", "model=m2", "step=all", "task=alpha", "analysis.after_sweep=false", env=offline)
     assert "2 of 2 jobs found done" in again.stdout, again.stderr
     kept = json.loads(evalrun("steps", "model=m2", "--json", env=offline).stdout)[0]
