@@ -12,7 +12,7 @@ import pytest
 from evalrun.config import TrackingConf
 from evalrun.suites import folders
 from evalrun.tracking import Store
-from helpers import Run
+from helpers import Run, make_checkpoint
 from local_hub import serve
 from training_runs import TOKENS_A_STEP, save_steps, train
 
@@ -82,6 +82,18 @@ def test_a_stranger_among_the_checkpoints_costs_one_job(evalrun: Run, workspace:
     assert "1 of 3 jobs failed" in found.stderr
     assert "'step4' has hidden_size 24 and 'step1' has 16" in found.stderr
     assert accuracy(workspace, "local")["step"].tolist() == [1, 2]
+
+
+def test_a_stranger_in_a_trainers_run_stops_no_plan(evalrun: Run, workspace: Path) -> None:
+    run = train(workspace / "runs" / "mine")
+    shutil.rmtree(run / "checkpoint-8")
+    make_checkpoint(run / "checkpoint-8", seed=1, hidden=24)
+    shutil.copy(run / "checkpoint-4" / "trainer_state.json", run / "checkpoint-8")
+    state = run / "checkpoint-8" / "trainer_state.json"
+    state.write_text(state.read_text().replace('"global_step": 4', '"global_step": 8'))
+    shown = evalrun("plan", "model=local", "path=runs/mine", "step=all", "task=alpha", "--json")
+    jobs = json.loads(shown.stdout)["standing"]
+    assert [job["problem"] is None for job in jobs] == [True, False, True]
 
 
 @pytest.mark.slow

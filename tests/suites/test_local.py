@@ -217,7 +217,7 @@ def test_two_folders_of_one_step(saved: Path) -> None:
 
 def test_a_name_and_a_state_that_differ(run: Path) -> None:
     (run / "checkpoint-8").rename(run / "checkpoint-6")
-    assert "says step 6 in its name and step 8 in its trainer_state.json" in refusal(run)
+    assert "is taken for step 6, and its trainer_state.json says step 8" in refusal(run)
 
 
 def test_two_runs_by_their_losses(run: Path) -> None:

@@ -140,8 +140,8 @@ def _tokens(config: Config, release: Release) -> int:
     per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
     if per_step is not None:
         return release.step * per_step
-    if release.tokens is not None:
-        return release.tokens
+    if release.tokens is not None or release.fault is not None:
+        return release.tokens or 0  # one with a fault is refused before anything is filed
     raise ConfigError(
         f"how many tokens {config.model.name} had seen at step {release.step} is not known: say how many a step is "
         "with tokens_per_step= (sequences in a batch x their length x devices); tokens_per_step=1 counts steps instead."

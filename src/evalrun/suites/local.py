@@ -20,8 +20,13 @@ AUTO = "auto"
 _LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"
 
 
-def find(root: Path, pattern: str, places: Mapping[int, str] | None = None, own_tokenizer: bool = False,
-         counts_tokens: bool = True) -> Releases:  # fmt: skip
+def find(
+    root: Path,
+    pattern: str,
+    places: Mapping[int, str] | None = None,
+    own_tokenizer: bool = False,
+    counts_tokens: bool = True,
+) -> Releases:
     """Find the checkpoints of a run.
 
     Args:
@@ -38,22 +43,11 @@ def find(root: Path, pattern: str, places: Mapping[int, str] | None = None, own_
     if not root.is_dir():
         raise ConfigError(_no_folder(root))
     named = _listed(root, places) if places is not None else _named(root, pattern)
-    why = {one.step: folders.unfinished(root / one.name) for one in named}
     states = {one.step: folders.state_of(root / one.name) for one in named}
-    if any(states.values()) and places is None:  # a Trainer writes its state last
-        for one in named:
-            if states[one.step] is None:
-                why[one.step] = why[one.step] or f"has no {folders.STATE}"
-    unfinished = {
-        one.step: f"step {one.step} of '{root}' is passed over: '{one.name}' {why[one.step]}, so it is still being "
-        "written or was cut short."
-        for one in named
-        if why[one.step]
-    }
-    whole = [one for one in named if not why[one.step]]
+    unfinished = _unfinished(root, named, states if places is None else {})
+    whole = [one for one in named if one.step not in unfinished]
     if not whole:
-        said = f"'{named[0].name}' {why[named[0].step]}"
-        raise ConfigError(f"no whole checkpoint in '{root}': {said}; wait for the first, or save it again.")
+        raise ConfigError(f"no whole checkpoint in '{root}': {unfinished[named[0].step]}")
     for one in whole:
         _check_step(one, states[one.step], root)
     _check_one_run(root, whole, states, counts_tokens)
@@ -150,11 +144,26 @@ def _count(root: Path) -> int:
     return sum(folders.looks_like_model(root / one.name) for one in patterns.numbered(below))
 
 
+def _unfinished(root: Path, named: Sequence[Named], states: Mapping[int, TrainerState | None]) -> dict[int, str]:
+    """Step -> a sentence for each checkpoint that is not whole; a Trainer writes its state last."""
+    found = {}
+    for one in named:
+        why = folders.unfinished(root / one.name)
+        if why is None and any(states.values()) and states[one.step] is None:
+            why = f"has no {folders.STATE}"
+        if why is not None:
+            found[one.step] = (
+                f"step {one.step} of '{root}' is passed over: '{one.name}' {why}, so it is still being written or was "
+                "cut short."
+            )
+    return found
+
+
 def _check_step(one: Named, state: TrainerState | None, root: Path) -> None:
     if state is not None and state.step != one.step and not one.counts_epochs:
         raise ConfigError(
-            f"'{root / one.name}' says step {one.step} in its name and step {state.step} in its {folders.STATE}: "
-            "rename it, or move it away."
+            f"'{root / one.name}' is taken for step {one.step}, and its {folders.STATE} says step {state.step}: rename "
+            "it, or move it away."
         )
 
 
