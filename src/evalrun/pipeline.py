@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import ahead, audit, checkpoints, console, jobstate, journal, ledger, provenance, task_files
-from evalrun.config import Config, cell_of
+from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
+from evalrun.suites import cell_of, check
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,13 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
     Raises:
         EvalrunError: whatever a user can do something about.
     """
+    if config.offline:
+        checkpoints.go_offline()
     with jobstate.watched(folder, state_name(config), _about(config)) as work:
         return _evaluate(config, folder, config_yaml, work)
 
 
 def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> str:
-    if config.offline:
-        checkpoints.go_offline()
     cell = cell_of(config)
     files = files_of_sweep(config)
     located = _try_to_locate(config)
@@ -159,10 +160,12 @@ def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
 
 
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
+    cell = cell_of(config)
     try:
-        return checkpoints.locate(cell_of(config), config.trust_pickle)
+        check(config)
+        return checkpoints.locate(cell, config.trust_pickle)
     except CheckpointError as error:
-        return ledger.recall(cell_of(config)) or error  # what is done needs no files
+        return ledger.recall(cell) or error  # what is done needs no files
 
 
 def result_keys(
