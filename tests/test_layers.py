@@ -18,8 +18,8 @@ LEVELS: list[set[str]] = [
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},
     {"supply", "survey"},
-    {"status", "sync", "compare", "catalogue", "commands"},
-    {"cli"},
+    {"status", "sync", "compare", "catalogue", "commands", "watch"},
+    {"cli", "integrations"},
     {"__main__"},
 ]
 MAY_ALSO = {("tasks", "task_files"), ("scoring", "tasks")}  # within a level: a task is built from its file
@@ -27,8 +27,8 @@ HOMES = {
     "mlflow": {"tracking"},
     "statsmodels": {"analysis"},
     "matplotlib": {"analysis"},
-    "torch": {"checkpoints", "tiny", "pipeline", "provenance", "scoring", "suites"},
-    "transformers": {"checkpoints", "scoring", "suites", "tiny", "tokenizer"},
+    "torch": {"checkpoints", "integrations", "tiny", "pipeline", "provenance", "scoring", "suites"},
+    "transformers": {"checkpoints", "integrations", "scoring", "suites", "tiny", "tokenizer"},
     "lm_eval": {"tasks", "scoring", "task_files"},
     "hydra": {"cli", "commands", "config", "launch", "overrides", "sweep"},
     "ray": {"launch"},

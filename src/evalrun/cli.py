@@ -36,6 +36,8 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
   python -m evalrun ingest PATH... file others' lm-eval results and tables in MLflow   (tracking.root=...)
   python -m evalrun analyze        analyse what is in the store   (suite= sweep= experiment= model= step= task=)
   python -m evalrun compare A B    did B get worse than A? MODEL@STEP or MODEL@final, item by item   (task= --json)
+  python -m evalrun watch path=RUN task=...   evaluate each checkpoint as training saves it, warn when a task falls
+                                   (--once: what is there; exit code 3: it fell; watch.command= watch.webhook=)
   python -m evalrun tiny           train the embedded suite of small models   (seeds=3)
   python -m evalrun ui             open the MLflow UI on the store   (--port 5000)
 
@@ -154,9 +156,8 @@ def job(cfg: DictConfig) -> str:
 
     hydra = HydraConfig.get()
     try:
-        return pipeline.evaluate(
-            config.typed(cfg), Path(hydra.runtime.output_dir), masked(OmegaConf.to_yaml(cfg, resolve=True))
-        )
+        folder = Path(hydra.runtime.output_dir)
+        return str(pipeline.evaluate(config.typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)
@@ -236,6 +237,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": lambda words: import_module("evalrun.status").command(words),
     "sync": lambda words: import_module("evalrun.sync").command(words),
     "compare": lambda words: import_module("evalrun.compare").command(words),
+    "watch": lambda words: import_module("evalrun.watch.command").command(words),
     "suites": lambda words: import_module("evalrun.catalogue").suites_command(words),
     "steps": lambda words: import_module("evalrun.catalogue").steps_command(words),
 }

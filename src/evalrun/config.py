@@ -12,6 +12,7 @@ from typing import Any, cast
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -96,6 +97,16 @@ class AnalysisConf:
 
 
 @dataclass
+class WatchConf:
+    """How a training run is watched (`evalrun watch`)."""
+
+    poll_s: float = MISSING  # seconds between two looks at the run's folder
+    command: str | None = None  # run when a task falls: JSON on its standard input, EVALRUN_* in its environment
+    webhook: str | None = None  # address that the same JSON is posted to
+    hook_s: float = MISSING  # time limit of either
+
+
+@dataclass
 class Config:
     """One job: one checkpoint, some tasks."""
 
@@ -121,6 +132,7 @@ class Config:
     scorer: ScorerConf = field(default_factory=ScorerConf)
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)
+    watch: WatchConf = field(default_factory=WatchConf)
 
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -179,6 +191,20 @@ def hydra_session() -> Iterator[None]:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Be able to open a `hydra_session` in a process that is a Hydra application of its own; that is put back."""
+    if not GlobalHydra.instance().is_initialized():
+        yield
+        return
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
 
 
 def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME) -> DictConfig:
@@ -246,6 +272,9 @@ def _value_problems(config: Config) -> Iterator[str]:
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
     if softmax_dtype is not None and softmax_dtype not in allowed:
         yield f"scorer.softmax_dtype is '{softmax_dtype}': {nearest(softmax_dtype, allowed)}"
+    for name in ("poll_s", "hook_s"):
+        if getattr(config.watch, name) <= 0:
+            yield f"watch.{name} is {getattr(config.watch, name)}: it must be more than 0 seconds."
     for name in ("token_budget", "token_budget_gpu"):
         if getattr(config.scorer, name) < 1:
             yield f"scorer.{name} is {getattr(config.scorer, name)}: it must be 1 token or more."
