@@ -264,7 +264,7 @@ def test_a_hub_out_of_reach(audit: Audit, env: dict[str, str]) -> None:
     assert found.returncode == 1
     assert "Traceback" not in found.stderr
     assert "pythia-70m   0 of 154    ?" in found.stdout
-    assert "of EleutherAI/pythia-2.8b cannot be compared; connect, run again." in found.stdout
+    assert "of EleutherAI/pythia-2.8b cannot be had; connect, run again." in found.stdout
     lines = found.stdout.splitlines()
     known_ones = lines[lines.index("known when this version was released:") + 1 :]
     assert [line.split(":")[0] for line in known_ones] == ["pythia-2.8b", "pythia-12b"]

@@ -283,7 +283,7 @@ def test_samples_that_come_later_are_added_and_damaged_ones_left_out(
 @pytest.mark.parametrize(
     ("model_args", "reason"),
     [
-        ("pretrained=EleutherAI/pythia-70m-deduped,revision=step1000", "is the path of no conf/model"),
+        ("pretrained=EleutherAI/pythia-70m-v0,revision=step1000", "is the path of no conf/model"),
         ("pretrained=somebody/pythia-70m,revision=step1000", "is the path of no conf/model"),
         ("pretrained=EleutherAI/pythia-70m", "without a revision that says its step"),
         ("pretrained=EleutherAI/pythia-70m,revision=main", "without a revision that says its step"),

@@ -8,17 +8,18 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
     {"masking"},
-    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics"},
-    {"config", "steps", "console", "provenance"},
-    {"task_yaml", "task_data"},
-    {"task_files", "journal", "jobstate", "checkpoints", "tracking", "analysis", "tiny", "tasks", "scoring"},
+    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics", "digests"},
+    {"tokenizer", "patterns"},
+    {"config", "steps", "console", "provenance", "checkpoints"},
+    {"task_yaml", "task_data", "suites"},
+    {"task_files", "journal", "jobstate", "tracking", "analysis", "tiny", "tasks", "scoring"},
     {"ledger"},
     {"audit", "ahead"},
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},
     {"supply", "survey"},
-    {"status", "sync", "compare"},
-    {"cli"},
+    {"status", "sync", "compare", "catalogue", "commands", "watch"},
+    {"cli", "integrations"},
     {"__main__"},
 ]
 MAY_ALSO = {("tasks", "task_files"), ("scoring", "tasks")}  # within a level: a task is built from its file
@@ -26,10 +27,10 @@ HOMES = {
     "mlflow": {"tracking"},
     "statsmodels": {"analysis"},
     "matplotlib": {"analysis"},
-    "torch": {"checkpoints", "tiny", "pipeline", "provenance", "scoring"},
-    "transformers": {"checkpoints", "scoring", "tiny"},
+    "torch": {"checkpoints", "integrations", "tiny", "pipeline", "provenance", "scoring", "suites"},
+    "transformers": {"checkpoints", "integrations", "scoring", "suites", "tiny", "tokenizer"},
     "lm_eval": {"tasks", "scoring", "task_files"},
-    "hydra": {"cli", "config", "launch", "overrides", "sweep"},
+    "hydra": {"cli", "commands", "config", "launch", "overrides", "sweep"},
     "ray": {"launch"},
     "submitit": {"launch"},
 }

@@ -5,26 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from evalrun import tokenizer
+from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")
-# Weights, optimizer states and notes; a kind that is not known here costs a second load of the same tokenizer.
-_NOT_OF_TOKENIZER = re.compile(
-    r"^(\.|(generation_)?config\.json$|README|LICENSE)|"
-    r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|log|safetensors\.index\.json|bin\.index\.json)$"
-)
-_tokenizers: dict[str, Any] = {}
 DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*"]
 
 
@@ -47,9 +42,38 @@ def locate(cell: Cell, trust_pickle: bool = False) -> Located:
     if cell.revision is None:
         folder = Path(cell.location)
         check_folder(folder, cell, trust_pickle)
-        return Located(cell, f"files:{_files_digest(folder, weights_only=False)}", folder, None)
+        return Located(
+            cell, f"files:{_files_digest(folder, weights_only=False)}{_tokenizer_identity(cell)}", folder, None
+        )
     commit = _commit(cell)
-    return Located(cell, f"hub:{cell.location}@{commit}", None, commit)
+    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell)}", None, commit)
+
+
+def _tokenizer_identity(cell: Cell) -> str:
+    """What a tokenizer from elsewhere adds to a checkpoint's identity.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if cell.tokenizer is None:
+        return ""
+    if Path(cell.tokenizer).is_dir():
+        return f"+tokenizer:{tokenizer.digest(Path(cell.tokenizer))}"
+    tokenizer.check_repository(cell.tokenizer)
+    return f"+tokenizer:{cell.tokenizer}@{_commit(replace(cell, location=cell.tokenizer, revision='main'))}"
+
+
+def _tokenizer_folder(located: Located, folder: Path) -> Path:
+    """Where the tokenizer's files are; those of a hub repository are downloaded."""
+    source = located.cell.tokenizer
+    if source is None or Path(source).is_dir():
+        return folder if source is None else Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=tokenizer.FILES))
+    except Exception as error:  # no network comes in many classes
+        raise CheckpointError(f"the tokenizer of the hub's {source} cannot be had ({first_line(error)}).") from None
 
 
 def fetch(located: Located, trust_pickle: bool = False) -> Path:
@@ -198,15 +222,6 @@ def weights_digest(folder: Path) -> str:
     return _files_digest(folder, weights_only=True)
 
 
-def file_sha256(file: Path) -> str:
-    """Sha256 of a file; read once while it stays as it is, and not at all where the hub's cache names it by that.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return _sha256(file, *_stamp(file))
-
-
 def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[str, bool]) -> tuple[Any, Any]:
     """Load model and tokenizer.
 
@@ -229,6 +244,12 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    own = _tokenizer_folder(located, folder)
+    if not tokenizer.is_in(own):
+        raise CheckpointError(
+            f"checkpoint of {located.cell.label} has no tokenizer in '{own}': name the one that it was trained with, "
+            "model.tokenizer=FOLDER or a repository of the hub."
+        )
     label, code = located.cell.label, {"trust_remote_code": trust["remote_code"]}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -236,7 +257,7 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
             device_map="auto" if device == "all" else None, **code,
         )  # fmt: skip
         model = (model if device == "all" else model.to(device)).eval()
-        tokenizer = _tokenizer(folder, trust["remote_code"])
+        made = tokenizer.load(own, trust["remote_code"])
     except torch.OutOfMemoryError:
         raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
     except Exception as error:  # transformers, safetensors and json each raise their own
@@ -250,21 +271,9 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
             f"checkpoint of {label} in '{folder}' lacks {len(absent)} of its weights, the first {absent[0]}: it would "
             "be scored with random ones; fetch or write it again."
         )
-    return model, tokenizer
-
-
-def _tokenizer(folder: Path, remote_code: bool) -> Any:
-    """A checkpoint's tokenizer; loaded once for all folders whose files, weights aside, give the same one."""
-    from transformers import AutoTokenizer
-
-    config = json.loads((folder / "config.json").read_text())
-    chosen = {key: config.get(key) for key in ("model_type", "tokenizer_class", "auto_map")}
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not _NOT_OF_TOKENIZER.search(file.name)]
-    lines = [f"{file.name} {file_sha256(file)}" for file in files]
-    key = hashlib.sha256(json.dumps([chosen, remote_code, lines]).encode()).hexdigest()
-    if key not in _tokenizers:
-        _tokenizers[key] = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
-    return _tokenizers[key]
+    if located.cell.tokenizer is not None:
+        tokenizer.check_fits(made, model.get_input_embeddings().num_embeddings, located.cell.tokenizer, label)
+    return model, made
 
 
 def _commit(cell: Cell) -> str:
@@ -305,6 +314,27 @@ def _fault_of(endpoint: str, patience_s: float) -> str | None:
     return None
 
 
+def revisions(repository: str) -> dict[str, str]:
+    """The branches and tags of a hub repository: name -> commit.
+
+    Raises:
+        CheckpointError: the hub is out of reach, or has no such repository.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    fault = hub_fault()
+    if fault is None:
+        try:
+            refs = HfApi().list_repo_refs(repository)
+            return {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
+        except RepositoryNotFoundError:
+            raise CheckpointError(f"the hub has no repository '{repository}' (or it needs a login).") from None
+        except Exception as error:  # no network comes in many classes
+            fault = f"failing ({first_line(error)})"
+    raise CheckpointError(f"the hub is {fault}: the revisions of {repository} cannot be had; connect, run again.")
+
+
 def _hub_sentence(cell: Cell, fault: str) -> str:
     return (
         f"no checkpoint of {cell.label}: the hub is {fault}, and revision '{cell.revision}' of {cell.location} is not "
@@ -324,18 +354,3 @@ def _files_digest(folder: Path, weights_only: bool) -> str:
         files += [p for p in sorted(folder.glob("*.json")) if p not in files] + sorted(folder.glob("*.model"))
     lines = [f"{file.name} {file_sha256(file)}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    stat = os.stat(file)
-    return stat.st_size, stat.st_mtime_ns
-
-
-@lru_cache(maxsize=4096)
-def _sha256(file: Path, size: int, mtime_ns: int) -> str:
-    """Of a file as it is now; a hub download is named by its sha256 already."""
-    blob = file.resolve().name
-    if file.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef"):
-        return blob
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

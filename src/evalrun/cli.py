@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from evalrun.errors import ConfigError, EvalrunError, nearest
 from evalrun.masking import masked
@@ -19,7 +18,6 @@ from evalrun.masking import masked
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from evalrun.config import TrackingConf
     from evalrun.sweep import Job, Plan
 
 log = logging.getLogger(__name__)
@@ -29,6 +27,7 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
 
   python -m evalrun -m 'model=glob(*)' step=2,4,...,143000       evaluate a grid, then analyse it
   python -m evalrun model=pythia-70m step=final task=memo_trap   evaluate one checkpoint
+  python -m evalrun suites         list the models that can be named; steps model=NAME: its checkpoints   (--json)
   python -m evalrun plan ARGS      show the grid, what is done, downloads, disk, memory, time; run nothing   (--json)
   python -m evalrun prefetch ARGS  download what a grid needs, so that offline=true needs nothing
   python -m evalrun status [ARGS]  what of a grid, or of all, is done, running, failed; exit code 0: all done   (--json)
@@ -37,11 +36,14 @@ evalrun: evaluate every checkpoint on every task, track it, find where capabilit
   python -m evalrun ingest PATH... file others' lm-eval results and tables in MLflow   (tracking.root=...)
   python -m evalrun analyze        analyse what is in the store   (suite= sweep= experiment= model= step= task=)
   python -m evalrun compare A B    did B get worse than A? MODEL@STEP or MODEL@final, item by item   (task= --json)
+  python -m evalrun watch path=RUN task=...   evaluate each checkpoint as training saves it, warn when a task falls
+                                   (--once: what is there; exit code 3: it fell; watch.command= watch.webhook=)
   python -m evalrun tiny           train the embedded suite of small models   (seeds=3)
   python -m evalrun ui             open the MLflow UI on the store   (--port 5000)
 
 what to set (key=value; lists and globs need -m; quote 'glob(...)': shells take the brackets)
   model=     a config of conf/model, a,b,c, 'glob(*)' (the top level), 'glob(tiny/*)'
+             local with path=runs/my-model: a training run of yours   (tokens_per_step= if it does not say)
   step=      a released step, 1000,2000, 2,4,...,143000 (two numbers: a ratio), 1000,2000,3000,...,143000
              (three: read from them), 'range(1000,5001,1000)', all, final
   task=      files of conf/task, sets of them (paper), any lm-eval name; several with commas. Own: ./conf/task/NAME.yaml
@@ -102,23 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate Hydra's flags (with the value of those that take one) from overrides."""
-    flags, overrides = [], []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("-"):
-            flags.append(word)
-            if word in ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd") and rest:
-                if word in ("--info", "-i") and "=" in rest[0]:
-                    continue
-                flags.append(rest.pop(0))
-        else:
-            overrides.append(word)
-    return flags, overrides
-
-
 def run(words: Sequence[str]) -> int:
     """Evaluate: check and show the grid, then let Hydra run it."""
     import hydra
@@ -129,7 +114,7 @@ def run(words: Sequence[str]) -> int:
     from evalrun.masking import stow
     from evalrun.tracking import Store
 
-    flags, overrides = split_flags(words)
+    flags, overrides = ov.split_flags(words)
     _failures.clear()
     many = bool({"-m", "--multirun"} & set(flags))
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
@@ -171,9 +156,8 @@ def job(cfg: DictConfig) -> str:
 
     hydra = HydraConfig.get()
     try:
-        return pipeline.evaluate(
-            config.typed(cfg), Path(hydra.runtime.output_dir), masked(OmegaConf.to_yaml(cfg, resolve=True))
-        )
+        folder = Path(hydra.runtime.output_dir)
+        return str(pipeline.evaluate(config.typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)
@@ -242,154 +226,18 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
         _failures.append(Failure("analysis", str(error)))
 
 
-def supply_command(name: str, words: Sequence[str]) -> int:
-    """`plan`: print the grid and what it needs; `prefetch`: download that."""
-    from evalrun.supply import command
+def _command(name: str, words: Sequence[str]) -> int:
+    from evalrun import commands
 
-    print(command.ANSWERS[name](*split_flags(words)))
-    return 0
-
-
-def audit_command(words: Sequence[str]) -> int:
-    """`audit`: what is wrong in published checkpoints; exit code 0 nothing, 1 faults or nothing could be seen."""
-    from evalrun import audit, sweep
-    from evalrun import overrides as ov
-    from evalrun.audit import report
-    from evalrun.config import hydra_session
-
-    flags, overrides = split_flags(words)
-    wrong = [flag for flag in flags if flag not in ("--json", "-m", "--multirun")]
-    if wrong:
-        raise ConfigError(f"audit does not know '{wrong[0]}': it takes --json, model= and step= as a run takes them.")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with hydra_session():
-        given = ov.parse(overrides)
-        if not any(o.key_or_group == "step" for o in given):
-            given += ov.parse(["step=all"])
-        ov.check(given)
-        found = audit.run([job.config for job in sweep.plan(tuple(ov.for_hydra(given))).jobs])
-    print(json.dumps(report.to_json(found), indent=1) if "--json" in flags else report.text(found))
-    return 1 if report.count(found) or any(audited.unreachable for audited in found) else 0
-
-
-def analyze_command(words: Sequence[str]) -> int:
-    """`analyze`: from the store to tables, figures and a report."""
-    from evalrun import overrides as ov
-    from evalrun import study, sweep
-    from evalrun.config import hydra_session
-    from evalrun.tracking.names import slug
-
-    own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
-    rest = [word for word in words if word.partition("=")[0] not in own]
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with hydra_session():
-        given = ov.parse(rest)
-        ov.check(given)
-        keys = {o.key_or_group for o in given}
-        grid = bool(keys & {"model", "step", "experiment"})  # of a grid, or else of all that is there
-        filler = [] if grid else ["model=pythia-70m"]
-        filler += [] if keys & {"step", "experiment"} else ["step=all"]
-        plan = sweep.plan((*filler, *ov.for_hydra(given)))
-        finals = sweep.final_steps()
-    selection = study.Selection(
-        suite=own.get("suite"),
-        sweep=own.get("sweep"),
-        tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
-        cells=[job.cell for job in plan.jobs] if grid else None,
-    )
-    folder = Path("multirun") / "analysis" / slug(own.get("sweep") or ("all" if not grid else plan.sweep))
-    study.analyse(plan.config, folder, selection, finals)
-    return 0
-
-
-def _tracking(words: Sequence[str]) -> TrackingConf:
-    """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
-    from evalrun import overrides as ov
-    from evalrun.config import compose, typed
-
-    ov.check(ov.parse(words))
-    return typed(compose(["model=pythia-70m", "step=0", *words])).tracking
-
-
-def ingest_command(words: Sequence[str]) -> int:
-    """`ingest`: other people's result files into MLflow; exit code 0 all filed, 1 something left out."""
-    from evalrun.config import hydra_session
-    from evalrun.ingest import ingest
-
-    rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
-    paths = [Path(word) for word in words if word not in rest]
-    wrong = [word for word in words if word.startswith("-")]
-    if wrong or not paths:
-        given = f"does not know '{wrong[0]}'" if wrong else "needs something to read"
-        raise ConfigError(f"ingest {given}: name result files or folders, and tracking.root=... if need be.")
-    with hydra_session():
-        return ingest(paths, _tracking(rest))
-
-
-def tiny_command(words: Sequence[str]) -> int:
-    """`tiny`: train the embedded suite."""
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from evalrun import overrides as ov
-    from evalrun.config import compose, hydra_session, type_sentence, typed
-    from evalrun.tiny.settings import TinyConf
-
-    with hydra_session():
-        given = ov.parse(words)
-        keys = [str(key) for key in compose([], name="tiny") if key != "hydra"]
-        unknown = [o.key_or_group for o in given if o.key_or_group.split(".")[0] not in keys]
-        if unknown:
-            raise ConfigError([f"tiny does not know '{key}': {nearest(key, keys)}" for key in unknown])
-        try:
-            values = OmegaConf.masked_copy(compose(list(words), name="tiny"), keys)
-            merged = OmegaConf.merge(OmegaConf.structured(TinyConf), values)
-            settings = cast(TinyConf, OmegaConf.to_object(merged))
-        except (OmegaConfBaseException, HydraException) as error:
-            raise ConfigError(type_sentence(error)) from None
-        configs = {name: typed(compose([f"model={name}", "step=1"])) for name in ov.group_options("model", "tiny/")}
-    from evalrun.tiny import train_suite
-
-    ordered = sorted(configs.items(), key=lambda item: item[1].model.n_params)
-    sizes = {name.removeprefix("tiny/"): config.model for name, config in ordered}
-    trained = train_suite(
-        sizes, ordered[0][1].checkpoint, settings, Path(settings.root), say=print, progress=sys.stderr.isatty()
-    )
-    print(f"{trained} models trained" if trained else f"all models are in {settings.root} already")
-    return 0
-
-
-def ui_command(words: Sequence[str]) -> int:
-    """`ui`: the MLflow UI on the configured store."""
-    from evalrun.config import hydra_session
-    from evalrun.tracking import Store
-
-    rest = list(words)
-    port = 5000
-    if "--port" in rest:
-        at = rest.index("--port")
-        value = rest[at + 1] if at + 1 < len(rest) else ""
-        if not value.isdigit():
-            raise ConfigError(f"--port needs a number, not '{value}'.")
-        port = int(value)
-        del rest[at : at + 2]
-    with hydra_session():
-        store = Store(_tracking(rest))
-    store.check()
-    store.serve(port)
-    return 0
+    return commands.COMMANDS[name](words)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": partial(supply_command, "plan"),
-    "prefetch": partial(supply_command, "prefetch"),
-    "audit": audit_command,
-    "ingest": ingest_command,
-    "analyze": analyze_command,
-    "tiny": tiny_command,
-    "ui": ui_command,
+    **{name: partial(_command, name) for name in ("plan", "prefetch", "audit", "ingest", "analyze", "tiny", "ui")},
     "status": lambda words: import_module("evalrun.status").command(words),
     "sync": lambda words: import_module("evalrun.sync").command(words),
     "compare": lambda words: import_module("evalrun.compare").command(words),
+    "watch": lambda words: import_module("evalrun.watch.command").command(words),
+    "suites": lambda words: import_module("evalrun.catalogue").suites_command(words),
+    "steps": lambda words: import_module("evalrun.catalogue").steps_command(words),
 }

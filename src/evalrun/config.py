@@ -12,12 +12,13 @@ from typing import Any, cast
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.errors import ConfigError, nearest
-from evalrun.records import Cell
+from evalrun.patterns import pattern_problem
 
 CONFIG_NAME = "config"
 
@@ -28,9 +29,11 @@ class ModelConf:
 
     name: str = MISSING  # as shown: pythia-70m
     path: str = MISSING  # hub repository, or local folder; may use {seed}
-    n_params: int = MISSING  # exact, embeddings included
-    n_params_nonembedding: int = MISSING
-    n_params_nominal: int = MISSING  # what the name says
+    n_params: int | None = None  # exact, embeddings included; null, here and below: counted from a checkpoint's files
+    n_params_nonembedding: int | None = None
+    n_params_nominal: int | None = None  # what the name says; null: n_params to two digits
+    tokens_per_step: int | None = None  # where the models of a suite differ in it
+    tokenizer: str | None = None  # folder or hub repository; null: the checkpoint's own
     architecture: dict[str, int] = field(default_factory=dict)  # only for models that `evalrun tiny` trains
     resources: dict[str, float] = field(default_factory=dict)  # cpus, gpus of a job, for the launchers ray and slurm
 
@@ -40,11 +43,13 @@ class CheckpointConf:
     """Which steps a suite released and how a step is found (conf/checkpoint)."""
 
     suite: str = MISSING  # names the MLflow experiments
-    steps: list[Any] = MISSING  # released steps: numbers and {from, to, by}
-    tokens_per_step: int = MISSING
-    revision: str | None = None  # hub: revision of a step, such as step{step}
-    folder: str | None = None  # local: folder of a step inside model.path, such as step{step}
+    steps: Any = None  # released steps: numbers and {from, to, by}; or step: name; null: those that are there
+    tokens_per_step: int | None = None  # null: the model's, else what names or the training's own records say
+    revision: str | None = None  # hub: revision of a step, such as step{step}-tokens{tokens}
+    folder: str | None = None  # local: folder of a step inside model.path, such as step{step}; auto: what is there
     seed: int | None = None  # training seed, where a suite has several
+    source: str | None = None  # where the suite is described
+    checked: bool | None = None  # whether names and numbers were compared with the published repositories
 
 
 @dataclass
@@ -92,6 +97,16 @@ class AnalysisConf:
 
 
 @dataclass
+class WatchConf:
+    """How a training run is watched (`evalrun watch`)."""
+
+    poll_s: float = MISSING  # seconds between two looks at the run's folder
+    command: str | None = None  # run when a task falls: JSON on its standard input, EVALRUN_* in its environment
+    webhook: str | None = None  # address that the same JSON is posted to
+    hook_s: float = MISSING  # time limit of either
+
+
+@dataclass
 class Config:
     """One job: one checkpoint, some tasks."""
 
@@ -117,6 +132,7 @@ class Config:
     scorer: ScorerConf = field(default_factory=ScorerConf)
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)
+    watch: WatchConf = field(default_factory=WatchConf)
 
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -159,10 +175,11 @@ def seeded(name: str, seed: int | None) -> str:
 
 
 def register() -> None:
-    """Make the schema and the one resolver known to Hydra (idempotent)."""
+    """Make the schema and the resolvers known to Hydra (idempotent)."""
     store = ConfigStore.instance()
     store.store(name="evalrun_schema", node=Config, provider="evalrun")
     OmegaConf.register_new_resolver("evalrun.seeded", seeded, replace=True)
+    OmegaConf.register_new_resolver("evalrun.named", named, replace=True)
 
 
 @contextmanager
@@ -174,6 +191,20 @@ def hydra_session() -> Iterator[None]:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Be able to open a `hydra_session` in a process that is a Hydra application of its own; that is put back."""
+    if not GlobalHydra.instance().is_initialized():
+        yield
+        return
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
 
 
 def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME) -> DictConfig:
@@ -199,6 +230,8 @@ def typed(cfg: DictConfig) -> Config:
         ConfigError: values of the wrong type, missing, or outside what is allowed.
     """
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    if OmegaConf.is_dict(plain.get("model")) and OmegaConf.is_missing(plain.model, "path"):
+        raise ConfigError("no folder is given: name the one that holds your checkpoints with path=runs/my-model.")
     missing = sorted(str(key) for key in OmegaConf.missing_keys(plain))
     if missing:
         raise ConfigError([f"'{key}' has no value: set it with {key}=..." for key in missing])
@@ -239,6 +272,9 @@ def _value_problems(config: Config) -> Iterator[str]:
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
     if softmax_dtype is not None and softmax_dtype not in allowed:
         yield f"scorer.softmax_dtype is '{softmax_dtype}': {nearest(softmax_dtype, allowed)}"
+    for name in ("poll_s", "hook_s"):
+        if getattr(config.watch, name) <= 0:
+            yield f"watch.{name} is {getattr(config.watch, name)}: it must be more than 0 seconds."
     for name in ("token_budget", "token_budget_gpu"):
         if getattr(config.scorer, name) < 1:
             yield f"scorer.{name} is {getattr(config.scorer, name)}: it must be 1 token or more."
@@ -265,25 +301,31 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield "no task is given: name some with task=..., for example task=paper."
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
-    if (config.checkpoint.revision is None) == (config.checkpoint.folder is None):
+    yield from _checkpoint_problems(config.checkpoint)
+
+
+def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
+    if (checkpoint.revision is None) == (checkpoint.folder is None):
         yield "checkpoint needs either a revision (hub) or a folder (local), not both and not neither."
+    for key in ("revision", "folder"):
+        pattern = getattr(checkpoint, key)
+        if pattern not in (None, "auto") and (problem := pattern_problem(pattern, f"checkpoint.{key}")):
+            yield problem
+    if checkpoint.tokens_per_step is not None and checkpoint.tokens_per_step < 1:
+        yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
+    steps = checkpoint.steps
+    if isinstance(steps, dict) and not all(_is_step(step) and isinstance(name, str) for step, name in steps.items()):
+        yield f"checkpoint.steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
+    elif steps is not None and not isinstance(steps, (list, dict)):
+        yield f"checkpoint.steps is {steps}: write a list of steps, or a mapping such as {{500: name}}."
 
 
-def cell_of(config: Config) -> Cell:
-    """The cell of the grid that a job's config names."""
-    model, checkpoint = config.model, config.checkpoint
-    location = model.path.format(seed=checkpoint.seed)
-    if checkpoint.folder is not None:
-        location = str(Path(location) / checkpoint.folder.format(step=config.step))
-    return Cell(
-        suite=checkpoint.suite,
-        model=model.name,
-        n_params=model.n_params,
-        n_params_nonembedding=model.n_params_nonembedding,
-        n_params_nominal=model.n_params_nominal,
-        step=config.step,
-        tokens=config.step * checkpoint.tokens_per_step,
-        seed=checkpoint.seed,
-        location=location,
-        revision=checkpoint.revision.format(step=config.step) if checkpoint.revision else None,
-    )
+def _is_step(step: object) -> bool:
+    return isinstance(step, int) and not isinstance(step, bool) and step >= 0
+
+
+def named(path: str) -> str:
+    """What a training run is called: its folder, without the part that says the seed."""
+    whole = re.sub(r"[-_.]?(?:seed)?[-_.]?\{seed\}", "", path.rstrip("/"))
+    name = Path(whole).name or Path(whole).resolve().name
+    return Path(whole).resolve().name if name in (".", "..") else name

@@ -11,7 +11,7 @@ _MASK = "***"
 _SHORTEST = 6  # a shorter value would be found by chance in words that are no secret
 _USERINFO = re.compile(r"://[^/\s'\"]*@")
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|secret|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
-_NAMES = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRET_ACCESS_KEY|API_KEY)$")
+_NAMES = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRET_ACCESS_KEY|API_KEY|WEBHOOK|WEBHOOK_URL)$")
 
 
 def masked(text: str) -> str:

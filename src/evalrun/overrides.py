@@ -18,6 +18,8 @@ from evalrun import task_files
 from evalrun.config import Config, compose, conf_dirs
 from evalrun.errors import ConfigError, nearest
 
+ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
+LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
 GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
 
 
@@ -29,7 +31,7 @@ def parse(words: Sequence[str]) -> list[Override]:
     """
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     parsed, problems = [], []
-    for word in words:
+    for word in map(_spelt_out, words):
         try:
             parsed.append(parser.parse_override(word))
         except HydraException:
@@ -38,6 +40,16 @@ def parse(words: Sequence[str]) -> list[Override]:
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _spelt_out(word: str) -> str:
+    """A word with a short key as Hydra knows it; a path may hold what Hydra's grammar would read as its own."""
+    key, equals, value = word.partition("=")
+    if not equals or key not in ALIASES:
+        return word
+    if key == "path" and not set(value) & set("'\"[](),"):
+        value = f"'{value}'" if set(value) & set("={}~") else value
+    return f"{ALIASES[key]}={value}"
 
 
 def for_hydra(given: Sequence[Override]) -> list[str]:
@@ -67,6 +79,11 @@ def group_options(group: str, under: str = "") -> list[str]:
     return sorted(names)
 
 
+def models() -> list[str]:
+    """All models that have a config, `local` aside."""
+    return [name for name in group_options("model") if name != LOCAL]
+
+
 def choices(override: Override) -> list[str]:
     """The names that a group override selects, globs resolved; `*` does not cross a `/`.
 
@@ -75,13 +92,12 @@ def choices(override: Override) -> list[str]:
     """
     value = override.value()
     if isinstance(value, Glob):
-        options = group_options(override.key_or_group)
+        options = models() if override.key_or_group == "model" else group_options(override.key_or_group)
         found = [o for o in options if _glob(o, value.include) and not _glob(o, value.exclude)]
         if not found:
             written = ", ".join(value.include)
-            raise ConfigError(
-                f"{override.key_or_group}=glob({written}) matches nothing: there are {', '.join(options)}."
-            )
+            there = dict.fromkeys(f"{folder}/*" if (folder := o.rpartition("/")[0]) else o for o in options)
+            raise ConfigError(f"{override.key_or_group}=glob({written}) matches nothing: there are {', '.join(there)}.")
         return found
     return words(override)
 
@@ -171,7 +187,7 @@ def _value_problems(override: Override) -> Iterator[str]:
     schema = OmegaConf.structured(Config)
     known = _keys(schema)
     if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
-        allowed = {*known, "task", *GROUPS} - {"sweep"}
+        allowed = {*known, "task", *ALIASES, *GROUPS} - {"sweep"}
         yield f"unknown key '{key}': {nearest(key, allowed, show=60)}"
         return
     if key == "step":
@@ -192,3 +208,20 @@ def _keys(schema: Any, prefix: str = "") -> list[str]:
         if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing():
             keys += _keys(node, f"{prefix}{key}.")
     return keys
+
+
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate Hydra's flags (with the value of those that take one) from overrides."""
+    flags, overrides = [], []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-"):
+            flags.append(word)
+            if word in ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd") and rest:
+                if word in ("--info", "-i") and "=" in rest[0]:
+                    continue
+                flags.append(rest.pop(0))
+        else:
+            overrides.append(word)
+    return flags, overrides

@@ -10,21 +10,35 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalrun import ahead, audit, checkpoints, console, jobstate, journal, ledger, provenance, task_files
-from evalrun.config import Config, cell_of
+from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
+from evalrun.suites import cell_of, check
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
 _files: dict[tuple[Any, ...], list[task_files.TaskFile]] = {}
 
 
-def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
+@dataclass(frozen=True)
+class Evaluated:
+    """What a job did."""
+
+    label: str  # the checkpoint in words
+    run_key: str  # of its MLflow run
+    computed: tuple[str, ...]  # tasks
+    found: int  # tasks that were done before
+
+    def __str__(self) -> str:
+        return f"{self.label}: {len(self.computed)} computed, {self.found} found done"
+
+
+def evaluate(config: Config, folder: Path, config_yaml: str) -> Evaluated:
     """One job: score on one checkpoint what is missing, and see that MLflow has all of it.
 
     Args:
@@ -32,19 +46,16 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> str:
         folder: The job's folder, where its journal is.
         config_yaml: The resolved config as text, kept with the results.
 
-    Returns:
-        One line that says what was done.
-
     Raises:
         EvalrunError: whatever a user can do something about.
     """
+    if config.offline:
+        checkpoints.go_offline()
     with jobstate.watched(folder, state_name(config), _about(config)) as work:
         return _evaluate(config, folder, config_yaml, work)
 
 
-def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> str:
-    if config.offline:
-        checkpoints.go_offline()
+def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> Evaluated:
     cell = cell_of(config)
     files = files_of_sweep(config)
     located = _try_to_locate(config)
@@ -85,10 +96,9 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
             raise fault
         if not undelivered and config.sweep is not None:
             store.mark(cell.suite, run_key, config.sweep)
-    found = len(files) - len(todo)
     if not todo:
         log.info("%s: found done", cell.label)
-    return f"{cell.label}: {len(todo)} computed, {found} found done"
+    return Evaluated(cell.label, run_key, tuple(file.name for file in todo), len(files) - len(todo))
 
 
 def _unreachable(store: Store, sweep: str | None) -> bool:
@@ -159,10 +169,12 @@ def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
 
 
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
+    cell = cell_of(config)
     try:
-        return checkpoints.locate(cell_of(config), config.trust_pickle)
+        check(config)
+        return checkpoints.locate(cell, config.trust_pickle)
     except CheckpointError as error:
-        return ledger.recall(cell_of(config)) or error  # what is done needs no files
+        return ledger.recall(cell) or error  # what is done needs no files
 
 
 def result_keys(

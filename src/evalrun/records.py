@@ -21,6 +21,7 @@ class Cell:
     seed: int | None  # training seed, where a suite has several
     location: str  # hub repository or local folder
     revision: str | None  # hub revision (branch) of this step; None for a local folder
+    tokenizer: str | None = None  # folder or hub repository of its tokenizer; None: the checkpoint's own
 
     @property
     def flops(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from evalrun import checkpoints
 from evalrun import overrides as ov
-from evalrun.config import Config, cell_of, compose, typed
-from evalrun.errors import ConfigError
+from evalrun.config import Config, compose, typed
+from evalrun.errors import ConfigError, EvalrunError
 from evalrun.records import Cell
-from evalrun.steps import expand_steps, released_steps
+from evalrun.steps import expand_steps
+from evalrun.suites import cell_of, known_steps, releases
+from evalrun.suites.configured import config_of
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
 _HOW = ("offline", "keep_checkpoints", "disk_budget")
@@ -58,7 +61,17 @@ class Plan:
     @property
     def final_steps(self) -> dict[str, int]:
         """Model -> the last step that its suite released."""
-        return {job.cell.model: released_steps(job.config.checkpoint.steps)[-1] for job in self.jobs}
+        return {job.cell.model: releases(job.config).steps[-1] for job in self.jobs}
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What is to be said about the checkpoints that were found."""
+        said: dict[str, None] = {}
+        for config in {(job.config.model.path, job.cell.seed): job.config for job in self.jobs}.values():
+            said.update(dict.fromkeys(releases(config).notes))
+            if config.checkpoint.tokens_per_step == 1:
+                said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
+        return list(said)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The jobs for machines: model, step, revision, tokens, and what else tells them apart."""
@@ -75,7 +88,7 @@ class Plan:
             lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
         jobs, models = len(self.jobs), len(lines)
         head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
-        return "\n".join([head, *lines])
+        return "\n".join([head, *lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def _key(word: str) -> str:
@@ -118,9 +131,22 @@ def plan(arguments: tuple[str, ...]) -> Plan:
                 jobs += _jobs(name, fixed, ov.words(step))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
+    problems.update(dict.fromkeys(_namesakes(jobs)))
     if problems:
         raise ConfigError(problems)
     return Plan(tuple(jobs))
+
+
+def _namesakes(jobs: Sequence[Job]) -> Iterator[str]:
+    """Sentences about models of one name that lie in different places: their results would be taken for one's."""
+    places: dict[tuple[str, str], str] = {}
+    for job in jobs:
+        path = job.config.model.path
+        if (other := places.setdefault((job.cell.suite, job.cell.model), path)) != path:
+            yield (
+                f"'{other}' and '{path}' would both be called '{job.cell.model}' in suite {job.cell.suite}: evaluate "
+                "one at a time and give it another name with model.name=, or rename its folder."
+            )
 
 
 def _experiment_params(given: Sequence[Override]) -> list[Override]:
@@ -144,33 +170,46 @@ def _ordered(model: Override) -> list[str]:
     names = ov.choices(model)
     if not isinstance(model.value(), Glob):
         return list(dict.fromkeys(names))
-    return sorted(names, key=lambda name: (compose([f"model={name}"]).model.n_params, name))
+    return sorted(names, key=lambda name: (_size(compose([f"model={name}"]).model), name))
+
+
+def _size(model: Any) -> int:
+    """What models are ordered by; counting is left to when it is needed."""
+    return int(model.n_params or model.n_params_nominal or 0)
 
 
 def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
     """The jobs of one model under one combination of the other axes, in order of training."""
     shared = [f"model={model}", *fixed]
     config = typed(compose([*shared, "step=0"]))
-    released = released_steps(config.checkpoint.steps)
+    if config.offline:
+        checkpoints.go_offline()
+    found = releases(config)
+    waiting = [found.unfinished[int(word)] for word in step if word.isdigit() and int(word) in found.unfinished]
+    if waiting:
+        raise ConfigError(waiting)
     jobs = []
-    for number in expand_steps(step, released, config.model.name):
+    for number in expand_steps(step, found.steps, config.model.name):
         own = replace(config, step=number)
         jobs.append(Job(cell_of(own), own, (*shared, f"step={number}")))
     return jobs
 
 
 def final_steps() -> dict[str, int]:
-    """The last released step of every model that has a config (inside a `config.hydra_session`)."""
+    """The last released step of every model that has a config and is known (inside a `config.hydra_session`)."""
     found = {}
-    for name in ov.group_options("model"):
+    for name in ov.models():
         try:
-            config = typed(compose([f"model={name}", "step=0"]))
-            found[config.model.name] = released_steps(config.checkpoint.steps)[-1]
-        except (ConfigError, HydraException, IndexError):
+            config = config_of(name)
+            if steps := known_steps(config):
+                found[config.model.name] = steps[-1]
+        except (EvalrunError, HydraException):
             continue  # a config that cannot be composed is said when it is asked for
     return found
 
 
 def _examples() -> str:
-    options = ov.group_options("model")
-    return f"model={options[0]} or 'model=glob(*)' with its quotes (of {', '.join(options)})"
+    return (
+        "model=pythia-70m, 'model=glob(*)' with its quotes, or model=local path=runs/my-model "
+        "(`python -m evalrun suites` lists what there is)"
+    )

@@ -6,19 +6,18 @@ run from scoring a step whose weights are another step's.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun import console
+from evalrun import checkpoints, console
 from evalrun.audit import hub, known
 from evalrun.audit.faults import Fault, Published, find
 from evalrun.audit.guard import refusals, refuse
 from evalrun.audit.weights import Listing, of_folder
-from evalrun.config import Config, cell_of, seeded
+from evalrun.config import Config, seeded
 from evalrun.errors import CheckpointError
-from evalrun.steps import released_steps
+from evalrun.suites import cell_of, known_steps, releases, step_called
 
 __all__ = ["Audited", "refusals", "refuse", "run"]
 
@@ -64,7 +63,7 @@ def _audit(configs: dict[int, Config]) -> Audited:
         unreachable = str(error)
     faults = find(published) if published else []
     seen = set(published.listings) if published else set()
-    released = set(released_steps(first.checkpoint.steps))
+    released = set(known_steps(first) or ())
     entries = known.concerning(cell.location) if cell.revision else []
     return Audited(
         suite=cell.suite,
@@ -83,7 +82,7 @@ def _on_hub(configs: dict[int, Config]) -> Published:
     cells = {step: cell_of(config) for step, config in configs.items()}
     first = next(iter(configs.values()))
     cell = cells[first.step]
-    there = hub.revisions(cell.location)
+    there = checkpoints.revisions(cell.location)
     commits = {step: there[str(c.revision)] for step, c in cells.items() if str(c.revision) in there}
     saved = hub.Saved.of(cell)
     saved.steps.update(commits)
@@ -95,7 +94,7 @@ def _on_hub(configs: dict[int, Config]) -> Published:
         listings={step: entry for step, c in commits.items() if isinstance(entry := listed[c], Listing)},
         absent=tuple(step for step in cells if step not in commits),
         unread={step: entry for step, c in commits.items() if isinstance(entry := listed[c], str)},
-        extra=_unreleased(there, str(first.checkpoint.revision), first),
+        extra=_unreleased(there, first),
         main=main if isinstance(main, Listing) else None,
     )
 
@@ -124,16 +123,12 @@ def _in_folders(configs: dict[int, Config]) -> Published:
                 unread[step] = error.strerror or type(error).__name__
             bar.update()
     names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    return Published(listings, tuple(absent), unread, _unreleased(names, str(first.checkpoint.folder), first))
+    return Published(listings, tuple(absent), unread, _unreleased(names, first))
 
 
-def _unreleased(names: Sequence[str] | dict[str, str], pattern: str, config: Config) -> tuple[str, ...]:
+def _unreleased(names: Iterable[str], config: Config) -> tuple[str, ...]:
     """Names that follow the pattern of a step and whose number the config does not release, by number."""
-    released = set(released_steps(config.checkpoint.steps))
-    before, _, after = pattern.partition("{step}")
-    numbers = {
-        int(match[1]): name
-        for name in names
-        if (match := re.fullmatch(f"{re.escape(before)}(\\d+){re.escape(after)}", name))
-    }
+    released = set(releases(config).steps)
+    every = replace(config.checkpoint, steps=None)
+    numbers = {step: name for name in names if (step := step_called(config.model, every, name)) is not None}
     return tuple(name for number, name in sorted(numbers.items()) if number not in released)

@@ -19,10 +19,12 @@ from evalrun import checkpoints
 from evalrun.audit import hub, known
 from evalrun.audit.weights import Listing, digest, spell
 from evalrun.checkpoints import Located
-from evalrun.config import Config, cell_of
+from evalrun.config import Config
+from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError
 from evalrun.records import Cell
-from evalrun.steps import released_steps, untrusted
+from evalrun.steps import untrusted
+from evalrun.suites import cell_of, releases
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def _refused_steps(
 ) -> dict[int, str]:
     """Step -> sentence, for the steps of one model and seed."""
     any_config, any_cell = next(iter(jobs.values())), next(iter(located.values())).cell
-    released = released_steps(any_config.checkpoint.steps)
+    released = releases(any_config).steps
     final = released[-1]
     held = weights_of(list(located.values()))
     others = _elsewhere(any_config, any_cell, held, read(any_cell.suite))
@@ -145,7 +147,7 @@ def _now(config: Config, steps: Sequence[int]) -> dict[int, Contents]:
     try:
         if cells[0].revision is None:
             return weights_of([checkpoints.locate(cell, config.trust_pickle) for cell in cells])
-        there = hub.revisions(cells[0].location)
+        there = checkpoints.revisions(cells[0].location)
     except CheckpointError:
         return {}
     return _on_hub(cells[0], {cell.step: there[str(cell.revision)] for cell in cells if cell.revision in there})
@@ -162,7 +164,7 @@ def weights_of(places: Sequence[Located]) -> dict[int, Contents]:
     for place in places:
         if place.folder is not None:
             files = checkpoints.weight_files(place.folder)
-            found[place.cell.step] = {file.name: checkpoints.file_sha256(file) for file in files}
+            found[place.cell.step] = {file.name: file_sha256(file) for file in files}
         elif place.commit is not None:
             commits[place.cell.step] = place.commit
     if commits:

@@ -19,7 +19,7 @@ from typing import Any
 from evalrun import checkpoints, console
 from evalrun.audit.weights import Listing, is_weight_file, shards_of
 from evalrun.config import seeded
-from evalrun.errors import CheckpointError, first_line
+from evalrun.errors import first_line
 from evalrun.records import Cell
 
 log = logging.getLogger(__name__)
@@ -62,27 +62,6 @@ class Saved:
             temporary.replace(self.path)
         except OSError as error:
             log.warning("%s cannot be written (%s): the hub will be asked again", self.path, error.strerror)
-
-
-def revisions(repository: str) -> dict[str, str]:
-    """The branches and tags of a repository: name -> commit.
-
-    Raises:
-        CheckpointError: the hub is out of reach, or has no such repository.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    fault = checkpoints.hub_fault()
-    if fault is None:
-        try:
-            refs = HfApi().list_repo_refs(repository)
-            return {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
-        except RepositoryNotFoundError:
-            raise CheckpointError(f"the hub has no repository '{repository}' (or it needs a login).") from None
-        except Exception as error:  # no network comes in many classes
-            fault = f"failing ({first_line(error)})"
-    raise CheckpointError(f"the hub is {fault}: the revisions of {repository} cannot be compared; connect, run again.")
 
 
 def listings(repository: str, commits: Iterable[str], saved: Saved, title: str) -> dict[str, Listing | str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
+from evalrun.digests import file_sha256
 
 FORMATS = dict(zip(("safetensors", "bin"), zip(checkpoints.SINGLE, checkpoints.INDEXES, strict=True), strict=True))
 _SHARD = re.compile(r"(?:model|pytorch_model)-(\d+)-of-(\d+)\.(?:safetensors|bin)")
@@ -113,7 +114,7 @@ def of_folder(folder: Path) -> Listing:
     }
     named = {shard for shards in indexes.values() for shard in shards}
     names = sorted({path.name for path in folder.iterdir() if is_weight_file(path.name)} | named)
-    return Listing({n: checkpoints.file_sha256(folder / n) for n in names if (folder / n).is_file()}, indexes)
+    return Listing({n: file_sha256(folder / n) for n in names if (folder / n).is_file()}, indexes)
 
 
 def spell(steps: Iterable[int], among: Iterable[int] = ()) -> str:

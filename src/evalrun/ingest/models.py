@@ -7,17 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, cast
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from evalrun import overrides as ov
-from evalrun.config import CheckpointConf, Config, ModelConf, cell_of, compose, typed
-from evalrun.errors import nearest
+from evalrun.config import CheckpointConf, Config, ModelConf
+from evalrun.errors import EvalrunError, nearest
 from evalrun.ingest.arguments import ModelArgs
+from evalrun.patterns import needs_list
 from evalrun.records import Cell
 from evalrun.steps import released_steps
+from evalrun.suites import cell_of, known_steps, step_called
+from evalrun.suites.configured import config_of
 
 _SEED = "{seed}"
 
@@ -40,12 +39,6 @@ class Known:
 
     model: ModelConf
     checkpoint: CheckpointConf
-
-    @cached_property
-    def steps(self) -> dict[str, int]:
-        """What a released step is called, revision or folder -> step."""
-        pattern = self.checkpoint.revision or self.checkpoint.folder or ""
-        return {pattern.format(step=step): step for step in released_steps(self.checkpoint.steps)}
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
@@ -75,7 +68,28 @@ class Known:
     def cell(self, step: int, seed: int | None) -> Cell:
         """The cell of the grid."""
         checkpoint = self.checkpoint if seed is None else replace(self.checkpoint, seed=seed)
-        return cell_of(Config(model=self.model, checkpoint=checkpoint, step=step))
+        try:
+            return cell_of(Config(model=self.model, checkpoint=checkpoint, step=step))
+        except EvalrunError as error:  # what the hub would have to say
+            raise UnknownModelError(f"cannot be placed: {str(error).rstrip('.')}") from None
+
+    @property
+    def config(self) -> Config:
+        """As a job's, its step aside."""
+        return Config(model=self.model, checkpoint=self.checkpoint)
+
+    @property
+    def example(self) -> str:
+        """What a step is called."""
+        pattern = self.checkpoint.revision or self.checkpoint.folder or ""
+        steps = self.checkpoint.steps if isinstance(self.checkpoint.steps, list) else None
+        if not steps or needs_list(pattern):
+            return pattern
+        return pattern.format(step=released_steps(steps)[-1], seed=self.checkpoint.seed)
+
+    def step_called(self, place: str) -> int | None:
+        """The step whose revision or folder has this name."""
+        return step_called(self.model, self.checkpoint, place)
 
 
 class Models:
@@ -137,15 +151,19 @@ def _cell(args: ModelArgs, match: _Match, known: Known, place: str | None) -> Ce
         raise UnknownModelError(f"model '{args.pretrained}' is one of several seeds, and nothing says which")
     where = place or args.revision
     if args.step is not None and where is None:
-        if args.step not in known.steps.values():
+        released = known_steps(known.config)
+        if released is not None and args.step not in released:
             raise UnknownModelError(f"step {args.step} was never released of {known.model.name}")
         return known.cell(args.step, seed)
-    example = next(reversed(known.steps), "")
     if where is None or where == "main":
+        example = known.example
         raise UnknownModelError(f"'{args.pretrained}' comes without a revision that says its step, such as {example}")
-    if where not in known.steps:
-        raise UnknownModelError(f"revision '{where}' is no released step of {known.model.name}, such as {example}")
-    return known.cell(known.steps[where], seed)
+    step = known.step_called(where)
+    if step is None:
+        raise UnknownModelError(
+            f"revision '{where}' is no released step of {known.model.name}, such as {known.example}"
+        )
+    return known.cell(step, seed)
 
 
 def _splits(name: str, known: Known) -> list[tuple[str, str | None]]:
@@ -153,7 +171,7 @@ def _splits(name: str, known: Known) -> list[tuple[str, str | None]]:
     depth = 1 + (known.checkpoint.revision or known.checkpoint.folder or "").count("/")
     parts = name.split("/")
     parent, place = "/".join(parts[:-depth]), "/".join(parts[-depth:])
-    return [(parent, place), (name, None)] if parent and place in known.steps else [(name, None)]
+    return [(parent, place), (name, None)] if parent and known.step_called(place) is not None else [(name, None)]
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -169,19 +187,9 @@ def _seed(found: re.Match[str]) -> int | None:
 
 
 def _configured() -> list[Known]:
-    return [_known(name) for name in ov.group_options("model")]
+    return [_known(name) for name in ov.models()]
 
 
 def _known(name: str) -> Known:
-    """A model and its suite, composed alone: a third of the time that a whole job's config takes."""
-    cfg: Any = compose([], name=f"model/{name}")
-    try:
-        node: Any = cfg
-        for key in ("model", *name.split("/")[:-1]):  # a config in a sub-folder lands in a package of that name
-            node = node[key]
-        model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConf), node))
-        checkpoint = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CheckpointConf), cfg.checkpoint))
-    except (OmegaConfBaseException, KeyError, TypeError):
-        whole = typed(compose([f"model={name}", "step=0"]))  # whatever is unusual there: as for a job
-        return Known(whole.model, whole.checkpoint)
-    return Known(cast(ModelConf, model), cast(CheckpointConf, checkpoint))
+    config = config_of(name)
+    return Known(config.model, config.checkpoint)

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, open_dict
 
-from evalrun.config import Config, cell_of, typed
+from evalrun.config import Config, typed
 from evalrun.launch.jobs import Work
+from evalrun.suites import cell_of
 
 
 class Composer:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from evalrun import checkpoints, ledger, pipeline, task_files
 from evalrun.checkpoints import Located
-from evalrun.config import Config, cell_of
-from evalrun.errors import CheckpointError, TrackingError, first_line
+from evalrun.config import Config
+from evalrun.errors import CheckpointError, TrackingError
 from evalrun.records import Cell
+from evalrun.suites import cell_of, check
 from evalrun.supply.data import Need, data_of
 from evalrun.tracking import Past, Store
 
@@ -133,16 +134,10 @@ def _commit_in(refs: Mapping[str, str] | CheckpointError, cell: Cell) -> str | C
 
 
 def _refs(location: str) -> dict[str, str] | CheckpointError:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     try:
-        refs = HfApi().list_repo_refs(location)
-        return {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
-    except RepositoryNotFoundError:
-        return CheckpointError(f"the hub has no repository '{location}' (or it needs a login).")
-    except Exception as error:  # no network comes in many classes
-        return CheckpointError(f"the hub does not answer for {location} ({first_line(error)}).")
+        return checkpoints.revisions(location)
+    except CheckpointError as error:
+        return error
 
 
 def _place(
@@ -151,6 +146,7 @@ def _place(
     """Where a hub checkpoint is; a local one is not read yet."""
     if cell.revision is None:
         try:
+            check(config)
             checkpoints.check_folder(Path(cell.location), cell, config.trust_pickle)
         except CheckpointError as error:
             return None, str(error)

@@ -31,6 +31,8 @@ SWEEPS = "evalrun.sweeps"  # JSON list: every sweep that wanted the run
 COLOR = "mlflow.runColor"
 PAGE = "evalrun.page"  # a report's artifact that a person wants to open
 NOTE = "mlflow.note.content"
+ALARM = "evalrun.alarm"  # JSON: what fell, where a watch found that something did
+ALARM_NOTE = "\n\n**Worse than before:**"  # begins its part of the note
 
 TAG_LIMIT = 8000  # characters; MLflow cuts what is longer without a word (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 

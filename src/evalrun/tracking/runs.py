@@ -22,7 +22,7 @@ from evalrun.errors import StorageError, TrackingError
 from evalrun.markup import markdown_escape
 from evalrun.palette import model_colors
 from evalrun.records import TaskResult
-from evalrun.tracking import claims, layout
+from evalrun.tracking import alarms, claims, layout
 from evalrun.tracking.layout import Held
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import items_path, slug, task_slug
@@ -260,7 +260,8 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
         layout.CELL: json.dumps({**vars(cell)}, separators=(",", ":")),
         layout.SETTINGS: layout.settings_label(result),
         layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} tasks"
-        + ("" if mean is None else f", mean accuracy {mean:.3f}"),
+        + ("" if mean is None else f", mean accuracy {mean:.3f}")
+        + alarms.section(run.data.tags),
         "evalrun.weights": result.weights,
         layout.IDENTITY: str(result.settings.get("identity") or ""),
         "evalrun.version": __version__,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalrun.config import TrackingConf
 from evalrun.records import TaskResult
@@ -197,6 +197,19 @@ class Store:
         from evalrun.tracking.items import ItemReader
 
         return ItemReader(self._link, wanted)
+
+    def flag(self, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
+        """Put an alarm on a checkpoint's run: the tag `evalrun.alarm` and a part of its note; none takes it off.
+
+        Args:
+            run_id: Which run.
+            sentences: What fell, one sentence each.
+            details: The same in plain values, for programs.
+        """
+        from evalrun.tracking import alarms
+
+        with self._link.guard("noting what fell"):
+            alarms.flag(self._link, run_id, sentences, details)
 
     def rebuild_curves(self, suite: str) -> None:
         """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed."""

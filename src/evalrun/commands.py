@@ -1,0 +1,152 @@
+"""The commands beside evaluating: each takes its words and returns the exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from evalrun import overrides as ov
+from evalrun import study, sweep
+from evalrun.config import TrackingConf, compose, hydra_session, type_sentence, typed
+from evalrun.errors import ConfigError, nearest
+from evalrun.tracking import Store
+from evalrun.tracking.names import slug
+
+
+def supply(name: str, words: Sequence[str]) -> int:
+    """`plan`: print the grid and what it needs; `prefetch`: download that."""
+    from evalrun.supply import command
+
+    print(command.ANSWERS[name](*ov.split_flags(words)))
+    return 0
+
+
+def audit(words: Sequence[str]) -> int:
+    """`audit`: what is wrong in published checkpoints; exit code 0 nothing, 1 faults or nothing could be seen."""
+    from evalrun import audit as faults
+    from evalrun.audit import report
+
+    flags, overrides = ov.split_flags(words)
+    wrong = [flag for flag in flags if flag not in ("--json", "-m", "--multirun")]
+    if wrong:
+        raise ConfigError(f"audit does not know '{wrong[0]}': it takes --json, model= and step= as a run takes them.")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with hydra_session():
+        given = ov.parse(overrides)
+        if not any(o.key_or_group == "step" for o in given):
+            given += ov.parse(["step=all"])
+        ov.check(given)
+        found = faults.run([job.config for job in sweep.plan(tuple(ov.for_hydra(given))).jobs])
+    print(json.dumps(report.to_json(found), indent=1) if "--json" in flags else report.text(found))
+    return 1 if report.count(found) or any(audited.unreachable for audited in found) else 0
+
+
+def analyze(words: Sequence[str]) -> int:
+    """`analyze`: from the store to tables, figures and a report."""
+    own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
+    rest = [word for word in words if word.partition("=")[0] not in own]
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with hydra_session():
+        given = ov.parse(rest)
+        ov.check(given)
+        keys = {o.key_or_group for o in given}
+        grid = bool(keys & {"model", "step", "experiment"})  # of a grid, or else of all that is there
+        filler = [] if grid else ["model=pythia-70m"]
+        filler += [] if keys & {"step", "experiment"} else ["step=all"]
+        plan = sweep.plan((*filler, *ov.for_hydra(given)))
+        finals = sweep.final_steps()
+    selection = study.Selection(
+        suite=own.get("suite"),
+        sweep=own.get("sweep"),
+        tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
+        cells=[job.cell for job in plan.jobs] if grid else None,
+    )
+    folder = Path("multirun") / "analysis" / slug(own.get("sweep") or ("all" if not grid else plan.sweep))
+    study.analyse(plan.config, folder, selection, finals)
+    return 0
+
+
+def _tracking(words: Sequence[str]) -> TrackingConf:
+    """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
+    ov.check(ov.parse(words))
+    return typed(compose(["model=pythia-70m", "step=0", *words])).tracking
+
+
+def ingest(words: Sequence[str]) -> int:
+    """`ingest`: other people's result files into MLflow; exit code 0 all filed, 1 something left out."""
+    from evalrun.ingest import ingest as read
+
+    rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in words if word not in rest]
+    wrong = [word for word in words if word.startswith("-")]
+    if wrong or not paths:
+        given = f"does not know '{wrong[0]}'" if wrong else "needs something to read"
+        raise ConfigError(f"ingest {given}: name result files or folders, and tracking.root=... if need be.")
+    with hydra_session():
+        return read(paths, _tracking(rest))
+
+
+def tiny(words: Sequence[str]) -> int:
+    """`tiny`: train the embedded suite."""
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from evalrun.tiny.settings import TinyConf
+
+    with hydra_session():
+        given = ov.parse(words)
+        keys = [str(key) for key in compose([], name="tiny") if key != "hydra"]
+        unknown = [o.key_or_group for o in given if o.key_or_group.split(".")[0] not in keys]
+        if unknown:
+            raise ConfigError([f"tiny does not know '{key}': {nearest(key, keys)}" for key in unknown])
+        try:
+            values = OmegaConf.masked_copy(compose(list(words), name="tiny"), keys)
+            merged = OmegaConf.merge(OmegaConf.structured(TinyConf), values)
+            settings = cast(TinyConf, OmegaConf.to_object(merged))
+        except (OmegaConfBaseException, HydraException) as error:
+            raise ConfigError(type_sentence(error)) from None
+        configs = {name: typed(compose([f"model={name}", "step=1"])) for name in ov.group_options("model", "tiny/")}
+    from evalrun.tiny import train_suite
+
+    ordered = sorted(configs.items(), key=lambda item: item[1].model.n_params or 0)
+    sizes = {name.removeprefix("tiny/"): config.model for name, config in ordered}
+    trained = train_suite(
+        sizes, ordered[0][1].checkpoint, settings, Path(settings.root), say=print, progress=sys.stderr.isatty()
+    )
+    print(f"{trained} models trained" if trained else f"all models are in {settings.root} already")
+    return 0
+
+
+def ui(words: Sequence[str]) -> int:
+    """`ui`: the MLflow UI on the configured store."""
+    rest = list(words)
+    port = 5000
+    if "--port" in rest:
+        at = rest.index("--port")
+        value = rest[at + 1] if at + 1 < len(rest) else ""
+        if not value.isdigit():
+            raise ConfigError(f"--port needs a number, not '{value}'.")
+        port = int(value)
+        del rest[at : at + 2]
+    with hydra_session():
+        store = Store(_tracking(rest))
+    store.check()
+    store.serve(port)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "plan": partial(supply, "plan"),
+    "prefetch": partial(supply, "prefetch"),
+    "audit": audit,
+    "ingest": ingest,
+    "analyze": analyze,
+    "tiny": tiny,
+    "ui": ui,
+}

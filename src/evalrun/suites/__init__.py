@@ -1,0 +1,195 @@
+"""Suites: which checkpoints a model has, where each is, how many tokens it has seen, how large it is.
+
+folders   one local folder: whole or not, what its training and its headers say
+local     the checkpoints of a training run in a folder
+hub       those of a hub repository, from its list of revisions
+sizes     exact parameter counts without reading weights
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from evalrun import patterns
+from evalrun.config import CheckpointConf, Config, ModelConf
+from evalrun.errors import CheckpointError, ConfigError, nearest
+from evalrun.records import Cell
+from evalrun.steps import released_steps
+from evalrun.suites import hub, local, sizes
+from evalrun.suites.releases import Release, Releases
+
+__all__ = ["Release", "Releases", "cell_of", "check", "known_steps", "releases", "step_called"]
+
+
+def cell_of(config: Config) -> Cell:
+    """The cell of the grid that a job's config names.
+
+    Raises:
+        ConfigError: a step that is not there, or whose tokens nobody knows.
+        CheckpointError: what is needed to say where it is cannot be read: hub or files.
+    """
+    model, checkpoint, step = config.model, config.checkpoint, config.step
+    root, release = _location(model, checkpoint), _release(config)
+    is_local = checkpoint.folder is not None
+    total, nonembedding = _parameters(config)
+    return Cell(
+        suite=checkpoint.suite,
+        model=model.name,
+        n_params=total,
+        n_params_nonembedding=nonembedding,
+        n_params_nominal=model.n_params_nominal or sizes.nominal(total),
+        step=step,
+        tokens=_tokens(config, release),
+        seed=checkpoint.seed,
+        location=str(Path(root) / release.place) if is_local else root,
+        revision=None if is_local else release.place,
+        tokenizer=model.tokenizer or release.tokenizer,
+    )
+
+
+def releases(config: Config, refresh: bool = False) -> Releases:
+    """All checkpoints of a config's model and seed; found once a process.
+
+    Args:
+        config: Its step does not matter.
+        refresh: Look again, and ask the hub even if its answer is kept.
+
+    Raises:
+        ConfigError, CheckpointError: as `local.find` and `hub.find` say.
+    """
+    if refresh:
+        _found.cache_clear()
+    model, checkpoint = config.model, config.checkpoint
+    given = checkpoint.tokens_per_step or model.tokens_per_step
+    return _found(
+        _location(model, checkpoint), checkpoint.revision, checkpoint.folder, checkpoint.seed,
+        json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, refresh,
+    )  # fmt: skip
+
+
+def known_steps(config: Config) -> list[int] | None:
+    """The released steps where that costs no question to the hub; None where it would."""
+    if config.checkpoint.revision is not None and _is_listed_by_hub(config.checkpoint):
+        kept = hub.kept_listing(_location(config.model, config.checkpoint))
+        if kept is None:
+            return None
+    return releases(config).steps
+
+
+def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int | None:
+    """The step whose revision or folder has this name; None where it is none's. Asks nobody."""
+    pattern = checkpoint.revision or checkpoint.folder or ""
+    if isinstance(checkpoint.steps, dict):
+        return next((int(step) for step, name in checkpoint.steps.items() if name == place), None)
+    if checkpoint.folder == local.AUTO:
+        found = patterns.numbered([place])
+    else:
+        found = patterns.matching([place], pattern, checkpoint.seed)
+    if not found or (checkpoint.steps is not None and found[0].step not in released_steps(checkpoint.steps)):
+        return None
+    return found[0].step
+
+
+def check(config: Config) -> None:
+    """See that a job's checkpoint belongs to its run.
+
+    Raises:
+        CheckpointError: it does not; the sentence says why.
+    """
+    fault = _release(config).fault
+    if fault is not None:
+        raise CheckpointError(fault)
+
+
+def _location(model: ModelConf, checkpoint: CheckpointConf) -> str:
+    path = model.path.replace("{seed}", str(checkpoint.seed))
+    return str(Path(path).expanduser()) if checkpoint.folder is not None else path
+
+
+def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
+    return checkpoint.steps is None or (
+        isinstance(checkpoint.steps, list) and patterns.needs_list(str(checkpoint.revision))
+    )
+
+
+def _is_plain(checkpoint: CheckpointConf) -> bool:
+    """Whether where a step is follows from the config alone."""
+    pattern = checkpoint.revision or checkpoint.folder or ""
+    return isinstance(checkpoint.steps, list) and pattern != local.AUTO and not patterns.needs_list(pattern)
+
+
+def _release(config: Config) -> Release:
+    checkpoint, step = config.checkpoint, config.step
+    if _is_plain(checkpoint):
+        return Release(step, _place(checkpoint, step))
+    found = releases(config)
+    if step not in found.by_step:
+        missing = f"step {step} of {config.model.name} is not there: {nearest(str(step), map(str, found.steps))}"
+        raise ConfigError(found.unfinished.get(step, missing))
+    return found.by_step[step]
+
+
+def _place(checkpoint: CheckpointConf, step: int) -> str:
+    return str(checkpoint.revision or checkpoint.folder).format(step=step, seed=checkpoint.seed)
+
+
+def _tokens(config: Config, release: Release) -> int:
+    per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
+    if per_step is not None:
+        return release.step * per_step
+    if release.tokens is not None or release.fault is not None:
+        return release.tokens or 0  # one with a fault is refused before anything is filed
+    raise ConfigError(
+        f"how many tokens {config.model.name} had seen at step {release.step} is not known: say how many a step is "
+        "with tokens_per_step= (sequences in a batch x their length x devices); tokens_per_step=1 counts steps instead."
+    )
+
+
+def _parameters(config: Config) -> tuple[int, int]:
+    """All parameters, and those without embeddings: what the config says, else counted."""
+    model, checkpoint = config.model, config.checkpoint
+    if model.n_params is not None and model.n_params_nonembedding is not None:
+        return model.n_params, model.n_params_nonembedding
+    if checkpoint.folder is None:
+        last = releases(config)
+        counted = hub.parameters(_location(model, checkpoint), last.by_step[last.steps[-1]].place)
+    else:
+        counted = releases(config).parameters or _counted(_location(model, checkpoint), _release(config).place)
+    return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
+
+
+@lru_cache(maxsize=64)
+def _counted(root: str, place: str) -> sizes.Parameters:
+    from evalrun.suites import folders
+
+    why = folders.unfinished(Path(root) / place)
+    if why is not None:
+        raise CheckpointError(f"the parameters of '{Path(root) / place}' cannot be counted: it {why}.")
+    return folders.parameters_of(Path(root) / place)
+
+
+@lru_cache(maxsize=256)
+def _found(
+    root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
+    counts_tokens: bool, refresh: bool,
+) -> Releases:  # fmt: skip
+    listed: Any = json.loads(steps)
+    places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
+    pattern = revision or folder or ""
+    if isinstance(listed, list) and pattern != local.AUTO and not patterns.needs_list(pattern):
+        checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed)
+        return Releases({s: Release(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned")
+    if revision is None:
+        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens)
+    elif places is not None:
+        found = Releases({step: Release(step, places[step]) for step in sorted(places)}, origin="pinned")
+    else:
+        found = hub.find(root, revision, seed, refresh)
+    if isinstance(listed, list):
+        wanted = set(released_steps(listed))
+        return Releases({s: r for s, r in found.by_step.items() if s in wanted}, found.unfinished, found.notes,
+                        found.parameters, found.origin)  # fmt: skip
+    return found

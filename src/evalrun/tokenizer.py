@@ -1,0 +1,82 @@
+"""The tokenizer that a checkpoint is scored with: its own, or one from another folder or repository."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from evalrun.digests import file_sha256
+from evalrun.errors import CheckpointError
+
+FILES = ["*token*", "vocab*", "merges*", "*.model", "config.json"]  # of a repository, what a tokenizer needs
+# Weights, optimizer states and notes; a kind that is not known here costs a second load of the same tokenizer.
+_NOT_OF_TOKENIZER = re.compile(
+    r"^(\.|(generation_)?config\.json$|trainer_state\.json$|README|LICENSE)|"
+    r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|log|safetensors\.index\.json|bin\.index\.json)$"
+)
+_OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.model$")
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_tokenizers: dict[str, Any] = {}
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a tokenizer's files are in a folder."""
+    return bool(_files(folder))
+
+
+def digest(folder: Path) -> str:
+    """Sha256 over the names and sha256 of a tokenizer's files.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    files = _files(folder)
+    if not files:
+        raise CheckpointError(f"model.tokenizer is '{folder}', a folder without a tokenizer: name one that has it.")
+    lines = [f"{file.name} {file_sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if _OF_TOKENIZER.search(file.name) and file.is_file()]
+
+
+def check_repository(name: str) -> None:
+    """See that a name may be a hub repository's.
+
+    Raises:
+        CheckpointError: it is a folder's that is not there.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise CheckpointError(f"model.tokenizer is '{name}', which is no folder and no name of a hub repository.")
+
+
+def load(folder: Path, remote_code: bool) -> Any:
+    """A tokenizer; loaded once for all folders whose files, weights aside, give the same one."""
+    from transformers import AutoTokenizer
+
+    described = folder / "config.json"
+    config = json.loads(described.read_text()) if described.is_file() else {}
+    chosen = {key: config.get(key) for key in ("model_type", "tokenizer_class", "auto_map")}
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not _NOT_OF_TOKENIZER.search(file.name)]
+    lines = [f"{file.name} {file_sha256(file)}" for file in files]
+    key = hashlib.sha256(json.dumps([chosen, remote_code, lines]).encode()).hexdigest()
+    if key not in _tokenizers:
+        _tokenizers[key] = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+    return _tokenizers[key]
+
+
+def check_fits(tokenizer: Any, rows: int, source: str, label: str) -> None:
+    """See that a tokenizer from elsewhere names no token that the model has no embedding for.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    if len(tokenizer) > rows:
+        raise CheckpointError(
+            f"the tokenizer of '{source}' has {len(tokenizer)} tokens and {label} embeddings for {rows}: it is not the "
+            "one that it was trained with; name that with model.tokenizer=."
+        )
