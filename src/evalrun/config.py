@@ -181,6 +181,18 @@ def hydra_session() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def own_hydra_session() -> Iterator[None]:
+    """The same inside somebody's program, which may have Hydra open on configs of its own: it finds that again."""
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra_session():
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
+
+
 def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME) -> DictConfig:
     """Compose a primary config inside a `hydra_session`.
 
