@@ -106,7 +106,7 @@ def test_mistakes_are_one_exception_with_the_commands_sentences(
         (lambda: evalrun.fit(pd.DataFrame()), "lacks the columns"),
         (
             lambda: evalrun.shapes(pd.concat([rows("a"), rows("b")])),
-            r'several suites \(a, b\).*table\["suite"\] == "a"',
+            r'suites \(a, b\).*table\["suite"\] == "a"',
         ),
         (lambda: evalrun.plot(pd.concat([rows(), rows(settings="x float16")])), "several settings"),
     ):

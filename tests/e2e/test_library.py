@@ -82,10 +82,10 @@ def test_notebook_and_command_go_on_from_each_other(evalrun: Run, workspace: Pat
     assert "4 of 4 jobs found done" in there.stdout
     mixed = evalrun("model=toy/toy-s", "step=4", "task=alpha,beta")
     assert mixed.returncode == 0, mixed.stderr
-    written = {path: path.stat().st_mtime_ns for path in workspace.rglob("results/*.json")}
+    written = {path: path.stat().st_mtime_ns for path in (workspace / "multirun").rglob("results/*.json")}
     assert len(written) == 5 * 2
     again = library.evaluate("toy/toy-s", step="4", task="alpha,beta")
-    assert {path: path.stat().st_mtime_ns for path in workspace.rglob("results/*.json")} == written
+    assert {path: path.stat().st_mtime_ns for path in (workspace / "multirun").rglob("results/*.json")} == written
     assert set(again["step"]) == {4}
     library.evaluate("toy/toy-s", step=8, task="alpha,beta")
     (command,) = (workspace / "multirun" / "toy" / "toy-s" / "step4" / "results").glob("*.yaml")
