@@ -1,3 +1,25 @@
-"""evalrun: evaluate every checkpoint on every task, track it, and find where capabilities rise, fall and return."""
+"""evalrun: evaluate every checkpoint on every task, track it, and find where capabilities rise, fall and return.
+
+In a notebook: `evaluate`, `results`, `fit`, `shapes`, `falls`, `compare`, `report`, `plot`; see `evalrun.api`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalrun.api import compare, evaluate, falls, fit, plot, report, results, shapes
 
 __version__ = "0.1.0"
+__all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of `evalrun.api`, imported when the first of them is asked for: a command needs none."""
+    if name not in __all__:
+        raise AttributeError(f"module 'evalrun' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module("evalrun.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

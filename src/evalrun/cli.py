@@ -111,7 +111,6 @@ def run(words: Sequence[str]) -> int:
     from evalrun import overrides as ov
     from evalrun import supply, sweep, task_files
     from evalrun.config import CONFIG_NAME, conf_dir, hydra_session
-    from evalrun.masking import stow
     from evalrun.tracking import Store
 
     flags, overrides = ov.split_flags(words)
@@ -121,12 +120,7 @@ def run(words: Sequence[str]) -> int:
     with hydra_session():
         given = ov.parse(overrides)
         ov.check(given)
-        sayable = ov.for_hydra(given)
-        plan = sweep.plan(tuple(sayable))
-        if (uri := plan.config.tracking.uri) is not None and stow(uri) != uri:  # Hydra saves the words it is given
-            sayable = [*ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"])]
-            sayable.append(f"tracking.uri='{stow(uri)}'")
-            plan = sweep.plan(tuple(sayable))
+        plan, sayable = sweep.planned(given)
         if not many and not only_asks and len(plan.jobs) > 1:
             raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
         task_files.resolve_for(plan.config)
@@ -236,7 +230,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: partial(_command, name) for name in ("plan", "prefetch", "audit", "ingest", "analyze", "tiny", "ui")},
     "status": lambda words: import_module("evalrun.status").command(words),
     "sync": lambda words: import_module("evalrun.sync").command(words),
-    "compare": lambda words: import_module("evalrun.compare").command(words),
+    "compare": lambda words: import_module("evalrun.comparison").command(words),
     "watch": lambda words: import_module("evalrun.watch.command").command(words),
     "suites": lambda words: import_module("evalrun.catalogue").suites_command(words),
     "steps": lambda words: import_module("evalrun.catalogue").steps_command(words),

@@ -52,23 +52,38 @@ def analyze(words: Sequence[str]) -> int:
     rest = [word for word in words if word.partition("=")[0] not in own]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with hydra_session():
-        given = ov.parse(rest)
-        ov.check(given)
-        keys = {o.key_or_group for o in given}
-        grid = bool(keys & {"model", "step", "experiment"})  # of a grid, or else of all that is there
-        filler = [] if grid else ["model=pythia-70m"]
-        filler += [] if keys & {"step", "experiment"} else ["step=all"]
-        plan = sweep.plan((*filler, *ov.for_hydra(given)))
+        plan, selection = select(rest, own.get("suite"), own.get("sweep"))
         finals = sweep.final_steps()
+    folder = Path("multirun") / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
+    study.analyse(plan.config, folder, selection, finals)
+    return 0
+
+
+def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[sweep.Plan, study.Selection]:
+    """Which results words mean: those of a grid, or else all that there are (inside a `config.hydra_session`).
+
+    Args:
+        words: Overrides, as for a sweep; any of model=, step= and experiment= makes a grid.
+        suite: Of this suite alone.
+        name: The checkpoints that the multirun of this name wanted.
+
+    Raises:
+        ConfigError: words that cannot be right.
+    """
+    given = ov.parse(words)
+    ov.check(given)
+    keys = {o.key_or_group for o in given}
+    grid = bool(keys & {"model", "step", "experiment"})
+    filler = [] if grid else ["model=pythia-70m"]
+    filler += [] if keys & {"step", "experiment"} else ["step=all"]
+    plan = sweep.plan((*filler, *ov.for_hydra(given)))
     selection = study.Selection(
-        suite=own.get("suite"),
-        sweep=own.get("sweep"),
+        suite=suite,
+        sweep=name,
         tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
         cells=[job.cell for job in plan.jobs] if grid else None,
     )
-    folder = Path("multirun") / "analysis" / slug(own.get("sweep") or ("all" if not grid else plan.sweep))
-    study.analyse(plan.config, folder, selection, finals)
-    return 0
+    return plan, selection
 
 
 def _tracking(words: Sequence[str]) -> TrackingConf:

@@ -207,6 +207,13 @@ def apart() -> Iterator[None]:
         Singleton.set_state(state)
 
 
+@contextmanager
+def own_hydra_session() -> Iterator[None]:
+    """A `hydra_session` inside somebody's program, which may have Hydra open on configs of its own."""
+    with apart(), hydra_session():
+        yield
+
+
 def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME) -> DictConfig:
     """Compose a primary config inside a `hydra_session`.
 

@@ -14,7 +14,7 @@ def file_sha256(file: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return _sha256(file, *_stamp(file))
+    return _sha256(file.absolute(), *_stamp(file))
 
 
 def _stamp(file: Path) -> tuple[int, int]:

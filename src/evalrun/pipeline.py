@@ -168,6 +168,27 @@ def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
     return _files[asked]
 
 
+def forget() -> None:
+    """Read tasks again when they are needed next: in one process their files may change between sweeps."""
+    _files.clear()
+
+
+def wanted_keys(configs: Sequence[Config]) -> set[str]:
+    """The keys of all task results that jobs are for.
+
+    Raises:
+        CheckpointError: a checkpoint that cannot be found.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
+        places = list(pool.map(_try_to_locate, configs))
+    keys: set[str] = set()
+    for config, located in zip(configs, places, strict=True):
+        if isinstance(located, CheckpointError):
+            raise located
+        keys.update(result_keys(config, located, files_of_sweep(config))[1].values())
+    return keys
+
+
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
     cell = cell_of(config)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from evalrun.tracking.names import slug
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from evalrun.analysis.items.values import Items
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,8 @@ def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[
     """
     store = Store(config.tracking)
     store.check()
-    suites = store.suites()
-    if selection.suite is not None and selection.suite not in suites:
-        raise AnalysisError(
-            f"no results of suite '{selection.suite}' in {store.uri}: {nearest(selection.suite, suites)}"
-        )
-    if not suites:
-        raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     reports = []
-    for suite in [selection.suite] if selection.suite else suites:
-        table = selection.of(store.table(suite, sweep=selection.sweep))
-        if table.empty:
-            continue
+    for suite, table in tables(store, selection).items():
         store.rebuild_curves(suite)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
@@ -85,10 +78,41 @@ def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[
             reports.append(
                 _report(config, store, suite, title, table[table["settings"] == label], out, context, finals)
             )
-    if not reports:
-        raise AnalysisError(f"no results of what was asked for ({selection.describe()}) in {store.uri}.")
     print("curves and runs: python -m evalrun ui")
     return reports
+
+
+def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
+    """Suite -> its selected rows, with the columns of `records.TABLE_COLUMNS`; suites without any are left out.
+
+    Raises:
+        AnalysisError: there are no such results.
+        TrackingError: the store cannot be read.
+    """
+    suites = store.suites()
+    if selection.suite is not None and selection.suite not in suites:
+        raise AnalysisError(
+            f"no results of suite '{selection.suite}' in {store.uri}: {nearest(selection.suite, suites)}"
+        )
+    if not suites:
+        raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
+    wanted = [selection.suite] if selection.suite else suites
+    found = {suite: selection.of(store.table(suite, sweep=selection.sweep)) for suite in wanted}
+    found = {suite: table for suite, table in found.items() if not table.empty}
+    if not found:
+        raise AnalysisError(f"no results of what was asked for ({selection.describe()}) in {store.uri}.")
+    return found
+
+
+@contextmanager
+def items_of(config: Config, store: Store, table: pd.DataFrame) -> Iterator[Items | None]:
+    """Reads the per-item results behind a table, while the block lasts; None where the analysis is to do without."""
+    if not config.analysis.items:
+        yield None
+        return
+    wanted = table[["run_id", "task"]].drop_duplicates()
+    with store.items(wanted.itertuples(index=False, name=None)) as items:
+        yield items
 
 
 def _report(
@@ -103,11 +127,8 @@ def _report(
 ) -> Path:
     from evalrun.analysis import run_analysis
 
-    results = table[["run_id", "task"]].drop_duplicates() if config.analysis.items else table[:0]
-    with store.items(results[["run_id", "task"]].itertuples(index=False, name=None)) as items:
-        found = run_analysis(
-            table, config.analysis, title, out, context, finals, items if config.analysis.items else None
-        )
+    with items_of(config, store, table) as items:
+        found = run_analysis(table, config.analysis, title, out, context, finals, items)
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

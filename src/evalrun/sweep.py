@@ -17,6 +17,7 @@ from evalrun import checkpoints
 from evalrun import overrides as ov
 from evalrun.config import Config, compose, typed
 from evalrun.errors import ConfigError, EvalrunError
+from evalrun.masking import stow
 from evalrun.records import Cell
 from evalrun.steps import expand_steps
 from evalrun.suites import cell_of, known_steps, releases
@@ -99,6 +100,21 @@ def _shorten(steps: Sequence[int], most: int = 20) -> str:
     if len(steps) <= most:
         return " ".join(map(str, steps))
     return " ".join([*map(str, steps[:8]), "...", *map(str, steps[-3:])])
+
+
+def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
+    """The plan of checked overrides, and the words that Hydra may save: without the password of a tracking URI.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
+    words = ov.for_hydra(given)
+    found = plan(tuple(words))
+    uri = found.config.tracking.uri
+    if uri is None or stow(uri) == uri:
+        return found, words
+    words = [*ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"]), f"tracking.uri='{stow(uri)}'"]
+    return plan(tuple(words)), words
 
 
 @lru_cache(maxsize=4)

@@ -78,7 +78,7 @@ def find(
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
     """
-    choice = Choice(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
+    choice = choice_of(conf)
     prepared = prepare(table, conf.metric, finals)
     rows = prepared.table
     effects = fit_interactions(rows, choice)
@@ -103,6 +103,11 @@ def find(
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
     )
+
+
+def choice_of(conf: AnalysisConf) -> Choice:
+    """What the regression is to do."""
+    return Choice(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
 
 
 def _last(table: pd.DataFrame) -> int:

@@ -21,7 +21,7 @@ from evalrun.steps import released_steps
 from evalrun.suites import hub, local, sizes
 from evalrun.suites.releases import Release, Releases
 
-__all__ = ["Release", "Releases", "cell_of", "check", "known_steps", "releases", "step_called"]
+__all__ = ["Release", "Releases", "cell_of", "check", "forget", "known_steps", "releases", "step_called"]
 
 
 def cell_of(config: Config) -> Cell:
@@ -68,6 +68,12 @@ def releases(config: Config, refresh: bool = False) -> Releases:
         _location(model, checkpoint), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, refresh,
     )  # fmt: skip
+
+
+def forget() -> None:
+    """Look again when asked next: runs go on, and relative paths mean something else in another folder."""
+    _found.cache_clear()
+    _counted.cache_clear()
 
 
 def known_steps(config: Config) -> list[int] | None:

@@ -138,7 +138,7 @@ def _header(file: Path) -> Tensors | None:
     if file.suffix != ".safetensors":
         return None
     stat = os.stat(file)
-    return _read_header(file, stat.st_size, stat.st_mtime_ns)
+    return _read_header(file.absolute(), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Series:
     dashes: Any
 
 
-def accuracy_figure(table: pd.DataFrame, x: str = "tokens") -> Figure:
+def accuracy_figure(table: pd.DataFrame, x: str = "tokens") -> NotebookFigure:
     """Draw each task's values over training, one line a model.
 
     Bands are +-1 standard error over items. A model with several seeds has a thin line for each and a thick one for
@@ -89,7 +90,7 @@ def accuracy_figure(table: pd.DataFrame, x: str = "tokens") -> Figure:
     return _facets(table, x, "model", model_series(table))
 
 
-def scaling_figure(table: pd.DataFrame, x: str = "n_params_nominal") -> Figure:
+def scaling_figure(table: pd.DataFrame, x: str = "n_params_nominal") -> NotebookFigure:
     """Draw each task's values over model size, one line a training step (at most eight, evenly chosen, the last
     included).
 
@@ -129,7 +130,7 @@ def panel_figure(rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens"
     return figure
 
 
-def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> Figure:
+def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> NotebookFigure:
     tasks = list(table["task"].unique())
     columns = len(tasks) if len(tasks) <= 3 else 2 if len(tasks) == 4 else 3 if len(tasks) <= 9 else 4
     lines = math.ceil(len(tasks) / columns)
@@ -148,8 +149,20 @@ def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> F
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as it is, though pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The picture, and its size on the screen in pixels: half of what it holds."""
+        buffer = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(buffer, format="png")
+        width, height = (round(inches * 100) for inches in self.get_size_inches())
+        return buffer.getvalue(), {"width": width, "height": height}
+
+
+def _figure(width: float, height: float) -> NotebookFigure:
+    figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

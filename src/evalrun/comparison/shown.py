@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalrun.compare.names import Checkpoint, listed
+from evalrun.comparison.names import Checkpoint, listed
 
 if TYPE_CHECKING:
     import pandas as pd

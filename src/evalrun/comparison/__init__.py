@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from evalrun import overrides as ov
 from evalrun import task_files
-from evalrun.compare import shown
-from evalrun.compare.names import HOW, Checkpoint, find, listed
-from evalrun.compare.shown import Comparison
+from evalrun.comparison import shown
+from evalrun.comparison.names import HOW, Checkpoint, find, listed
+from evalrun.comparison.shown import Comparison
 from evalrun.config import Config, compose, hydra_session, typed
 from evalrun.errors import AnalysisError, ConfigError, nearest
 from evalrun.tracking import Store
@@ -40,13 +40,25 @@ def command(words: Sequence[str]) -> int:
         TrackingError: the store cannot be read.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    asked = _ask([word for word in words if word != "--json"])
+    found = compare([word for word in words if word != "--json"])
+    print(json.dumps(shown.to_json(found), indent=1) if "--json" in words else shown.text(found))
+    return 0
+
+
+def compare(words: Sequence[str]) -> Comparison:
+    """Compare two checkpoints that are in the store.
+
+    Args:
+        words: Their two names, and overrides: task=, suite=, tracking and analysis.
+
+    Raises:
+        ConfigError, AnalysisError, TrackingError: as `command`.
+    """
+    asked = _ask(words)
     store = Store(asked.config.tracking)
     store.check_readable()
     before, after = find(asked.names, asked.suite, store)
-    found = _compare(asked, before, after, store)
-    print(json.dumps(shown.to_json(found), indent=1) if "--json" in words else shown.text(found))
-    return 0
+    return _compare(asked, before, after, store)
 
 
 def _ask(words: Sequence[str]) -> _Asked:

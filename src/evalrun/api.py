@@ -1,0 +1,316 @@
+"""evalrun in a notebook or a program: evaluate, get the table, ask it what the report asks.
+
+    import evalrun
+
+    table = evalrun.evaluate("tiny/s", step="all", task="tiny")
+    evalrun.fit(table, methods=["ols", "cr2"])
+
+Every function is the command's own work with the defaults of conf/, and raises `evalrun.errors.EvalrunError` with the
+sentence that the command would print: `ConfigError`, all mistakes at once, for a name, key or value that cannot be
+right. Nothing is printed; progress and warnings go to the logger `evalrun`.
+
+Keywords that are not named in a signature are what the command takes as `key=value`. Strings are written as there,
+without the shell's quotes (`step="2,4,...,1024"`, `model="glob(tiny/*)"`); numbers, None, paths and lists are Python's;
+a dict sets keys below its own: `scorer={"dtype": "float32"}`. The functions on tables take the keys of conf/analysis by
+their short names too: `alpha=0.01`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalrun import commands, comparison, inprocess, pipeline, study, sweep
+from evalrun import overrides as ov
+from evalrun.config import AnalysisConf, Config, compose, typed
+from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.inprocess import Value
+from evalrun.tracking import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalrun.analysis.report.figures import NotebookFigure
+
+__all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
+log = logging.getLogger(__name__)
+_ANALYSIS = {field.name for field in fields(AnalysisConf)}
+
+
+def evaluate(
+    model: str | Path | Sequence[str] | None = None,
+    step: int | str | Sequence[int] | None = None,
+    task: str | Sequence[str] | None = None,
+    *,
+    root: Path | str | None = None,
+    **overrides: Value,
+) -> pd.DataFrame:
+    """Evaluate checkpoints, here and one after the other; what is done already is found, not computed again.
+
+    The journal below `multirun/` and the MLflow runs are those of `python -m evalrun -m` with the same words.
+
+    Args:
+        model: A config of conf/model, several, a glob; or a folder with the checkpoints of a training run.
+        step: Training steps: 1000, [1000, 2000], "final", "all", "2,4,...,1024".
+        task: Files of conf/task, sets of them, or names that lm-eval knows; None for conf's default.
+        root: The folder to work in, which may have a `conf` of its own; None for the current one.
+        **overrides: What else the command takes: `limit=50`, `force=True`, `experiment="demo"`.
+
+    Returns:
+        One row for each checkpoint, task and metric of what was asked for, with the columns of
+        `evalrun.records.TABLE_COLUMNS`; `tokens` and `n_params` are counts, `value` is in the metric's units.
+
+    Raises:
+        ConfigError: mistakes, before anything runs.
+        EvalrunError: a checkpoint, task or store that fails. Of several checkpoints the others are done first,
+            unless `fail_fast=True`, and all that failed are named.
+    """
+    import pandas as pd
+
+    with inprocess.session(root):
+        named: dict[str, Value] = {} if model is None else inprocess.model_words(model)
+        axes = {"step": step, "task": task}
+        named |= {key: value for key, value in axes.items() if value is not None}
+        plan = inprocess.run(inprocess.words(named | overrides))
+        keys = pipeline.wanted_keys([replace(job.config, sweep=plan.sweep) for job in plan.jobs])
+        store = Store(plan.config.tracking)
+        frames = [store.table(suite) for suite in dict.fromkeys(job.cell.suite for job in plan.jobs)]
+        return pd.concat([frame[frame["task_key"].isin(keys)] for frame in frames], ignore_index=True)
+
+
+def results(
+    suite: str | None = None, sweep: str | None = None, *, root: Path | str | None = None, **overrides: Value
+) -> pd.DataFrame:
+    """The results that are in the store.
+
+    Args:
+        suite: Of this suite alone, such as "pythia".
+        sweep: Only the checkpoints that the multirun of this name wanted.
+        root: The folder to work in; None for the current one.
+        **overrides: A grid, as for `evaluate`, and the store: `model="glob(tiny/*)"`, `task="memo_trap"`,
+            `experiment="paper"`, `tracking={"uri": "http://..."}`.
+
+    Returns:
+        One row for each checkpoint, task and metric, with the columns of `evalrun.records.TABLE_COLUMNS`, older results
+        first where there are several of one kind.
+
+    Raises:
+        ConfigError: mistakes.
+        AnalysisError: there are no such results.
+        TrackingError: the store cannot be read.
+    """
+    import pandas as pd
+
+    with inprocess.session(root):
+        plan, selection = commands.select(inprocess.words(overrides), suite, sweep)
+        store = Store(plan.config.tracking)
+        store.check_readable()
+        return pd.concat(study.tables(store, selection).values(), ignore_index=True)
+
+
+def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: Value) -> pd.DataFrame:
+    """Regress each task's values on log parameters, log tokens and their interaction: Table 1, by several methods.
+
+    Args:
+        table: Rows of one suite, scored in one way: of `evaluate` or `results`.
+        methods: Names of `conf/analysis`, such as ["ols", "cr2"]; None for all of conf's.
+        **settings: Keys of conf/analysis: `params="nonembedding"`, `axis="flops"`, `corrections=["holm"]`.
+
+    Returns:
+        One row for each task, method and effect (parameters, tokens, interaction). estimate, stderr, low and high are
+        in standard deviations, raw_* per factor of ten; q is p corrected over all tests of its method; note says
+        why a row has none.
+
+    Raises:
+        ConfigError: a setting that cannot be right.
+        AnalysisError: a table that cannot be analysed, or a method or correction that there is not.
+    """
+    from evalrun.analysis.findings import choice_of
+    from evalrun.analysis.regression.interactions import fit_interactions
+
+    conf = _config(settings | ({} if methods is None else {"methods": methods})).analysis
+    return fit_interactions(_prepared(table, conf), choice_of(conf))
+
+
+def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
+    """Name the shape of every curve over training: positive, inverse, U-shaped, emergent, late drop, undecided...
+
+    Args:
+        table: As for `fit`.
+        **settings: Keys of conf/analysis: `flat_within=0.02` (in the metric's units).
+
+    Returns:
+        One row for each task, model and seed: `label` and `sentence`, the steps that show it, the strongest moves in
+        standard errors; see `evalrun.analysis.shapes.labels.describe_shapes`.
+
+    Raises:
+        ConfigError, AnalysisError: as `fit`.
+    """
+    from evalrun.analysis.shapes.labels import describe_shapes
+
+    conf = _config(settings).analysis
+    return describe_shapes(_prepared(table, conf), conf.flat_within)
+
+
+def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Value) -> pd.DataFrame:
+    """Find the largest fall of every curve after a peak, tested on the same items.
+
+    Args:
+        table: As for `fit`.
+        root: The folder whose store has the per-item results; None for the current one.
+        **settings: Keys of conf/analysis, and the store: `alpha=0.01`, `items=False` (do without them: standard errors
+            alone), `tracking={"uri": "http://..."}`.
+
+    Returns:
+        One row for each task, model and seed: from `peak_step` to `trough_step` it got worse by `fall` (positive, in
+        the metric's units; low and high its interval); p pays for the search along the curve, q for the curves too.
+
+    Raises:
+        ConfigError, AnalysisError: as `fit`.
+        TrackingError: the store cannot be read.
+    """
+    from evalrun.analysis.items.drops import find_drops
+
+    with inprocess.session(root):
+        config = _config(settings)
+        rows, conf = _prepared(table, config.analysis), config.analysis
+        with study.items_of(config, Store(config.tracking), rows) as items:
+            return find_drops(rows, items, conf.corrections[0], conf.alpha)
+
+
+def compare(
+    a: str, b: str, *, suite: str | None = None, root: Path | str | None = None, **settings: Value
+) -> pd.DataFrame:
+    """Say whether checkpoint b is worse than a, task by task, on the same items.
+
+    Args:
+        a: MODEL@STEP, MODEL@final or an MLflow run id.
+        b: The same of the other one.
+        suite: Where to look; None for everywhere.
+        root: The folder to work in; None for the current one.
+        **settings: Keys of conf/analysis, tasks and the store: `task="memo_trap"`, `alpha=0.01`.
+
+    Returns:
+        One row a task: before, after, difference with low and high (in the metric's units), items that fell and rose,
+        p, q over the tasks, verdict (worse, better, no difference shown, not comparable) and note.
+
+    Raises:
+        ConfigError: mistakes, or results that were scored differently.
+        AnalysisError: no results, or none in common.
+        TrackingError: the store cannot be read.
+    """
+    with inprocess.session(root):
+        named = [*(word for word in (a, b)), *([] if suite is None else [f"suite={suite}"])]
+        found = comparison.compare([*named, *inprocess.words(_full(settings))])
+    for note in found.notes:
+        log.warning(note)
+    return found.tasks
+
+
+def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = None, **settings: Value) -> Path:
+    """Write the report that a sweep ends with, of any table; nothing is filed in MLflow.
+
+    Args:
+        table: As for `fit`.
+        out: Folder to write into, made if need be: report.html, effects.csv, tables/, figures/.
+        root: As for `falls`.
+        **settings: As for `falls`.
+
+    Returns:
+        The HTML file, which needs nothing else.
+
+    Raises:
+        ConfigError, AnalysisError, TrackingError: as `falls`.
+        StorageError: a file cannot be written.
+    """
+    from evalrun.analysis import run_analysis
+
+    out = Path(out).expanduser().absolute()
+    with inprocess.session(root):
+        config = _config(settings)
+        rows, store, finals = _one_study(table), Store(config.tracking), _finals(table)
+        context = {"Tracking store": store.uri} if config.analysis.items else {}
+        with study.items_of(config, store, rows) as items:
+            found = run_analysis(rows, config.analysis, rows["suite"].iloc[0], out, context, finals, items)
+    return found.files["report.html"]
+
+
+def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookFigure:
+    """Draw every task's curves; a notebook shows the figure by itself, `savefig` saves it.
+
+    Args:
+        table: As for `fit`.
+        x: tokens or flops (one line a model), or parameters (one line a training step).
+        **settings: Keys of conf/analysis: `metric="acc_norm"`, `params="total"`.
+
+    Returns:
+        A matplotlib figure with a panel a task, on a logarithmic axis; pyplot knows nothing of it.
+
+    Raises:
+        ConfigError, AnalysisError: as `fit`.
+    """
+    from evalrun.analysis.regression.model_frame import AXES, PARAMS
+    from evalrun.analysis.report.figures import accuracy_figure, scaling_figure
+
+    if x not in (*AXES, "parameters"):
+        raise ConfigError(f"x is '{x}': {nearest(x, [*AXES, 'parameters'])}")
+    conf = _config(settings).analysis
+    rows = _prepared(table, conf)
+    return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
+
+
+def _full(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings with the keys of conf/analysis by their full names."""
+    return {f"analysis.{key}" if key in _ANALYSIS else key: value for key, value in settings.items()}
+
+
+def _config(settings: Mapping[str, Value]) -> Config:
+    """The config that settings of an analysis make; no model and no step are in question."""
+    with inprocess.session(None):
+        given = ov.parse(inprocess.words(_full(settings)))
+        allowed = {*(f"analysis.{name}" for name in _ANALYSIS), "analysis", "tracking", "tracking.uri", "tracking.root"}
+        if wrong := sorted({override.key_or_group for override in given} - allowed):
+            names = [key.removeprefix("analysis.") for key in wrong]
+            raise ConfigError([f"an analysis has no setting '{name}': {nearest(name, _ANALYSIS)}" for name in names])
+        ov.check(given)
+        return typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
+
+
+def _one_study(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, if it is of one suite scored in one way.
+
+    Raises:
+        AnalysisError: results that do not belong in one analysis.
+    """
+    for column in ("suite", "settings"):
+        several = sorted(map(str, table[column].unique())) if column in table else []
+        if len(several) > 1:
+            raise AnalysisError(
+                f"the table has results of several {column}{'s' * (column == 'suite')} ({', '.join(several)}): take "
+                f'one at a time, table[table["{column}"] == "{several[0]}"].'
+            )
+    return table
+
+
+def _prepared(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
+    """The rows that are analysed; what is left out is logged."""
+    from evalrun.analysis.table import prepare
+
+    prepared = prepare(_one_study(table), conf.metric, _finals(table))
+    for note in prepared.notes:
+        log.warning(note)
+    return prepared.table
+
+
+def _finals(table: pd.DataFrame) -> dict[str, int]:
+    """Model -> its last released step, which tells shared weights apart; asked only where there are any."""
+    if not {"model", "seed", "step", "weights"} <= set(table.columns):
+        return {}  # which is refused, with a sentence, when it is prepared
+    steps = table.loc[table["weights"] != "", ["model", "seed", "step", "weights"]].drop_duplicates()
+    if not steps.duplicated(["model", "seed", "weights"]).any():
+        return {}
+    with inprocess.session(None):
+        return sweep.final_steps()
