@@ -94,7 +94,7 @@ def test_without_items_it_is_the_conservative_test() -> None:
 
 
 @pytest.mark.slow
-def test_false_alarms_of_one_checkpoint_are_held(rng: np.random.Generator | None = None) -> None:
+def test_false_alarms_of_one_checkpoint_are_held() -> None:
     rng = np.random.default_rng(0)
     hits, rounds = 0, 250
     for _ in range(rounds):  # six checkpoints of one skill: the best of the five is the luckiest
