@@ -42,7 +42,7 @@ def test_a_training_is_watched_while_it_writes(workspace: Path, evalrun: Run) ->
         copy_slowly(run / "checkpoint-12", run / "checkpoint-16", 16)
         wait_for(lambda: "mine step 16" in out.read_text())
         time.sleep(1)
-        watch.send_signal(signal.SIGINT)
+        watch.send_signal(signal.SIGTERM)
         assert watch.wait(timeout=60) == 130
     finally:
         watch.kill()
