@@ -1,4 +1,4 @@
-"""Draw what a command printed as an SVG: `python -m evalrun watch ... | python examples/terminal_picture.py out.svg`."""
+"""Draw what a command printed as an SVG: `python examples/terminal_picture.py out.svg TITLE < printed.txt`."""
 
 from __future__ import annotations
 
