@@ -33,8 +33,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 lint: setup
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks examples
+	@$(BIN)/ruff format --check src tests benchmarks examples
 
 types: setup
 	@$(BIN)/mypy

@@ -1,7 +1,7 @@
 """A small model that learns sentences by heart, is then trained on other data, and forgets them.
 
     python examples/forgetting.py                                       # about a minute on a CPU
-    python -m evalrun watch path=runs/forgetting task=tiny_recall       # in a second terminal, before, during or after
+    python -m evalrun watch path=runs/forgetting task=tiny_recall,tiny_obey_new     # in a second terminal, at any time
 
 It is plain training with `transformers.Trainer`. Up to step 300 the model reads quotes, which it meets again and again;
 from then on instructions, among which those quotes do not occur.

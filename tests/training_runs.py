@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers import WORDS, make_checkpoint
 
 TOKENS_A_STEP = 4 * 2 * 16  # sequences in a batch x accumulation x length
 
 
-def train(folder: Path, steps: int = 12, save: int = 4, count_tokens: bool = False, seed: int = 0) -> Path:
+def train(
+    folder: Path, steps: int = 12, save: int = 4, count_tokens: bool = False, seed: int = 0, dropout: float = 0.0,
+    callbacks: Sequence[Any] = (),
+) -> Path:  # fmt: skip
     """Train a small GPT-NeoX with transformers' Trainer; it leaves checkpoint-N, and the end at the root."""
     import torch
     from transformers import (
@@ -34,7 +39,7 @@ def train(folder: Path, steps: int = 12, save: int = 4, count_tokens: bool = Fal
     model = GPTNeoXForCausalLM(
         GPTNeoXConfig(
             vocab_size=size, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=512, bos_token_id=0, eos_token_id=0, use_cache=False,
+            max_position_embeddings=512, bos_token_id=0, eos_token_id=0, use_cache=False, hidden_dropout=dropout,
         )
     )  # fmt: skip
     data = [{"input_ids": row, "labels": row} for row in torch.randint(0, size, (200, 16))]
@@ -49,6 +54,7 @@ def train(folder: Path, steps: int = 12, save: int = 4, count_tokens: bool = Fal
         train_dataset=data,
         processing_class=tokenizer,
         data_collator=default_data_collator,
+        callbacks=list(callbacks),
     )
     trainer.train()
     trainer.save_model()

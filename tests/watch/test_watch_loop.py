@@ -206,11 +206,7 @@ def test_an_alarm_is_a_warning_a_tag_a_note_a_hook_and_an_exit_code(
     save(root, 2)
     words = [*WORDS, "watch.poll_s=0.1", "analysis.alpha=0.99", "watch.command='tee heard.json'"]
     assert command([*words, "--once"]) == 0
-    # A model that answers all items wrongly: the task's right answers are what step 2 chose.
-    items = pd.read_parquet(next((workspace / "multirun" / "local" / "mine").rglob("*.parquet")))
-    right = items["acc"].to_numpy() == 1
-    assert right.any()
-    for seed in range(1, 30):
+    for seed in range(1, 30):  # random models: one of them is worse
         save(root, 4, seed=seed)
         code = command([*words, "--once"])
         if code == 3:

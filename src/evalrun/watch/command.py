@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -42,6 +44,8 @@ def command(words: Sequence[str]) -> int:
     Store(config.tracking).check()  # before the first checkpoint, not after it
     task_files.resolve_for(config)
     watch = Watch(config, plain, say=_say, warn=_warn)
+    if threading.current_thread() is threading.main_thread():  # how a service manager ends it
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if "--once" in words:
             watch.once()
