@@ -259,7 +259,8 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
     tags = {
         layout.CELL: json.dumps({**vars(cell)}, separators=(",", ":")),
         layout.SETTINGS: layout.settings_label(result),
-        layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} task{'s' * (len(there) != 1)}"
+        layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} "
+        + ("task" if len(there) == 1 else "tasks")
         + ("" if mean is None else f", mean accuracy {mean:.3f}")
         + alarms.section(run.data.tags),
         "evalrun.weights": result.weights,
