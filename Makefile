@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-engines bench setup lint types lock clean
+.PHONY: demo test test-simulations test-engines bench setup lint types lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
 	@$(BIN)/python -m evalrun -m experiment=demo
 
 test: setup
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines'
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines and not simulation'
+
+# Coverage, false positives and confusion matrices of the statistics, by simulation: minutes.
+test-simulations: setup
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m simulation tests/analysis
 
 # Against real engines: installs Ray, SLURM, PostgreSQL where missing (Debian, as root), starts and stops them itself.
 test-engines: setup

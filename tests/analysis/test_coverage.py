@@ -13,7 +13,7 @@ from evalrun.analysis.regression.diagnostics import diagnose
 from evalrun.analysis.regression.interactions import corrected, fit_design, fit_interactions
 from evalrun.analysis.regression.model_frame import Choice
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.simulation]
 CHOICE = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 999, 0)
 TRUE = np.array([0.4, -0.5, -0.2])
 

@@ -217,6 +217,7 @@ def test_items_that_do_not_fit_are_said(tidy):
     assert some["peak_value"] == pytest.approx(fewer[:150, 0].mean())
 
 
+@pytest.mark.simulation
 @pytest.mark.slow
 @pytest.mark.parametrize(("k", "n"), [(2, 300), (8, 1000), (40, 300)])
 @pytest.mark.parametrize("kind", ["binary", "share"])
@@ -231,6 +232,7 @@ def test_nothing_is_found_where_nothing_changed(tidy, k, n, kind):
     assert falls <= stats.binom.ppf(0.999, tried, 0.025)  # two-sided tests: half of their errors are rises
 
 
+@pytest.mark.simulation
 @pytest.mark.slow
 def test_the_interval_holds_for_the_fall_that_was_picked(tidy):
     generator = np.random.default_rng(6)
@@ -244,6 +246,7 @@ def test_the_interval_holds_for_the_fall_that_was_picked(tidy):
     assert covered / 300 >= 0.95
 
 
+@pytest.mark.simulation
 @pytest.mark.slow
 def test_a_real_drop_is_found_sooner_on_the_same_items(tidy):
     generator = np.random.default_rng(7)

@@ -18,7 +18,15 @@ from evalrun.config import TrackingConf
 from evalrun.tracking import Store
 from helpers import ROOT, make_rows, write_rows
 
-SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,faulty", "trust_task_code=true")
+# The paper's regression alone at the end: a launcher has no part in the analysis.
+SWEEP = (
+    "-m",
+    "model=glob(toy/*)",
+    "step=1,2,...,8",
+    "task=alpha,faulty",
+    "trust_task_code=true",
+    "analysis=interaction",
+)
 MARK = "EVALRUN_TEST_MARK"
 
 TASK = """\
