@@ -22,8 +22,8 @@ from evalrun.analysis.items.paired import (
     mcnemar,
     newcombe,
     paired,
-    standard_errors,
 )
+from evalrun.analysis.spread.intervals import standard_errors
 
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda counts: sum(counts) > 0)
 

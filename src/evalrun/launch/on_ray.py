@@ -13,7 +13,7 @@ from typing import Any
 
 from evalrun.errors import ConfigError, EvalrunError, first_line
 from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.settings import below
+from evalrun.launch.settings import below, refuse
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,11 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
-        problems = [
-            *below(0, fractions=True, cpus=self.cpus),
-            *below(0, fractions=True, auto=True, gpus=self.gpus),
-            *below(0, retries=self.retries),
-        ]
-        if problems:
-            raise ConfigError(problems)
+        refuse(
+            below(0, fractions=True, cpus=self.cpus),
+            below(0, fractions=True, auto=True, gpus=self.gpus),
+            below(0, retries=self.retries),
+        )
 
 
 def run(

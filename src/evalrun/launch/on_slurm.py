@@ -22,7 +22,7 @@ from typing import Any
 from evalrun.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.settings import below
+from evalrun.launch.settings import below, refuse
 from evalrun.launch.worker import Context, move_in
 
 log = logging.getLogger(__name__)
@@ -50,12 +50,10 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
-        problems = [
-            *below(1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once),
-            *below(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
-        ]
-        if problems:
-            raise ConfigError(problems)
+        refuse(
+            below(1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once),
+            below(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
+        )
 
 
 def run(

@@ -23,7 +23,7 @@ from evalrun import ahead
 from evalrun.errors import ConfigError
 from evalrun.launch import gpus
 from evalrun.launch.jobs import Done, Queue, Status, Work
-from evalrun.launch.settings import below
+from evalrun.launch.settings import below, refuse
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,13 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
-        problems = [
-            *below(1, auto=True, workers=self.workers, threads=self.threads),
-            *below(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
-            *below(0, retries=self.retries),
-        ]
-        if self.workers_per_gpu != 1 and self.gpus_per_worker != 1:
-            problems.append("hydra.launcher takes either workers_per_gpu or gpus_per_worker: leave one of them at 1.")
-        if problems:
-            raise ConfigError(problems)
+        both = self.workers_per_gpu != 1 and self.gpus_per_worker != 1
+        refuse(
+            below(1, auto=True, workers=self.workers, threads=self.threads),
+            below(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
+            below(0, retries=self.retries),
+            ["hydra.launcher takes either workers_per_gpu or gpus_per_worker: leave one of them at 1."] if both else [],
+        )
 
 
 @dataclass(frozen=True)

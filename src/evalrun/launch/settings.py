@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from evalrun.errors import ConfigError
 
 
 def below(least: float, *, auto: bool = False, fractions: bool = False, **values: object) -> Iterator[str]:
@@ -20,3 +23,9 @@ def below(least: float, *, auto: bool = False, fractions: bool = False, **values
         if not number and not (auto and value == "auto"):
             other = ", or auto" if auto else ""
             yield f"hydra.launcher.{name} is '{value}': it must be {least:g} or more{other}."
+
+
+def refuse(*problems: Iterable[str]) -> None:
+    """Raise ConfigError with all of the sentences, if there is any."""
+    if found := list(chain(*problems)):
+        raise ConfigError(found)

@@ -37,6 +37,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from evalrun.analysis.items.continuous import METRICS, Floats, Integers
+from evalrun.analysis.spread.intervals import standard_errors
 
 LABELS = ("only in accuracy", "in both", "opposite", "none")
 COLUMNS = [
@@ -152,20 +153,17 @@ def _column(rows: pd.DataFrame, name: str) -> Floats:
 
 
 def _errors(values: Floats, given: Floats, n: Floats) -> Floats:
-    """Standard errors: given; else of a proportion, the plus-four one (Agresti & Coull 1998); else the roughness.
+    """Standard errors (`standard_errors`), and where there are none the roughness of the curve.
 
-    The roughness is the standard deviation of the differences between neighbouring checkpoints over sqrt(2).
+    This is the standard deviation of the differences between neighbouring checkpoints over sqrt(2).
     """
     gaps = np.diff(values, axis=1)
     seen = np.isfinite(gaps)
     count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
     mean = np.where(seen, gaps, 0).sum(axis=1, keepdims=True) / count
     rough = np.sqrt((np.where(seen, gaps - mean, 0) ** 2).sum(axis=1, keepdims=True) / np.maximum(count - 1, 1) / 2)
-    proportion = (values >= 0) & (values <= 1) & (n > 0)
-    n = np.where(proportion, n, 1.0)
-    p = (n * np.where(proportion, values, 0.5) + 2) / (n + 4)
-    fallback = np.where(proportion, np.sqrt(p * (1 - p) / (n + 4)), rough)
-    return np.where(given > 0, given, fallback)
+    errors = standard_errors(values, given, n)
+    return np.where(np.isnan(errors), rough, errors)
 
 
 def _moves(up: Floats, errors: Floats, doublings: Floats) -> tuple[_Moves, _Moves]:

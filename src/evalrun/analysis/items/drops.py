@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from evalrun.analysis.items.paired import MCNEMAR, Z_TEST, corrected, mcnemar, newcombe, standard_errors
+from evalrun.analysis.items.paired import MCNEMAR, Z_TEST, corrected, mcnemar, newcombe
 from evalrun.analysis.items.values import Floats, Items, align, columns_of, item_values
+from evalrun.analysis.spread.intervals import standard_errors
 
 T_TEST = "paired t test"
 COLUMNS = [

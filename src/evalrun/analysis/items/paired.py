@@ -30,6 +30,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from evalrun.analysis.items.values import Floats, Items, ItemValues, align, columns_of, item_values
+from evalrun.analysis.spread.intervals import standard_errors
 
 MCNEMAR = "exact McNemar test"
 SIGN_FLIP = "sign-flip permutation test"
@@ -154,17 +155,6 @@ def newcombe(both: Floats, fell: Floats, rose: Floats, n: float, alpha: float) -
         one - two - reach(one - low_one, high_two - two),
         one - two + reach(high_one - one, two - low_two),
     )
-
-
-def standard_errors(value: Floats, stderr: Floats, n: Floats) -> Floats:
-    """Standard errors over items: the given, else for a proportion the plus-four one (Agresti & Coull 1998), else NaN.
-
-    A given one of 0, as for an accuracy of exactly 0 or 1, says nothing and counts as missing.
-    """
-    proportion = (value >= 0) & (value <= 1) & (n > 0)
-    items = np.where(proportion, n, 1.0) + 4
-    p = (np.where(proportion, value * n, 0.0) + 2) / items
-    return np.where(stderr > 0, stderr, np.where(proportion, np.sqrt(p * (1 - p) / items), np.nan))
 
 
 def corrected(p: Floats, correction: str) -> Floats:

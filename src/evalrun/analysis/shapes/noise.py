@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from evalrun.analysis.spread.intervals import standard_errors
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 FEWEST_RESIDUALS = 12
@@ -76,19 +78,13 @@ def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array) -> 
 
 
 def _item_variance(rows: pd.DataFrame, value: Array, curve: np.ndarray[Any, Any]) -> Array:
-    n = rows["n"].to_numpy(dtype="float64")
-    given = rows["stderr"].to_numpy(dtype="float64")
-    proportion = (value >= 0) & (value <= 1) & (n > 0)
-    n = np.where(proportion, n, 1.0)
-    p = (n * np.where(proportion, value, 0.5) + 2) / (n + 4)
-    plus_four = p * (1 - p) / (n + 4)
-    lacking = ~(given > 0) & ~proportion
+    given, n = (rows[name].to_numpy(dtype="float64") for name in ("stderr", "n"))
+    variance: Array = standard_errors(value, given, n) ** 2
+    lacking = np.isnan(variance)
     if lacking.any():
         step = pd.Series(np.diff(value, prepend=np.nan))
         step[np.diff(curve, prepend=-1) != 0] = np.nan
-        rough = step.groupby(curve).transform("var").fillna(0.0).to_numpy() / 2
-        plus_four = np.where(lacking, rough, plus_four)
-    variance: Array = np.where(given > 0, np.where(given > 0, given, 0.0) ** 2, plus_four)
+        variance[lacking] = (step.groupby(curve).transform("var").fillna(0.0).to_numpy() / 2)[lacking]
     return variance
 
 

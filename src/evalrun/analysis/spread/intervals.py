@@ -1,11 +1,15 @@
-"""An interval for every value: Wilson's for shares of items, the normal one for other means."""
+"""How far a value lies from the truth by the items that were drawn: its standard error and its interval."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _LIKE = 0.02  # relative difference of standard errors within which a mean is taken for a share of right items
 
@@ -38,3 +42,14 @@ def with_intervals(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
         high=np.where(share, high, value + reach),
         interval=np.select([share, known & np.isfinite(value)], ["wilson", "normal"], ""),
     )
+
+
+def standard_errors(value: Floats, stderr: Floats, n: Floats) -> Floats:
+    """Standard errors over items: the given, else for a proportion the plus-four one (Agresti & Coull 1998), else NaN.
+
+    A given one of 0, as for an accuracy of exactly 0 or 1, says nothing and counts as missing.
+    """
+    proportion = (value >= 0) & (value <= 1) & (n > 0)
+    items = np.where(proportion, n, 1.0) + 4
+    p = (np.where(proportion, value * n, 0.0) + 2) / items
+    return np.where(stderr > 0, stderr, np.where(proportion, np.sqrt(p * (1 - p) / items), np.nan))
