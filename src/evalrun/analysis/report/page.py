@@ -21,7 +21,7 @@ from evalrun.analysis.report.files import write_file
 from evalrun.analysis.report.panels import panel
 from evalrun.analysis.report.sections import references, sections
 from evalrun.analysis.report.tables import q_relation, unfitted
-from evalrun.analysis.report.words import NAMES, summary
+from evalrun.analysis.report.words import NAMES, course, run_name, summary
 from evalrun.analysis.shapes.labels import headlines, label_of, of_largest
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
@@ -198,11 +198,14 @@ def _sparks(
 def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
     """One curve's line in the table of evidence."""
     signed = {name: f"{row[name]:+.1f}".replace("-", "−") if row[name] else "0" for name in ("fall_z", "rise_z")}
-    seed = "" if pd.isna(row["seed"]) else f" seed {row['seed']:.0f}"
     needed = "" if pd.isna(row["threshold_z"]) else f"{row['threshold_z']:.2f}"
-    story = str(row["sentence"]).removeprefix(f"{row['title']} in {row['model']}{seed}: ")
-    story = story.removesuffix(f": {row['label']}")
-    return {**{str(k): v for k, v in row.items()}, **signed, "seed": seed, "needed": needed, "story": story}
+    return {
+        **{str(k): v for k, v in row.items()},
+        **signed,
+        "run": run_name(row),
+        "needed": needed,
+        "story": course(row),
+    }
 
 
 def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:

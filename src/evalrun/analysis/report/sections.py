@@ -12,7 +12,7 @@ from evalrun.analysis.findings import Study
 from evalrun.analysis.items.continuous import METRICS as CONTINUOUS
 from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.analysis.report.tables import q_text
-from evalrun.analysis.report.words import NAMES, run_name, significant
+from evalrun.analysis.report.words import NAMES, course, run_name, significant
 
 MOST = 40  # rows of a table in the page; all are in the CSV file beside it
 
@@ -226,7 +226,7 @@ def _artefacts(study: Study) -> Section | None:
             Cell(run_name(row), "name"),
             Cell(CONTINUOUS[row["metric"]].title),
             Cell(str(row["label"]), "yes" if row["label"] != "in both" else ""),
-            Cell(str(row["sentence"])),
+            Cell(course(row)),
         ]
         for row in found.head(MOST).to_dict("records")
     ]

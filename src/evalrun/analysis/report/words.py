@@ -165,6 +165,11 @@ def run_name(row: Any) -> str:
     return str(row["model"]) + ("" if pd.isna(row["seed"]) else f" seed {row['seed']:.0f}")
 
 
+def course(row: Any) -> str:
+    """A curve's sentence without what stands beside it in a table: task, run and label."""
+    return str(row["sentence"]).removeprefix(f"{row['title']} in {run_name(row)}: ").removesuffix(f": {row['label']}")
+
+
 def _artefacts(study: Study) -> Iterator[str]:
     for label, what in (
         ("only in accuracy", "jumps in accuracy where {metric} does not"),
