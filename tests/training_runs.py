@@ -15,7 +15,7 @@ TOKENS_A_STEP = 4 * 2 * 16  # sequences in a batch x accumulation x length
 
 def train(
     folder: Path, steps: int = 12, save: int = 4, count_tokens: bool = False, seed: int = 0, dropout: float = 0.0,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (), use_cpu: bool = True,
 ) -> Path:  # fmt: skip
     """Train a small GPT-NeoX with transformers' Trainer; it leaves checkpoint-N, and the end at the root."""
     import torch
@@ -45,7 +45,7 @@ def train(
     data = [{"input_ids": row, "labels": row} for row in torch.randint(0, size, (200, 16))]
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=steps, save_steps=save, logging_steps=save, per_device_train_batch_size=4,
-        gradient_accumulation_steps=2, learning_rate=1e-2, seed=seed, report_to=[], use_cpu=True, disable_tqdm=True,
+        gradient_accumulation_steps=2, learning_rate=1e-2, seed=seed, report_to=[], use_cpu=use_cpu, disable_tqdm=True,
         include_num_input_tokens_seen="all" if count_tokens else "no", save_total_limit=None,
     )  # fmt: skip
     trainer = Trainer(
