@@ -186,7 +186,7 @@ def _ordered(model: Override) -> list[str]:
     names = ov.choices(model)
     if not isinstance(model.value(), Glob):
         return list(dict.fromkeys(names))
-    return sorted(names, key=lambda name: (_size(compose([f"model={name}"]).model), name))
+    return sorted(names, key=lambda name: (_size(config_of(name).model), name))
 
 
 def _size(model: Any) -> int:
