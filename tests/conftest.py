@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+import forked
 from helpers import CHECKPOINT, MODEL, ROOT, TASK, make_checkpoint, make_rows, write_rows
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PYTHONPATH"] = str(ROOT / "src")  # for the commands that the tests start
+# A shell ignores Ctrl-C for what it runs in the background, and so would what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or fills the user's hub cache."""
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hf"))
+    yield
+    forked.close()
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +68,6 @@ def evalrun(workspace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m evalrun ...` in the workspace, as a user does; returns the finished process."""
 
     def run(*words: str, timeout: float = 300, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(env or {})}
-        return subprocess.run(
-            [sys.executable, "-m", "evalrun", *words],
-            cwd=workspace, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        return forked.run(words, workspace, {**os.environ, **(env or {})}, timeout)
 
     return run

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
+import forked
 from evalrun.config import TrackingConf
 from evalrun.tracking import Store
-from helpers import ROOT, make_rows, write_rows
+from helpers import make_rows, write_rows
 
 # The paper's regression alone at the end: a launcher has no part in the analysis.
 SWEEP = (
@@ -91,7 +92,7 @@ class Command:
 
     def start(self, *more: str, mark: str = "") -> subprocess.Popen[str]:
         """Start it, in a session of its own as a terminal would."""
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), MARK: mark, **self.env}
+        env = {**os.environ, MARK: mark, **self.env}
         return subprocess.Popen(
             [sys.executable, "-m", "evalrun", *SWEEP, *self.words, *more], cwd=self.folder, env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -99,13 +100,7 @@ class Command:
 
     def run(self, *more: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        with self.start(*more) as process:
-            try:
-                out, err = process.communicate(timeout=self.timeout)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return forked.run([*SWEEP, *self.words, *more], self.folder, {**os.environ, **self.env}, self.timeout)
 
     def journal(self) -> dict[str, int]:
         """Every result's record, and when it was written."""
@@ -223,7 +218,11 @@ def stops_and_goes_on(command: Command, expected: Mapping[str, tuple[float, pd.D
         time.sleep(0.5)
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the foreground
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode == 130, err
     assert time.monotonic() - began < 30
     assert "interrupted; the same command goes on from here" in err

@@ -1,0 +1,160 @@
+"""Runs `python -m evalrun` without its imports: a process that has made them forks for each command.
+
+Half of what the tests cost was importing torch, transformers, lm-eval and MLflow anew for every command. The command
+itself is run as `python -m` runs it, in a process of its own: its folder, its streams, its exit code. What looks at
+imports, at signals or at an environment of its own starts a real one instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PRELOADED = (
+    "torch transformers transformers.models.gpt_neox.modeling_gpt_neox transformers.models.auto.modeling_auto "
+    "transformers.generation.utils lm_eval.evaluator lm_eval.tasks lm_eval.models.huggingface datasets mlflow "
+    "mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
+    "matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.backends.backend_pdf hydra jinja2 "
+    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands evalrun.pipeline evalrun.study evalrun.tasks "
+    "evalrun.scoring.evaluate evalrun.scoring.shared_prefix evalrun.analysis.findings evalrun.analysis.report.page "
+    "hydra_plugins.evalrun evalrun.tracking.store"
+).split()
+# Read by commands when they need them, or not at all; anything else may have been read while libraries were imported.
+_LATE = ("MLFLOW_", "PYTEST_", "NO_PROXY", "no_proxy", "COLUMNS", "LINES")
+
+
+class Server:
+    """Starts commands from one preloaded process; `run` is subprocess.run of `python -m evalrun`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = _relevant(environment)
+        self._ours, theirs = socket.socketpair()
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__)), str(theirs.fileno())],
+            env=self.environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        theirs.close()
+        self._one_at_a_time = threading.Lock()
+
+    def can(self, environment: Mapping[str, str]) -> bool:
+        """Whether a command with this environment may be forked: libraries read theirs while they are imported."""
+        return _relevant(environment) == self.environment
+
+    def run(
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it took too long, and was killed with all its children.
+        """
+        argv = [sys.executable, "-m", "evalrun", *words]
+        with self._one_at_a_time, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            order = json.dumps([list(words), str(folder), dict(environment)]).encode()
+            socket.send_fds(self._ours, [order], [out.fileno(), err.fileno()])
+            pid = int(self._read())
+            self._ours.settimeout(timeout)
+            try:
+                code = int(self._read())
+            except TimeoutError:
+                os.killpg(pid, signal.SIGKILL)
+                self._ours.settimeout(None)
+                self._read()
+                raise subprocess.TimeoutExpired(argv, timeout) from None
+            finally:
+                self._ours.settimeout(None)
+            out.seek(0), err.seek(0)
+            return subprocess.CompletedProcess(argv, code, out.read(), err.read())
+
+    def close(self) -> None:
+        """End it."""
+        self._ours.close()
+        self._process.wait(30)
+
+    def _read(self) -> bytes:
+        if not (said := self._ours.recv(16)):
+            raise RuntimeError(f"the preloaded process ended with {self._process.wait()}")
+        return said
+
+
+_server: list[Server] = []
+
+
+def run(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """subprocess.run of `python -m evalrun`: forked where the environment is the tests' own, else started.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long.
+    """
+    if not _server:
+        _server.append(Server(os.environ))
+    if _server[0].can(environment):
+        return _server[0].run(words, folder, environment, timeout)
+    return subprocess.run(
+        [sys.executable, "-m", "evalrun", *words],
+        cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def close() -> None:
+    """End the preloaded process, if one was started."""
+    while _server:
+        _server.pop().close()
+
+
+def _relevant(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if not key.startswith(_LATE)}
+
+
+def _serve(link: socket.socket) -> None:
+    """In the preloaded process: fork for each order, say the child's id, then its exit code."""
+    while True:
+        message, streams, _, _ = socket.recv_fds(link, 2**20, 2)
+        if not message:
+            return
+        order = json.loads(message)
+        pid = os.fork()
+        if pid == 0:
+            link.close()
+            _become(*order, streams)
+            return
+        for stream in streams:
+            os.close(stream)
+        link.sendall(str(pid).encode())
+        _, status = os.waitpid(pid, 0)
+        link.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(words: Sequence[str], folder: str, environment: Mapping[str, str], streams: Sequence[int]) -> None:
+    """In the child: be `python -m evalrun` in that folder, in a session of its own."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for place, stream in zip((1, 2), streams, strict=True):
+        os.dup2(stream, place)
+        os.close(stream)
+    sys.path[0] = folder  # as `python -m` has it
+    sys.argv = ["evalrun", *words]
+    runpy.run_module("evalrun", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    own = socket.socket(fileno=int(sys.argv[1]))
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    _serve(own)
