@@ -73,7 +73,7 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
     if not before:
         yield from (*manual.COMMANDS, "help")
     if name is None or manual.COMMANDS[name].keys:
-        yield from (f"{key}=" for key in _keys())
+        yield from (f"{key}=" for key in _keys() if current or "." not in key)
     if name in ("ingest", "new-task"):
         yield from _paths(current)
 
