@@ -14,8 +14,10 @@ from evalrun.errors import ConfigError, EvalrunError
 from evalrun.show import page
 from evalrun.show.items import Shown, look
 from evalrun.show.vocabulary import Vocabulary, find
+from evalrun.supply.data import data_of
 from evalrun.task_files import TaskFile
 
+_PATIENCE_S = 5.0
 ITEMS = 3  # of a task, unless limit= says otherwise
 
 
@@ -69,8 +71,9 @@ def show(asked: Asked, files: Sequence[TaskFile], as_json: bool = False) -> int:
         0, or 1 where a task could not be shown.
     """
     config = asked.config
-    if config.offline:
-        checkpoints.go_offline()
+    on_hub = any(need.state == "missing" for need in data_of(files))
+    if config.offline or (on_hub and checkpoints.hub_fault(_PATIENCE_S) is not None):
+        checkpoints.go_offline()  # the hub's client would try for a minute
     vocabulary = find(config if asked.model else None)
     limit = config.limit or (ITEMS if len(files) == 1 else 1)
     found: list[Shown] = []

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalrun import scoring, tasks
 from evalrun.config import Config
 from evalrun.show.vocabulary import Vocabulary
 from evalrun.task_files import TaskFile
+
+if TYPE_CHECKING:
+    from evalrun.scoring.tokens import Tokens
 
 MEASURED = 2000  # items whose lengths are counted; tokenising more would take longer than a look should
 
@@ -125,15 +128,23 @@ def _items(task: Any, requests: Sequence[Any], vocabulary: Vocabulary, encoding:
             asked = asked[: len(task.doc_to_choice(asked[0].doc))]
         pairs = [_pair(request, task) for request in asked]
         right = _right(task, asked[0].doc, len(pairs))
-        coded: Sequence[tuple[Sequence[int], Sequence[int]] | None] = [None] * len(pairs)
-        if vocabulary.lm is not None:
-            coded = vocabulary.encode(pairs, encoding == "separate")
-        choices = []
-        for place, ((context, text), tokens) in enumerate(zip(pairs, coded, strict=True)):
-            spelt = [None, None] if tokens is None else [[vocabulary.piece(t) for t in part] for part in tokens]
-            choices.append(Choice(context, text, place in right, *spelt))
+        spelt = _spelt(pairs, vocabulary.tokens, encoding == "separate")
+        choices = [
+            Choice(context, text, place in right, *tokens)
+            for place, ((context, text), tokens) in enumerate(zip(pairs, spelt, strict=True))
+        ]
         until = asked[0].args[1].get("until") if task.OUTPUT_TYPE == "generate_until" else None
         yield Item(int(row), tuple(choices), None if until is None else str(until))
+
+
+def _spelt(
+    pairs: Sequence[tuple[str, str]], known: Tokens | None, separate: bool
+) -> list[tuple[list[str] | None, list[str] | None]]:
+    """The tokens of each prompt and of what is scored after it, as text."""
+    if known is None:
+        return [(None, None)] * len(pairs)
+    coded = known.encode(pairs, separate)
+    return [([known.piece(t) for t in before], [known.piece(t) for t in after]) for before, after in coded]
 
 
 def _pair(request: Any, task: Any) -> tuple[str, str]:
@@ -156,17 +167,18 @@ def _right(task: Any, document: dict[str, Any], choices: int) -> set[int]:
 
 
 def _lengths(requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Lengths | None:
-    if vocabulary.lm is None or vocabulary.max_length is None:
+    known = vocabulary.tokens
+    if known is None:
         return None
     asked = [r for r in requests if r.request_type == "loglikelihood"]
     if not asked:
         return None
-    coded = vocabulary.encode([(str(r.args[0]), str(r.args[1])) for r in asked], encoding == "separate")
+    coded = known.encode([(str(r.args[0]), str(r.args[1])) for r in asked], encoding == "separate")
     longest: dict[int, int] = {}
     for request, (context, continuation) in zip(asked, coded, strict=True):
         longest[request.doc_id] = max(longest.get(request.doc_id, 0), len(context) + len(continuation))
     lengths = list(longest.values())
-    cut = sum(length > vocabulary.max_length + 1 for length in lengths)  # the last token is scored, not read
+    cut = sum(length > known.max_length + 1 for length in lengths)  # the last token is scored, not read
     return Lengths(len(lengths), min(lengths), statistics.median(lengths), max(lengths), cut)
 
 
@@ -207,9 +219,10 @@ def _unknown(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
         for choice in item.choices
         for token in (*(choice.context_tokens or ()), *(choice.tokens or ()))
     ]
-    share = sum(token == vocabulary.unknown for token in spelt) / max(1, len(spelt))
+    unknown = None if vocabulary.tokens is None else vocabulary.tokens.unknown
+    share = sum(token == unknown for token in spelt) / max(1, len(spelt))
     if share > 0.01:
         yield (
-            f"{share:.0%} of these tokens are {vocabulary.unknown}, which {vocabulary.model} reads in place of words "
+            f"{share:.0%} of these tokens are {unknown}, which {vocabulary.model} reads in place of words "
             "that it does not know: score this task with another model=, such as pythia-70m"
         )

@@ -50,8 +50,8 @@ def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
         yield _fact("tokens", f"not shown: {vocabulary.problem}")
     else:
         yield _fact("tokens", f"of {vocabulary.model} ({vocabulary.folder})")
-    if shown.lengths is not None and vocabulary.max_length is not None:
-        yield _fact("length", _lengths(shown.lengths, shown.rows, vocabulary.max_length))
+    if shown.lengths is not None and vocabulary.tokens is not None:
+        yield _fact("length", _lengths(shown.lengths, shown.rows, vocabulary.tokens.max_length))
     for note in shown.notes:
         yield Text.assemble("  ", ("note", "yellow"), f"      {note}.")
 

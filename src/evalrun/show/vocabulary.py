@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evalrun import checkpoints, tokenizer
 from evalrun import overrides as ov
@@ -15,35 +14,20 @@ from evalrun.errors import EvalrunError, first_line
 from evalrun.suites import releases
 from evalrun.suites.configured import config_of
 
+if TYPE_CHECKING:
+    from evalrun.scoring.tokens import Tokens
+
 HOW = "train the embedded suite with `python -m evalrun tiny`, or name a model of the hub while connected, model=NAME"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer and how a scorer uses it; without one, why there is none."""
+    """A tokenizer as a scorer uses it; without one, why there is none."""
 
     model: str | None = None
     folder: str | None = None
     problem: str | None = None
-    max_length: int | None = None  # tokens that the model reads at once
-    lm: Any = None  # what the scorer's `encode` reads of lm-eval's model: tokenizer and rules for special tokens
-
-    def encode(self, pairs: Sequence[tuple[str, str]], separate: bool) -> list[tuple[Sequence[int], Sequence[int]]]:
-        """Tokens of contexts and continuations, by the code that scores them."""
-        from evalrun.scoring.encode import encode
-
-        return encode(self.lm, pairs, separate)
-
-    @property
-    def unknown(self) -> str | None:
-        """The token that stands for words that the tokenizer does not know, if it has one."""
-        tokenizer = getattr(self.lm, "tokenizer", None)
-        return None if tokenizer is None or tokenizer.unk_token_id is None else str(tokenizer.unk_token)
-
-    def piece(self, token: int) -> str:
-        """What one token stands for; a part of a character as the tokenizer spells it."""
-        text = str(self.lm.tokenizer.decode([token]))
-        return str(self.lm.tokenizer.convert_ids_to_tokens(token)) if "\N{REPLACEMENT CHARACTER}" in text else text
+    tokens: Tokens | None = None
 
 
 def find(config: Config | None) -> Vocabulary:
@@ -117,16 +101,6 @@ def _load(config: Config, folder: Path) -> Vocabulary:
     Raises:
         EvalrunError: it is damaged, or needs code that is not trusted.
     """
-    from lm_eval.models.utils import resolve_max_length
-    from transformers import AutoConfig
-    from transformers.utils.logging import set_verbosity_error
+    from evalrun.scoring.tokens import Tokens
 
-    set_verbosity_error()  # it warns of a text that is longer than the model reads, which is said here for all of them
-    try:
-        made = tokenizer.load(folder, config.trust_remote_code)
-        shape = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
-    except Exception as error:  # transformers and tokenizers raise their own
-        raise EvalrunError(f"the tokenizer in '{folder}' cannot be loaded ({first_line(error)}).") from None
-    first = made.bos_token_id if made.bos_token_id is not None else made.eos_token_id
-    lm = SimpleNamespace(tokenizer=made, prefix_token_id=first, add_bos_token=None)
-    return Vocabulary(config.model.name, str(folder), None, resolve_max_length(shape, made), lm)
+    return Vocabulary(config.model.name, str(folder), None, Tokens(folder, config.trust_remote_code))
