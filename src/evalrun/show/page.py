@@ -131,7 +131,7 @@ def _spelt(tokens: Sequence[str] | None) -> Text:
 
 
 def _parted(tokens: Sequence[str]) -> Text:
-    return Text(" | ", style="dim").join([drawn(token, start=True, everything=True) for token in tokens])
+    return Text.assemble((" | ", "dim")).join([drawn(token, start=True, everything=True) for token in tokens])
 
 
 def drawn(text: str, start: bool = False, everything: bool = False) -> Text:
