@@ -206,8 +206,7 @@ def _first(columns: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _asks(values: Sequence[str]) -> bool:
-    marks = ("?", "？", "؟", ";")
-    return sum(value.rstrip().endswith(marks[:3]) for value in values) >= 0.8 * len(values)
+    return sum(value.rstrip().endswith(("?", "？", "؟")) for value in values) >= 0.8 * len(values)
 
 
 def _delimiter(prompts: Sequence[str], of_rows: Sequence[Sequence[str]]) -> tuple[str, str]:
