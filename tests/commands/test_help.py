@@ -1,0 +1,129 @@
+"""Help: a page for each command, whose examples work when pasted where `make demo` was run."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evalrun import cli, manual
+from evalrun import overrides as ov
+from evalrun.config import hydra_session
+from helpers import ROOT, make_checkpoint, make_rows, write_rows
+
+PAGES = [*manual.COMMANDS, manual.RUN]
+NOT_RUN = ("ui", "tiny")  # one serves until it is stopped, the other trains: tests of their own
+STEPS = [2**power for power in range(11)]
+
+
+def examples(name: str) -> list[tuple[str, str]]:
+    """What each example says it does, and the command."""
+    return re.findall(r"^  (\S.*):\n    (python -m evalrun .*)$", manual.page(name), re.MULTILINE)
+
+
+def words(command: str) -> list[str]:
+    """As a shell would read them."""
+    found = []
+    for raw, word in zip(command.split(), shlex.split(command), strict=True):
+        found += (sorted(glob.glob(word)) or [word]) if "*" in raw and "'" not in raw else [word]
+    return found[3:]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = manual.page(name)
+    assert page.startswith(f"{name}: ")
+    assert max(map(len, page.splitlines())) <= 120
+    assert f"usage: python -m evalrun {'' if name == manual.RUN else name}" in page
+    assert examples(name), "no example that can be pasted"
+    asked = [["help", name]] if name == manual.RUN else [["help", name], [name, "--help"], [name, "task=x", "-h"]]
+    for one in asked:
+        assert cli.main(one) == 0
+        assert capsys.readouterr().out == page
+    for flag in () if name == manual.RUN else manual.COMMANDS[name].flags:
+        assert flag in page or flag in manual.MANY, f"{flag} is not explained"
+
+
+def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    for one in ([], ["--help"], ["help"], ["model=tiny/s", "--help"]):
+        assert cli.main(one) == 0
+        shown = capsys.readouterr().out
+        assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in manual.COMMANDS)
+        assert len(shown.splitlines()) <= 40
+        assert max(map(len, shown.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("plna", "unknown command 'plna': did you mean 'plan'?"),
+        ("model tiny/s", "'model' is a key and no command: write model=VALUE"),
+        ("help plna", "did you mean 'plan'?"),
+        ("plan model=tiny/s --jsn", "plan does not know '--jsn': did you mean '--json'? `python -m evalrun help plan`"),
+        ("tiny --json", "tiny does not know '--json': it takes none."),
+        ("model=tiny/s step=1 --mulitrun", "a run does not know '--mulitrun': did you mean '--multirun'?"),
+        ("model=tiny/s step", "write step=VALUE"),
+        ("model=tiny/s step=1 scorer.verify=x", "scorer.verify is 'x': it must be a whole number."),
+        ("model=tiny/s step=1 force=maybe", "force is 'maybe': it must be true or false."),
+        ("model=tiny/s step=1 xyzzy=1", "unknown key 'xyzzy': `python -m evalrun help run` lists them."),
+        ("completion tcsh", "completion takes one shell, 'tcsh': choose from: bash, fish, zsh."),
+    ],
+)
+def test_mistakes_are_one_sentence(typed: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(typed.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("evalrun: ")
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from evalrun.cli import main; main(['plan', '--help']); main([]); "
+        "assert not {'hydra', 'omegaconf', 'torch', 'mlflow', 'numpy'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like that of `make demo`, with untrained models."""
+    for number, size in enumerate(("xs", "s", "m", "l")):
+        for step in STEPS:
+            make_checkpoint(tmp_path / f"models/tiny/seed0/{size}/step{step}", seed=10_000 * number + step)
+    for name in ("recall", "obey_quote", "obey_new"):
+        rows = [{"prompt": r["question"], "choices": r["choices"], "gold": r["answer"]} for r in make_rows(12)]
+        write_rows(tmp_path / f"models/tiny/data/{name}.jsonl", rows)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes = {"python -m evalrun status experiment=demo": 1}  # of which a part is done here
+    ran = 0
+    for name in (manual.RUN, *manual.COMMANDS):
+        for said, command in examples(name):
+            own = words(command)
+            if "the hub" in said or name in NOT_RUN:  # seen to be well formed, and not run
+                manual.check_flags(name, own[1:] if name != manual.RUN else own)
+                with hydra_session():
+                    ov.check(ov.parse([word for word in own if "=" in word]))
+                continue
+            short = ["analysis=interaction"] if name == manual.RUN else []
+            code = cli.main([*own, *short])
+            shown = capsys.readouterr()
+            assert code == codes.get(command, 0), f"{command}\n{shown.out}\n{shown.err}"
+            assert shown.out.strip(), command
+            ran += 1
+    assert ran >= 18
+    assert (demo / "conf/task/my_recall.yaml").is_file()
+    assert (demo / "mlruns/ingested/mlflow.db").is_file()

@@ -1,0 +1,258 @@
+"""`new-task`: what columns look like in the wild, each scored as it is meant, without a look at the YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evalrun import cli, task_files, tasks
+from evalrun.new_task import rows
+from evalrun.new_task.guess import guess
+from evalrun.new_task.write import text
+from evalrun.scoring import rendered
+from helpers import write_rows
+
+
+def write(path: Path, data: list[dict[str, Any]]) -> Path:
+    """Rows in the format that the file's name says."""
+    import pandas as pd
+
+    if path.suffix == ".jsonl":
+        write_rows(path, data)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(data, indent=1))
+    elif path.suffix == ".parquet":
+        pd.DataFrame(data).to_parquet(path)
+    else:
+        pd.DataFrame(data).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+ABCD = [
+    {"question": "Which is hot?", "A": "ice", "B": "fire", "C": "snow", "answer": "B"},
+    {"question": "Which is wet?", "A": "rain", "B": "fire", "C": "sand", "answer": "A"},
+]
+ASKED = "Question: {}\nAnswer:"
+# name -> rows, prompt of the first row, what is scored after it, index of the right one
+FORMS: dict[str, tuple[str, list[dict[str, Any]], str, list[str], int]] = {
+    "the README's": (
+        "a.jsonl",
+        [{"prompt": "Paris is in", "choices": ["France", "Kenya"], "answer": 0},
+         {"prompt": "x", "choices": ["b", "c"], "answer": 1}],
+        "Paris is in", [" France", " Kenya"], 0,
+    ),
+    "letters": ("a.csv", ABCD, ASKED.format("Which is hot?"), [" ice", " fire", " snow"], 1),
+    "numbers": (
+        "a.tsv",
+        [{"question": "2+2=", "A": 3, "B": 4, "answer": "B"}, {"question": "2+1=", "A": 3, "B": 4, "answer": "A"}],
+        "2+2=", [" 3", " 4"], 1,
+    ),
+    "counts from 1": (
+        "a.json",
+        [{"sentence": "A cat", "option1": "meows", "option2": "barks", "answer": 1},
+         {"sentence": "A dog", "option1": "meows", "option2": "barks", "answer": 2}],
+        "A cat", [" meows", " barks"], 0,
+    ),
+    "COPA": (
+        "a.jsonl",
+        [{"premise": "He fell because", "choice1": "he slept", "choice2": "he tripped", "label": 1},
+         {"premise": "It rained, so", "choice1": "we got wet", "choice2": "we flew", "label": 0}],
+        "He fell because", [" he slept", " he tripped"], 1,
+    ),
+    "the prize's": (
+        "a.csv",
+        [{"prompt": "Say:", "classes": "[' yes', \" no'\"]", "answer_index": 1},
+         {"prompt": "Or:", "classes": "[' yes', ' no']", "answer_index": 0}],
+        "Say:", [" yes", " no'"], 1,
+    ),
+    "JSON in CSV": (
+        "a.csv",
+        [{"text": "The city is", "options": '["Par\\u00eds", "Lyon"]', "correct": "Lyon"},
+         {"text": "It is", "options": '["a", "b"]', "correct": "a"}],
+        "The city is", [" París", " Lyon"], 1,
+    ),
+    "ARC": (
+        "a.jsonl",
+        [{"question": "Hot?", "choices": {"text": ["ice", "fire"], "label": ["A", "B"]}, "answerKey": "B"},
+         {"question": "Cold?", "choices": {"text": ["ice", "sun", "tea"], "label": ["1", "2", "3"]}, "answerKey": "1"}],
+        ASKED.format("Hot?"), [" ice", " fire"], 1,
+    ),
+    "TruthfulQA": (
+        "a.parquet",
+        [{"question": "What?", "mc1_targets": {"choices": ["one thing", "two"], "labels": [0, 1]}},
+         {"question": "Who?", "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]}}],
+        ASKED.format("What?"), [" one thing", " two"], 1,
+    ),
+    "objects": (
+        "a.jsonl",
+        [{"query": "Which", "choices": [{"label": "A", "text": "one"}, {"label": "B", "text": "two"}], "answer": "B"}],
+        "Which", [" one", " two"], 1,
+    ),
+    "SciQ": (
+        "a.jsonl",
+        [{"question": "What burns?", "distractor1": "ice", "distractor2": "sand", "correct_answer": "wood"}],
+        ASKED.format("What burns?"), [" wood", " ice", " sand"], 0,
+    ),
+    "BoolQ": (
+        "a.jsonl",
+        [{"passage": "It rains.", "question": "is it wet", "answer": True},
+         {"passage": "Sun.", "question": "is it wet", "answer": False}],
+        "It rains.\nQuestion: is it wet\nAnswer:", [" no", " yes"], 1,
+    ),
+    "labels": (
+        "a.csv",
+        [{"text": f"Film {i} is", "label": ("good", "bad")[i % 2]} for i in range(6)],
+        "Film 0 is", [" bad", " good"], 1,
+    ),
+    "odd names": (
+        "a.jsonl",
+        [{"my question": "Hot?", "opt-a": "ice", "opt-b": "fire", "the.answer": "fire"},
+         {"my question": "Cold?", "opt-a": "ice", "opt-b": "fire", "the.answer": "ice"}],
+        ASKED.format("Hot?"), [" ice", " fire"], 1,
+    ),
+    "Chinese": (
+        "a.jsonl",
+        [{"question": "法国的首都是", "choices": ["巴黎", "里昂"], "answer": 0},
+         {"question": "肯尼亚的首都是", "choices": ["蒙巴萨", "内罗毕"], "answer": 1}],
+        "法国的首都是", ["巴黎", "里昂"], 0,
+    ),
+    "a space already": (
+        "a.jsonl",
+        [{"prompt": "Say ", "choices": ["one", "two"], "answer": "two"},
+         {"prompt": "So ", "choices": ["x", "y"], "answer": "x"}],
+        "Say ", ["one", "two"], 1,
+    ),
+    "letters with marks": (
+        "a.jsonl",
+        [{"prompt": "Say", "choices": ["x", "y", "z"], "answer": "(b)"},
+         {"prompt": "So", "choices": ["x", "y", "z"], "answer": "C."}],
+        "Say", [" x", " y", " z"], 1,
+    ),
+    "some have fewer": (
+        "a.csv",
+        [{"question": "Hot?", "A": "ice", "B": "fire", "C": None, "answer": "B"},
+         {"question": "Wet?", "A": "sun", "B": "fire", "C": "rain", "answer": "C"}],
+        ASKED.format("Hot?"), [" ice", " fire"], 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_scored_as_it_is_meant(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, data, prompt, scored, right = FORMS[form]
+    found = rows.read(write(tmp_path / name, data))
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(text("mine", name, guess(found)))
+    (task,) = tasks.build(task_files.resolve(["mine"]), None).values()
+    assert len(task.eval_docs) == len(data)
+    requests = [request for request in rendered(task, None) if request.doc_id == 0]
+    assert [request.args for request in requests] == [(prompt, choice) for choice in scored]
+    target = task.doc_to_target(task.eval_docs[0])
+    assert (target if isinstance(target, int) else task.doc_to_choice(task.eval_docs[0]).index(target)) == right
+
+
+def test_many_texts_are_scored_without_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = [{"text": f"The fox {i}", "completion": f"jumps {i}"} for i in range(40)]
+    config = yaml.safe_load(text("mine", "a.jsonl", guess(rows.read(write(tmp_path / "a.jsonl", data)))))
+    assert config["output_type"] == "loglikelihood"
+    assert config["doc_to_target"] == " {{completion}}"
+    assert "doc_to_choice" not in config
+
+
+def guessed(tmp_path: Path, data: list[dict[str, Any]]) -> str:
+    return text("mine", "a.jsonl", guess(rows.read(write(tmp_path / "a.jsonl", data))))
+
+
+def test_doubts_are_comments(tmp_path: Path) -> None:
+    two = [{"prompt": "x", "choices": ["a", "b", "c"], "answer": 1}] * 2
+    assert "# Not sure: 'answer' is never 0 and never the number of choices" in guessed(tmp_path, two)
+    assert '"{{answer | int - 1}}"' in guessed(tmp_path, two)  # what to write then
+    numbers = [{"text": f"film {i}", "label": i % 2} for i in range(8)]
+    assert "# Not sure: write the words that 0, 1 stand for" in guessed(tmp_path, numbers)
+    country = [{"country": "France", "choices": ["Paris", "Lyon"], "answer": 0}]
+    assert 'such as "About {{country}}:"' in guessed(tmp_path, country)
+
+
+def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = [{"id": i, "prompt": "the cat", "choices": ["sat", "ran"], "answer": i % 2} for i in range(1500)]
+    data[3] = data[1]
+    write(workspace / "data" / "cats.jsonl", data)
+    assert cli.main(["new-task", "cats", "data/cats.jsonl", "model=toy/toy-s"]) == 0
+    said = capsys.readouterr().out
+    assert "conf/task/cats.yaml is written, from the first 1,000 rows of data/cats.jsonl\n" in said
+    assert "  answer    column 'answer', an index that counts from 0\n" in said
+    assert "  not used  id\n" in said
+    assert "  repeated  1 row equals an earlier one" in said
+    assert said.count("item ") == 3
+    assert "  ✓ ·sat   1 token: sat\n" in said
+    assert "\nnext\n  python -m evalrun show task=cats limit=10\n  python -m evalrun -m " in said
+    file = workspace / "conf" / "task" / "cats.yaml"
+    assert "data: data/cats.jsonl\n" in file.read_text()  # as it was typed
+
+    file.write_text("kept: true\n")
+    assert cli.main(["new-task", "cats", "data/cats.jsonl"]) == 2
+    assert "add --force to write it anew" in capsys.readouterr().err
+    assert file.read_text() == "kept: true\n"
+    assert cli.main(["new-task", "cats", "data/cats.jsonl", "--force", "limit=1"]) == 0
+    assert capsys.readouterr().out.count("item ") == 1
+
+    with (workspace / "data" / "cats.jsonl").open("a") as end:
+        end.write('{"prompt": "cut o')
+    assert cli.main(["new-task", "cats", "data/cats.jsonl", "--force"]) == 1  # beyond the rows that were looked at
+    told = capsys.readouterr()
+    assert "line 1501 is not valid JSON" in told.err
+    assert "cannot be scored yet: mend it or the data" in told.out
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "code", "said"),
+    [
+        ("x", "", 2, "new-task takes a name and a data file"),
+        ("x nowhere.jsonl", "", 2, "'nowhere.jsonl' is not there"),
+        ("x data.txt", "a", 2, "must end in one of .jsonl, .json, .csv, .tsv, .parquet"),
+        ("data.jsonl x", "", 2, "The name comes first: new-task x data.jsonl."),
+        ("a/b data.jsonl", "{}", 2, "'a/b' cannot name a task"),
+        ("neqa data.jsonl", "{}", 2, "'neqa' is a task of conf/task already"),
+        ("piqa data.jsonl", "{}", 2, "'piqa' is a task of conf/task already"),
+        ("swag data.jsonl", "{}", 2, "'swag' is a task of lm-eval already"),
+        ("x data.jsonl", "", 1, "has no rows"),
+        ("x data.jsonl", '{"a": 1}\n{"a": ', 1, "line 2 is not valid JSON"),
+        ("x data.json", '[{"a": 1},\n{"a" 2}]', 1, "line 2 is not valid JSON"),
+        ("x data.jsonl", '"a"', 1, "where an object with a key for each column is expected"),
+        ("x data.csv", "a\n\xe9", 1, "is not UTF-8 text"),
+        ("x data.parquet", "PAR", 1, "cannot be read as Parquet"),
+        (
+            "x data.jsonl",
+            '{"id": 1, "url": "z"}',
+            2,
+            "has the columns 'id', 'url', and none of them says what is right",
+        ),
+        (
+            "x data.jsonl",
+            '{"prompt": "a", "choices": ["b", "c"], "z": "q"}',
+            2,
+            "none of the others says which of them",
+        ),
+        ("x data.jsonl", '{"n": 1, "choices": ["b", "c"], "answer": 0}', 2, "none of them is a prompt"),
+        ("x data.jsonl --forse", "{}", 2, "did you mean '--force'?"),
+    ],
+)
+def test_mistakes(
+    words: str, content: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("jsonl", "json", "csv", "parquet", "txt"):
+        (tmp_path / f"data.{suffix}").write_bytes(content.encode("latin-1"))
+    assert cli.main(["new-task", *words.split()]) == code
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.err.startswith("evalrun: ")
+    assert told.err.count("\n") == 1
+    assert not list(tmp_path.rglob("*.yaml"))  # nothing is written
