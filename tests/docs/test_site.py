@@ -106,7 +106,7 @@ def test_a_broken_link_or_anchor_fails_the_build(tmp_path: Path) -> None:
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         (tmp_path / name).write_text("# x\n")
     (tmp_path / "docs" / "index.md").write_text(
-        "# x\n\n[gone](gone.md) [no such part](index.md#nowhere) [no such file](../src/gone.py) [well](../CHANGELOG.md)\n"
+        "# x\n\n[gone](gone.md) [no part](index.md#nowhere) [no file](../src/gone.py) [there](../CHANGELOG.md)\n"
     )
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     kept = {key: config[key] for key in ("site_name", "docs_dir", "exclude_docs", "hooks", "validation")}
