@@ -8,9 +8,9 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
     {"masking"},
-    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics", "digests"},
+    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics", "task_columns", "digests"},
     {"tokenizer", "patterns"},
-    {"config", "steps", "console", "provenance", "checkpoints"},
+    {"manual", "config", "steps", "console", "provenance", "checkpoints"},
     {"task_yaml", "task_data", "suites"},
     {"task_files", "journal", "jobstate", "tracking", "analysis", "tiny", "tasks", "scoring"},
     {"ledger"},
@@ -18,7 +18,8 @@ LEVELS: list[set[str]] = [
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},
     {"supply", "survey"},
-    {"status", "sync", "comparison", "catalogue", "commands", "inprocess", "watch"},
+    {"status", "sync", "comparison", "catalogue", "commands", "inprocess", "watch", "show", "doctor", "completion"},
+    {"new_task"},
     {"cli", "api", "integrations"},
     {"__main__"},
 ]

@@ -59,9 +59,6 @@ def steps_command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
     """
     flags = [word for word in words if word.startswith("-")]
-    wrong = [flag for flag in flags if flag not in ("--json", "--refresh")]
-    if wrong:
-        raise ConfigError(f"steps does not know '{wrong[0]}': it takes --json, --refresh and model= as a run takes it.")
     with hydra_session():
         given = ov.parse([word for word in words if word not in flags])
         ov.check(given)

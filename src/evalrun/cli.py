@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalrun import manual
 from evalrun.errors import ConfigError, EvalrunError, nearest
 from evalrun.masking import masked
 
@@ -21,43 +21,6 @@ if TYPE_CHECKING:
     from evalrun.sweep import Job, Plan
 
 log = logging.getLogger(__name__)
-
-HELP = """\
-evalrun: evaluate every checkpoint on every task, track it, find where capabilities rise, fall and return.
-
-  python -m evalrun -m 'model=glob(*)' step=2,4,...,143000       evaluate a grid, then analyse it
-  python -m evalrun model=pythia-70m step=final task=memo_trap   evaluate one checkpoint
-  python -m evalrun suites         list the models that can be named; steps model=NAME: its checkpoints   (--json)
-  python -m evalrun plan ARGS      show the grid, what is done, downloads, disk, memory, time; run nothing   (--json)
-  python -m evalrun prefetch ARGS  download what a grid needs, so that offline=true needs nothing
-  python -m evalrun status [ARGS]  what of a grid, or of all, is done, running, failed; exit code 0: all done   (--json)
-  python -m evalrun sync [ARGS]    deliver to MLflow what is in the journal only
-  python -m evalrun audit ARGS     find steps whose published weights are missing or another step's   (--json)
-  python -m evalrun ingest PATH... file others' lm-eval results and tables in MLflow   (tracking.root=...)
-  python -m evalrun analyze        analyse what is in the store   (suite= sweep= experiment= model= step= task=)
-  python -m evalrun compare A B    did B get worse than A? MODEL@STEP or MODEL@final, item by item   (task= --json)
-  python -m evalrun watch path=RUN task=...   evaluate each checkpoint as training saves it, warn when a task falls
-                                   (--once: what is there; exit code 3: it fell; watch.command= watch.webhook=)
-  python -m evalrun tiny           train the embedded suite of small models   (seeds=3)
-  python -m evalrun ui             open the MLflow UI on the store   (--port 5000)
-
-what to set (key=value; lists and globs need -m; quote 'glob(...)': shells take the brackets)
-  model=     a config of conf/model, a,b,c, 'glob(*)' (the top level), 'glob(tiny/*)'
-             local with path=runs/my-model: a training run of yours   (tokens_per_step= if it does not say)
-  step=      a released step, 1000,2000, 2,4,...,143000 (two numbers: a ratio), 1000,2000,3000,...,143000
-             (three: read from them), 'range(1000,5001,1000)', all, final
-  task=      files of conf/task, sets of them (paper), any lm-eval name; several with commas. Own: ./conf/task/NAME.yaml
-  data_dir=  folder with local data files in the release format, in place of the hub
-  scorer.dtype=  scorer.device=  scorer.batch_size=  num_fewshot=  limit=  force=true
-  profile=       corrected|as_published: how tasks are rendered         tracking=local|server  tracking.uri=URI
-  experiment=    a whole study of conf/experiment: demo, paper, paper_v1, inverse_scaling_prize
-  checkpoint.seed=0,1,2   where a suite has several training seeds
-  hydra/launcher=   local, processes (the GPUs or cores of this machine), ray, slurm      fail_fast=true
-  offline=true   never ask Hugging Face      keep_checkpoints=false disk_budget=200GB   delete downloads after use
-
-evalrun resumes: the same command computes only what is missing. Results are in multirun/ (files) and mlruns/ (MLflow).
---cfg job prints a composed config; --info defaults where it comes from.
-"""
 
 
 @dataclass(frozen=True)
@@ -74,21 +37,8 @@ _failures: list[Failure] = []
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a job or the analysis failed, 2 the request cannot be right."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
-    if words[0] == "--version":
-        from evalrun import __version__
-
-        print(f"evalrun {__version__}")
-        return 0
     try:
-        command = COMMANDS.get(words[0])
-        if command is not None:
-            return command(words[1:])
-        if not words[0].startswith("-") and "=" not in words[0]:
-            raise ConfigError(f"unknown command '{words[0]}': {nearest(words[0], COMMANDS)}")
-        return run(words)
+        return _answer(words)
     except ConfigError as error:
         for problem in error.problems:
             print(f"evalrun: {problem}", file=sys.stderr)
@@ -102,6 +52,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("evalrun: interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
+
+
+def _answer(words: list[str]) -> int:
+    if words[:1] == ["__complete"]:  # a shell asks, at every press of the tab key
+        from evalrun.completion import candidates
+
+        print("\n".join(candidates(words[1:])))
+        return 0
+    asked = manual.help_asked(words)
+    if asked is not None:
+        print(asked, end="")
+        return 0
+    if words[0] == "--version":
+        from evalrun import __version__
+
+        print(f"evalrun {__version__}")
+        return 0
+    name = words[0]
+    if name in manual.COMMANDS:
+        manual.check_flags(name, words[1:])
+        module, _, function = manual.COMMANDS[name].where.partition(":")
+        return int(getattr(import_module(f"evalrun.{module}"), function)(words[1:]))
+    if not name.startswith("-") and "=" not in name:
+        raise ConfigError(f"unknown command '{name}': {nearest(name, manual.COMMANDS, show=20)}")
+    manual.check_flags(manual.RUN, words)
+    return run(words)
 
 
 def run(words: Sequence[str]) -> int:
@@ -218,20 +194,3 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
     except EvalrunError as error:
         print(f"evalrun: {error}", file=sys.stderr)
         _failures.append(Failure("analysis", str(error)))
-
-
-def _command(name: str, words: Sequence[str]) -> int:
-    from evalrun import commands
-
-    return commands.COMMANDS[name](words)
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    **{name: partial(_command, name) for name in ("plan", "prefetch", "audit", "ingest", "analyze", "tiny", "ui")},
-    "status": lambda words: import_module("evalrun.status").command(words),
-    "sync": lambda words: import_module("evalrun.sync").command(words),
-    "compare": lambda words: import_module("evalrun.comparison").command(words),
-    "watch": lambda words: import_module("evalrun.watch.command").command(words),
-    "suites": lambda words: import_module("evalrun.catalogue").suites_command(words),
-    "steps": lambda words: import_module("evalrun.catalogue").steps_command(words),
-}

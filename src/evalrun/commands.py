@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +17,19 @@ from evalrun.tracking import Store
 from evalrun.tracking.names import slug
 
 
-def supply(name: str, words: Sequence[str]) -> int:
-    """`plan`: print the grid and what it needs; `prefetch`: download that."""
+def plan(words: Sequence[str]) -> int:
+    """`plan`: print the grid and what it needs."""
     from evalrun.supply import command
 
-    print(command.ANSWERS[name](*ov.split_flags(words)))
+    print(command.show(*ov.split_flags(words)))
+    return 0
+
+
+def prefetch(words: Sequence[str]) -> int:
+    """`prefetch`: download what a grid needs."""
+    from evalrun.supply import command
+
+    print(command.fetch(ov.split_flags(words)[1]))
     return 0
 
 
@@ -32,9 +39,6 @@ def audit(words: Sequence[str]) -> int:
     from evalrun.audit import report
 
     flags, overrides = ov.split_flags(words)
-    wrong = [flag for flag in flags if flag not in ("--json", "-m", "--multirun")]
-    if wrong:
-        raise ConfigError(f"audit does not know '{wrong[0]}': it takes --json, model= and step= as a run takes them.")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with hydra_session():
         given = ov.parse(overrides)
@@ -98,10 +102,8 @@ def ingest(words: Sequence[str]) -> int:
 
     rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
     paths = [Path(word) for word in words if word not in rest]
-    wrong = [word for word in words if word.startswith("-")]
-    if wrong or not paths:
-        given = f"does not know '{wrong[0]}'" if wrong else "needs something to read"
-        raise ConfigError(f"ingest {given}: name result files or folders, and tracking.root=... if need be.")
+    if not paths:
+        raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
     with hydra_session():
         return read(paths, _tracking(rest))
 
@@ -154,14 +156,3 @@ def ui(words: Sequence[str]) -> int:
     store.check()
     store.serve(port)
     return 0
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": partial(supply, "plan"),
-    "prefetch": partial(supply, "prefetch"),
-    "audit": audit,
-    "ingest": ingest,
-    "analyze": analyze,
-    "tiny": tiny,
-    "ui": ui,
-}

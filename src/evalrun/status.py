@@ -23,7 +23,7 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
         TaskError: a task's file or data cannot be read.
     """
-    asked = survey.ask(words, "status", ("--json",))
+    asked = survey.ask(words)
     found = survey.look(asked)
     print(json.dumps(to_json(found), indent=1) if "--json" in words else text(asked, found))
     return 0 if found.store_fault is None and all(entry.state == "done" for entry in found.entries) else 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from evalrun import checkpoints, jobstate, journal, pipeline, sweep
 from evalrun import overrides as ov
 from evalrun.config import TrackingConf, compose, hydra_session, typed
-from evalrun.errors import CheckpointError, ConfigError, TrackingError
+from evalrun.errors import CheckpointError, TrackingError
 from evalrun.jobstate import JobState
 from evalrun.records import Cell, TaskResult
 from evalrun.tracking import Store
@@ -72,16 +72,12 @@ class Survey:
     store_fault: str | None
 
 
-def ask(words: Sequence[str], command: str, flags: Sequence[str] = ()) -> Asked:
+def ask(words: Sequence[str]) -> Asked:
     """Read what a command is about: the words of a sweep, or none of model=, step= and so on for everything.
 
     Raises:
-        ConfigError: words or flags that cannot be right.
+        ConfigError: words that cannot be right.
     """
-    wrong = [w for w in words if w.startswith("-") and w not in (*flags, "-m", "--multirun")]
-    if wrong:
-        knows = " and ".join([*flags, "what a sweep takes"])
-        raise ConfigError(f"{command} does not know '{wrong[0]}': it takes {knows}, or nothing for all there is.")
     own = tuple(w for w in words if not w.startswith("-"))
     with hydra_session():
         given = ov.parse(own)

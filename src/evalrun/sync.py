@@ -25,7 +25,7 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
         TrackingError: the store cannot be had; what is not delivered stays in the journal.
     """
-    asked = survey.ask(words, "sync")
+    asked = survey.ask(words)
     store = Store(asked.tracking)
     store.check_readable()
     folders = asked.folders if asked.plan is not None else survey.job_folders(asked.root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
@@ -52,6 +53,19 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     if any(path.suffix.lower() == ".tsv" for path in files.values()):
         config["dataset_kwargs"]["sep"] = "\t"
     return tuple(files.values())
+
+
+def broken_line(path: Path) -> str | None:
+    """Where a file of JSON lines is damaged, in words; None where it is not, or is no such file."""
+    if path.suffix.lower() != ".jsonl":
+        return None
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                json.loads(line.strip() or b"null")
+            except ValueError as error:  # JSON's, or of text that is not UTF-8
+                return f"line {number} is not valid JSON ({error})"
+    return None
 
 
 def release_verified(release_file: str, path: Path) -> bool | None:

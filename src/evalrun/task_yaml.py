@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
-from evalrun import task_metrics
+from evalrun import task_columns, task_metrics
 from evalrun.config import conf_dirs
 from evalrun.errors import TaskError
 
-OWN_CODE = task_metrics.__name__  # the module whose functions any task file may name
+# The modules whose functions any task file may name.
+OWN_CODE = {module.__name__: Path(str(module.__file__)) for module in (task_columns, task_metrics)}
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,26 @@ class Function:
 
     @property
     def trusted(self) -> bool:
-        """Whether it came with the installation: lm-eval's own, or of `evalrun.task_metrics`."""
+        """Whether it came with the installation: lm-eval's own, or of a module in `OWN_CODE`."""
         return self.of_lm_eval or self._is_own
 
     @property
     def code(self) -> Path | None:
         """The file that holds it, where that is known."""
-        return Path(task_metrics.__file__) if self._is_own else self._beside
+        return OWN_CODE[self._module] if self._is_own else self._beside
 
     @property
     def _is_own(self) -> bool:
         # A file of the same name beside the task file would be taken first: then it is not ours.
-        return self.spec.rpartition(".")[0] == OWN_CODE and self._beside is None
+        return self._module in OWN_CODE and self._beside is None
+
+    @property
+    def _module(self) -> str:
+        return self.spec.rpartition(".")[0]
 
     @property
     def _beside(self) -> Path | None:
-        path = Path(self.folder) / (self.spec.rpartition(".")[0].replace(".", "/") + ".py")
+        path = Path(self.folder) / (self._module.replace(".", "/") + ".py")
         return path if path.is_file() else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.errors import TaskError
+from evalrun.task_data import broken_line
 from evalrun.task_files import TaskFile
 from evalrun.task_yaml import Function
 
@@ -40,10 +41,11 @@ def build(files: Sequence[TaskFile], num_fewshot: int | None) -> dict[str, Any]:
 
 
 def _build(file: TaskFile, num_fewshot: int | None) -> Any:
-    from datasets.utils.logging import disable_progress_bar
+    from datasets.utils.logging import disable_progress_bar, set_verbosity
     from lm_eval.tasks import TaskManager
 
     disable_progress_bar()
+    set_verbosity(logging.CRITICAL)  # it logs what it raises
     _compile_templates_once()
     config = _resolve_functions(copy.deepcopy(file.config), file)
     try:
@@ -94,7 +96,8 @@ def _load_sentence(file: TaskFile, error: Exception) -> str:
     message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     name = type(error).__name__
     if file.data_files:
-        return f"task '{file.name}': {_said(file)} cannot be used: {_why(message, name)}."
+        broken = next((found for path in file.data_files if (found := broken_line(path))), None)
+        return f"task '{file.name}': {_said(file)} cannot be used: {broken or _why(message, name)}."
     network = ("Connection", "OfflineMode", "LocalEntry", "HubHTTP", "DatasetNotFound")
     if name.startswith(network) or "offline" in message.lower() or "reach" in message.lower():
         return (

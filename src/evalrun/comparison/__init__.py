@@ -62,9 +62,6 @@ def compare(words: Sequence[str]) -> Comparison:
 
 
 def _ask(words: Sequence[str]) -> _Asked:
-    wrong = [word for word in words if word.startswith("-")]
-    if wrong:
-        raise ConfigError(f"compare does not know '{wrong[0]}': it takes two checkpoints, task=, suite= and --json.")
     names = [word for word in words if "=" not in word]
     if len(names) != 2:
         raise ConfigError(f"compare takes two checkpoints, not {len(names)}: {HOW}.")

@@ -21,7 +21,7 @@ def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
     Raises:
         ConfigError: a mistake in the words.
     """
-    plan = _grid("plan", flags, overrides, "--json")
+    plan = _grid(overrides)
     if plan.config.offline:
         checkpoints.go_offline()
     try:
@@ -35,27 +35,19 @@ def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
     return "\n\n".join([plan.describe(), report.describe(found), power.describe(power.power_of(found))])
 
 
-def fetch(flags: Sequence[str], overrides: Sequence[str]) -> str:
+def fetch(overrides: Sequence[str]) -> str:
     """What `prefetch` prints when it has fetched what a grid needs.
 
     Raises:
         EvalrunError: a mistake in the words, a full disk, or something that cannot be had.
     """
-    plan = _grid("prefetch", flags, overrides)
+    plan = _grid(overrides)
     if plan.config.offline:
         raise ConfigError("prefetch downloads, and offline=true forbids it: leave out offline=true.")
     return prefetch([job.config for job in plan.jobs])
 
 
-ANSWERS = {"plan": show, "prefetch": fetch}
-
-
-def _grid(command: str, flags: Sequence[str], overrides: Sequence[str], *known: str) -> sweep.Plan:
-    wrong = [flag for flag in flags if flag not in ("-m", "--multirun", *known)]
-    if wrong:
-        raise ConfigError(
-            f"{command} does not know '{wrong[0]}': it takes {' and '.join([*known, 'what a run takes'])}."
-        )
+def _grid(overrides: Sequence[str]) -> sweep.Plan:
     with hydra_session():
         given = ov.parse(overrides)
         ov.check(given)

@@ -37,9 +37,6 @@ def command(words: Sequence[str]) -> int:
         EvalrunError: tasks or the store cannot be read.
     """
     logging.basicConfig(level=logging.WARNING, handlers=[_handler()])
-    wrong = [word for word in words if word.startswith("-") and word != "--once"]
-    if wrong:
-        raise ConfigError(f"watch does not know '{wrong[0]}': it takes path=, task=, --once and what a run takes.")
     config, plain = configured([word for word in words if word != "--once"])
     Store(config.tracking).check()  # before the first checkpoint, not after it
     task_files.resolve_for(config)

@@ -1,0 +1,99 @@
+"""What is scored: the hub, the embedded suite, and the data of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from evalrun import checkpoints, task_files
+from evalrun import overrides as ov
+from evalrun.config import Config, conf_dirs, hydra_session
+from evalrun.doctor.check import FAIL, OK, WARN, Check
+from evalrun.errors import EvalrunError
+from evalrun.suites import releases
+from evalrun.suites.configured import config_of
+from evalrun.supply.data import data_of
+
+_PATIENCE_S = 5.0
+
+
+def hub(config: Config) -> Check:
+    """Whether Hugging Face answers, unless it must not be asked."""
+    if config.offline:
+        return Check("hub", OK, "not asked, because of offline=true")
+    fault = checkpoints.hub_fault(_PATIENCE_S)
+    if fault is None:
+        return Check("hub", OK, "Hugging Face answers")
+    todo = "what is here can be scored with offline=true; to download, connect, or set HF_ENDPOINT or HTTPS_PROXY."
+    return Check("hub", WARN, f"Hugging Face is {fault}", todo)
+
+
+def token() -> Check:
+    """Whether the hub would know who asks; the token itself is never shown."""
+    from huggingface_hub import get_token
+
+    if get_token():
+        return Check("token", OK, "a Hugging Face token is set")
+    return Check("token", OK, "no Hugging Face token: only gated repositories need one (HF_TOKEN)")
+
+
+def suite() -> Check:
+    """Whether the embedded suite is trained."""
+    with hydra_session():
+        names = ov.group_options("model", "tiny/")
+    here = steps = 0
+    for name in names:
+        config = config_of(name)
+        root = config.model.path.replace("{seed}", str(config.checkpoint.seed))
+        places = [Path(root) / release.place for release in releases(config).by_step.values()]
+        steps += len(places)
+        here += sum((place / "config.json").is_file() for place in places)
+    if here == steps:
+        return Check("tiny", OK, f"the embedded suite is here: {here} checkpoints of {len(names)} models")
+    said = f"{here} of the embedded suite's {steps} checkpoints are here"
+    return Check("tiny", WARN, said, "train the others, on the CPU in two minutes: python -m evalrun tiny")
+
+
+def tasks(config: Config) -> Iterator[Check]:
+    """Whether the data of the tasks that a run would score is on this machine."""
+    named = ", ".join(config.tasks)
+    try:
+        files = task_files.resolve_for(config)
+    except EvalrunError as error:
+        yield Check("data", WARN, str(error), "or name other tasks: python -m evalrun doctor task=NAME")
+        return
+    absent = [file.name for need in data_of(files) if need.state == "missing" for file in need.tasks]
+    here = len(files) - len(absent)
+    said = f"task={named}: the data of {here} of {len(files)} task{'s' * (len(files) != 1)} is here"
+    if not absent:
+        yield Check("data", OK, said)
+        return
+    listed = ", ".join(absent[:12]) + (", ..." if len(absent) > 12 else "")
+    todo = "the first run downloads it; for work without the hub: prefetch, or data_dir= with the released files."
+    yield Check("data", OK if _can_ask(config) else WARN, f"{said}; not {listed}", todo)
+
+
+def _can_ask(config: Config) -> bool:
+    return not config.offline and checkpoints.hub_fault(_PATIENCE_S) is None
+
+
+def own_tasks() -> Iterator[Check]:
+    """Whether the task files of the folder that the user works in can be read."""
+    folders = conf_dirs()[1:]
+    paths = [path for folder in folders for path in sorted((folder / "task").rglob("*.yaml"))]
+    if not paths:
+        return
+    faults = []
+    try:
+        names = [name for name, path in task_files.own_names().items() if path in paths]
+    except EvalrunError as error:
+        yield Check("own tasks", FAIL, str(error))
+        return
+    for name in names:
+        try:
+            task_files.resolve([name], trust_code=True)
+        except EvalrunError as error:
+            faults.append(str(error))
+    yield from (Check("own tasks", FAIL, fault) for fault in faults)
+    if not faults:
+        yield Check("own tasks", OK, f"{len(names)} in ./conf/task, all can be read")

@@ -1,0 +1,122 @@
+"""What `python -m evalrun` can do: one table of its commands, and a page of text for each beside this file.
+
+Help, completion, the refusal of unknown flags and the start of a command all read this table. Nothing here imports
+more than the standard library, because a shell asks it at every press of the tab key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalrun.errors import ConfigError, nearest
+
+PAGES = Path(__file__).parent
+MANY = ("-m", "--multirun")  # what a sweep is typed with; commands about a grid take it and need it not
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command."""
+
+    where: str  # module:function of evalrun, which is given the words after the command and returns the exit code
+    group: str  # heading on the main page
+    words: str  # what it takes, in short
+    line: str  # what it does
+    flags: tuple[str, ...] = ()
+    keys: bool = True  # whether it takes the keys of a run
+
+
+BEFORE, RUNS, RESULTS, SHELL = GROUPS = ("before a run", "runs", "results", "shell")
+JSON = ("--json",)
+COMMANDS: dict[str, Command] = {
+    "new-task": Command("new_task:command", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
+    "show": Command("show:command", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
+    "plan": Command("commands:plan", BEFORE, "GRID", "what is done, downloads, disk, memory, time", (*JSON, *MANY)),
+    "prefetch": Command("commands:prefetch", BEFORE, "GRID", "download it, so that offline=true needs nothing", MANY),
+    "audit": Command("commands:audit", BEFORE, "GRID", "weights that are missing or another step's", (*JSON, *MANY)),
+    "suites": Command("catalogue:suites_command", BEFORE, "", "the models that can be named", JSON, keys=False),
+    "steps": Command("catalogue:steps_command", BEFORE, "model=NAME", "its checkpoints", (*JSON, "--refresh")),
+    "doctor": Command("doctor:command", BEFORE, "", "check versions, GPU, store, disk, hub and data", JSON),
+    "tiny": Command("commands:tiny", RUNS, "", "train the embedded suite of small models", keys=False),
+    "watch": Command("watch.command:command", RUNS, "path=RUN", "evaluate checkpoints as they are saved", ("--once",)),
+    "status": Command("status:command", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MANY)),
+    "sync": Command("sync:command", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MANY),
+    "analyze": Command("commands:analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MANY),
+    "compare": Command("comparison:command", RESULTS, "A B", "is B worse than A, item by item", JSON),
+    "ui": Command("commands:ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
+    "ingest": Command("commands:ingest", RESULTS, "PATH...", "file results that others computed"),
+    "completion": Command("completion:command", SHELL, "SHELL", "completion for bash, zsh or fish", keys=False),
+}
+RUN = "run"  # the page about evaluating itself, which no command is named for
+RUN_FLAGS = (
+    *MANY, "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--hydra-help",
+    "--shell-completion", "-sc", "--run", "-r",
+)  # fmt: skip
+HELP = ("-h", "--help")
+
+_HEAD = """\
+evalrun: evaluate every checkpoint on every task, track it, find where capabilities rise, fall and return.
+
+  python -m evalrun model=tiny/s step=final task=tiny_recall   evaluate one checkpoint
+  python -m evalrun -m 'model=glob(tiny/*)' step=all           evaluate a grid, then analyse it
+"""
+_TAIL = """\
+GRID is model=... step=... task=...: these and all other keys  python -m evalrun help run
+a command, with an example that works when pasted            python -m evalrun COMMAND --help
+
+The same command computes only what is missing. Results: multirun/ (files) and mlruns/ (MLflow).
+"""
+
+
+def main_page() -> str:
+    """What `--help` prints: one screen."""
+    parts = [_HEAD]
+    for group in GROUPS:
+        named = {name: command for name, command in COMMANDS.items() if command.group == group}
+        lines = [f"  {f'{name} {command.words}':<21} {command.line}" for name, command in named.items()]
+        parts.append("\n".join([group, *lines, ""]))
+    return "\n".join([*parts, _TAIL])
+
+
+def page(name: str) -> str:
+    """The page of a command, or of `run`.
+
+    Raises:
+        ConfigError: no such command.
+    """
+    if name not in (*COMMANDS, RUN):
+        raise ConfigError(f"there is no help on '{name}': {nearest(name, (*COMMANDS, RUN), show=30)}")
+    return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def help_asked(words: Sequence[str]) -> str | None:
+    """The page that words ask for, or None: `--help`, `help COMMAND`, `COMMAND ... --help`, `model=... -h`.
+
+    Raises:
+        ConfigError: help on a command that there is not.
+    """
+    if not words or words[0] in HELP or list(words) == ["help"]:
+        return main_page()
+    if words[0] == "help":
+        return page(words[1])
+    if set(HELP) & set(words):
+        return page(words[0]) if words[0] in COMMANDS else main_page()
+    return None
+
+
+def check_flags(name: str, words: Iterable[str]) -> None:
+    """Refuse a flag that a command, or a run, does not take.
+
+    Raises:
+        ConfigError: with the nearest flag and the page to read.
+    """
+    known = RUN_FLAGS if name == RUN else COMMANDS[name].flags
+    given = [word.partition("=")[0] for word in words if word.startswith("-") and not word.lstrip("-.").isdigit()]
+    wrong = [flag for flag in given if flag not in known]
+    if wrong:
+        asked = "a run" if name == RUN else name
+        also = nearest(wrong[0], known) if known else "it takes none."
+        shown = f"`python -m evalrun help {name}` lists what it takes."
+        raise ConfigError(f"{asked} does not know '{wrong[0]}': {also} {shown}")

@@ -1,0 +1,50 @@
+"""Tokens without a model: what a scorer would make of a text, from a tokenizer's files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from lm_eval.models.utils import resolve_max_length
+from transformers import AutoConfig
+from transformers.utils.logging import set_verbosity_error
+
+from evalrun import tokenizer
+from evalrun.errors import CheckpointError, first_line
+from evalrun.scoring.encode import encode
+from evalrun.scoring.plan import TokenRequest
+
+
+class Tokens:
+    """A tokenizer with lm-eval's rules for special tokens.
+
+    Args:
+        folder: Of its files, and of the config.json that says how much the model reads at once.
+        remote_code: Whether code in the folder may run.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, remote_code: bool) -> None:
+        set_verbosity_error()  # it warns of a text that is longer than the model reads, which the caller counts
+        try:
+            self._tokenizer = tokenizer.load(folder, remote_code)
+            shape = AutoConfig.from_pretrained(folder, trust_remote_code=remote_code)
+        except Exception as error:  # transformers and tokenizers raise their own
+            raise CheckpointError(f"the tokenizer in '{folder}' cannot be loaded ({first_line(error)}).") from None
+        own = self._tokenizer
+        self.max_length: int = resolve_max_length(shape, own)  # tokens that the model reads at once
+        self.unknown: str | None = own.unk_token  # what stands for words that it does not know
+        first = own.bos_token_id if own.bos_token_id is not None else own.eos_token_id
+        self._lm = SimpleNamespace(tokenizer=own, prefix_token_id=first, add_bos_token=None)
+
+    def encode(self, pairs: Sequence[tuple[str, str]], separate: bool) -> list[TokenRequest]:
+        """Tokens of contexts and continuations, as they are scored; see `encode.encode`."""
+        return encode(self._lm, pairs, separate)
+
+    def piece(self, token: int) -> str:
+        """What one token stands for; a part of a character as the tokenizer spells it."""
+        text = str(self._tokenizer.decode([token]))
+        return str(self._tokenizer.convert_ids_to_tokens(token)) if "\N{REPLACEMENT CHARACTER}" in text else text
