@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from evalrun import cli, records
+from evalrun import cli, manual, records
 from evalrun import config as schema
 from evalrun.config import conf_dir
 
@@ -26,12 +26,9 @@ LAUNCHERS = "hydra/launcher"
 
 def commands() -> str:
     """Each command's help, as `python -m evalrun help COMMAND` prints it."""
-    whole = _printed(["--help"])
-    parts = [_block(whole, "text")]
-    for name in cli.COMMANDS:
-        text = _printed(["help", name])
-        if text != whole:
-            parts.append(f"## {name}\n\n{_block(text, 'text')}")
+    parts = [_block(_printed(["--help"]), "text")]
+    for name in (manual.RUN, *manual.COMMANDS):
+        parts.append(f"## {name}\n\n{_block(_printed(['help', name]), 'text')}")
     return "\n\n".join(parts)
 
 

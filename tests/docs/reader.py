@@ -27,7 +27,6 @@ from training_runs import save_steps, write_state  # noqa: E402
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 RUNS = ("bash", "console")
 GRIDS = ("", "plan", "prefetch", "status", "audit", "watch")  # commands that take one; "" evaluates
-PENDING = {"new-task", "show", "doctor", "help", "completion"}
 
 
 def make_folder(folder: Path) -> None:
@@ -90,12 +89,12 @@ def read(page: str, folder: Path) -> list[dict[str, Any]]:
 
 def compose(words: list[str]) -> dict[str, Any]:
     """See that a command that takes a grid is right, without running it: all words, and the jobs of its first model."""
-    from evalrun import cli, sweep
+    from evalrun import manual, sweep
     from evalrun import overrides as ov
     from evalrun.config import hydra_session
     from evalrun.errors import EvalrunError
 
-    command = words[0] if words[0] in cli.COMMANDS else ""
+    command = words[0] if words[0] in manual.COMMANDS else ""
     if command not in GRIDS:
         return {"code": 2, "printed": f"'{command}' takes no grid: run it, or say why not"}
     rest = [word for word in words[bool(command) :] if not word.startswith("-")]
@@ -118,8 +117,6 @@ def run(words: list[str]) -> dict[str, Any]:
     """One command, as a process of its own would do it."""
     from evalrun import cli
 
-    if words[0] in PENDING - set(cli.COMMANDS):
-        return {"code": 0, "printed": ""}
     if "-m" in words and not any(word.startswith("analysis") for word in words):
         words.append("analysis.after_sweep=false")  # the statistics have tests of their own
     out = io.StringIO()

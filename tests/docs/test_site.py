@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalrun import cli
+from evalrun import manual
 from evalrun.config import conf_dir
 from evalrun.records import TABLE_COLUMNS
 from helpers import ROOT
@@ -97,7 +97,7 @@ def test_the_reference_is_complete(site: Path) -> None:
         assert not [str(one) for one in names if one.name[0] != "_" and f" {one} " not in text and one.name != "local"]
     assert not [name for name in TABLE_COLUMNS if f" {name} " not in text_of(reference / "library.html")]
     commands = text_of(reference / "commands.html")
-    assert not [name for name in cli.COMMANDS if name not in commands]
+    assert not [name for name in manual.COMMANDS if f"usage: python -m evalrun {name}" not in commands]
     assert "evaluate" in text_of(reference / "library.html")
 
 
