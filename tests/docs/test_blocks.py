@@ -33,6 +33,8 @@ def test_every_block_is_run_or_says_why_not() -> None:
             wrong = [words for words in block.commands if words[:3] != COMMAND]
             if wrong or not block.commands:
                 silent.append(f"{block.where}: {wrong or 'no command'} is not evalrun's: say <!-- not run: why -->")
+            elif block.language == "console" and len(block.commands) > 1:
+                silent.append(f"{block.where}: a console block shows one command and what it prints")
         elif (block.language == "python" and block.page not in PYTHON) or (
             block.language == "yaml" and block.marker != "file"
         ):
