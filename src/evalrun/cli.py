@@ -75,6 +75,10 @@ def _answer(words: list[str]) -> int:
         module, _, function = manual.COMMANDS[name].where.partition(":")
         return int(getattr(import_module(f"evalrun.{module}"), function)(words[1:]))
     if not name.startswith("-") and "=" not in name:
+        from evalrun.completion import keys
+
+        if name in keys():
+            raise ConfigError(f"'{name}' is a key and no command: write {name}=VALUE, with no spaces around the =.")
         raise ConfigError(f"unknown command '{name}': {nearest(name, manual.COMMANDS, show=20)}")
     manual.check_flags(manual.RUN, words)
     return run(words)

@@ -73,7 +73,7 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
     if not before:
         yield from (*manual.COMMANDS, "help")
     if name is None or manual.COMMANDS[name].keys:
-        yield from (f"{key}=" for key in _keys() if current or "." not in key)
+        yield from (f"{key}=" for key in keys() if current or "." not in key)
     if name in ("ingest", "new-task"):
         yield from _paths(current)
 
@@ -99,7 +99,7 @@ def _names(key: str) -> list[str]:
         return sorted(found)
     if key in _VALUES:
         return list(_VALUES[key])
-    return ["true", "false"] if _keys().get(key) == "bool" else []
+    return ["true", "false"] if keys().get(key) == "bool" else []
 
 
 def _configs(folder: Path) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _paths(start: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=1)
-def _keys() -> dict[str, str]:
+def keys() -> dict[str, str]:
     """Keys of a run and their types, from the schema's source."""
     tree = ast.parse((_HERE / "config.py").read_text(encoding="utf-8"))
     classes = {

@@ -11,8 +11,8 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import BooleanNode, FloatNode, IntegerNode, OmegaConf, StringNode
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evalrun import task_files
 from evalrun.config import Config, compose, conf_dirs
@@ -20,6 +20,7 @@ from evalrun.errors import ConfigError, nearest
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
 LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
+_KINDS = {IntegerNode: "a whole number", FloatNode: "a number", BooleanNode: "true or false", StringNode: "one text"}
 GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
 
 
@@ -35,8 +36,8 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(word))
         except HydraException:
-            hint = "" if "=" in word else " Write key=value."
-            problems.append(f"'{word}' cannot be read as an override.{hint}")
+            hint = "close its brackets and quotes, and put it in quotes" if "=" in word else f"write {word}=VALUE"
+            problems.append(f"'{word}' cannot be read as an override: {hint}.")
     if problems:
         raise ConfigError(problems)
     return parsed
@@ -188,7 +189,8 @@ def _value_problems(override: Override) -> Iterator[str]:
     known = _keys(schema)
     if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
         allowed = {*known, "task", *ALIASES, *GROUPS} - {"sweep"}
-        yield f"unknown key '{key}': {nearest(key, allowed, show=60)}"
+        hint = nearest(key, allowed)
+        yield f"unknown key '{key}': {hint if hint.startswith('did') else '`python -m evalrun help run` lists them.'}"
         return
     if key == "step":
         return
@@ -196,8 +198,17 @@ def _value_problems(override: Override) -> Iterator[str]:
     for value in values:
         try:
             OmegaConf.update(schema, key, getattr(value, "text", value))
+        except ValidationError:
+            yield f"{key} is '{value}': it must be {_kind(schema, key)}."
         except (OmegaConfBaseException, AttributeError) as error:
             yield f"{key}={value}: {str(error).splitlines()[0].rstrip('.')}."
+
+
+def _kind(schema: Any, key: str) -> str:
+    """What a key's values are, in words."""
+    *parents, last = key.split(".")
+    node = OmegaConf.select(schema, ".".join(parents)) if parents else schema
+    return _KINDS.get(type(node._get_node(last)), "a list or mapping as in conf/")
 
 
 def _keys(schema: Any, prefix: str = "") -> list[str]:

@@ -100,7 +100,10 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
     found = {suite: selection.of(store.table(suite, sweep=selection.sweep)) for suite in wanted}
     found = {suite: table for suite, table in found.items() if not table.empty}
     if not found:
-        raise AnalysisError(f"no results of what was asked for ({selection.describe()}) in {store.uri}.")
+        raise AnalysisError(
+            f"no results of what was asked for ({selection.describe()}) in {store.uri}: `python -m evalrun status` "
+            "says what there is."
+        )
     return found
 
 

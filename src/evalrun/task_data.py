@@ -41,9 +41,9 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
         raise TaskError(f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike.")
     for path in files.values():
         if not path.is_file():
-            raise TaskError(f"task '{name}': data file '{path}' is not there (looked from {Path.cwd()}).")
+            raise TaskError(f"task '{name}': data file '{path}' is not there: {_remedy(path)}.")
         if path.stat().st_size == 0:
-            raise TaskError(f"task '{name}': data file '{path}' is empty.")
+            raise TaskError(f"task '{name}': data file '{path}' is empty: put one item in each row.")
     if not isinstance(data, dict):
         config.update(dict.fromkeys((*SPLITS, "fewshot_split")))
         config["test_split"] = evaluated
@@ -103,6 +103,13 @@ def _warn(release_file: str, path: str, found: str, expected: str) -> None:
         "those of the published task: get the released file, or go on if the change is meant.",
         *(path, found[:12], release_file, expected[:12]),
     )
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a file that is not there."""
+    if path.parts[:2] == ("models", "tiny"):
+        return "train the embedded suite, which writes it, with `python -m evalrun tiny`"
+    return f"correct its name, or start evalrun in the folder that it is named from (this is {Path.cwd()})"
 
 
 def _said(files: Mapping[str, Path]) -> str:

@@ -140,7 +140,7 @@ def _unfold(names: Iterable[str], within: tuple[str, ...] = ()) -> Iterator[tupl
     own = own_names()
     for name in names:
         if name in within:
-            raise ConfigError(f"the task set '{name}' contains itself.")
+            raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
         if name not in own:
             yield from _lm_eval_files(name, own)
             continue

@@ -81,7 +81,10 @@ def load(path: Path, tolerant: bool = False) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         if tolerant:
             return {}
-        raise TaskError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        what = " ".join(str(error).split())
+        raise TaskError(
+            f"{path} is not valid YAML ({what}): put texts that hold ': ', '#' or '{{{{' in quotes."
+        ) from None
     if not isinstance(content, dict):
         if tolerant:
             return {}
@@ -131,4 +134,6 @@ def _included(path: Path, include: str) -> Path:
     for candidate in (path.parent / include, conf_dirs()[0] / "task" / include, lm_eval_tasks() / include):
         if candidate.is_file() and candidate.resolve() != path.resolve():
             return candidate
-    raise TaskError(f"{path} includes '{include}', which is neither beside it nor in lm-eval's tasks folder.")
+    raise TaskError(
+        f"{path} includes '{include}', which is neither beside it nor in lm-eval's tasks folder: correct its name."
+    )

@@ -51,7 +51,9 @@ def check_repository(name: str) -> None:
         CheckpointError: it is a folder's that is not there.
     """
     if not _REPOSITORY.fullmatch(name):
-        raise CheckpointError(f"model.tokenizer is '{name}', which is no folder and no name of a hub repository.")
+        raise CheckpointError(
+            f"model.tokenizer is '{name}', which is no folder and no hub repository: write OWNER/NAME."
+        )
 
 
 def load(folder: Path, remote_code: bool) -> Any:

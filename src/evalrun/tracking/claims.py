@@ -64,7 +64,7 @@ def _claim(link: Link, anchor: str, key: str, own: str) -> str:
                 raise error
         if owner == own or _is_active(link, owner):  # its own: the reply to a first try was lost
             return owner
-    raise TrackingError(f"The run of key {key} at {link.shown} was deleted too often; choose another suite name.")
+    raise TrackingError(f"the run of key {key} at {link.shown} was deleted too often; choose another suite name.")
 
 
 def _is_active(link: Link, run_id: str) -> bool:

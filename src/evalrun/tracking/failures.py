@@ -17,16 +17,16 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
     """
     text = str(error)
     if "database is locked" in text:
-        return f"The MLflow database {place} is locked by another process; end that process, or try again later."
+        return f"the MLflow database {place} is locked by another process; end that process, or try again later."
     if "file is not a database" in text or "malformed" in text:
         return (
             f"{place} is not an SQLite database, or is damaged; move it away, or set tracking.root to another folder."
         )
     if "readonly" in text or "unable to open database" in text or isinstance(error, PermissionError):
-        return f"The MLflow store {place} cannot be written; check its permissions, or set tracking.root."
+        return f"the MLflow store {place} cannot be written; check its permissions, or set tracking.root."
     if re.search(r"table \w+ already exists", text):
         return (
-            f"The MLflow database {place} was left half made by a process that was killed; move it away and run the "
+            f"the MLflow database {place} was left half made by a process that was killed; move it away and run the "
             "same again: results are in the journal."
         )
     if schema := re.search(r"found version (\w+), but expected", text):
@@ -48,4 +48,4 @@ def _other_version(place: str, uri: str, schema: str) -> str:
         remedy = f"back it up, then run `mlflow db upgrade {uri}`"
     else:
         remedy = "install the MLflow that wrote it, or set tracking.root to another folder"
-    return f"The MLflow database {place} has the schema of another MLflow than the {mlflow.__version__} here; {remedy}."
+    return f"the MLflow database {place} has the schema of another MLflow than the {mlflow.__version__} here; {remedy}."

@@ -88,7 +88,7 @@ class Held:
         text = json.dumps(about, separators=(",", ":"))
         if len(text) > TAG_LIMIT:
             raise TrackingError(
-                f"The {len(self.metrics)} metric names of task '{self.task}' take {len(text)} characters, and MLflow "
+                f"the {len(self.metrics)} metric names of task '{self.task}' take {len(text)} characters, and MLflow "
                 f"keeps {TAG_LIMIT}; shorten the task's metric_list."
             )
         return {ABOUT + task_slug(self.task): text, TASK + task_slug(self.task): self.key}

@@ -81,7 +81,7 @@ class Link:
         """Raise TrackingError, soon, if nothing could be delivered."""
         if not self.uri.startswith(_SCHEMES):
             raise TrackingError(
-                f"The tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
+                f"the tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
                 "http(s)://HOST:PORT or a database such as postgresql://USER@HOST/NAME."
             )
         if self.remote:
@@ -98,7 +98,7 @@ class Link:
                 probe.unlink(missing_ok=True)
             except OSError as error:
                 raise TrackingError(
-                    f"The tracking folder {self.root} cannot be written ({error.strerror}); set tracking.root."
+                    f"the tracking folder {self.root} cannot be written ({error.strerror}); set tracking.root."
                 ) from error
             with self._first_use():
                 self._check_sqlite(self.database)
@@ -145,7 +145,7 @@ class Link:
     def deleted(name: str, experiment_id: str | int) -> TrackingError:
         """Somebody deleted an experiment that is needed."""
         return TrackingError(
-            f"The MLflow experiment '{name}' was deleted; restore it with `mlflow experiments restore -x "
+            f"the MLflow experiment '{name}' was deleted; restore it with `mlflow experiments restore -x "
             f"{experiment_id}`, remove it for good with `mlflow gc`, or choose another suite name."
         )
 
@@ -159,7 +159,7 @@ class Link:
                 yield
         except Timeout as error:
             raise TrackingError(
-                f"Another process has held {error.lock_file} for {_LOCK_WAIT_S:.0f} seconds; end it and run this again."
+                f"another process has held {error.lock_file} for {_LOCK_WAIT_S:.0f} seconds; end it and run this again."
             ) from error
 
     @contextlib.contextmanager
@@ -189,7 +189,7 @@ class Link:
             lock.acquire()
         except Timeout as error:
             raise TrackingError(
-                f"Another process has been opening {self.place} for {_LOCK_WAIT_S:.0f} seconds; end it and try again."
+                f"another process has been opening {self.place} for {_LOCK_WAIT_S:.0f} seconds; end it and try again."
             ) from error
         except OSError:
             if not self.exists():

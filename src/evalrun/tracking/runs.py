@@ -133,7 +133,7 @@ def _same_checkpoint(link: Link, run: Any, result: TaskResult) -> None:
         result.cell.seed,
     ]:
         raise TrackingError(
-            f"The MLflow run '{run.info.run_name}' ({run.info.run_id}) at {link.shown} already holds these weights and "
+            f"the MLflow run '{run.info.run_name}' ({run.info.run_id}) at {link.shown} already holds these weights and "
             f"settings, so '{result.cell.label}' cannot be filed; if it was renamed, delete that run, else check that "
             "the two checkpoints really differ."
         )
@@ -173,7 +173,7 @@ def check_items(result: TaskResult, path: Path) -> None:
     """Raise StorageError unless the file holds the items that the result was computed from."""
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != result.items_sha256:
         raise StorageError(
-            f"The per-item results {path} of task '{result.task}' are missing or not those that were scored; "
+            f"the per-item results {path} of task '{result.task}' are missing or not those that were scored; "
             "run the task again with force=true."
         )
 

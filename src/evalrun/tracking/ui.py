@@ -40,7 +40,7 @@ def serve(store: Store, link: Link, port: int) -> None:
         return
     if not link.exists():
         raise TrackingError(
-            f"There are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
+            f"there are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
         )
     port = _free_port(port)
     print(f"MLflow on http://127.0.0.1:{port}/ -- stop it with Ctrl-C")

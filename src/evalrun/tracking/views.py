@@ -86,7 +86,7 @@ def curves_path(link: Link, suite: str) -> str:
     """See Store.view_path."""
     found = link.experiment(f"{suite}-curves") if link.exists() else None
     if found is None:
-        raise TrackingError(f"There are no curves of suite '{suite}' at {link.shown} yet; evaluate it first.")
+        raise TrackingError(f"there are no curves of suite '{suite}' at {link.shown} yet; evaluate it first.")
     return _curves_path(found)
 
 
