@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-simulations test-engines bench setup lint types lock clean
+.PHONY: demo test test-simulations test-engines bench setup lint types docs pictures lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
@@ -37,16 +37,25 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 lint: setup
-	@$(BIN)/ruff check src tests benchmarks examples
-	@$(BIN)/ruff format --check src tests benchmarks examples
+	@$(BIN)/ruff check src tests benchmarks examples docs
+	@$(BIN)/ruff format --check src tests benchmarks examples docs
 
 types: setup
 	@$(BIN)/mypy
 
+# The documentation site, in build/site: broken links and anchors fail.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "docs: build/site/index.html"
+
+# The screenshots of docs/images, from the folder of `make demo`, with the system's Chromium.
+pictures: demo
+	@$(BIN)/python docs/pictures/make.py
+
 # Resolve the newest versions that fit pyproject.toml, and pin them.
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	@.lock-venv/bin/python -m pip install --quiet torch==2.13.0 '.[dev]' hatchling editables
+	@.lock-venv/bin/python -m pip install --quiet torch==2.13.0 '.[dev,docs]' hatchling editables
 	@.lock-venv/bin/python -m pip freeze --exclude evalrun --exclude pip | sed 's/+cpu$$//' > requirements.lock
 	@rm -rf .lock-venv
 

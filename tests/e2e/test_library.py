@@ -1,4 +1,4 @@
-"""docs/library.md, run block by block as a notebook would; and that it is the command's own work."""
+"""docs/how-to/notebook.md, run block by block as a notebook would; and that it is the command's own work."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_page_runs_as_it_is_written(suite: Path) -> None:
-    page = (ROOT / "docs" / "library.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "notebook.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) > 8
     # Anything printed would be the library's; the assertions come after the page's own code.

@@ -305,7 +305,7 @@ def _signed(value: float, digits: int) -> str:
 
 _OTHER_METHODS = {
     "Shapes": "Moves between checkpoints against the noise of items and of training, simultaneous over all pairs; flat "
-    "by an equivalence test (docs/statistics.md).",
+    "by an equivalence test (docs/explanation/statistics.md).",
     "Quadratic": "U and inverted U by the slopes at both ends (Lind & Mehlum 2010).",
     "Two lines": "Both slopes significant and opposite, break by the Robin Hood procedure (Simonsohn 2018).",
     "Broken line": "One break by least squares, its interval by profile likelihood (Hinkley 1971; Muggeo 2003).",

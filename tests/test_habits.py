@@ -1,0 +1,75 @@
+"""What a repository says about itself agrees with what it is: licence, citation, versions, pins, checks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+
+import yaml
+from packaging.requirements import Requirement
+
+import evalrun
+from helpers import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# The text of https://www.apache.org/licenses/LICENSE-2.0.txt, white space aside.
+APACHE = "0ffddef9e48f8a09aed5caf2d44f7ba1c1be2d9b8e0a6f693b1635b2d5566645"
+
+
+def test_versions_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == evalrun.__version__ == str(citation["version"])
+    assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_licence_is_the_one_that_is_named() -> None:
+    words = " ".join((ROOT / "LICENSE").read_text().split())
+    assert hashlib.sha256(words.encode()).hexdigest() == APACHE
+    assert PROJECT["license"] == "Apache-2.0"
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["license"] == "Apache-2.0"
+
+
+def test_the_citation_has_what_the_format_asks_for() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert all({"name"} <= set(author) or {"family-names"} <= set(author) for author in citation["authors"])
+    for reference in citation["references"]:
+        assert {"type", "title", "authors"} <= set(reference)
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return {name.lower().replace("_", "-"): pin for name, _, pin in (line.partition("==") for line in lines)}
+
+
+def test_the_lock_pins_what_the_project_asks_for() -> None:
+    locked = pins()
+    extras = PROJECT["optional-dependencies"]
+    for asked in map(Requirement, [*PROJECT["dependencies"], *extras["dev"], *extras["docs"]]):
+        pin = locked.get(asked.name.lower().replace("_", "-"))
+        assert pin is not None, f"{asked.name} is not in requirements.lock: make lock"
+        assert pin in asked.specifier, f"{asked} but locked is {pin}: make lock"
+
+
+def test_the_checks_before_a_commit_are_those_of_make() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"  # nothing is fetched
+    hooks = {hook["id"]: hook for hook in repository["hooks"]}
+    assert {hook["language"] for hook in hooks.values()} == {"system"}
+    makefile = (ROOT / "Makefile").read_text()
+    for entry in ("ruff check", "ruff format", "mypy"):
+        assert any(hook["entry"].startswith(entry) for hook in hooks.values())
+        assert f"$(BIN)/{entry}" in makefile
+
+
+def test_what_ci_runs_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = " ".join(re.findall(r"^make (.+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)).split()
+    assert set(named) == {"setup", "lint", "types", "docs", "test"}
+    assert set(named) <= targets
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == targets
