@@ -1,0 +1,147 @@
+"""The foot of the terminal: redrawn twice a second from a thread, with everything that is printed above it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, Any, TextIO
+
+from evalrun.errors import first_line
+from evalrun.live.board import Board, Watched
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+log = logging.getLogger(__name__)
+_EVERY_S = 0.5
+
+
+@contextmanager
+def showing(jobs: Sequence[Watched]) -> Iterator[Board]:
+    """Show a sweep while the block lasts, if standard error is a terminal that can move its cursor.
+
+    Args:
+        jobs: In the order of the sweep.
+
+    Yields:
+        What is to be told of every job that ended.
+    """
+    board = Board(jobs)
+    if not sys.stderr.isatty():
+        yield board
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=sys.stderr, force_terminal=True, highlight=False, markup=False, emoji=False)
+    if console.is_dumb_terminal or not os.environ.get("TERM"):
+        yield board
+        return
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+    with ExitStack() as stack:
+        stack.callback(live.stop)  # whatever ends the block, the cursor is there again
+        stack.enter_context(redirect_stderr(stack.enter_context(Above(console, sys.stderr))))
+        if sys.stdout.isatty():
+            stack.enter_context(redirect_stdout(stack.enter_context(Above(console, sys.stdout))))
+        live.start()
+        stack.enter_context(_redrawn(board, live))
+        yield board
+
+
+@contextmanager
+def _redrawn(board: Board, live: Live) -> Iterator[None]:
+    from rich.text import Text
+
+    from evalrun.live.shown import View
+
+    end = threading.Event()
+
+    def draw() -> None:
+        most = 0
+        try:
+            while not end.wait(_EVERY_S):
+                board.look()
+                found = board.snapshot()
+                most = max(most, len(found.at_work))
+                live.update(View(found, most), refresh=True)
+        except Exception as error:  # the sweep is worth more than its picture
+            log.debug("the live view ended: %s", first_line(error), exc_info=True)
+            live.update(Text(""))
+
+    thread = threading.Thread(target=draw, name="live-view", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(timeout=5)
+
+
+class Above(io.TextIOBase):
+    """Standard output or error while a view is shown: whole lines go above it.
+
+    It says that it is no terminal, so that other libraries' progress bars keep quiet. Who keeps it when the view is
+    gone, as logging handlers do, writes to the stream it stands for.
+
+    Args:
+        console: Of the view.
+        stream: What it stands for.
+    """
+
+    def __init__(self, console: Console, stream: TextIO) -> None:
+        self._console = console
+        self._stream = stream
+        self._begun: str | None = ""  # a line that has no end yet; None when the view is gone
+        self._lock = threading.RLock()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream."""
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        """Not while the view is shown."""
+        return self._begun is None and self._stream.isatty()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Print the lines that end here, each as long as it is; keep the rest for later."""
+        with self._lock:
+            if self._begun is None:
+                return self._stream.write(text)
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                self._print(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Lines are out already."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """Of the stream: what is written there directly is not seen here."""
+        return self._stream.fileno()
+
+    def __exit__(self, *args: Any) -> None:
+        """Print what has no end, and stand aside; what is no view's any more is not closed."""
+        with self._lock:
+            if self._begun:
+                self._print(self._begun)
+            self._begun = None
+
+    def _print(self, line: str) -> None:
+        from rich.text import Text
+
+        try:
+            self._console.print(Text.from_ansi(line), soft_wrap=True)
+        except (OSError, ValueError):  # a closed terminal is not worth losing a run for
+            return
