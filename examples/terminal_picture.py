@@ -1,6 +1,7 @@
 """Draw what a terminal shows as an SVG: `python examples/terminal_picture.py out.svg TITLE < shown.txt`.
 
-The input may have a terminal's colours; the picture loads nothing from elsewhere. Those in docs/images are of real sweeps in tmux:
+The input may have a terminal's colours; the picture loads nothing from elsewhere. Those in docs/images are of real
+sweeps in tmux:
 
     tmux new-session -d -s demo -x 110 -y 40; tmux send-keys -t demo 'python -m evalrun -m experiment=demo' Enter
     tmux capture-pane -t demo -e -p | python examples/terminal_picture.py docs/images/live.svg 'experiment=demo'

@@ -81,10 +81,16 @@ def told(words: Sequence[str], plan: Plan) -> str:
     except EvalrunError:  # the sentence is not worth an error of its own
         return f"interrupted; what was computed is kept. The same command goes on from there:\n  {command}"
     where = os.path.commonpath([entry.folder for entry in entries]) if len(entries) > 1 else str(entries[0].folder)
-    return f"interrupted: {_kept(entries, where)} {_goes_on(entries, plan.config.force)}:\n  {command}"
+    return f"interrupted: {kept(entries, where)} {goes_on(entries, plan.config.force)}:\n  {command}"
 
 
-def _kept(entries: Sequence[Entry], where: str) -> str:
+def kept(entries: Sequence[Entry], where: str) -> str:
+    """What is done of some jobs, in a sentence.
+
+    Args:
+        entries: One for each job.
+        where: The folder that holds their folders.
+    """
     done = [entry for entry in entries if not entry.missing]
     begun = [entry for entry in entries if entry.missing and len(entry.missing) < len(entry.tasks)]
     if len(entries) == 1:
@@ -103,7 +109,8 @@ def _kept(entries: Sequence[Entry], where: str) -> str:
     return (" and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]) + kept
 
 
-def _goes_on(entries: Sequence[Entry], force: bool) -> str:
+def goes_on(entries: Sequence[Entry], force: bool) -> str:
+    """What the same command would do, to be followed by it."""
     if force:
         return "With force=true the same command computes all of it again"
     if any(entry.missing for entry in entries):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
+from evalrun.console import can_redraw
 from evalrun.errors import first_line
 from evalrun.live.board import Board, Watched
 
@@ -24,7 +24,7 @@ _EVERY_S = 0.5
 
 @contextmanager
 def showing(jobs: Sequence[Watched]) -> Iterator[Board]:
-    """Show a sweep while the block lasts, if standard error is a terminal that can move its cursor.
+    """Show a sweep while the block lasts, where standard error can be redrawn.
 
     Args:
         jobs: In the order of the sweep.
@@ -33,16 +33,13 @@ def showing(jobs: Sequence[Watched]) -> Iterator[Board]:
         What is to be told of every job that ended.
     """
     board = Board(jobs)
-    if not sys.stderr.isatty():
+    if not can_redraw():
         yield board
         return
     from rich.console import Console
     from rich.live import Live
 
     console = Console(file=sys.stderr, force_terminal=True, highlight=False, markup=False, emoji=False)
-    if console.is_dumb_terminal or not os.environ.get("TERM"):
-        yield board
-        return
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
     with ExitStack() as stack:
         stack.callback(live.stop)  # whatever ends the block, the cursor is there again
