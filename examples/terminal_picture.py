@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
@@ -33,8 +34,8 @@ text {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospac
 <defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>\
 </clipPath>{lines}</defs>
 <rect width="{width}" height="{height}" rx="10" fill="#1d2026"/>
-<text class="title" x="22" y="28">TITLE</text>
-<g transform="translate(20, 44)" clip-path="url(#{unique_id}-clip-terminal)">
+<text class="title" x="22" y="27">TITLE</text>
+<g transform="translate(10, 44)" clip-path="url(#{unique_id}-clip-terminal)">
 {backgrounds}
 <g>{matrix}</g>
 </g>
@@ -49,10 +50,10 @@ def draw(shown: str, title: str) -> str:
         for word, style in STYLES.items():
             if row.plain.startswith(word) or row.plain.endswith(word):
                 row.stylize(style)
-    width = min(120, max(row.cell_len for row in rows))
+    width = min(120, max(row.cell_len for row in rows) + 2)
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for row in rows:
-        console.print(row, soft_wrap=row.cell_len <= width)
+        console.print(Padding(row, (0, 1)))
     name = escape(title).replace("{", "{{").replace("}", "}}")
     return console.export_svg(theme=THEME, code_format=FRAME.replace("TITLE", name), unique_id="t")
 

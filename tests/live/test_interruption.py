@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import cli, interruption
+from evalrun import cli, interruption, survey
+from evalrun.config import hydra_session
+from evalrun.summary.values import values
 from evalrun.survey import Entry
 from helpers import ROOT, TASK, make_rows, write_rows
 
@@ -174,6 +177,18 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     assert [row[0] for row in rows[1:]] == ["alpha", "odd"]
     assert all(re.fullmatch("[▁▂▃▄▅▆▇█]{4}", row[at]) for row in rows[1:] for at in (4, 6)), rows
     assert terminal.text.index("interaction t (q)") > legend
+
+    asked = survey.ask(SWEEP[1:], "status")
+    assert asked.plan is not None
+    with hydra_session():
+        journalled = values(asked.plan, asked.folders)
+        shutil.rmtree("multirun/toy")
+        assert values(asked.plan, asked.folders) == journalled, "from the store, as when another machine computed them"
+        shutil.rmtree("mlruns")
+        assert values(asked.plan, asked.folders) == []
+    assert [(curve.task, curve.model, len(curve.values)) for curve in journalled] == [
+        ("alpha", "toy-s", 4), ("odd", "toy-s", 4), ("alpha", "toy-m", 4), ("odd", "toy-m", 4)
+    ]  # fmt: skip
 
 
 ENTRY = Entry("toy", "toy-s", None, 4, "toy-s step 4", Path("multirun/toy/toy-s/step4"), ["a", "b", "c"], [], [])

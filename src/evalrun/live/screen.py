@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from evalrun.console import can_redraw
@@ -15,7 +15,7 @@ from evalrun.errors import first_line
 from evalrun.live.board import Board, Watched
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.live import Live
 
 log = logging.getLogger(__name__)
@@ -39,45 +39,61 @@ def showing(jobs: Sequence[Watched]) -> Iterator[Board]:
     from rich.console import Console
     from rich.live import Live
 
+    drawing = _Drawing(board)
     console = Console(file=sys.stderr, force_terminal=True, highlight=False, markup=False, emoji=False)
-    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+    live = Live(
+        console=console, get_renderable=drawing.now, auto_refresh=False, transient=True,
+        redirect_stdout=False, redirect_stderr=False,
+    )  # fmt: skip
     with ExitStack() as stack:
         stack.callback(live.stop)  # whatever ends the block, the cursor is there again
         stack.enter_context(redirect_stderr(stack.enter_context(Above(console, sys.stderr))))
         if sys.stdout.isatty():
             stack.enter_context(redirect_stdout(stack.enter_context(Above(console, sys.stdout))))
         live.start()
-        stack.enter_context(_redrawn(board, live))
+        stack.enter_context(drawing.again(live))
         yield board
 
 
-@contextmanager
-def _redrawn(board: Board, live: Live) -> Iterator[None]:
-    from rich.text import Text
+class _Drawing:
+    """Looks at the board from a thread and has it drawn; also drawn again below each line that is printed."""
 
-    from evalrun.live.shown import View
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._rows = 0  # most jobs that were at work at once
+        self._failed = False
 
-    end = threading.Event()
+    def now(self) -> RenderableType:
+        """The sweep at this moment."""
+        from evalrun.live.shown import View
 
-    def draw() -> None:
-        most = 0
+        if self._failed:
+            return ""
+        found = self._board.snapshot()
+        self._rows = max(self._rows, len(found.at_work))
+        return View(found, self._rows)
+
+    @contextmanager
+    def again(self, live: Live) -> Iterator[None]:
+        """Draw twice a second while the block lasts."""
+        end = threading.Event()
+
+        def draw() -> None:
+            try:
+                while not end.wait(_EVERY_S):
+                    self._board.look()
+                    live.refresh()
+            except Exception as error:  # the sweep is worth more than its picture
+                log.debug("the live view ended: %s", first_line(error), exc_info=True)
+                self._failed = True
+
+        thread = threading.Thread(target=draw, name="live-view", daemon=True)
+        thread.start()
         try:
-            while not end.wait(_EVERY_S):
-                board.look()
-                found = board.snapshot()
-                most = max(most, len(found.at_work))
-                live.update(View(found, most), refresh=True)
-        except Exception as error:  # the sweep is worth more than its picture
-            log.debug("the live view ended: %s", first_line(error), exc_info=True)
-            live.update(Text(""))
-
-    thread = threading.Thread(target=draw, name="live-view", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join(timeout=5)
+            yield
+        finally:
+            end.set()
+            thread.join(timeout=5)
 
 
 class Above(io.TextIOBase):
@@ -140,5 +156,6 @@ class Above(io.TextIOBase):
 
         try:
             self._console.print(Text.from_ansi(line), soft_wrap=True)
-        except (OSError, ValueError):  # a closed terminal is not worth losing a run for
-            return
+        except Exception:  # neither a closed terminal nor a fault of the view is worth losing a run for
+            with suppress(OSError, ValueError):
+                self._stream.write(line + "\n")

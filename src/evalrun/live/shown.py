@@ -19,6 +19,7 @@ from evalrun.live.words import gpu_memory, time_left
 _WIDEST = 120  # on a wider terminal it stays together
 _JOBS, _FAILURES = 12, 3  # lines of each at most
 _BAR = 12
+_DOING = 24  # columns kept for what a job is at, so that the bars stay where they are
 
 
 class View:
@@ -91,7 +92,8 @@ def _jobs(states: Sequence[JobState], width: int) -> Table:
     room -= taken[3] + 2 if with_memory else 0
     rows = []
     for i, state in enumerate(states):
-        row: list[Text | ProgressBar] = [Text(labels[i], "cyan"), Text(_fit(_doing(state), max(0, least + room)))]
+        doing = _fit(_doing(state), least + room).ljust(min(_DOING, least + room))
+        row: list[Text | ProgressBar] = [Text(labels[i], "cyan"), Text(doing)]
         if with_bar:
             row.append(_bar(state.scored, state.requests, _BAR) if state.requests else Text(""))
         row.append(Text(shares[i], justify="right"))
@@ -122,4 +124,6 @@ def _doing(state: JobState) -> str:
 def _fit(text: str, width: int) -> str:
     """The text, or its beginning and three dots: an ellipsis is not in every terminal's encoding."""
     line = " ".join(text.split())
-    return line if cell_len(line) <= width else set_cell_size(line, max(0, width - 3)) + "..."
+    if cell_len(line) <= width:
+        return line
+    return set_cell_size(line, width - 3) + "..." if width > 3 else ""

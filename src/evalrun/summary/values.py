@@ -105,6 +105,7 @@ def _filed(plan: Plan, lacking: Sequence[int], tasks: Sequence[Sequence[TaskFile
     """The same from the store, of the jobs whose folder has not all; none where it cannot be read."""
     store = Store(plan.config.tracking)
     try:
+        store.check_readable()  # answers soon where nobody listens
         runs: dict[tuple[object, ...], list[Filed]] = defaultdict(list)
         suites = {plan.jobs[i].cell.suite for i in lacking}
         for suite in suites:
