@@ -38,7 +38,7 @@ def can_redraw() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
-def bar(total: int, desc: str, unit: str, position: int = 0) -> Any:
-    """A tqdm bar on standard error; silent where that cannot be redrawn."""
+def bar(total: int, desc: str, unit: str) -> Any:
+    """A tqdm bar on standard error, below those that are there; silent where that cannot be redrawn."""
     silent = not can_redraw()
-    return tqdm(total=total, desc=desc, unit=unit, position=position, leave=False, file=sys.stderr, disable=silent)
+    return tqdm(total=total, desc=desc, unit=unit, leave=False, file=sys.stderr, disable=silent)

@@ -104,7 +104,7 @@ class Work:
         Yields:
             What is to be called with a number of requests whenever so many more are done.
         """
-        with console.bar(requests, self.about.label, "request", position=1) as bar:
+        with console.bar(requests, self.about.label, "request") as bar:
 
             def tick(number: int) -> None:
                 self._scored += number

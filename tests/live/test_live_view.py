@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evalrun import jobstate
+from evalrun import jobstate, provenance
 from evalrun.jobstate import JobState, watched
 from evalrun.live.board import Board, Snapshot, Watched
 from evalrun.live.estimate import Left, Spent, left
@@ -193,6 +193,28 @@ def test_colours_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_in_words() -> None:
     assert gpu_memory(None) == ""
     assert gpu_memory({"allocated": 10**8, "peak": 10**9, "total": 80 * 10**9}) == "0.1 of 80 GB, peak 1.0"
+
+
+def test_memory_is_a_gpus() -> None:
+    assert provenance.gpu_memory("cpu") is None
+    import torch
+
+    assert torch.cuda.is_available() or provenance.gpu_memory("all") is None
+
+
+@pytest.mark.gpu
+def test_memory_of_a_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    before = provenance.gpu_memory("cuda:0")
+    held = torch.empty(10**8, dtype=torch.uint8, device="cuda:0")
+    found = provenance.gpu_memory("cuda:0")
+    assert before is not None
+    assert found is not None
+    assert found["allocated"] - before["allocated"] >= held.nbytes
+    assert found["allocated"] <= found["peak"] <= found["total"]
 
 
 def test_no_terminal_no_view(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

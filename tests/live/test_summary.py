@@ -89,6 +89,13 @@ def test_gaps_other_metrics_and_absent_models() -> None:
     assert lines(curves[:1], 100, "ascii")[0].endswith("blank = no result:")
 
 
+def test_several_training_seeds_are_said() -> None:
+    curves = [Curve("alpha", "s", "acc", (0.5, 0.6), seeds=3)]
+    assert lines(curves, 80, "utf-8")[0].startswith(
+        "acc (mean of 3 training seeds) at the 2 steps, then its last value"
+    )
+
+
 def test_one_step_is_a_number() -> None:
     curves = [Curve("alpha", "s", "acc", (0.5,)), Curve("beta", "s", "acc", (0.25,))]
     assert lines(curves, 80, "utf-8") == ["acc:", "", "task   s", "alpha  0.50", "beta   0.25"]

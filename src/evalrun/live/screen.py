@@ -140,6 +140,10 @@ class Above(io.TextIOBase):
         """Lines are out already."""
         self._stream.flush()
 
+    def __getattr__(self, name: str) -> Any:
+        """What else a stream has, such as its buffer."""
+        return getattr(self._stream, name)
+
     def fileno(self) -> int:
         """Of the stream: what is written there directly is not seen here."""
         return self._stream.fileno()

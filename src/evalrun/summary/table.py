@@ -69,6 +69,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _legend(curves: Sequence[Curve], what: str, longest: int, drawn: int, encoding: str) -> str:
+    seeds = max(curve.seeds for curve in curves)
+    what += f" (mean of {seeds} training seeds)" if seeds > 1 else ""
     if longest == 1:
         return f"{what}:"
     steps = f"at the {longest} steps" if drawn >= longest else f"at {drawn} of {longest} steps"

@@ -33,6 +33,7 @@ class Curve:
     model: str  # with what else tells its jobs from others of the model
     metric: str
     values: tuple[float, ...]
+    seeds: int = 1  # training seeds that a value is the mean of, at most
 
 
 def values(plan: Plan, folders: Sequence[Path]) -> list[Curve]:
@@ -63,7 +64,7 @@ def _curves(by_step: Mapping[tuple[str, str], Mapping[int, list[Value]]]) -> Ite
         if there:
             metric = there[-1].metric
             means = [_mean([v.value for v in steps[step] if v.metric == metric]) for step in sorted(steps)]
-            yield Curve(task, model, metric, tuple(means))
+            yield Curve(task, model, metric, tuple(means), max(map(len, steps.values())))
 
 
 def _mean(numbers: Sequence[float]) -> float:
