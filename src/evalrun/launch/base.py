@@ -60,8 +60,9 @@ class SweepLauncher(Launcher):
         with live.showing(watched) as board, contextlib.closing(self.outcomes(context, works)) as outcomes:
             for done in outcomes:
                 ended[done.index] = done
-                failure = done.said if done.status is Status.FAILED else None
-                board.ended(done.index - initial_job_idx, done.seconds, done.requests, failure)
+                if done.status in (Status.DONE, Status.FAILED):
+                    failure = done.said if done.status is Status.FAILED else None
+                    board.ended(done.index - initial_job_idx, done.seconds, done.requests, failure)
                 if done.status is Status.FAILED and self.config.fail_fast:
                     self.stopping = True
                 if self.says:

@@ -99,7 +99,8 @@ def _journalled(job: Job, folder: Path, files: Sequence[TaskFile]) -> dict[str, 
         known = found.get(result.task)
         if keys[identity].get(result.task) == result.key and (known is None or known.finished_ms < result.finished_ms):
             found[result.task] = result
-    return {task: Value(result.primary_metric, result.metrics[result.primary_metric]) for task, result in found.items()}
+    metrics = {task: result.primary_metric for task, result in found.items()}
+    return {task: Value(metric, found[task].metrics.get(metric, math.nan)) for task, metric in metrics.items()}
 
 
 def _filed(plan: Plan, lacking: Sequence[int], tasks: Sequence[Sequence[TaskFile]]) -> dict[int, dict[str, Value]]:
