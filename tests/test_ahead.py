@@ -120,5 +120,5 @@ def test_ctrl_c_does_not_wait_for_a_download(workspace: Path, tmp_path: Path) ->
         _, said = process.communicate(timeout=30)
         assert time.monotonic() - began < 10
     assert process.returncode == 130, said
-    assert "the same command goes on from here" in said
+    assert "The same command goes on from there:\n  python -m evalrun -m model=pythia-70m" in said
     assert "Traceback" not in said

@@ -88,8 +88,8 @@ def run(words: Sequence[str]) -> int:
     """Evaluate: check and show the grid, then let Hydra run it."""
     import hydra
 
+    from evalrun import interruption, supply, sweep, task_files
     from evalrun import overrides as ov
-    from evalrun import supply, sweep, task_files
     from evalrun.config import CONFIG_NAME, conf_dir, hydra_session
     from evalrun.tracking import Store
 
@@ -106,12 +106,19 @@ def run(words: Sequence[str]) -> int:
         task_files.resolve_for(plan.config)
         if not many or only_asks:  # one job, composed as it would be
             sayable = [*plan.jobs[0].overrides, *(word for word in sayable if word.startswith("hydra"))]
-    if not only_asks:
-        Store(plan.config.tracking).check()  # before the first hour of computing, not after it
-        print(plan.describe(), flush=True)
-        supply.refuse_missing([job.config for job in plan.jobs])
     sys.argv = ["evalrun", *(flag for flag in flags if not only_asks or flag not in ("-m", "--multirun")), *sayable]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job)()
+    composed = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job)
+    if only_asks:
+        composed()
+        return 0
+    Store(plan.config.tracking).check()  # before the first hour of computing, not after it
+    print(plan.describe(), flush=True)
+    supply.refuse_missing([job.config for job in plan.jobs])
+    with interruption.heeded():
+        try:
+            composed()
+        except KeyboardInterrupt as error:
+            return interruption.say(words, plan, error)
     return 1 if _failures else 0
 
 
@@ -170,9 +177,9 @@ def stop_sweep(error: EvalrunError) -> None:
     _failures.append(Failure("sweep", str(error)))
 
 
-def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> None:
-    """After the last job: say what failed, was not started or is still queued; analyse what is there."""
-    from evalrun import ledger, study
+def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra: Sequence[str]) -> None:
+    """After the last job: say what failed, was not started or is still queued; show and analyse what is there."""
+    from evalrun import ledger, study, summary, survey
     from evalrun.launch import outcome
 
     verdict = outcome.judge([job.config for job in todo], returns, plan.sweep)
@@ -190,6 +197,7 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
     if verdict.queued:
         return
     ledger.Ledger(replace(plan.config, sweep=plan.sweep)).finish()
+    summary.show(plan, list(survey.folders_of(plan, hydra)))
     if len(_failures) == len(plan.jobs) or not plan.config.analysis.after_sweep:
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -32,6 +33,12 @@ class Handler(logging.Handler):
             self.handleError(record)
 
 
-def bar(total: int, desc: str, unit: str, position: int = 0) -> Any:
-    """A tqdm bar on standard error; silent when that is not a terminal."""
-    return tqdm(total=total, desc=desc, unit=unit, position=position, leave=False, file=sys.stderr, disable=None)
+def can_redraw() -> bool:
+    """Whether standard error is a terminal that can move its cursor, so that progress can be drawn in place."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def bar(total: int, desc: str, unit: str) -> Any:
+    """A tqdm bar on standard error, below those that are there; silent where that cannot be redrawn."""
+    silent = not can_redraw()
+    return tqdm(total=total, desc=desc, unit=unit, leave=False, file=sys.stderr, disable=silent)

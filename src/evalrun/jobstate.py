@@ -1,6 +1,7 @@
 """What a job is at, for others to see: a small file in its folder while it works, or after it failed; none when done.
 
-A running job renews its file every few seconds from a thread, so that one which was killed is told from one at work.
+A running job renews its file every few seconds from a thread, so that one which was killed is told from one at work;
+while it scores, once a second, so that a sweep's live view and `status` show how far it is.
 Nothing here ever makes a job fail, and nothing a job computes depends on it: results are in the journal.
 """
 
@@ -12,18 +13,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evalrun import console
 from evalrun.errors import EvalrunError, first_line
 
 log = logging.getLogger(__name__)
 RUNNING, FAILED = "running", "failed"
 MISSED = 4  # signs of life that may be late or lost before a job counts as dead
+_PROGRESS_S = 1.0  # at most so often is progress written
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class JobState:
     every_s: float  # how often a running job renews this
     run_key: str | None = None  # as in the journal; None before the checkpoint is found
     doing: str = ""  # scoring memo_trap
+    requests: int = 0  # of the tasks that it scores; 0 before it does
+    scored: int = 0  # of them, so far
+    gpu_memory: dict[str, int] | None = None  # bytes it holds on its GPUs: allocated, peak, total; None without one
     cause: str = ""  # of a failure, one line
     host: str = ""
     place: str = ""  # host, boot and process namespace: where the pid means something
@@ -56,22 +62,59 @@ class JobState:
         return self.place != _place() or _is_process(self.pid)
 
 
+class Tally:
+    """Requests that this process has scored, of all its jobs: what a launcher's line of progress is made from."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+
+tally = Tally()
+
+
 @dataclass
 class Work:
     """One job's file, written as the job goes on."""
 
     path: Path
     about: JobState
+    _scored: int = 0
+    _news: bool = False  # something is to be written that is no number
+    _memory: Callable[[], dict[str, int] | None] = lambda: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _end: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def doing(self, what: str, run_key: str | None = None) -> None:
-        """Say what the job is at; on disk at once, unless the file was written this very second."""
+        """Say what the job is at; on disk at once, or in a second if the file was written this very second."""
         with self._lock:
             self.about = replace(self.about, doing=what, run_key=run_key or self.about.run_key)
-            if self._thread is not None and _now() - self.about.seen_ms > 1000:
+            self._news = True
+            if self._thread is not None and _now() - self.about.seen_ms > 1000 * _PROGRESS_S:
                 self._write()
+
+    @contextmanager
+    def scoring(self, requests: int, memory: Callable[[], dict[str, int] | None]) -> Iterator[Callable[[int], None]]:
+        """While the block lasts requests are scored: a bar shows it here, and the file elsewhere.
+
+        Args:
+            requests: How many there are.
+            memory: Tells what the job holds on its GPUs, as `JobState.gpu_memory` has it.
+
+        Yields:
+            What is to be called with a number of requests whenever so many more are done.
+        """
+        with console.bar(requests, self.about.label, "request") as bar:
+
+            def tick(number: int) -> None:
+                self._scored += number
+                tally.requests += number
+                bar.update(number)
+
+            with self._lock:
+                self.about = replace(self.about, requests=requests)
+            self._memory = memory
+            yield tick
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -102,14 +145,23 @@ class Work:
         self._write()
 
     def _beat(self) -> None:
-        while not self._end.wait(self.about.every_s):
+        while not self._end.wait(min(_PROGRESS_S, self.about.every_s)):
             with self._lock:
-                if not self._end.is_set():
+                due = _now() - self.about.seen_ms >= 1000 * self.about.every_s
+                if not self._end.is_set() and (due or self._news or self._scored != self.about.scored):
                     self._write()
 
     def _write(self) -> None:
-        self.about = replace(self.about, seen_ms=_now())
+        self.about = replace(self.about, scored=self._scored, gpu_memory=self._held(), seen_ms=_now())
+        self._news = False
         _quietly(lambda: _replace(self.path, json.dumps(asdict(self.about))))
+
+    def _held(self) -> dict[str, int] | None:
+        try:
+            return self._memory()
+        except Exception as error:  # a driver's word is not worth a job
+            log.debug("what is held on the GPU cannot be asked: %s", first_line(error))
+            return None
 
 
 @contextmanager

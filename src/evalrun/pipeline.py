@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrun import ahead, audit, checkpoints, console, jobstate, journal, ledger, provenance, task_files
+from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, provenance, task_files
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
@@ -280,8 +281,8 @@ def _score(
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
     counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
     with (
-        console.bar(sum(counts.values()), located.cell.label, "request", position=1) as bar,
-        scoring.scorer(model, tokenizer, config.scorer, bar.update) as lm,
+        work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
+        scoring.scorer(model, tokenizer, config.scorer, tick) as lm,
     ):
         for names in scoring.bundles(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")

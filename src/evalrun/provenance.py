@@ -47,8 +47,29 @@ def hardware(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": device,
     }
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "all" else [device]
-    if any(gpu.startswith("cuda") for gpu in gpus):
+    gpus = _gpus(device)
+    if gpus:
         found["gpu"] = ", ".join(torch.cuda.get_device_name(gpu) for gpu in gpus)
         found["peak_memory"] = sum(torch.cuda.max_memory_allocated(gpu) for gpu in gpus)
     return found
+
+
+def gpu_memory(device: str) -> dict[str, int] | None:
+    """Bytes that this process holds on the GPU that scores, in sum for `all`: allocated, peak, and the GPU's total."""
+    import torch
+
+    gpus = _gpus(device)
+    if not gpus:
+        return None
+    return {
+        "allocated": sum(torch.cuda.memory_allocated(gpu) for gpu in gpus),
+        "peak": sum(torch.cuda.max_memory_allocated(gpu) for gpu in gpus),
+        "total": sum(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus),
+    }
+
+
+def _gpus(device: str) -> list[str]:
+    import torch
+
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "all" else [device]
+    return [gpu for gpu in gpus if gpu.startswith("cuda")]

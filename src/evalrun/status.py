@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from evalrun import survey
+from evalrun.live.words import gpu_memory
 from evalrun.masking import masked
 from evalrun.survey import STATES, Asked, Entry, Survey
 
@@ -47,6 +48,9 @@ def _to_json(entry: Entry) -> dict[str, Any]:
         "undelivered": entry.undelivered,
         "cause": job.cause or None if job else None,
         "doing": job.doing or None if job else None,
+        "requests": job.requests if job else None,
+        "scored": job.scored if job else None,
+        "gpu_memory": job.gpu_memory if job else None,
         "host": job.host if job else None,
         "pid": job.pid if job else None,
         "sweep": job.sweep if job else None,
@@ -112,8 +116,13 @@ def _last_seen(entry: Entry) -> str:
 def _doing(entry: Entry) -> str:
     job = entry.job
     assert job is not None
+    parts = [job.doing or "starting"]
+    if job.requests:
+        parts.append(f"{job.scored / job.requests:.0%} of {job.requests:,} requests")
+    if job.gpu_memory is not None:
+        parts.append(gpu_memory(job.gpu_memory))
     started = f"process {job.pid} on {job.host}, started {_ago(job.started_ms)}"
-    return f"{entry.label}: {job.doing or 'starting'} ({started})"
+    return f"{entry.label}: {', '.join(parts)} ({started})"
 
 
 def _next(asked: Asked, counts: Counter[str], found: Survey) -> Iterator[str]:

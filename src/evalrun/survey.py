@@ -88,11 +88,11 @@ def ask(words: Sequence[str]) -> Asked:
             return Asked(own, typed(config).tracking, Path(str(config.hydra.sweep.dir)))
         plan = sweep.plan(tuple(ov.for_hydra(given)))
         hydra = [o.input_line or "" for o in given if o.key_or_group.startswith("hydra")]
-        folders = tuple(_folders(plan, hydra))
+        folders = tuple(folders_of(plan, hydra))
     return Asked(own, plan.config.tracking, Path(), plan, folders)
 
 
-def _folders(plan: sweep.Plan, hydra: Sequence[str]) -> Iterator[Path]:
+def folders_of(plan: sweep.Plan, hydra: Sequence[str]) -> Iterator[Path]:
     """Each job's folder, as Hydra names it; composed once, because composing takes a quarter of a second."""
     config = compose([*plan.jobs[0].overrides, *hydra])
     last, place = plan.config, config.hydra.sweep

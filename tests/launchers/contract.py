@@ -225,7 +225,8 @@ def stops_and_goes_on(command: Command, expected: Mapping[str, tuple[float, pd.D
             raise
     assert process.returncode == 130, err
     assert time.monotonic() - began < 30
-    assert "interrupted; the same command goes on from here" in err
+    assert "evalrun: interrupted: " in err
+    assert "The same command goes on from there:\n  python -m evalrun -m " in err
     assert "Traceback" not in err
     wait_for_the_end([pid for _, pid in command.met()], mark)
     kept = command.journal()

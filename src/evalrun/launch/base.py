@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from evalrun import console
+from evalrun import live
 from evalrun.launch.compose import Composer
 from evalrun.launch.jobs import Done, Status, Work
 from evalrun.launch.worker import Context, forwarded
@@ -56,17 +56,17 @@ class SweepLauncher(Launcher):
         context = Context(os.getcwd(), self.config, loader, self.task_function, forwarded())
         ended: dict[int, Done] = {}
         works = Composer(loader, self.config).works(job_overrides, initial_job_idx)
-        with (
-            console.bar(len(works), "sweep", "job") as bar,
-            contextlib.closing(self.outcomes(context, works)) as outcomes,
-        ):
+        watched = [live.Watched(work.cell.model, work.cell.n_params, Path(work.state)) for work in works]
+        with live.showing(watched) as board, contextlib.closing(self.outcomes(context, works)) as outcomes:
             for done in outcomes:
                 ended[done.index] = done
+                if done.status in (Status.DONE, Status.FAILED):
+                    failure = done.said if done.status is Status.FAILED else None
+                    board.ended(done.index - initial_job_idx, done.seconds, done.requests, failure)
                 if done.status is Status.FAILED and self.config.fail_fast:
                     self.stopping = True
                 if self.says:
                     self._say(done, len(ended), len(works))
-                bar.update()
         return [_returned(work, ended.get(work.index)) for work in works]
 
     def _say(self, done: Done, number: int, total: int) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, open_dict
 
+from evalrun import jobstate, pipeline
 from evalrun.config import Config, typed
 from evalrun.launch.jobs import Work
 from evalrun.suites import cell_of
@@ -57,23 +59,30 @@ class Composer:
         return config
 
     def works(self, batch: Sequence[Sequence[str]], first: int) -> list[Work]:
-        """Which checkpoint each job of a batch is for."""
-        known: dict[tuple[str, ...], Config] = {}
+        """Which checkpoint each job of a batch is for, and where it says what it is at."""
+        known: dict[tuple[str, ...], tuple[Config, DictConfig]] = {}
         works = []
         for index, overrides in enumerate(batch, start=first):
             rest, steps = _split(overrides)
             key = tuple(rest) if len(steps) == 1 else tuple(overrides)
             if key not in known:
-                known[key] = typed(self._plain(overrides))
-            config = replace(known[key], step=int(steps[0].partition("=")[2])) if len(steps) == 1 else known[key]
-            works.append(Work(index, tuple(overrides), cell_of(config), config.model.resources))
+                whole = copy.deepcopy(self._compose(overrides))
+                known[key] = typed(_plain(whole)), whole
+            config, whole = known[key]
+            if len(steps) == 1:
+                whole.step = int(steps[0].partition("=")[2])
+                config = replace(config, step=whole.step)
+            folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
+            state = jobstate.path_of(folder, pipeline.state_name(config))
+            works.append(Work(index, tuple(overrides), cell_of(config), config.model.resources, str(state)))
         return works
 
-    def _plain(self, overrides: Sequence[str]) -> DictConfig:
-        config = copy.deepcopy(self._compose(overrides))
-        with open_dict(config):
-            del config["hydra"]
-        return config
+
+def _plain(whole: DictConfig) -> DictConfig:
+    config = copy.deepcopy(whole)
+    with open_dict(config):
+        del config["hydra"]
+    return config
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -18,6 +18,7 @@ class Work:
     overrides: tuple[str, ...]
     cell: Cell
     resources: Mapping[str, float] = field(default_factory=dict)  # what its model's config asks for: cpus, gpus
+    state: str = ""  # the file in which it says what it is at, from the command's folder
 
     @property
     def key(self) -> str:
@@ -43,6 +44,7 @@ class Done:
     said: str  # what the job says of itself, or why it failed
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    requests: int = 0  # that it scored
 
 
 def largest_first(works: Sequence[Work]) -> list[Work]:

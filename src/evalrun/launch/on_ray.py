@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +94,19 @@ def run(
             ray.cancel(ref, force=True)
         flag.unlink(missing_ok=True)
         if ours:
-            ray.shutdown()
+            with _own_signals():
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what the command does at SIGTERM: Ray puts its own handler there, and later none."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _import() -> Any:
@@ -120,7 +135,8 @@ def _connect(ray: Any, settings: Settings) -> None:
     try:
         if settings.address is not None:
             _knock(settings.address)
-        ray.init(**{**quiet, **extra})
+        with _own_signals():
+            ray.init(**{**quiet, **extra})
     except Exception as error:  # Ray's own classes differ with the kind of address
         where = "cannot be started here" if settings.address is None else f"is not at '{settings.address}'"
         raise EvalrunError(

@@ -258,7 +258,8 @@ def _said(folder: Path, task: str) -> list[tuple[str, tuple[Any, ...]]]:
             said = json.loads(line)
         except ValueError:
             continue
-        found[said["key"]] = (Status(said["status"]), said["said"], tuple(said["warnings"]), said["seconds"])
+        ended = Status(said["status"]), said["said"], tuple(said["warnings"]), said["seconds"], said["requests"]
+        found[said["key"]] = ended
     return list(found.items())
 
 

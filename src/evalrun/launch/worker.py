@@ -17,6 +17,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from evalrun import jobstate
 from evalrun.config import register
 from evalrun.errors import StorageError, first_line
 from evalrun.launch.compose import Composer
@@ -79,7 +80,7 @@ class Worker:
 
     def run(self, work: Work) -> Done:
         """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
-        began = time.monotonic()
+        began, scored = time.monotonic(), jobstate.tally.requests
         heard: list[str] = []
         try:
             status, said = self._run(work, heard)
@@ -95,7 +96,8 @@ class Worker:
         finally:
             hydra = self.context.config.hydra
             configure_log(hydra.hydra_logging, hydra.verbose)
-        return Done(work.index, status, said, tuple(dict.fromkeys(heard)), time.monotonic() - began)
+        warnings, requests = tuple(dict.fromkeys(heard)), jobstate.tally.requests - scored
+        return Done(work.index, status, said, warnings, time.monotonic() - began, requests)
 
     def _run(self, work: Work, heard: list[str]) -> tuple[Status, str]:
         config = self.composer.compose(work.overrides, work.index)

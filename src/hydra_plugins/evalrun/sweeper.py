@@ -64,5 +64,5 @@ class EvalrunSweeper(Sweeper):
         except EvalrunError as error:
             cli.stop_sweep(error)
             return []
-        cli.finish_sweep(plan, todo, returns)
+        cli.finish_sweep(plan, todo, returns, list(self.config.hydra.overrides.hydra))
         return returns

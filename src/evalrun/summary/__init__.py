@@ -1,0 +1,32 @@
+"""The end of a sweep at a glance: a curve for each task and model, in characters.
+
+The numbers come from the journal, and from the store where that has more (`values`); `marks` makes a line of characters
+of a curve, `table` puts them together.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalrun.summary.table import lines
+from evalrun.summary.values import values
+from evalrun.sweep import Plan
+
+_WIDTH = 120  # where standard output is no terminal
+
+
+def show(plan: Plan, folders: Sequence[Path]) -> None:
+    """Print what a sweep has come to; nothing where there is no result yet.
+
+    Args:
+        plan: The sweep.
+        folders: Of its jobs, in their order.
+    """
+    found = values(plan, folders)
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
+    told = lines(found, width, sys.stdout.encoding or "ascii")
+    if told:
+        print("", *told, "", sep="\n", flush=True)

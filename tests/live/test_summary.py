@@ -1,0 +1,101 @@
+"""The table at the end of a sweep: curves in characters."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from evalrun.summary.marks import Scale, marks, scale_of
+from evalrun.summary.table import lines
+from evalrun.summary.values import Curve
+
+NAN = math.nan
+UNIT = Scale(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([0.04, 0.98], Scale(0.0, 1.0)),
+        ([0.5, 0.52, NAN], Scale(0.5, 0.7)),
+        ([0.97, 1.0], Scale(0.8, 1.0)),
+        ([0.3, 0.6], Scale(0.3, 0.6)),
+        ([12.5, 480.0], Scale(12.5, 480.0)),
+        ([-2.0, -1.0], Scale(-2.0, -1.0)),
+    ],
+)
+def test_a_scale_holds_all_values_and_makes_no_mountains_of_noise(values: list[float], scale: Scale) -> None:
+    found = scale_of(values)
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(scale.low), pytest.approx(scale.high))
+
+
+def test_marks() -> None:
+    assert scale_of([NAN]) is None
+    assert marks([0.0, 0.13, 0.26, 0.38, 0.51, 0.63, 0.76, 1.0], 20, UNIT, "utf-8") == "▁▂▃▄▅▆▇█"
+    assert marks([0.0, NAN, 1.0], 20, UNIT, "utf-8") == "▁·█"
+    assert marks([0.0, NAN, 1.0], 20, UNIT, "ascii") == "_ #"
+    assert marks([5.0, 5.0], 20, Scale(5.0, 5.0), "utf-8") == "▅▅"
+    sampled = marks([0.0, *[0.5] * 152, 1.0], 12, UNIT, "utf-8")
+    assert (len(sampled), sampled[0], sampled[-1]) == (12, "▁", "█"), "the first and the last are among them"
+
+
+def test_a_small_study_side_by_side() -> None:
+    rise, fall = (0.1, 0.4, 0.8, 0.95), (0.9, 0.6, 0.3, 0.12)
+    curves = [
+        Curve(task, model, "acc", values)
+        for model in ("tiny-s", "tiny-m") for task, values in (("recall", rise), ("obey", fall))
+    ]  # fmt: skip
+    assert lines(curves, 80, "utf-8") == [
+        "acc at the 4 steps, then its last value; each task on its own scale:",
+        "",
+        "task    scale         tiny-s     tiny-m",
+        "recall  0.10 to 1.00  ▁▃▇█ 0.95  ▁▃▇█ 0.95",
+        "obey    0.10 to 0.90  █▆▂▁ 0.12  █▆▂▁ 0.12",
+    ]
+
+
+def test_the_papers_grid_fits_120_columns_and_60() -> None:
+    sizes = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
+    tasks = [f"a_task_with_a_name_of_{i:02d}" for i in range(12)]
+    curves = [
+        Curve(task, f"pythia-{size}", "acc", tuple(0.5 + 0.4 * math.sin(k / 20 + len(size)) for k in range(154)))
+        for size in sizes for task in tasks
+    ]  # fmt: skip
+    for width, parts in ((120, 2), (60, 8), (240, 1)):
+        told = lines(curves, width, "utf-8")
+        assert all(len(line) <= width for line in told), width
+        assert sum(line.startswith("task ") for line in told) == parts
+        assert " ".join(told).count("pythia-12b") == 1
+        assert "of 154 steps" in " ".join(told)
+
+
+def test_gaps_other_metrics_and_absent_models() -> None:
+    curves = [
+        Curve("alpha", "s", "acc", (0.5, NAN, 0.7)),
+        Curve("lambada", "s", "perplexity", (480.0, 90.0, 12.5)),
+        Curve("alpha", "m", "acc", (NAN, NAN, NAN)),
+    ]
+    told = lines(curves, 100, "utf-8")
+    assert (
+        told[0] == "the primary metric at the 3 steps, then its last value; each task on its own scale; · = no result:"
+    )
+    assert told[3:] == [
+        "alpha (acc)           0.50 to 0.70  ▁·█ 0.70  ···",
+        "lambada (perplexity)  12.5 to 480   █▂▁ 12.5",
+    ]
+    assert lines([], 100, "utf-8") == []
+    assert lines(curves[:1], 100, "ascii")[0].endswith("blank = no result:")
+
+
+def test_several_training_seeds_are_said() -> None:
+    curves = [Curve("alpha", "s", "acc", (0.5, 0.6), seeds=3)]
+    assert lines(curves, 80, "utf-8")[0].startswith(
+        "acc (mean of 3 training seeds) at the 2 steps, then its last value"
+    )
+
+
+def test_one_step_is_a_number() -> None:
+    curves = [Curve("alpha", "s", "acc", (0.5,)), Curve("beta", "s", "acc", (0.25,))]
+    assert lines(curves, 80, "utf-8") == ["acc:", "", "task   s", "alpha  0.50", "beta   0.25"]
