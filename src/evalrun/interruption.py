@@ -77,7 +77,7 @@ def told(words: Sequence[str], plan: Plan) -> str:
     plain = [masked(word) for word in words]
     command = shlex.join(["python", "-m", "evalrun", *plain])
     try:
-        entries = survey.look(survey.ask([word for word in words if not word.startswith("-")], "status")).entries
+        entries = survey.look(survey.ask(words)).entries
     except EvalrunError:  # the sentence is not worth an error of its own
         return f"interrupted; what was computed is kept. The same command goes on from there:\n  {command}"
     where = os.path.commonpath([entry.folder for entry in entries]) if len(entries) > 1 else str(entries[0].folder)
