@@ -178,7 +178,7 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     assert all(re.fullmatch("[▁▂▃▄▅▆▇█]{4}", row[at]) for row in rows[1:] for at in (4, 6)), rows
     assert terminal.text.index("interaction t (q)") > legend
 
-    asked = survey.ask(SWEEP[1:], "status")
+    asked = survey.ask(SWEEP[1:])
     assert asked.plan is not None
     with hydra_session():
         journalled = values(asked.plan, asked.folders)
