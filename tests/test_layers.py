@@ -8,7 +8,7 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
     {"masking"},
-    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics", "digests"},
+    {"__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "digests"},
     {"tokenizer", "patterns"},
     {"config", "steps", "console", "provenance", "checkpoints"},
     {"task_yaml", "task_data", "suites"},

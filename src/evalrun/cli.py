@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -214,10 +215,16 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
         return
     try:
         folder = Path("multirun") / "analysis" / plan.sweep
-        study.analyse(plan.config, folder, study.Selection(sweep=plan.sweep, tasks=plan.tasks), plan.final_steps)
+        selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
+        study.analyse(plan.config, folder, selection, plan.final_steps, _typed())
     except EvalrunError as error:
         print(f"evalrun: {error}", file=sys.stderr)
         _failures.append(Failure("analysis", str(error)))
+
+
+def _typed() -> str:
+    """The command of this sweep, to be pasted again: as given to Hydra, without secrets."""
+    return masked(shlex.join(["python", "-m", "evalrun", *sys.argv[1:]]))
 
 
 def _command(name: str, words: Sequence[str]) -> int:
