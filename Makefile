@@ -25,6 +25,10 @@ test-engines: setup
 bench: setup
 	@$(BIN)/python benchmarks/scoring.py $(ARGS)
 
+# The pictures in docs/images, from a finished `make demo` (and the published study: STUDY=folder). Needs Chromium.
+pictures: setup
+	@$(BIN)/python tests/browser/pictures.py . $(STUDY)
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml

@@ -70,6 +70,7 @@ class Failure:
 
 
 _failures: list[Failure] = []
+_typed: list[str] = []  # the command that is being run, as a shell takes it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,6 +117,7 @@ def run(words: Sequence[str]) -> int:
 
     flags, overrides = ov.split_flags(words)
     _failures.clear()
+    _typed[:] = ["python", "-m", "evalrun", *words]
     many = bool({"-m", "--multirun"} & set(flags))
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
@@ -216,15 +218,10 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any]) -> Non
     try:
         folder = Path("multirun") / "analysis" / plan.sweep
         selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
-        study.analyse(plan.config, folder, selection, plan.final_steps, _typed())
+        study.analyse(plan.config, folder, selection, plan.final_steps, masked(shlex.join(_typed)))
     except EvalrunError as error:
         print(f"evalrun: {error}", file=sys.stderr)
         _failures.append(Failure("analysis", str(error)))
-
-
-def _typed() -> str:
-    """The command of this sweep, to be pasted again: as given to Hydra, without secrets."""
-    return masked(shlex.join(["python", "-m", "evalrun", *sys.argv[1:]]))
 
 
 def _command(name: str, words: Sequence[str]) -> int:

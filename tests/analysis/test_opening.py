@@ -24,7 +24,7 @@ def test_the_task_that_falls_in_most_models_beside_the_one_that_rises_in_most(ti
         *((FALL, "b", "tiny-s", {}), (TURN, "b", "tiny-l", {})),
         *((RISE, "c", "tiny-s", {}), (FLAT, "c", "tiny-l", {})),
     ) == [
-        ("b", "Worse with training", "It gets worse with training in all 2 models, and comes back in tiny-l."),
+        ("b", "Worse with training", "It gets worse with training in both models, and comes back in tiny-l."),
         ("c", "Better with training", "It gets better with training in 1 of 2 models."),
     ]
 

@@ -140,7 +140,7 @@ def test_report_ids_that_are_referred_to_are_there(analysis):
 def test_report_links_points_and_falls_to_their_runs(tidy, tmp_path):
     table = tidy.curve([0.9, 0.8, 0.5, 0.3, 0.1], stderr=0.01).assign(run_id=[f"run{i}" for i in range(5)])
     at = "http://127.0.0.1:5000/#/experiments/1/runs/{run}?x=1"
-    analysis = run_analysis(table, conf(), "tiny", tmp_path, {}, runs_at=at)
+    analysis = run_analysis(table, conf(methods=["ols"]), "tiny", tmp_path, {}, runs_at=at)
     page = Page(text := analysis.files["report.html"].read_text())
     outward = [link for link in page.links if not link.startswith("#")]
     assert outward == [at.replace("{run}", "run0"), at.replace("{run}", "run4")]  # the peak and the trough
@@ -151,7 +151,11 @@ def test_report_links_points_and_falls_to_their_runs(tidy, tmp_path):
 
 def test_a_point_that_is_a_mean_has_no_run(tidy, tmp_path):
     table = tidy.grid(seeds=[1, 2]).assign(run_id=[str(i) for i in range(72)])
-    text = run_analysis(table, conf(), "tiny", tmp_path, {}, runs_at="http://x/{run}").files["report.html"].read_text()
+    text = (
+        run_analysis(table, conf(methods=["ols"]), "tiny", tmp_path, {}, runs_at="http://x/{run}")
+        .files["report.html"]
+        .read_text()
+    )
     (first, *_) = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert {point[7] for line in json.loads(first)["lines"] for point in line} == {None}
 

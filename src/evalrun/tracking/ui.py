@@ -38,7 +38,7 @@ def serve(store: Store, link: Link, port: int) -> None:
     if link.remote:
         print(*_lines(store, link.shown.rstrip("/")), sep="\n")
         return
-    if not link.exists():
+    if not store.suites():
         raise TrackingError(
             f"There are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
         )

@@ -78,6 +78,8 @@ def _of(rows: pd.DataFrame, which: str) -> str:
     count, total = int(rows[which].sum()), len(rows)
     if total == 1:
         return f"the only {what}"
+    if count == total == 2:
+        return f"both {what}s"
     return f"all {total} {what}s" if count == total else f"{count} of {total} {what}s"
 
 
