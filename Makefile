@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-simulations test-engines bench setup lint types lock clean
+.PHONY: demo test test-simulations test-engines bench pictures setup lint types lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny

@@ -132,15 +132,12 @@ def test_two_checkpoints_side_by_side(page: Any, address: str, store: Store, sho
     shot(page, "mlflow_compare")
     _, _, rest = page.locator("body").inner_text().partition("\nMetrics\nShow diff only\n")
     cells = rest.partition("\nArtifacts")[0].split()
-    names = list(
-        itertools.takewhile(lambda cell: cell[0].isalpha(), cells)
-    )  # a column of them, then the rows of numbers
-    values = cells[len(names) :]
+    names = list(itertools.takewhile(lambda cell: cell[0].isalpha(), cells))
+    values = [float(value) for value in cells[len(names) : 3 * len(names)]]  # row by row
     table = store.table("toy").set_index(["run_id", "task"])["value"]
     for task in ("alpha", "beta"):
         at = names.index(f"acc/{task}")
-        assert [float(value) for value in values[2 * at : 2 * at + 2]] == pytest.approx(
-            [table[run, task] for run in runs], abs=6e-4
-        )
-    parameters = page.get_by_role("row").filter(has_text=re.compile(r"^step\b"))
+        wanted = [table[run, task] for run in runs]
+        assert values[2 * at : 2 * at + 2] == pytest.approx(wanted, abs=6e-4)
+    parameters = page.locator("tr").filter(has_text=re.compile(r"^step"))
     assert re.findall(r"\d+", parameters.first.inner_text()) == ["4", "8"]
