@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def ui(swept: Path) -> Iterator[list[str]]:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         _evalrun("ui", "--port", str(port)), cwd=swept, env=_environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -169,7 +170,7 @@ def ui(swept: Path) -> Iterator[list[str]]:
                 time.sleep(0.3)
         yield lines
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
         process.wait(30)
 
 

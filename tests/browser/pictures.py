@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,7 +46,9 @@ def save(name: str, content: bytes, width: int = WIDE) -> None:
 def ui(folder: Path) -> Iterator[str]:
     """`evalrun ui` there: the address of the curves."""
     words = [sys.executable, "-u", "-m", "evalrun", "ui", "--port", str(PORT)]
-    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -53,7 +57,7 @@ def ui(folder: Path) -> Iterator[str]:
                 break
         yield first.strip().split(": ", 1)[1]
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
         process.wait(30)
 
 
