@@ -25,6 +25,10 @@ test-engines: setup
 bench: setup
 	@$(BIN)/python benchmarks/scoring.py $(ARGS)
 
+# The pictures in docs/images, from a finished `make demo` (and the published study: STUDY=folder). Needs Chromium.
+pictures: setup
+	@$(BIN)/python tests/browser/pictures.py . $(STUDY)
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -47,10 +51,6 @@ types: setup
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: build/site/index.html"
-
-# The screenshots of docs/images, from the folder of `make demo`, with the system's Chromium.
-pictures: demo
-	@$(BIN)/python docs/pictures/make.py
 
 # Resolve the newest versions that fit pyproject.toml, and pin them.
 lock:

@@ -8,7 +8,10 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
     {"masking"},
-    {"__init__", "errors", "records", "palette", "markup", "power", "task_metrics", "task_columns", "digests"},
+    {
+        *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
+        "digests",
+    },
     {"tokenizer", "patterns"},
     {"manual", "config", "steps", "console", "provenance", "checkpoints"},
     {"task_yaml", "task_data", "suites"},

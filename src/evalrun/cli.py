@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ class Failure:
 
 
 _failures: list[Failure] = []
+_typed: list[str] = []  # the command that is being run, as a shell takes it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +97,7 @@ def run(words: Sequence[str]) -> int:
 
     flags, overrides = ov.split_flags(words)
     _failures.clear()
+    _typed[:] = ["python", "-m", "evalrun", *words]
     many = bool({"-m", "--multirun"} & set(flags))
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
@@ -202,7 +205,8 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
         return
     try:
         folder = Path("multirun") / "analysis" / plan.sweep
-        study.analyse(plan.config, folder, study.Selection(sweep=plan.sweep, tasks=plan.tasks), plan.final_steps)
+        selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
+        study.analyse(plan.config, folder, selection, plan.final_steps, masked(shlex.join(_typed)))
     except EvalrunError as error:
         print(f"evalrun: {error}", file=sys.stderr)
         _failures.append(Failure("analysis", str(error)))

@@ -47,7 +47,13 @@ class Selection:
         return ", ".join(parts) or "all of the suite"
 
 
-def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[str, int] | None = None) -> list[Path]:
+def analyse(
+    config: Config,
+    folder: Path,
+    selection: Selection,
+    finals: Mapping[str, int] | None = None,
+    command: str | None = None,
+) -> list[Path]:
     """Make a report for each suite, and one for each way of scoring where there are several.
 
     Args:
@@ -55,6 +61,7 @@ def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[
         folder: Where the files go: one folder a suite.
         selection: Which results.
         finals: Model -> its last released step, which is trusted where steps share weights.
+        command: What was typed to make the selected sweep, without secrets: for the notes in MLflow.
 
     Returns:
         The reports.
@@ -67,7 +74,7 @@ def analyse(config: Config, folder: Path, selection: Selection, finals: Mapping[
     store.check()
     reports = []
     for suite, table in tables(store, selection).items():
-        store.rebuild_curves(suite)
+        store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
             title, out = suite, folder / slug(suite)
@@ -131,7 +138,7 @@ def _report(
     from evalrun.analysis import run_analysis
 
     with items_of(config, store, table) as items:
-        found = run_analysis(table, config.analysis, title, out, context, finals, items)
+        found = run_analysis(table, config.analysis, title, out, context, finals, items, store.run_address(suite))
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

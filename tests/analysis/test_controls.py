@@ -125,7 +125,7 @@ def test_the_report_groups_by_cause_and_tells_of_controls(tidy, tmp_path):
     ]
     made = pd.concat([tidy.curve(values, **given) for values, given in curves], ignore_index=True)
     text = run_analysis(made, CONF, "tiny", tmp_path, {}).files["report.html"].read_text()
-    groups = re.findall(r'<p class="group">(.*?)</p>', text)
+    groups = re.findall(r'<p class="eyebrow">(.*?)</p>\n<header>', text)
     assert groups == ["strong prior", "spurious few-shot", "other", "controls"]
     assert re.findall(r'<tr class="group"><th scope="rowgroup" colspan="7">(.*?)</th>', text) == groups
     assert re.findall(r"<h3>(.*?)</h3>", text) == ["B", "A", "C", "ARC"]

@@ -1,10 +1,14 @@
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.text import Text
 
-from evalrun.analysis.report.figures import accuracy_figure, log_ticks, model_series, scaling_figure, si
+from evalrun.analysis.report.figures import accuracy_figure, model_series, panel_figure, scaling_figure
+from evalrun.analysis.report.scales import axis_name, log_ticks, rounded, si, spread
 from evalrun.analysis.table import prepare
 
 
@@ -117,17 +121,63 @@ def test_counts_as_people_write_them(value, text):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "ticks"),
+    ("low", "high", "most", "labels"),
     [
-        (4096, 2_097_152, [1e4, 1e5, 1e6]),
-        (4.2e9, 3e11, [1e10, 1e11]),
-        (2e6, 8e6, [2e6, 5e6]),
-        (3e6, 4e6, [3e6]),
-        (1e3, 1e12, [1e3, 1e5, 1e7, 1e9, 1e11]),
+        (4.194e9, 2.9989e11, 5, ["4.2B", "10B", "100B", "300B"]),
+        (4.194e9, 2.9989e11, 3, ["4.2B", "100B", "300B"]),
+        (1536, 1_572_864, 5, ["1.5k", "10k", "100k", "1.6M"]),
+        (3e6, 4e6, 5, ["3M", "4M"]),
+        (3e6, 3e6, 5, ["3M"]),
+        (1e3, 1e12, 5, ["1k", "100k", "10M", "1B", "1T"]),
     ],
 )
-def test_ticks(low, high, ticks):
-    assert log_ticks(low, high) == pytest.approx(ticks)
+def test_ticks_are_the_ends_of_the_data_and_powers_of_ten_between(low, high, most, labels):
+    assert [rounded(tick) for tick in log_ticks(low, high, most)] == labels
+
+
+def test_ticks_of_sizes_are_sizes_that_there_are():
+    sizes = [70e6, 160e6, 410e6, 1e9, 1.4e9, 2.8e9, 6.9e9, 12e9]
+    ticks = log_ticks(70e6, 12e9, 5, sizes)
+    assert set(ticks) <= set(sizes)
+    assert [rounded(tick) for tick in ticks] == ["70M", "160M", "410M", "1B", "2.8B", "12B"]
+
+
+def test_a_suite_that_counts_in_steps_says_steps(tidy):
+    table = tidy.grid()
+    assert axis_name(table, "tokens") == "Training tokens"
+    assert axis_name(table.assign(tokens=table["step"]), "tokens") == "Training steps"
+
+
+@pytest.mark.parametrize("wanted", [[0.5, 0.5, 0.5], [0.0, 1.0], [0.9, 0.1, 0.91], [1.0] * 8, []])
+def test_labels_are_spread_and_keep_their_order(wanted):
+    places = spread(wanted, 0.1, 0.0, 1.0)
+    ordered = [places[i] for i in np.argsort(wanted, kind="stable")]
+    assert all(later - before >= 0.1 - 1e-9 for before, later in itertools.pairwise(ordered))
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
+
+
+def test_labels_that_have_room_stay_where_they_are():
+    assert spread([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.9, 0.1, 0.5])
+    assert spread([0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.45, 0.55])
+
+
+@pytest.mark.parametrize(("tasks", "width"), [(1, 3.3), (2, 6.9), (12, 6.9)])
+def test_figures_are_as_wide_as_a_papers_columns(tidy, tasks, width):
+    figure = figure_of(many(tidy, tasks, 8))
+    assert figure.get_figwidth() == pytest.approx(width)
+    figure.draw_without_rendering()
+    letters = [text.get_fontsize() for text in figure.findobj(lambda a: isinstance(a, Text) and a.get_text())]
+    assert min(letters) >= 7
+
+
+@pytest.mark.parametrize(("models", "names"), [(["tiny-s", "tiny-l"], ["tiny-s", "tiny-l"]), (None, ["70m", "12b"])])
+def test_lines_carry_their_names_where_they_end(tidy, models, names):
+    table = tidy.grid(models=models or ["pythia-70m", "pythia-12b"], tasks=["a"])
+    axes = panel_figure(table, model_series(table), named=True).axes[0]
+    shown = [text for text in axes.texts if text.get_text()]
+    assert sorted(text.get_text() for text in shown) == sorted(names)
+    ends = [line.get_ydata()[-1] for line in curves(axes)]
+    assert np.argsort([text.get_position()[1] for text in shown]).tolist() == np.argsort(ends).tolist()
 
 
 def test_gaps_in_the_grid(tidy):

@@ -1,5 +1,6 @@
 import errno
 import html.parser
+import json
 import os
 import re
 import subprocess
@@ -122,8 +123,11 @@ def test_report_stands_alone(analysis):
 
 def test_report_describes_its_figures(analysis):
     page = Page(analysis.files["report.html"].read_text())
-    assert len(page.alts) == 2
-    assert all("against training tokens" in alt and "tiny-l" in alt for alt in page.alts)
+    assert len(page.alts) == 4
+    first, second, *others = page.alts
+    assert first.startswith("tiny recall. It gets worse with training in all 3 models. tiny-s goes from 0.")
+    assert second.startswith("tiny obey. It gets better with training in")
+    assert all("against training tokens" in alt and "tiny-l" in alt for alt in others)
 
 
 def test_report_ids_that_are_referred_to_are_there(analysis):
@@ -131,6 +135,29 @@ def test_report_ids_that_are_referred_to_are_there(analysis):
     page = Page(text)
     referred = {link[1:] for link in page.links} | set(re.findall(r"url\(#([^)]*)\)", text))
     assert referred <= set(page.ids) | {"notes"}
+
+
+def test_report_links_points_and_falls_to_their_runs(tidy, tmp_path):
+    table = tidy.curve([0.9, 0.8, 0.5, 0.3, 0.1], stderr=0.01).assign(run_id=[f"run{i}" for i in range(5)])
+    at = "http://127.0.0.1:5000/#/experiments/1/runs/{run}?x=1"
+    analysis = run_analysis(table, conf(methods=["ols"]), "tiny", tmp_path, {}, runs_at=at)
+    page = Page(text := analysis.files["report.html"].read_text())
+    outward = [link for link in page.links if not link.startswith("#")]
+    assert outward == [at.replace("{run}", "run0"), at.replace("{run}", "run4")]  # the peak and the trough
+    assert f'data-runs="{at}"' in text
+    points = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    assert [point[7] for point in points[0]["lines"][0]] == [f"run{i}" for i in range(5)]
+
+
+def test_a_point_that_is_a_mean_has_no_run(tidy, tmp_path):
+    table = tidy.grid(seeds=[1, 2]).assign(run_id=[str(i) for i in range(72)])
+    text = (
+        run_analysis(table, conf(methods=["ols"]), "tiny", tmp_path, {}, runs_at="http://x/{run}")
+        .files["report.html"]
+        .read_text()
+    )
+    (first, *_) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    assert {point[7] for line in json.loads(first)["lines"] for point in line} == {None}
 
 
 def test_report_marks_significance_not_by_colour_alone(analysis):

@@ -59,7 +59,8 @@ def make_result(
         "chance": 0.5,
         "cell": cell,
         "weights": "w" * 64,
-        "settings": {"scorer": "shared_prefix", "dtype": "float32", "limit": None, "num_fewshot": 0},
+        "settings": {"scorer": "shared_prefix", "dtype": "float32", "limit": None, "num_fewshot": 0}
+        | {"task_digest": "d" * 64, "data_files": [f"data/{task}.jsonl"]},
         "environment": {"torch": "2.13", "device": "cpu"},
         "finished_ms": 1_700_000_000_000 + cell.step,
         "seconds": 12.5,

@@ -184,6 +184,7 @@ def test_hundreds_of_tasks_still_have_a_view(store: Store, make: MakeResult) -> 
     store.rebuild_curves("pythia")
     rows = [
         {"task": f"{i:04}-{i**7 % 9973:x}", "title": f"Task {i**5 % 9973:x}", "metric": "acc", "primary": True}
+        | {"cause": "", "role": ""}
         for i in range(2000)
     ]
     views.write(store._link, "pythia", rows)

@@ -142,11 +142,11 @@ def test_serve_takes_a_free_port_and_says_where_the_curves_are(store: Store, mak
         )
         try:
             assert process.stdout is not None
-            first, second = process.stdout.readline(), process.stdout.readline()
-            address = first.split()[2].rstrip("/")
+            first, second = (process.stdout.readline().strip() for _ in range(2))
+            address = second.removeprefix("all of MLflow: ").rstrip("/")
             assert address.startswith("http://127.0.0.1:")
             assert not address.endswith(f":{port}")
-            assert f"{address}/{store.view_path('pythia')}" in second
+            assert first == f"pythia: {address}/{store.view_path('pythia')}"
             wait_for(address, process)
         finally:
             stop(process)

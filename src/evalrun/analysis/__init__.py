@@ -43,6 +43,7 @@ def run_analysis(
     context: Mapping[str, str],
     finals: Mapping[str, int] | None = None,
     items: Items | None = None,
+    runs_at: str = "",
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -57,6 +58,7 @@ def run_analysis(
         context: Further lines of the report's settings, such as the tracking store: name -> value.
         finals: Model -> the last step that its suite released, for `table.prepare`.
         items: Gives per-item results, for paired tests and continuous metrics; None to do without.
+        runs_at: The address of an MLflow run, `{run}` for its id, for the report's links; empty for none.
 
     Returns:
         The files, counts, text and notes.
@@ -68,7 +70,7 @@ def run_analysis(
     study = find(table, conf, suite, finals, items)
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
-    files["report.html"] = write_report(out / "report.html", study, context)
+    files["report.html"] = write_report(out / "report.html", study, context, runs_at)
     return Analysis(files, _summary(study), _text(study), study.notes)
 
 

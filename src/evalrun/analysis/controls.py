@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CONTROL = "control"
-_CAUSES = ("strong prior", "unwanted imitation", "distractor task", "spurious few-shot")  # McKenzie et al. 2023's order
-_CONTROLS, _OTHER = "controls", "other"  # headings
+from evalrun.causes import CONTROL
+
 _Z = 1.96  # two-sided 5 %
 _SPANS = {
     "inverse": ("from", "to"),
@@ -66,27 +65,6 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
         moves = [_move(row, controls) for row in rows.to_dict("records")]
         sentences.append(f"{rows['title'].iloc[0]} falls in {len(moves)} {_curves(moves)}: {_told(moves)}.")
     return sentences
-
-
-def by_cause(tasks: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The report's tasks under headings: each cause, then the others, then the controls.
-
-    Args:
-        tasks: What the report shows of each task; of it, `task`, `cause` and `role` are read.
-
-    Returns:
-        Heading and its tasks, whose order is kept; one group without a heading where neither cause nor role is known.
-    """
-
-    def rank(name: str) -> tuple[int, str]:
-        known = _CAUSES.index(name) if name in _CAUSES else len(_CAUSES)
-        return ({_CONTROLS: 100, _OTHER: 99}.get(name, known), name)
-
-    names = {task["task"]: _CONTROLS if task["role"] == CONTROL else task["cause"] or _OTHER for task in tasks}
-    if set(names.values()) == {_OTHER}:
-        return [("", tasks)]
-    ordered = sorted(set(names.values()), key=rank)
-    return [(name, [task for task in tasks if names[task["task"]] == name]) for name in ordered]
 
 
 def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:

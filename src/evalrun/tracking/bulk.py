@@ -22,13 +22,22 @@ from typing import Any
 import sqlalchemy as sa
 from mlflow.entities import LifecycleStage, Run, RunData, RunInfo, RunStatus, RunTag, SourceType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
+from mlflow.store.tracking.dbmodels.models import (
+    SqlDataset,
+    SqlInput,
+    SqlInputTag,
+    SqlLatestMetric,
+    SqlMetric,
+    SqlParam,
+    SqlRun,
+    SqlTag,
+)
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy.dialects import sqlite
 
 from evalrun.records import TaskResult
-from evalrun.tracking import layout, runs
+from evalrun.tracking import datasets, layout, runs
 from evalrun.tracking.filed import by_key, filed
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import slug
@@ -36,7 +45,8 @@ from evalrun.tracking.peek import Noted
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
 _ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
-_TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # a run before what refers to it
+# A run before what refers to it.
+_TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, SqlInput, SqlInputTag)
 
 Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
 
@@ -131,8 +141,44 @@ def _write(
         _upload(folder, group, origin)
         _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
     with _session(link, read_only=False) as session:
+        _add_datasets(session, rows, experiment, zip(ids, newest, strict=True))
         for table in _TABLES:
-            session.execute(sa.insert(table.__table__), rows[table])
+            if rows[table]:
+                session.execute(sa.insert(table.__table__), rows[table])
+
+
+def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, runs.Delivery]]) -> None:
+    """What MLflow's `log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
+    number = int(experiment.experiment_id)
+    known = sa.select(SqlDataset).where(SqlDataset.experiment_id == number)
+    there = {(data.name, data.digest): data.dataset_uuid for data in session.scalars(known)}
+    for run_id, group in filed:
+        for used in datasets.inputs_of(result for result, _ in group):
+            data, use = used.dataset, uuid.uuid4().hex
+            if (data.name, data.digest) not in there:
+                there[data.name, data.digest] = uuid.uuid4().hex
+                rows[SqlDataset].append(
+                    {
+                        "dataset_uuid": there[data.name, data.digest],
+                        "experiment_id": number,
+                        "name": data.name,
+                        "digest": data.digest,
+                        "dataset_source_type": data.source_type,
+                        "dataset_source": data.source,
+                        "dataset_schema": data.schema,
+                        "dataset_profile": data.profile,
+                    }
+                )
+            rows[SqlInput].append(
+                {
+                    "input_uuid": use,
+                    "source_type": "DATASET",
+                    "source_id": there[data.name, data.digest],
+                    "destination_type": "RUN",
+                    "destination_id": run_id,
+                }
+            )
+            rows[SqlInputTag] += [{"input_uuid": use, "name": tag.key, "value": tag.value} for tag in used.tags]
 
 
 def _newest(group: runs.Delivery) -> runs.Delivery:

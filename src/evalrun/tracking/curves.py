@@ -48,7 +48,7 @@ class Curve:
         return hashlib.sha256(json.dumps([self.name, self.n_params, self.points]).encode()).hexdigest()
 
 
-def rebuild(link: Link, suite: str) -> None:
+def rebuild(link: Link, suite: str, made: tuple[str, str] | None = None) -> None:
     """See Store.rebuild_curves."""
     # Two sweeps that end together would otherwise both write every line.
     with link.lock(f"curves-{slug(suite)}"):
@@ -61,6 +61,8 @@ def rebuild(link: Link, suite: str) -> None:
         experiment = link.experiment(f"{suite}-curves", create=True, kind="curves")
         _replace(link, experiment, curves, colors)
         _recolor(link, suite, colors)
+        if made is not None:
+            _note_command(link, suite, *made)
         views.write(link, suite, rows)
 
 
@@ -165,3 +167,20 @@ def _recolor(link: Link, suite: str, colors: dict[int, str]) -> None:
         if color and run.data.tags.get(layout.COLOR) != color:
             link.client.set_tag(run.info.run_id, layout.COLOR, color)
     link.tag_experiment(experiment.experiment_id, "evalrun.sizes", sizes)
+
+
+def _note_command(link: Link, suite: str, sweep: str, command: str) -> None:
+    """Say on the experiment, and on the runs that a sweep wanted, which command made them."""
+    command = " ".join(command.split())[: layout.TAG_LIMIT // 2]
+    new = {layout.COMMAND: command}
+    experiment = link.experiment(suite)
+    if experiment.tags.get(layout.COMMAND) != command:
+        link.tag_experiment(experiment.experiment_id, layout.COMMAND, command)
+    for run in search(link, experiment.experiment_id, "checkpoint"):
+        tags = run.data.tags
+        if tags.get(layout.SWEEP) != sweep or tags.get(layout.COMMAND) == command:
+            continue
+        about, alarm, fell = tags.get(layout.NOTE, "").partition(layout.ALARM_NOTE)
+        about = about.removesuffix(layout.made_by(tags)) + layout.made_by(new)
+        note = RunTag(layout.NOTE, f"{about}{alarm}{fell}"[: layout.TAG_LIMIT])
+        link.client.log_batch(run.info.run_id, tags=[RunTag(layout.COMMAND, command), note])

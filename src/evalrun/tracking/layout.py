@@ -28,6 +28,7 @@ HARDWARE = "evalrun.hardware"  # what scored it, as provenance.label says it
 STATE = "evalrun.state"
 SWEEP = "evalrun.sweep"
 SWEEPS = "evalrun.sweeps"  # JSON list: every sweep that wanted the run
+COMMAND = "evalrun.command"  # that made the latest sweep, masked; on experiments and runs
 COLOR = "mlflow.runColor"
 PAGE = "evalrun.page"  # a report's artifact that a person wants to open
 NOTE = "mlflow.note.content"
@@ -124,6 +125,13 @@ def held(tags: Mapping[str, str]) -> dict[str, Held]:
             entry = Held(**json.loads(about), key=key)
             found[entry.task] = entry
     return found
+
+
+def made_by(tags: Mapping[str, str]) -> str:
+    """What a note says of the command that made the results; nothing where none is known."""
+    command = tags.get(COMMAND)
+    # Four spaces make it code in Markdown, whatever it holds.
+    return f"\n\nMade by\n\n    {command}" if command else ""
 
 
 def metrics_of(result: TaskResult) -> dict[str, float]:

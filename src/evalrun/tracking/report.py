@@ -57,6 +57,7 @@ def log(
             tags=[
                 *(RunTag(free_key(key), str(value)[: layout.TAG_LIMIT]) for key, value in tags.items()),
                 RunTag(layout.PAGE, page),
+                RunTag(layout.NOTE, _note(link, suite, experiment, run_id, page)),
                 RunTag(layout.STATE, "complete"),
             ],
         )
@@ -66,6 +67,14 @@ def log(
     link.client.set_terminated(run_id, "FINISHED")
     views.write_notes(link, suite)
     return run_id
+
+
+def _note(link: Link, suite: str, experiment: Any, run_id: str, page: str) -> str:
+    """The way to the page and to what it was made from."""
+    checkpoints = link.experiment(suite)
+    made = "" if checkpoints is None else layout.made_by(checkpoints.tags)
+    opened = f"[Open the report]({views.artifact_path(experiment, run_id, page)})" if page else "No files."
+    return f"{opened}{made}"
 
 
 def _delete_unfinished(link: Link, experiment: Any) -> None:

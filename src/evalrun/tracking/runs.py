@@ -22,7 +22,7 @@ from evalrun.errors import StorageError, TrackingError
 from evalrun.markup import markdown_escape
 from evalrun.palette import model_colors
 from evalrun.records import TaskResult
-from evalrun.tracking import alarms, claims, layout
+from evalrun.tracking import alarms, claims, datasets, layout
 from evalrun.tracking.layout import Held
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import items_path, slug, task_slug
@@ -216,6 +216,8 @@ def _log(link: Link, run: Any, batch: Sequence[TaskResult]) -> None:
     stamp = max(result.finished_ms for result in batch)
     metrics = _changes(link, run, values, stamp, batch[0].cell.step)
     params = [Param(k, v) for k, v in layout.params_of(batch[0]).items() if k not in run.data.params]
+    if used := datasets.inputs_of(batch):
+        link.client.log_inputs(run.info.run_id, datasets=used)
     room = 1000 - len(tags) - len(params)
     # A single task may have more metrics than one request takes: all but the last part go ahead, without tags.
     ahead, last = metrics[:-room], metrics[-room:]
@@ -262,6 +264,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
         layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} "
         + ("task" if len(there) == 1 else "tasks")
         + ("" if mean is None else f", mean accuracy {mean:.3f}")
+        + layout.made_by(run.data.tags)
         + alarms.section(run.data.tags),
         "evalrun.weights": result.weights,
         layout.IDENTITY: str(result.settings.get("identity") or ""),

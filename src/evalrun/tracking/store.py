@@ -167,6 +167,15 @@ class Store:
         with self._link.guard("listing suites"):
             return table.suites(self._link)
 
+    def recent_suites(self) -> list[str]:
+        """The same, what was computed last first."""
+        if not self._link.exists():
+            return []
+        from evalrun.tracking import table
+
+        with self._link.guard("listing suites"):
+            return sorted(table.suites(self._link), key=lambda suite: -table.latest(self._link, suite))
+
     def table(self, suite: str, sweep: str | None = None) -> pd.DataFrame:
         """The tidy table of a suite, read from MLflow alone: columns are records.TABLE_COLUMNS.
 
@@ -211,12 +220,17 @@ class Store:
         with self._link.guard("noting what fell"):
             alarms.flag(self._link, run_id, sentences, details)
 
-    def rebuild_curves(self, suite: str) -> None:
-        """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed."""
+    def rebuild_curves(self, suite: str, made: tuple[str, str] | None = None) -> None:
+        """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed.
+
+        Args:
+            suite: Which suite.
+            made: A sweep and the command that made it, without secrets, for the notes.
+        """
         from evalrun.tracking import curves
 
         with self._link.guard("rebuilding the curves"):
-            curves.rebuild(self._link, suite)
+            curves.rebuild(self._link, suite, made)
 
     def log_report(
         self,
@@ -253,6 +267,16 @@ class Store:
 
         with self._link.guard("looking up the curves"):
             return views.curves_path(self._link, suite)
+
+    def run_address(self, suite: str) -> str:
+        """The address of a suite's checkpoint run in a browser, `{run}` for its id; empty where there are none.
+
+        Of a local store it is where `evalrun ui` opens it by default.
+        """
+        from evalrun.tracking import views
+
+        with self._link.guard("looking up the runs"):
+            return views.run_address(self._link, suite)
 
     def ui_command(self, port: int = 5000) -> list[str]:
         """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""

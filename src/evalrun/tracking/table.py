@@ -45,6 +45,17 @@ def suites(link: Link) -> list[str]:
     )
 
 
+def latest(link: Link, suite: str) -> int:
+    """When the newest result of a suite was computed, Unix time in milliseconds; 0 where there is none."""
+    newest = link.client.search_runs(
+        [link.experiment(suite).experiment_id],
+        filter_string=f"tags.`{layout.KIND}` = 'checkpoint'",
+        order_by=["attributes.end_time DESC"],
+        max_results=1,
+    )
+    return int(newest[0].info.end_time or 0) if newest else 0
+
+
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
     """The tidy table, sorted by size, step and task; of several results of one kind the older first."""
     table = pd.DataFrame(list(rows), columns=list(TABLE_COLUMNS)).astype(_TYPES)

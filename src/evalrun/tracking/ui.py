@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from evalrun.errors import TrackingError
@@ -35,27 +36,29 @@ def environment() -> dict[str, str]:
 def serve(store: Store, link: Link, port: int) -> None:
     """See Store.serve."""
     if link.remote:
-        print(f"Results are on {link.shown}")
-        _print_curves(store, link.shown.rstrip("/"))
+        print(*_lines(store, link.shown.rstrip("/")), sep="\n")
         return
-    if not link.exists():
+    if not store.suites():
         raise TrackingError(
             f"there are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
         )
     port = _free_port(port)
-    print(f"MLflow on http://127.0.0.1:{port}/ -- stop it with Ctrl-C")
-    _print_curves(store, f"http://127.0.0.1:{port}")
+    print(*_lines(store, f"http://127.0.0.1:{port}"), "Stop it with Ctrl-C.", sep="\n")
     argv = command(link, port)
     sys.stdout.flush()
     os.execve(argv[0], argv, environment())
 
 
-def _print_curves(store: Store, address: str) -> None:
-    for suite in store.suites():
+def _lines(store: Store, address: str) -> Iterator[str]:
+    """Where to look, what was computed last first."""
+    later = []
+    for suite in store.recent_suites():
         try:
-            print(f"  {suite}: accuracy against training at {address}/{store.view_path(suite)}")
+            yield f"{suite}: {address}/{store.view_path(suite)}"
         except TrackingError:
-            print(f"  {suite}: no curves yet; `python -m evalrun analyze` draws them")
+            later.append(f"{suite}: no curves yet; `python -m evalrun analyze` draws them")
+    yield from later
+    yield f"all of MLflow: {address}/"
 
 
 def _free_port(port: int) -> int:

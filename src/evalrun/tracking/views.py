@@ -10,31 +10,53 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from evalrun.causes import by_cause
 from evalrun.errors import TrackingError
 from evalrun.tracking import layout
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import metric_key
 from evalrun.tracking.table import Row
 
+PORT = 5000  # of the page on a local store, unless another is asked for
 _CURVES_VIEW = "accuracy-against-training"
 _TABLE_VIEW = "checkpoints"
+_MEAN = "Mean over tasks"  # a section
 _WORKFLOW = "workflowType=machine_learning"  # without it the page opens as one for chat applications
 _STATE_TAG = "mlflow.sharedViewState."
 _TAG_LIMIT = 20_000  # characters of an experiment tag (mlflow.utils.validation.MAX_EXPERIMENT_TAG_VAL_LENGTH)
 
 
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the curves."""
+
+    key: str  # of the metric
+    title: str
+    section: str
+
+
 def write(link: Link, suite: str, rows: Sequence[Row]) -> None:
     """File the saved views of both experiments and the notes of all three."""
-    primary = {row["task"]: (metric_key(row["metric"], row["task"]), row["title"]) for row in rows if row["primary"]}
-    charts = [primary[task] for task in sorted(primary, key=lambda task: primary[task][1].casefold())]
-    mean = [("acc/mean", "Mean accuracy")] if any(row["metric"] == "acc" for row in rows) else []
+    charts = _charts(rows)
     curves = link.experiment(f"{suite}-curves")
-    _file(link, curves, _CURVES_VIEW, "Accuracy against training", mean + charts, _curves_state)
+    _file(link, curves, _CURVES_VIEW, "Accuracy against training", charts, _curves_state)
     checkpoints = link.experiment(suite)
-    _file(link, checkpoints, _TABLE_VIEW, "Checkpoints", mean + charts, _table_state)
+    _file(link, checkpoints, _TABLE_VIEW, "Checkpoints", charts, _table_state)
     write_notes(link, suite)
+
+
+def _charts(rows: Sequence[Row]) -> list[Chart]:
+    """The mean over tasks, then each task's own metric, under its cause and by its title."""
+    primary = {row["task"]: row for row in rows if row["primary"]}
+    tasks = sorted(primary.values(), key=lambda row: str(row["title"]).casefold())
+    charts = [Chart("acc/mean", "Mean accuracy", _MEAN)] if any(row["metric"] == "acc" for row in rows) else []
+    for cause, group in by_cause(tasks):
+        section = cause[:1].upper() + cause[1:] or "Tasks"
+        charts += [Chart(metric_key(row["metric"], row["task"]), row["title"], section) for row in group]
+    return charts
 
 
 def write_notes(link: Link, suite: str) -> None:
@@ -63,8 +85,9 @@ def write_notes(link: Link, suite: str) -> None:
         ),
         (reports, "One run per analysis, with its report among the artifacts."),
     )
+    made = "" if checkpoints is None else layout.made_by(checkpoints.tags)
     for found, text in says:
-        note = " · ".join(links) + f"\n\n{text}"
+        note = " · ".join(links) + f"\n\n{text}{made}"
         if found is not None and found.tags.get(layout.NOTE) != note:
             link.tag_experiment(found.experiment_id, layout.NOTE, note)
 
@@ -78,8 +101,12 @@ def _latest_report(link: Link, experiment: Any) -> str | None:
     )
     if not newest or not (page := newest[0].data.tags.get(layout.PAGE)):
         return None
-    place = f"#/experiments/{experiment.experiment_id}/runs/{newest[0].info.run_id}"
-    return f"{place}/artifacts/{page}?{_WORKFLOW}"
+    return artifact_path(experiment, newest[0].info.run_id, page)
+
+
+def artifact_path(experiment: Any, run_id: str, artifact: str) -> str:
+    """The part of the UI's address that opens a run's artifact."""
+    return f"#/experiments/{experiment.experiment_id}/runs/{run_id}/artifacts/{artifact}?{_WORKFLOW}"
 
 
 def curves_path(link: Link, suite: str) -> str:
@@ -88,6 +115,13 @@ def curves_path(link: Link, suite: str) -> str:
     if found is None:
         raise TrackingError(f"there are no curves of suite '{suite}' at {link.shown} yet; evaluate it first.")
     return _curves_path(found)
+
+
+def run_address(link: Link, suite: str) -> str:
+    """See Store.run_address."""
+    found = link.experiment(suite) if link.exists() else None
+    base = link.shown.rstrip("/") if link.remote else f"http://127.0.0.1:{PORT}"
+    return "" if found is None else f"{base}/#/experiments/{found.experiment_id}/runs/{{run}}?{_WORKFLOW}"
 
 
 def _curves_path(experiment: Any) -> str:
@@ -102,7 +136,7 @@ def _plain_path(experiment: Any) -> str:
     return f"#/experiments/{experiment.experiment_id}/runs?{_WORKFLOW}"
 
 
-def _file(link: Link, experiment: Any, key: str, name: str, charts: list[tuple[str, str]], state_of: Any) -> None:
+def _file(link: Link, experiment: Any, key: str, name: str, charts: list[Chart], state_of: Any) -> None:
     """Put a view on an experiment, unless it is there; leave out the last charts if they do not fit a tag."""
     while True:
         packed = base64.b64encode(zlib.compress(json.dumps(state_of(charts)).encode(), 9)).decode()
@@ -114,21 +148,22 @@ def _file(link: Link, experiment: Any, key: str, name: str, charts: list[tuple[s
         link.tag_experiment(experiment.experiment_id, _STATE_TAG + key, view)
 
 
-def _curves_state(charts: list[tuple[str, str]]) -> dict[str, Any]:
-    """Line charts over the training step on a log scale, the mean first, every run shown."""
-    sections = [("mean", "Mean over tasks", 1), ("tasks", "Tasks", 2)]
+def _curves_state(charts: list[Chart]) -> dict[str, Any]:
+    """Line charts over the training step on a log scale, the mean first, then the tasks by cause; every run shown."""
+    names = list(dict.fromkeys(chart.section for chart in charts))
+    ids = {name: f"section-{i}" for i, name in enumerate(names)}
+    columns = {name: min(2, sum(chart.section == name for chart in charts)) for name in names}
     return _state(
         columns=["params.`n_params`"],
-        sections=sections,
-        charts=[
-            _line(i, key, title, "mean" if key == "acc/mean" else "tasks") for i, (key, title) in enumerate(charts)
-        ],
+        sections=[(ids[name], name, columns[name]) for name in names],
+        charts=[_line(i, chart, ids[chart.section]) for i, chart in enumerate(charts)],
     )
 
 
-def _table_state(charts: list[tuple[str, str]]) -> dict[str, Any]:
+def _table_state(charts: list[Chart]) -> dict[str, Any]:
     """The checkpoint table with columns that say which checkpoint and how good."""
-    columns = ["params.`model`", "params.`step`", "metrics.`tokens`", *(f"metrics.`{key}`" for key, _ in charts[:8])]
+    metrics = [f"metrics.`{chart.key}`" for chart in charts[:8]]
+    columns = ["attributes.`Datasets`", "params.`model`", "params.`step`", "metrics.`tokens`", *metrics]
     return _state(columns=columns, sections=[("all", "All checkpoints", 2)], charts=[])
 
 
@@ -170,14 +205,14 @@ def _state(columns: list[str], sections: list[tuple[str, str, int]], charts: lis
     }
 
 
-def _line(index: int, key: str, title: str, section: str) -> dict[str, Any]:
+def _line(index: int, chart: Chart, section: str) -> dict[str, Any]:
     return {
         "uuid": f"chart-{index}",
         "type": "LINE",
         "metricSectionId": section,
-        "displayName": title,
-        "metricKey": key,
-        "selectedMetricKeys": [key],
+        "displayName": chart.title,
+        "metricKey": chart.key,
+        "selectedMetricKeys": [chart.key],
         "runsCountToCompare": 100,
         "deleted": False,
         "isGenerated": False,

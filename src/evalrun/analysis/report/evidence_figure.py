@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from evalrun.analysis.report.figures import AXES, INK, STYLE, log_ticks, si, value_name
+from evalrun.analysis.report.figures import INK, STYLE, value_name
+from evalrun.analysis.report.scales import axis_name, log_scale
 from evalrun.analysis.report.shape_figures import WIDTH, chosen
 from evalrun.analysis.shapes.evidence import TESTS
 from evalrun.analysis.shapes.noise import Array
@@ -39,7 +40,7 @@ def evidence_figure(table: pd.DataFrame, found: pd.DataFrame, task: str, axis: s
         axis: Column of the axis: tokens or flops.
 
     Returns:
-        A figure to be saved, 7 inches wide. Of more than 14 models as many are shown, evenly chosen.
+        A figure to be saved, 6.9 inches wide at most. Of more than 14 models as many are shown, evenly chosen.
     """
     rows = table[(table["task"] == task) & (table[axis] > 0)]
     sizes = rows.groupby("model")["n_params"].max().reset_index().sort_values(["n_params", "model"])
@@ -57,7 +58,7 @@ def evidence_figure(table: pd.DataFrame, found: pd.DataFrame, task: str, axis: s
             _panel(axes, rows[rows["model"] == model], own, axis)
             lowest = place + columns >= len(models)
             axes.tick_params(labelleft=place % columns == 0, labelbottom=lowest)
-            axes.set_xlabel(AXES[axis] if lowest else "", fontsize=7)
+            axes.set_xlabel(axis_name(rows, axis) if lowest else "", fontsize=7)
         if first is not None:
             _scales(first, rows, axis)
         figure.suptitle(str(rows["title"].iloc[0]), fontsize=9, fontweight="bold", x=0.01, ha="left")
@@ -113,13 +114,7 @@ def _broken(test: dict[Any, Any], x: Array) -> tuple[Array, Array]:
 
 
 def _scales(axes: Axes, rows: pd.DataFrame, axis: str) -> None:
-    low, high = float(rows[axis].min()), float(rows[axis].max())
-    pad = (high / low) ** 0.05 if high > low else 2.0
-    axes.set_xscale("log")
-    axes.set_xlim(low / pad, high * pad)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high, 3)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
+    log_scale(axes, rows[axis], most=3)
     bottom, top = axes.get_ylim()
     half = max(top - bottom, _LEAST) / 2
     axes.set_ylim((bottom + top) / 2 - 1.12 * half, (bottom + top) / 2 + 1.12 * half)  # room for marks and words

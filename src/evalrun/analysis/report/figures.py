@@ -21,18 +21,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
+from evalrun.analysis.report.scales import axis_name, log_scale, spread
 from evalrun.palette import model_colors
 
 INK, FAINT = "#1f2328", "#8b949e"  # text; axes and the chance line
-AXES = {
-    "tokens": "Training tokens",
-    "flops": "Training compute (FLOPs)",
-    "n_params_nominal": "Parameters",
-    "n_params": "Parameters",
-    "n_params_nonembedding": "Parameters without embeddings",
-}
+COLUMN, PAGE = 3.3, 6.9  # inches: a column of a paper, and both of them
 # Names that come from users are shown as they are: a dollar sign is no formula.
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -61,6 +56,9 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 _DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))]  # for models of one size, one colour
+_PANEL, _NAMED = (3.3, 2.1), (4.1, 2.5)  # inches; the second has names beside its lines
+_SHORT_NAME = 8  # letters: up to there a name is written whole
+_MOST_NAMES, _NAME_GAP = 14, 0.066  # how many of them have room, and how far apart, in heights of the panel
 _CHANCE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (3, 2.5)), "linewidth": 0.8}
 
 
@@ -85,7 +83,7 @@ def accuracy_figure(table: pd.DataFrame, x: str = "tokens") -> NotebookFigure:
         x: Column of the logarithmic x axis: tokens or flops.
 
     Returns:
-        A figure to be saved; about 2.4 x 1.9 inches a panel.
+        A figure to be saved, as wide as a column of a paper for one task (3.3 inches), else as both (6.9 inches).
     """
     return _facets(table, x, "model", model_series(table))
 
@@ -118,16 +116,52 @@ def model_series(table: pd.DataFrame, dark: bool = False) -> list[Series]:
     ]
 
 
-def panel_figure(rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens") -> Figure:
-    """One task's panel alone, without title and legend, on a transparent ground: for the report."""
+def panel_figure(rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens", named: bool = False) -> Figure:
+    """One task's panel alone, without title and legend, on a transparent ground: for the report.
+
+    Args:
+        rows: The task's rows of `Prepared.table`.
+        series: The study's models.
+        x: Column of the horizontal axis.
+        named: Write each model's name at the end of its line.
+    """
     with mpl.rc_context(STYLE):
-        figure = _figure(3.3, 2.1)
+        figure = _figure(*(_NAMED if named else _PANEL))
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
         _draw(axes, rows, x, "model", series)
-        axes.set_xlabel(AXES[x], fontsize=7)
+        axes.set_xlabel(axis_name(rows, x), fontsize=7)
+        if named:
+            axes.set_ylabel(value_name(rows), fontsize=7)
+            _name_lines(axes, rows, x, series)
     return figure
+
+
+def _name_lines(axes: Axes, rows: pd.DataFrame, x: str, series: Sequence[Series]) -> None:
+    """Names beside the lines' ends, each with a leader; of many models as many as there is room for."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for line in series:
+        own = rows[(rows["model"] == line.key) & (rows[x] > 0)]
+        if len(own):
+            last = own[x].max()
+            across, up = to_axes.transform((last, own.loc[own[x] == last, "value"].mean()))
+            ends.append((line, float(across), float(up)))
+    ends = [ends[i] for i in sorted({round(i) for i in np.linspace(0, len(ends) - 1, min(_MOST_NAMES, len(ends)))})]
+    names = [line.label for line, _, _ in ends]
+    head = common_head(names) if max(map(len, names), default=0) > _SHORT_NAME else ""
+    for (line, across, up), place in zip(ends, spread([up for _, _, up in ends], _NAME_GAP, 0.0, 1.0), strict=True):
+        leader: dict[str, Any] = {"linewidth": 0.6, "color": line.color, "clip_on": False, "transform": axes.transAxes}
+        axes.plot([across, 1.03], [up, place], **leader)
+        label = textwrap.shorten(line.label[len(head) :], 18, placeholder="…")
+        axes.text(1.04, place, label, fontsize=6.8, va="center", transform=axes.transAxes)
+
+
+def common_head(names: Sequence[str]) -> str:
+    """What all names begin with, up to a hyphen, so that labels can leave it out."""
+    head = names[0].rpartition("-")[0] + "-" if names else ""
+    return head if len(names) > 1 and all(name.startswith(head) and name != head for name in names) else ""
 
 
 def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> NotebookFigure:
@@ -135,16 +169,17 @@ def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> N
     columns = len(tasks) if len(tasks) <= 3 else 2 if len(tasks) == 4 else 3 if len(tasks) <= 9 else 4
     lines = math.ceil(len(tasks) / columns)
     with mpl.rc_context(STYLE):
-        wide = {1: 4.2, 2: 3.2}.get(columns, 2.5 if columns == 3 else 2.3)
-        figure = _figure(wide * columns + 0.3, (2.6 if columns == 1 else 1.8) * lines + 0.9)
+        high = {1: 2.1, 2: 2.3}.get(columns, 1.7 if columns == 3 else 1.5)
+        figure = _figure(COLUMN if columns == 1 else PAGE, high * lines + 0.6)
+        letters = {1: 36, 2: 38, 3: 28}.get(columns, 22)
         for position, task in enumerate(tasks):
             rows = table[table["task"] == task]
             axes = figure.add_subplot(lines, columns, position + 1)
-            _draw(axes, rows, x, by, series)
-            title = "\n".join(textwrap.wrap(str(rows["title"].iloc[0]), 34, max_lines=2)) or str(task)
-            axes.set_title(title, fontsize=8.5, loc="left", fontweight="bold")
-        figure.supxlabel(f"{AXES[x]} (log scale)", fontsize=8.5)
-        figure.supylabel(value_name(table), fontsize=8.5)
+            _draw(axes, rows, x, by, series, 5 if columns <= 2 else 3)
+            title = "\n".join(textwrap.wrap(str(rows["title"].iloc[0]), letters, max_lines=2)) or str(task)
+            axes.set_title(title, fontsize=8, loc="left", fontweight="bold")
+        figure.supxlabel(f"{axis_name(table, x)} (log scale)", fontsize=8)
+        figure.supylabel(value_name(table), fontsize=8)
         _legend(figure, table, series)
     return figure
 
@@ -175,7 +210,7 @@ def value_name(table: pd.DataFrame) -> str:
     return metrics.pop() if len(metrics) == 1 else "Metric value"
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Series], most: int = 5) -> None:
     groups = dict(list(rows[rows[x] > 0].groupby(by, sort=False)))
     for line in series:
         if line.key in groups:
@@ -183,17 +218,12 @@ def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Seri
     chance = rows["chance"].dropna()
     if not chance.empty:
         axes.axhline(float(chance.iloc[0]), zorder=1, **_CHANCE)
-    axes.set_xscale("log")
-    low, high = float(rows[x].min()), float(rows[x].max())
-    pad = (high / low) ** 0.04 if high > low else 2.0
-    axes.set_xlim(low / pad, high * pad)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
+    log_scale(axes, rows[x], sizes=by == "step", most=most)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     bottom, top = axes.get_ylim()
     if top - bottom < 0.02:  # a flat line must not look like a mountain range
-        axes.set_ylim((bottom + top) / 2 - 0.01, (bottom + top) / 2 + 0.01)
+        bottom, top = (bottom + top) / 2 - 0.01, (bottom + top) / 2 + 0.01
+    axes.set_ylim(bottom, top)
 
 
 def _draw_line(axes: Axes, own: pd.DataFrame, x: str, line: Series, lines: int) -> None:
@@ -230,7 +260,7 @@ def _legend(figure: Figure, table: pd.DataFrame, series: Sequence[Series]) -> No
         handles.append(Patch(facecolor=FAINT, alpha=0.3, linewidth=0))
         labels.append("±1 standard error")
     longest = max(len(label) for label in labels)
-    fitting = max(1, int(figure.get_figwidth() * 72 / (4.2 * longest + 36)))  # points: about 4.2 a letter, 36 a handle
+    fitting = max(1, int(figure.get_figwidth() * 72 / (3.9 * longest + 34)))  # points: about 3.9 a letter, 34 a handle
     rows = math.ceil(len(labels) / fitting)
     figure.legend(
         handles,
@@ -238,25 +268,7 @@ def _legend(figure: Figure, table: pd.DataFrame, series: Sequence[Series]) -> No
         loc="outside upper center",
         ncols=math.ceil(len(labels) / rows),
         frameon=False,
-        fontsize=7.5,
+        fontsize=7,
         handlelength=1.8,
         columnspacing=1.4,
     )
-
-
-def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Tick positions for a logarithmic axis: powers of ten, or 1, 2, 5 times them where that gives too few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    inside = [10.0**e for e in range(first, last + 1) if low * 0.99 <= 10.0**e <= high * 1.01]
-    if len(inside) >= 2:
-        return inside[:: math.ceil(len(inside) / most)]
-    fine = [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5) if low * 0.99 <= m * 10.0**e <= high * 1.01]
-    return fine or [low]
-
-
-def si(value: float) -> str:
-    """A count as people write it: 4k, 10M, 1.5B, 2T; larger ones as powers of ten."""
-    for size, letter in ((1e15, ""), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size * 0.9995:
-            return f"{value / size:.3g}{letter}" if letter else f"1e{math.log10(value):.3g}"
-    return f"{value:.3g}"

@@ -12,20 +12,21 @@ import numpy as np
 import pandas as pd
 
 from evalrun import __version__
-from evalrun.analysis.controls import by_cause
 from evalrun.analysis.findings import Study
 from evalrun.analysis.parallel import each
 from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS
-from evalrun.analysis.report.figures import Series, model_series, si, value_name
+from evalrun.analysis.report.figures import Series, model_series, value_name
 from evalrun.analysis.report.files import write_file
+from evalrun.analysis.report.opening import examples
 from evalrun.analysis.report.panels import panel
+from evalrun.analysis.report.scales import si
 from evalrun.analysis.report.sections import references, sections
 from evalrun.analysis.report.tables import q_relation, unfitted
 from evalrun.analysis.report.words import NAMES, course, run_name, summary
 from evalrun.analysis.shapes.labels import headlines, label_of, of_largest
+from evalrun.causes import by_cause
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
-_AXES = {"tokens": "training tokens", "flops": "FLOPs: 6 x parameters without embeddings x tokens"}
 _MOST_ROWS = 500  # of a table in the page; more are in the CSV file beside it
 _PARAMS = {
     "nominal": "nominal (as the models' names say)",
@@ -34,13 +35,14 @@ _PARAMS = {
 }
 
 
-def write_report(path: Path, study: Study, context: Mapping[str, str]) -> Path:
+def write_report(path: Path, study: Study, context: Mapping[str, str], runs_at: str = "") -> Path:
     """Write the report.
 
     Args:
         path: The HTML file.
         study: What was found.
         context: Further lines of the report's settings: name -> value.
+        runs_at: The address of an MLflow run, `{run}` for its id, for links; empty for none.
 
     Returns:
         The path.
@@ -48,10 +50,10 @@ def write_report(path: Path, study: Study, context: Mapping[str, str]) -> Path:
     Raises:
         StorageError: When the file cannot be written.
     """
-    return write_file(path, render(study, context))
+    return write_file(path, render(study, context, runs_at))
 
 
-def render(study: Study, context: Mapping[str, str]) -> str:
+def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
     """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evalrun", "analysis/report"),
@@ -66,6 +68,7 @@ def render(study: Study, context: Mapping[str, str]) -> str:
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
     panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups])
+    opening = _opening(study, dict(groups), series, colors)
     tasks = [
         _task(study, task, rows, series, colors) | drawing for (task, rows), drawing in zip(groups, panels, strict=True)
     ]
@@ -74,6 +77,8 @@ def render(study: Study, context: Mapping[str, str]) -> str:
         what=value_name(study.table),
         counts=_counts(study.table),
         summary=summary(study),
+        opening=opening,
+        runs_at=runs_at,
         legend=[(line.label, colors[line.color], line.dashes != "-") for line in series],
         light=[line.color for line in series],
         dark=[line.color for line in dark],
@@ -97,6 +102,27 @@ def render(study: Study, context: Mapping[str, str]) -> str:
         sections=sections(study),
         references=references(study),
     )
+
+
+def _opening(
+    study: Study, groups: Mapping[str, pd.DataFrame], series: list[Series], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The large pictures: what falls and what rises."""
+    drawn = []
+    for example in examples(study.table, study.shapes):
+        rows = groups[example.task]
+        drawing = panel(rows, series, colors, f"opening {example.task}", study.choice.axis, named=True)
+        drawn.append({**vars(example), **drawing, "alt": f"{example.title}. {example.sentence} {_ends(rows)}"})
+    return drawn
+
+
+def _ends(rows: pd.DataFrame) -> str:
+    """In words where each line begins and ends: `tiny-xs goes from 0.50 to 0.15, ...`."""
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        mean = own.groupby("step")["value"].mean()
+        told.append(f"{model} goes from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+    return "; ".join(told) + "."
 
 
 def _counts(table: pd.DataFrame) -> dict[str, str]:
@@ -137,7 +163,8 @@ def _task(
         "label": label,
         "story": sentence.removeprefix(f"{title} in ").removesuffix(f": {label}"),
         "meaning": _meaning(effects, study.choice.alpha),
-        "alt": f"{title}: {rows['metric'].iloc[0]} against training tokens, one line a model. {sentence}.",
+        "alt": f"{title}: {rows['metric'].iloc[0]} against training tokens, one line a model. {sentence}. "
+        + _ends(rows),
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
         "sparks": _sparks(rows, shapes, series, colors),
     }

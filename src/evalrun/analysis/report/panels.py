@@ -14,12 +14,15 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from evalrun.analysis.report.figures import FAINT, INK, STYLE, Series, panel_figure, si
+from evalrun.analysis.report.figures import FAINT, INK, STYLE, Series, panel_figure
+from evalrun.analysis.report.scales import si
 
 _POINTS_PER_INCH = 72  # SVG's unit, so that positions on the figure are positions in the drawing
 
 
-def panel(rows: pd.DataFrame, series: Sequence[Series], colors: Mapping[str, str], salt: str, x: str) -> dict[str, Any]:
+def panel(
+    rows: pd.DataFrame, series: Sequence[Series], colors: Mapping[str, str], salt: str, x: str, named: bool = False
+) -> dict[str, Any]:
     """Draw one task.
 
     Args:
@@ -28,20 +31,22 @@ def panel(rows: pd.DataFrame, series: Sequence[Series], colors: Mapping[str, str
         colors: Colour of a series -> what the page calls it.
         salt: Makes ids that are unique in the page.
         x: Column of the horizontal axis.
+        named: Write each model's name at the end of its line.
 
     Returns:
         `svg`, the drawing; `points`, JSON for the page's script: width and height of the drawing, and for each series
-        (by its position) a list of [across, down, step, tokens as a word, value, standard error or null], in order of
-        training.
+        (by its position) a list of [across, down, step, tokens as a word, value, standard error or null, items or
+        null, MLflow run or null where several were averaged], in order of training.
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
-        figure = panel_figure(rows, series, x)
+        figure = panel_figure(rows, series, x, named)
         figure.set_dpi(_POINTS_PER_INCH)
         figure.canvas.draw()  # lays it out
         points = _points(figure, rows, series, x)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return {"svg": _themed(buffer.getvalue(), colors), "points": Markup(json.dumps(points, separators=(",", ":")))}
+    text = json.dumps(points, separators=(",", ":")).replace("<", "\\u003c")  # no run's id ends the script
+    return {"svg": _themed(buffer.getvalue(), colors), "points": Markup(text)}
 
 
 def _points(figure: Figure, rows: pd.DataFrame, series: Sequence[Series], x: str) -> dict[str, Any]:
@@ -51,8 +56,9 @@ def _points(figure: Figure, rows: pd.DataFrame, series: Sequence[Series], x: str
     groups = dict(list(rows[rows[x] > 0].groupby("model", sort=False)))
     for line in series:
         own = groups.get(line.key, rows.iloc[:0])
-        shown = list(dict.fromkeys([x, "tokens", "value", "stderr"]))
+        shown = list(dict.fromkeys([x, "tokens", "value", "stderr", "n"]))
         mean = own.groupby("step", as_index=False)[shown].mean().sort_values(x)
+        runs = {step: str(ids.iloc[0]) for step, ids in own.groupby("step")["run_id"] if ids.nunique() == 1}
         at = to_figure.transform(mean[[x, "value"]].to_numpy(dtype="float64")) if len(mean) else np.empty((0, 2))
         lines.append(
             [
@@ -63,6 +69,8 @@ def _points(figure: Figure, rows: pd.DataFrame, series: Sequence[Series], x: str
                     si(row["tokens"]),
                     round(float(row["value"]), 4),
                     None if pd.isna(row["stderr"]) else round(float(row["stderr"]), 4),
+                    None if pd.isna(row["n"]) else round(row["n"]),
+                    runs.get(row["step"]),
                 ]
                 for (across, up), row in zip(at, mean.to_dict("records"), strict=True)
             ]
@@ -77,4 +85,4 @@ def _themed(text: str, colors: Mapping[str, str]) -> Markup:
     text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
     for color, variable in {**colors, INK: "var(--ink)", FAINT: "var(--faint)"}.items():
         text = text.replace(color, variable)
-    return Markup(text)  # axes and numbers only: no name from outside gets into a panel
+    return Markup(text)  # matplotlib has escaped the names in it

@@ -24,6 +24,7 @@ class Cell:
     text: str
     kind: str = ""  # number, yes (significant), not (not significant): how it is set
     hint: str = ""
+    run: str = ""  # id of the MLflow run that it is about
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ def _drops(study: Study) -> Section | None:
     noise = study.shapes[[*curve, "training_noise"]]
     found = study.drops[study.drops["q"] < study.choice.alpha].merge(noise, on=curve, how="left")
     found = found.sort_values("fall", ascending=False, kind="stable")
+    runs = _runs(study.table)
     rows = []
     for row in found.head(MOST).to_dict("records"):
         again = row["recovered"]
@@ -197,8 +199,8 @@ def _drops(study: Study) -> Section | None:
             [
                 Cell(str(row["title"])),
                 Cell(run_name(row), "name"),
-                Cell(f"{row['peak_value']:.3f} (step {row['peak_step']:.0f})", "number"),
-                Cell(f"{row['trough_value']:.3f} (step {row['trough_step']:.0f})", "number"),
+                _checkpoint(row, "peak", runs),
+                _checkpoint(row, "trough", runs),
                 Cell(f"{row['fall']:.3f} ({row['low']:.3f} to {row['high']:.3f})", "number", str(row["note"])),
                 _number(row["training_noise"], 3),
                 Cell(q_text(row["q"]), "number"),
@@ -216,6 +218,19 @@ def _drops(study: Study) -> Section | None:
         rows,
         f"The first {MOST} of {len(found)}; all are in tables/drops.csv." if len(found) > MOST else "",
     )
+
+
+def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], str]:
+    """Task, model, seed (-1 for none) and step -> the MLflow run."""
+    places = zip(table["task"], table["model"], table["seed"].fillna(-1), table["step"], strict=True)
+    return dict(zip(places, table["run_id"], strict=True))
+
+
+def _checkpoint(row: Mapping[Any, Any], which: str, runs: Mapping[tuple[Any, ...], str]) -> Cell:
+    """A curve's value at its peak or trough, with the run that it is from."""
+    step = row[f"{which}_step"]
+    place = row["task"], row["model"], -1 if pd.isna(row["seed"]) else row["seed"], step
+    return Cell(f"{row[f'{which}_value']:.3f} (step {step:.0f})", "number", run=runs.get(place, ""))
 
 
 def _artefacts(study: Study) -> Section | None:

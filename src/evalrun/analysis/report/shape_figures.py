@@ -21,13 +21,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from evalrun.analysis.controls import by_cause
 from evalrun.analysis.regression.model_frame import PARAMS
-from evalrun.analysis.report.figures import INK, STYLE, si, value_name
+from evalrun.analysis.report.figures import INK, PAGE, STYLE, common_head, value_name
+from evalrun.analysis.report.scales import si
 from evalrun.analysis.shapes.curves import CurveSet, over_size, over_training
 from evalrun.analysis.shapes.noise import Array
+from evalrun.causes import by_cause
 
-WIDTH = 7.0  # inches, of a paper's page
+WIDTH = PAGE
 _LEFT, _RIGHT, _MARGIN = 1.55, 0.36, 0.08  # of a grid
 _ROW, _HEAD, _HEADING, _FOOT = 0.4, 0.3, 0.21, 0.62
 _MOST, _WIDEST = 14, 1.0  # columns; inches of a cell
@@ -64,11 +65,11 @@ def training_grid(table: pd.DataFrame, shapes: pd.DataFrame) -> Figure:
         shapes: What `describe_shapes` returns for it. A model whose seeds differ in their labels is mixed.
 
     Returns:
-        A figure to be saved, 7 inches wide. Of more than 14 models as many are shown, evenly chosen.
+        A figure to be saved, 6.9 inches wide. Of more than 14 models as many are shown, evenly chosen.
     """
     sizes = table.groupby("model")["n_params"].max().reset_index().sort_values(["n_params", "model"])
     models = chosen([str(model) for model in sizes["model"]])
-    prefix = _prefix(models)
+    prefix = common_head(models)
     heads = {model: model[len(prefix) :] for model in models}
     note = f"{value_name(table)} over training tokens (log scale)"
     return _grid(over_training(table), shapes, "model", heads, prefix, note)
@@ -83,7 +84,7 @@ def size_grid(table: pd.DataFrame, shapes: pd.DataFrame, params: str) -> Figure:
         params: A key of `model_frame.PARAMS`: nominal, total or nonembedding.
 
     Returns:
-        A figure to be saved, 7 inches wide. Of more than 14 steps as many are shown, evenly chosen.
+        A figure to be saved, 6.9 inches wide. Of more than 14 steps as many are shown, evenly chosen.
     """
     steps = chosen(sorted(table["step"].unique()))
     heads = {step: si(step) for step in steps}
@@ -221,9 +222,3 @@ def chosen(columns: list[Any]) -> list[Any]:
     """At most 14 of them, evenly, first and last included."""
     at = sorted({round(place) for place in np.linspace(0, len(columns) - 1, min(_MOST, len(columns)))})
     return [columns[place] for place in at]
-
-
-def _prefix(names: Sequence[str]) -> str:
-    """What all names begin with, up to a hyphen, so that the column heads can leave it out."""
-    head = names[0].rpartition("-")[0] + "-"
-    return head if len(names) > 1 and all(name.startswith(head) and name != head for name in names) else ""

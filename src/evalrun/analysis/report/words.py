@@ -29,12 +29,12 @@ _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of on
 def summary(study: Study) -> list[str]:
     """What a reader should know first."""
     return [
-        *_regression(study),
-        *_assumptions(study),
         *_over_training(study),
-        *_over_size(study),
         *_drops(study),
         *control_sentences(study.table, study.shapes),
+        *_over_size(study),
+        *_regression(study),
+        *_assumptions(study),
         *_artefacts(study),
         *_noise(study),
     ]

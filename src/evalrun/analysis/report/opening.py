@@ -1,0 +1,87 @@
+"""What the report opens with: a task that gets worse with training, beside one that gets better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from evalrun.causes import CONTROL
+
+_WORSE = {"inverse", "late drop", "U-shaped"}
+_BETTER = {"positive", "emergent"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A task, and what its curves do."""
+
+    task: str
+    title: str
+    heading: str  # Worse with training
+    sentence: str  # of all its models
+
+
+def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
+    """The task that falls in most of the models and the one that rises in most; where equal, by the larger move.
+
+    Args:
+        table: Rows of `Prepared.table`.
+        shapes: What `describe_shapes` returns for it.
+
+    Returns:
+        Two, or fewer where no curve falls or none rises: first what falls, which no control task is.
+    """
+    controls = set(table.loc[table["role"] == CONTROL, "task"])
+    moves = shapes.assign(
+        worse=shapes["label"].isin(_WORSE),
+        better=shapes["label"].isin(_BETTER),
+        size=shapes["highest_value"] - shapes["lowest_value"],
+    )
+    worse = _most(moves[~moves["task"].isin(controls)], "worse")
+    better = _most(moves[moves["task"] != worse], "better")
+    found = []
+    if worse is not None:
+        found.append(_falls(moves[moves["task"] == worse]))
+    if better is not None:
+        found.append(_rises(moves[moves["task"] == better]))
+    return found
+
+
+def _most(moves: pd.DataFrame, which: str) -> str | None:
+    """The task with the largest share of curves that move so."""
+    if not moves[which].any():
+        return None
+    by_task = moves.groupby("task", sort=False).agg({which: "mean", "size": "mean"})
+    return str(by_task.sort_values([which, "size"], ascending=False, kind="stable").index[0])
+
+
+def _falls(rows: pd.DataFrame) -> Example:
+    back = rows[rows["label"] == "U-shaped"]
+    names = list(dict.fromkeys(str(model) for model in back["model"]))
+    again = f", and comes back in {_listed(names)}" if names else ""
+    sentence = f"It gets worse with training in {_of(rows, 'worse')}{again}."
+    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), "Worse with training", sentence)
+
+
+def _rises(rows: pd.DataFrame) -> Example:
+    at_once = rows[rows["label"] == "emergent"]
+    names = list(dict.fromkeys(str(model) for model in at_once["model"]))
+    jump = f", all at once in {_listed(names)}" if names else ""
+    sentence = f"It gets better with training in {_of(rows, 'better')}{jump}."
+    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), "Better with training", sentence)
+
+
+def _of(rows: pd.DataFrame, which: str) -> str:
+    """`all 4 models`, `6 of 8 models`, `2 of 12 training runs`."""
+    what = "training run" if rows["model"].duplicated().any() else "model"
+    count, total = int(rows[which].sum()), len(rows)
+    if total == 1:
+        return f"the only {what}"
+    if count == total == 2:
+        return f"both {what}s"
+    return f"all {total} {what}s" if count == total else f"{count} of {total} {what}s"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -1,0 +1,49 @@
+import pandas as pd
+
+from evalrun.analysis.report.opening import examples
+from evalrun.analysis.shapes.labels import describe_shapes
+
+FALL, RISE, FLAT = [0.9, 0.7, 0.5, 0.3, 0.1], [0.1, 0.3, 0.5, 0.7, 0.9], [0.5] * 5
+TURN = [0.9, 0.5, 0.1, 0.5, 0.9]
+
+
+def found(tidy, *curves):
+    """Examples of curves: (values, task, model, more)."""
+    made = [
+        tidy.curve(values, task=task, title=task.title(), model=model, stderr=0.01, **{"role": "", **more})
+        for values, task, model, more in curves
+    ]
+    table = pd.concat(made, ignore_index=True)
+    return [(e.task, e.heading, e.sentence) for e in examples(table, describe_shapes(table))]
+
+
+def test_the_task_that_falls_in_most_models_beside_the_one_that_rises_in_most(tidy):
+    assert found(
+        tidy,
+        *((FALL, "a", "tiny-s", {}), (FLAT, "a", "tiny-l", {})),
+        *((FALL, "b", "tiny-s", {}), (TURN, "b", "tiny-l", {})),
+        *((RISE, "c", "tiny-s", {}), (FLAT, "c", "tiny-l", {})),
+    ) == [
+        ("b", "Worse with training", "It gets worse with training in both models, and comes back in tiny-l."),
+        ("c", "Better with training", "It gets better with training in 1 of 2 models."),
+    ]
+
+
+def test_a_control_task_is_no_example_of_a_fall(tidy):
+    shown = found(tidy, (FALL, "a", "tiny-s", {"role": "control"}), (FALL, "b", "tiny-s", {}))
+    assert [task for task, *_ in shown] == ["b"]
+    assert found(tidy, (FALL, "a", "tiny-s", {"role": "control"})) == []
+
+
+def test_where_nothing_moves_there_is_no_opening(tidy):
+    assert found(tidy, (FLAT, "a", "tiny-s", {}), (FLAT, "a", "tiny-l", {})) == []
+
+
+def test_seeds_are_counted_as_training_runs(tidy):
+    ((_, _, sentence),) = found(tidy, *((RISE, "a", "tiny-s", {"seed": seed}) for seed in (1, 2, 3)))
+    assert sentence == "It gets better with training in all 3 training runs."
+
+
+def test_a_single_model(tidy):
+    ((_, _, sentence),) = found(tidy, (RISE, "a", "tiny-s", {}))
+    assert sentence == "It gets better with training in the only model."

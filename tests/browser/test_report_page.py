@@ -1,0 +1,162 @@
+"""The report as a reader has it: in both schemes, on paper, on a phone, with a keyboard, without a network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Shot
+
+# How many texts are seen, and those whose contrast is less than 4.5 (WCAG 2.2, success criterion 1.4.3).
+CONTRASTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (c) => {
+    const linear = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const [r, g, b] = c.map((v) => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = rgba(getComputedStyle(node).backgroundColor);
+      if (color[3] > 250) return color;
+    }
+    return [255, 255, 255, 255];
+  };
+  const poor = [];
+  let seen = 0;
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !node.checkVisibility() || node.closest("script")) continue;
+    const style = getComputedStyle(node);
+    const ink = rgba(node.namespaceURI.endsWith("svg") ? style.fill : style.color);
+    const [a, b] = [light(ink), light(ground(node))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    seen += 1;
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${node.localName} "${walk.currentNode.data.trim().slice(0, 40)}"`);
+  }
+  return [seen, poor];
+}"""
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    """The report, freshly opened; what goes wrong in it, or leaves it, fails the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("console", lambda said: wrong.append(said.text))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("request", lambda asked: wrong.append(asked.url) if asked.url != report.as_uri() else None)
+    opened.goto(report.as_uri())
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def test_it_is_light_and_opens_with_a_fall_beside_a_rise(page: Any, report: Path, shot: Shot) -> None:
+    assert report.stat().st_size < 2_000_000
+    shot(page, "report")
+    told = page.locator(".opening figure")
+    assert told.locator("h2").all_inner_texts() == ["Task <00>", "Task <01>"]
+    assert told.locator("figcaption").all_inner_texts() == [
+        "It gets worse with training in all 8 models.",
+        "It gets better with training in all 8 models.",
+    ]
+    falls, rises = (figure.bounding_box() for figure in told.all())
+    assert falls["y"] == rises["y"]
+    assert falls["y"] + falls["height"] < 900  # both are on the first screen
+    for figure in told.all():  # every line is named where it ends, in order
+        names = [text for text in figure.locator("svg text").all_text_contents() if text.startswith("big-")]
+        assert names == [f"big-{size}b" for size in range(1, 9)]
+    heads = page.locator("h1, h2, h3").evaluate_all("all => all.map((head) => Number(head.localName[1]))")
+    assert heads[0] == 1
+    assert all(later - before <= 1 for before, later in itertools.pairwise(heads))  # no level is left out
+    assert page.locator("th:not([scope])").count() == 0
+    assert page.locator("svg:visible").evaluate_all(
+        "all => all.filter((svg) => !svg.closest('[aria-hidden=true], [role=img]')).length"
+    ) == 0  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(page: Any, scheme: str, shot: Shot) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.locator("details").evaluate_all("all => all.forEach((fold) => { fold.open = true; })")
+    seen, poor = page.evaluate(CONTRASTS)
+    assert seen > 500
+    assert poor == []
+    shot(page, f"report_{scheme}")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    lines = page.locator(".opening figure:first-child path[style*='--s']")
+    strokes = set(lines.evaluate_all("all => all.map((line) => getComputedStyle(line).stroke)")) - {"none"}
+    assert len(strokes) == 8
+
+
+def test_on_paper(page: Any, tmp_path: Path) -> None:
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(CONTRASTS)[1] == []
+    assert not page.locator("nav").is_visible()
+    assert set(page.locator("figure").evaluate_all("all => all.map((f) => getComputedStyle(f).breakInside)")) == {
+        "avoid"
+    }
+    page.pdf(path=tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").read_bytes().count(b"/Type /Page\n") < 20
+
+
+def test_on_a_phone(page: Any, shot: Shot) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    falls, rises = (figure.bounding_box() for figure in page.locator(".opening figure").all())
+    assert rises["y"] > falls["y"] + falls["height"]
+    letters = page.locator(".opening svg text").evaluate_all(
+        "all => all.map((text) => text.getBoundingClientRect().height)"
+    )
+    assert min(letters) >= 9  # pixels, of a line of text
+    shot(page, "report_phone")
+
+
+def test_by_keyboard(page: Any, shot: Shot) -> None:
+    tip = page.locator("#tip")
+    panel = page.locator(".opening .panel").first
+    page.keyboard.press("Tab")
+    assert panel.evaluate("(panel) => panel === document.activeElement")
+    assert tip.inner_text().startswith("Task <00>: big-8b\nstep 128000 (256B tokens)\n0.")
+    assert tip.inner_text().endswith(" ± 0.01 (1,200 items)")
+    page.keyboard.press("ArrowLeft")
+    assert "step 64000 (128B tokens)" in tip.inner_text()
+    page.keyboard.press("ArrowDown")
+    assert "big-7b\nstep 64000" in tip.inner_text()
+    shot(page, "report_keyboard")
+    opened: list[str] = []
+    page.context.route("http://127.0.0.1:5000/**", lambda route: route.fulfill(body="a run"))
+    page.context.on("page", lambda other: opened.append(other.url))
+    with page.expect_popup() as other:
+        page.keyboard.press("Enter")
+    assert other.value.url == "http://127.0.0.1:5000/#/experiments/1/runs/run6x6?x=1"
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+
+
+def test_by_mouse(page: Any) -> None:
+    drawing = page.locator("#tasks .panel svg").first
+    drawing.scroll_into_view_if_needed()
+    box = drawing.bounding_box()
+    points = page.locator("#tasks .panel script").first.evaluate("(script) => JSON.parse(script.textContent)")
+    across, down, step, *_ = points["lines"][0][3]
+    scale = box["width"] / points["w"]
+    page.mouse.move(box["x"] + across * scale, box["y"] + down * scale)
+    assert f"step {step} " in page.locator("#tip").inner_text()
+    button = page.locator(".legend button").nth(2)
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.locator("main").get_attribute("data-focus") == "2"
