@@ -31,11 +31,10 @@ text {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospac
 .title {{ font-size: 15px; fill: #8b93a1; }}
 {styles}
 </style>
-<defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>\
-</clipPath>{lines}</defs>
+<defs>{lines}</defs>
 <rect width="{width}" height="{height}" rx="10" fill="#1d2026"/>
 <text class="title" x="22" y="27">TITLE</text>
-<g transform="translate(10, 44)" clip-path="url(#{unique_id}-clip-terminal)">
+<g transform="translate(10, 40)">
 {backgrounds}
 <g>{matrix}</g>
 </g>
