@@ -7,11 +7,11 @@ imports, at signals or at an environment of its own starts a real one instead.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,28 +20,37 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-PRELOADED = (
-    "torch transformers transformers.models.gpt_neox.modeling_gpt_neox transformers.models.auto.modeling_auto "
-    "transformers.generation.utils lm_eval.evaluator lm_eval.tasks lm_eval.models.huggingface datasets mlflow "
-    "mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
+LIBRARIES = (
+    "torch mlflow mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.backends.backend_pdf hydra jinja2 "
-    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands evalrun.pipeline evalrun.study evalrun.tasks "
-    "evalrun.scoring.evaluate evalrun.scoring.shared_prefix evalrun.analysis.findings evalrun.analysis.report.page "
-    "hydra_plugins.evalrun evalrun.tracking.store"
+    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands evalrun.pipeline evalrun.study "
+    "evalrun.analysis.findings evalrun.analysis.report.page evalrun.tracking.store"
+).split()
+OF_THE_HUB = (  # these read HF_* when they are imported
+    "transformers transformers.models.gpt_neox.modeling_gpt_neox transformers.models.auto.modeling_auto "
+    "transformers.generation.utils lm_eval.evaluator lm_eval.tasks lm_eval.models.huggingface datasets evalrun.tasks "
+    "evalrun.scoring.evaluate evalrun.scoring.shared_prefix"
 ).split()
 # Read by commands when they need them, or not at all; anything else may have been read while libraries were imported.
 _LATE = ("MLFLOW_", "PYTEST_", "NO_PROXY", "no_proxy", "COLUMNS", "LINES")
 
 
 class Server:
-    """Starts commands from one preloaded process; `run` is subprocess.run of `python -m evalrun`."""
+    """Starts commands from one preloaded process; `run` is subprocess.run of `python -m evalrun`.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = _relevant(environment)
+    Args:
+        environment: Of the process; that of a command may differ from it in what libraries read late.
+        hub: Whether the libraries of the hub are among the preloaded, so that a command cannot have an HF_* of its own.
+    """
+
+    def __init__(self, environment: Mapping[str, str], hub: bool = True) -> None:
+        self._late = _LATE if hub else (*_LATE, "HF_", "TRANSFORMERS_", "TOKENIZERS_")
+        self.environment = self._early(environment)
         self._ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), str(theirs.fileno())],
+            [sys.executable, str(Path(__file__)), str(theirs.fileno()), *(["hub"] if hub else [])],
             env=self.environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
@@ -49,7 +58,7 @@ class Server:
 
     def can(self, environment: Mapping[str, str]) -> bool:
         """Whether a command with this environment may be forked: libraries read theirs while they are imported."""
-        return _relevant(environment) == self.environment
+        return self._early(environment) == self.environment
 
     def run(
         self, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
@@ -82,13 +91,16 @@ class Server:
         self._ours.close()
         self._process.wait(30)
 
+    def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in environment.items() if not key.startswith(self._late)}
+
     def _read(self) -> bytes:
         if not (said := self._ours.recv(16)):
             raise RuntimeError(f"the preloaded process ended with {self._process.wait()}")
         return said
 
 
-_server: list[Server] = []
+_servers: list[Server] = []
 
 
 def run(
@@ -99,10 +111,11 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it took too long.
     """
-    if not _server:
-        _server.append(Server(os.environ))
-    if _server[0].can(environment):
-        return _server[0].run(words, folder, environment, timeout)
+    for number, hub in enumerate((True, False)):
+        if number == len(_servers):
+            _servers.append(Server(os.environ, hub))
+        if _servers[number].can(environment):
+            return _servers[number].run(words, folder, environment, timeout)
     return subprocess.run(
         [sys.executable, "-m", "evalrun", *words],
         cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False,
@@ -110,27 +123,48 @@ def run(
 
 
 def close() -> None:
-    """End the preloaded process, if one was started."""
-    while _server:
-        _server.pop().close()
+    """End the preloaded processes."""
+    while _servers:
+        _servers.pop().close()
 
 
-def _relevant(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if not key.startswith(_LATE)}
+def make_databases_from_one(folder: Path) -> None:
+    """Let MLflow copy its empty SQLite database instead of making each in sixty migrations, in this process."""
+    import mlflow.store.db.utils as utils
+    from sqlalchemy import create_engine
+
+    made = utils._initialize_tables
+    template = folder / "empty.db"
+
+    def copy(engine: Any) -> None:
+        path = engine.url.database
+        if engine.dialect.name != "sqlite" or not path or (Path(path).exists() and Path(path).stat().st_size):
+            made(engine)
+            return
+        if not template.exists():
+            draft = template.with_name(f"{template.name}.{os.getpid()}")
+            first = create_engine(f"sqlite:///{draft}")
+            made(first)
+            first.dispose()
+            draft.replace(template)
+        engine.dispose()
+        shutil.copyfile(template, path)
+
+    utils._initialize_tables = copy
 
 
-def _serve(link: socket.socket) -> None:
-    """In the preloaded process: fork for each order, say the child's id, then its exit code."""
+def _serve(link: socket.socket) -> bool:
+    """In the preloaded process: fork for each order, say the child's id, then its exit code; false in a child."""
     while True:
         message, streams, _, _ = socket.recv_fds(link, 2**20, 2)
         if not message:
-            return
+            return True
         order = json.loads(message)
         pid = os.fork()
         if pid == 0:
             link.close()
             _become(*order, streams)
-            return
+            return False
         for stream in streams:
             os.close(stream)
         link.sendall(str(pid).encode())
@@ -154,7 +188,10 @@ def _become(words: Sequence[str], folder: str, environment: Mapping[str, str], s
 
 if __name__ == "__main__":
     own = socket.socket(fileno=int(sys.argv[1]))
-    for name in PRELOADED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    _serve(own)
+    for name in (*LIBRARIES, *(OF_THE_HUB if "hub" in sys.argv else ())):
+        importlib.import_module(name)
+    assert "hub" in sys.argv or "huggingface_hub" not in sys.modules, "it has read its environment already"
+    place = tempfile.mkdtemp()
+    make_databases_from_one(Path(place))
+    if _serve(own):
+        shutil.rmtree(place)

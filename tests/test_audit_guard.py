@@ -16,7 +16,7 @@ from evalrun.tracking import Store
 from helpers import Run, make_rows, write_rows
 from local_hub import LocalHub, serve
 
-SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha")
+SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha", "analysis=interaction")
 REMEDY = "look with `python -m evalrun audit model=...`, or score it all the same with allow_shared_weights=true."
 
 
@@ -108,7 +108,7 @@ def test_a_step_that_was_repaired_since_does_not_count(evalrun: Run, workspace: 
 def test_a_wrong_setting_is_a_sentence(evalrun: Run) -> None:
     found = evalrun("model=toy/toy-s", "step=1", "allow_shared_weights=maybe")
     assert found.returncode == 2
-    assert "allow_shared_weights=maybe" in found.stderr
+    assert "allow_shared_weights is 'maybe'" in found.stderr
 
 
 @pytest.fixture

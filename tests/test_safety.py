@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -191,7 +192,7 @@ def test_nor_is_that_of_a_database_or_of_a_config_file(evalrun: Run, workspace: 
 def test_secrets_of_the_environment_are_not_kept_with_results(evalrun: Run, workspace: Path) -> None:
     """A whole run with secrets around it, one of them even in the config: not in a file, a tag, a param or a note."""
     environment = {"HF_TOKEN": TOKEN, "MLFLOW_TRACKING_PASSWORD": SECRET, "AWS_SECRET_ACCESS_KEY": "aws-very-secret"}
-    words = ("-m", "model=toy/toy-s", "step=1,2,4", "task=alpha")
+    words = ("-m", "model=toy/toy-s", "step=1,2,4", "task=alpha", "analysis=interaction")
     found = evalrun(*words, f"scorer.cache=cache-{TOKEN}", env=environment)
     assert TOKEN not in found.stdout + found.stderr
     kept = written(workspace)
@@ -299,7 +300,7 @@ def test_names_are_text_in_pages_and_notes(evalrun: Run, workspace: Path) -> Non
     task = workspace / "conf" / "task" / "alpha.yaml"
     task.write_text(task.read_text().replace('title: "Alpha"', f'title: "{name} [a](javascript:x)"'))
     found = evalrun(
-        "-m", "model=toy/toy-s", "step=1,2,4", "task=alpha", "checkpoint.suite='s <b>bold</b>'".replace("/", "")
+        "-m", "model=toy/toy-s", "step=1,2,4", "task=alpha", "checkpoint.suite='s <b>bold<b>'", "analysis=interaction"
     )
     assert found.returncode == 0, found.stderr
     (report,) = (workspace / "multirun" / "analysis").rglob("report.html")
@@ -313,5 +314,7 @@ def test_names_are_text_in_pages_and_notes(evalrun: Run, workspace: Path) -> Non
             for row in database.execute(f"SELECT value FROM {table} WHERE key = 'mlflow.note.content'")
         ]
     assert len(notes) >= 4
+    assert any(line.startswith("    python -m evalrun -m ") for note in notes for line in note.splitlines())
+    notes = [re.sub("^    .*", "", note, flags=re.MULTILINE) for note in notes]  # which are code and so text
     assert not [note for note in notes if "<img" in note or "<b>" in note or "](javascript" in note]
     assert any("&lt;img" in note for note in notes)

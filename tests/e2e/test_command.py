@@ -18,7 +18,8 @@ from evalrun.config import TrackingConf
 from evalrun.tracking import Store
 from helpers import ROOT, Run, make_rows, write_rows
 
-SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,beta")
+WHOLE = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,beta")
+SWEEP = (*WHOLE, "analysis=interaction")  # the short analysis, where it is not what is tested
 
 
 def table(workspace: Path) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def journal_files(workspace: Path) -> dict[Path, int]:
 
 @pytest.mark.slow
 def test_a_sweep_from_nothing_to_a_report_and_again(evalrun: Run, workspace: Path) -> None:
-    first = evalrun(*SWEEP)
+    first = evalrun(*WHOLE)
     assert first.returncode == 0, first.stderr
     assert "8 jobs: 2 models, task alpha, beta" in first.stdout
     assert "toy-s step 1: computing alpha, beta" in first.stderr
@@ -64,7 +65,7 @@ def test_a_sweep_from_nothing_to_a_report_and_again(evalrun: Run, workspace: Pat
     assert len(measured) == 2 * 2 * 4 * 5  # tasks, models, steps, metrics
 
     before = journal_files(workspace)
-    second = evalrun(*SWEEP)
+    second = evalrun(*WHOLE)
     assert second.returncode == 0, second.stderr
     assert "8 of 8 jobs found done\n" in second.stdout
     assert "computing" not in second.stderr

@@ -16,7 +16,7 @@ from helpers import Run, make_checkpoint
 from local_hub import serve
 from training_runs import TOKENS_A_STEP, save_steps, train
 
-SWEEP = ("-m", "model=local", "path=runs/mine", "step=all", "task=alpha")
+SWEEP = ("-m", "model=local", "path=runs/mine", "step=all", "task=alpha", "analysis=interaction")
 
 
 def accuracy(workspace: Path, suite: str) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def test_a_trainers_run_is_swept_while_it_grows(evalrun: Run, workspace: Path) -
 def test_two_runs_of_saved_models_on_worker_processes(evalrun: Run, workspace: Path) -> None:
     for name, hidden in (("small", 16), ("large", 24)):
         save_steps(workspace / "runs" / name, {f"step_{s}": s + hidden for s in (1, 2, 4)}, hidden=hidden)
-    words = ("-m", "model=local", "path=runs/small,runs/large", "step=1,2,...,4", "task=alpha")
+    words = ("-m", "model=local", "path=runs/small,runs/large", "step=1,2,...,4", "task=alpha", "analysis=interaction")
     unsaid = evalrun(*words)
     assert unsaid.returncode == 2
     assert "tokens_per_step=" in unsaid.stderr

@@ -11,9 +11,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import forked
 from evalrun.config import TrackingConf
 from evalrun.records import Cell, TaskResult
 from evalrun.tracking import Store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    forked.make_databases_from_one(tmp_path_factory.mktemp("empty"))
+
 
 MakeResult = Callable[..., tuple[TaskResult, Path]]
 

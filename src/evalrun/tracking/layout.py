@@ -130,8 +130,8 @@ def held(tags: Mapping[str, str]) -> dict[str, Held]:
 def made_by(tags: Mapping[str, str]) -> str:
     """What a note says of the command that made the results; nothing where none is known."""
     command = tags.get(COMMAND)
-    # Four spaces make it code in Markdown, whatever it holds.
-    return f"\n\nMade by\n\n    {command}" if command else ""
+    # Four spaces make a line code in Markdown, whatever it holds.
+    return "\n\nMade by\n" + "".join(f"\n    {line}" for line in command.splitlines()) if command else ""
 
 
 def metrics_of(result: TaskResult) -> dict[str, float]:
