@@ -52,7 +52,7 @@ def test_what_fails_is_said_with_a_remedy(
     assert "fail  disk       0.5 GB free" in said
     assert "fail  own tasks  task 'alpha'" in said
     assert "did you mean 'doc_to_text'?" in said
-    assert "warn  data       task=memo_trap: the data of 0 of 1 task is here; not memo_trap" in said
+    assert "warn  data       task=memo_trap: the data of 0 of 1 task is here; missing: memo_trap" in said
     assert "warn  hub        Hugging Face is switched off (HF_HUB_OFFLINE)" in said
     assert "3 checks failed, 3 warnings" in said
 

@@ -70,7 +70,7 @@ def tasks(config: Config) -> Iterator[Check]:
         return
     listed = ", ".join(absent[:12]) + (", ..." if len(absent) > 12 else "")
     todo = "the first run downloads it; for work without the hub: prefetch, or data_dir= with the released files."
-    yield Check("data", OK if _can_ask(config) else WARN, f"{said}; not {listed}", todo)
+    yield Check("data", OK if _can_ask(config) else WARN, f"{said}; missing: {listed}", todo)
 
 
 def _can_ask(config: Config) -> bool:
