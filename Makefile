@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-simulations test-engines bench setup lint types docs pictures lock clean
+.PHONY: demo test test-long test-simulations test-engines bench setup lint types docs pictures lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
 	@$(BIN)/python -m evalrun -m experiment=demo
 
 test: setup
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines and not simulation'
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines and not simulation and not long'
+
+# Real commands for a minute or so each, whose promises shorter tests hold too.
+test-long: setup
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 # Coverage, false positives and confusion matrices of the statistics, by simulation: minutes.
 test-simulations: setup

@@ -20,6 +20,9 @@ LAUNCHERS = {
 }
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'evalrun[ray]'")
 every = pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
+by_turns = pytest.mark.parametrize(  # the other two tests are of the same worker processes
+    "name", ["local", pytest.param("processes", marks=pytest.mark.long), pytest.param("ray", marks=needs_ray)]
+)
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def command(name: str, workspace: Path) -> Command:
     return made
 
 
-@every
+@by_turns
 def test_files_every_result(command: Command, reference: Expected) -> None:
     contract.files_every_result(command, reference)
 
@@ -44,6 +47,6 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(command: Command, reference: 
     contract.stops_and_goes_on(command, reference)
 
 
-@every
+@by_turns
 def test_fail_fast(command: Command) -> None:
     contract.fails_fast(command)
