@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from evalrun.config import TrackingConf
 from evalrun.tracking import Store, claims
@@ -71,6 +74,8 @@ def test_hosts_that_share_a_server_make_one_run(address: str, make: MakeResult, 
     deliveries = [[make(cell=cell), make("hellaswag", cell=cell)] for cell in cells]
     hosts = [Store(TrackingConf(uri=address, root=str(tmp_path / f"host{i}"))) for i in range(5)]
     deliver_together(hosts, deliveries, tmp_path, [False] * 4 + [True])
+    said = (tmp_path / "server.log").read_text()
+    assert '" 5' not in said, "to a status of 500 or more a client comes back, each time later"
     client = MlflowClient(address)
     check_once(client, deliveries)
     anchors = [e for e in client.search_experiments() if e.name.startswith(claims.EXPERIMENT)]
@@ -93,13 +98,19 @@ def remote(address: str, tmp_path: Path) -> Store:
 
 
 @pytest.mark.slow
-def test_the_draft_of_a_killed_process_does_not_stay(remote: Store, make: MakeResult) -> None:
+def test_the_draft_of_a_killed_process_does_not_stay(store: Store, remote: Store, make: MakeResult) -> None:
+    """One that another process may be about to rename does: deleted under its hands, it would wait for minutes."""
     client = MlflowClient(remote.uri)
-    client.create_experiment(f"{claims.EXPERIMENT}-0123")
+    old, new = (client.create_experiment(f"{claims.EXPERIMENT}-{name}") for name in ("old", "new"))
+    with contextlib.closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as database, database:
+        database.execute("UPDATE experiments SET creation_time = creation_time - 600000 WHERE experiment_id = ?", [old])
     remote.deliver([make()], "s", "c")
     names = {experiment.name for experiment in client.search_experiments()}
     assert claims.EXPERIMENT in names
-    assert f"{claims.EXPERIMENT}-0123" not in names
+    assert f"{claims.EXPERIMENT}-old" not in names
+    assert f"{claims.EXPERIMENT}-new" in names
+    with pytest.raises(MlflowException, match="UNIQUE"):  # refused at once
+        client.rename_experiment(new, claims.EXPERIMENT)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from evalrun.tracking.link import Link
 EXPERIMENT = "evalrun-claims"
 _CLAIM = "evalrun.claim"  # on a run that was made for a key; the owner has the key's own tag too
 _ANCHOR = "evalrun.anchor"
+_ABANDONED_MS = 5 * 60 * 1000  # a draft is in use for three requests
 _NOTE = "evalrun's own: says which run holds which checkpoint, so that two machines never file one twice. Leave it be."
 
 
@@ -97,17 +98,31 @@ def _anchor(link: Link) -> str:
             link.client.set_experiment_tag(number, _ANCHOR, run.info.run_id)
             link.client.rename_experiment(number, EXPERIMENT)
         except MlflowException:
+            _delete_draft(link, number)
             found = link.experiment(EXPERIMENT)
             if found is None:
                 raise
         else:
             found = link.experiment(EXPERIMENT)
-        _delete_drafts(link)
+            _delete_old_drafts(link, found.creation_time)
     return str(found.tags[_ANCHOR])
 
 
-def _delete_drafts(link: Link) -> None:
-    """Once there is an anchor: the drafts of those who came second, and of a process that was killed over its own."""
+def _delete_old_drafts(link: Link, now: int) -> None:
+    """Those of processes that were killed over them.
+
+    Not one that may be in use: a server answers the renaming of a deleted experiment with status 500, which MLflow's
+    client takes for a passing fault and tries again for four minutes.
+
+    Args:
+        link: The store.
+        now: Unix time in milliseconds by the clock that dates experiments.
+    """
     for draft in link.client.search_experiments(filter_string=f"name LIKE '{EXPERIMENT}-%'"):
-        with contextlib.suppress(MlflowException):  # another process was faster
-            link.client.delete_experiment(draft.experiment_id)
+        if draft.creation_time < now - _ABANDONED_MS:
+            _delete_draft(link, draft.experiment_id)
+
+
+def _delete_draft(link: Link, number: str) -> None:
+    with contextlib.suppress(MlflowException):  # no harm is done by one that stays
+        link.client.delete_experiment(number)
