@@ -13,7 +13,7 @@ from evalrun import overrides as ov
 from evalrun.config import Config, compose, hydra_session, typed
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.records import Cell
-from evalrun.suites import Release, Releases, cell_of, hub, known_steps, local, releases
+from evalrun.suites import Release, Releases, cell_of, hub, known_steps, local, location, releases
 from evalrun.suites.configured import config_of
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")
@@ -216,9 +216,9 @@ def _is_here(config: Config, release: Release) -> bool:
     """Whether a checkpoint is on this machine, whole."""
     model, checkpoint = config.model, config.checkpoint
     cell = Cell(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
-    root = model.path.replace("{seed}", str(checkpoint.seed))
+    root = location(config)
     if checkpoint.folder is not None:
-        folder = Path(root).expanduser() / release.place
+        folder = Path(root) / release.place
     else:
         commit = checkpoints.cached_commit(replace(cell, location=root, revision=release.place))
         if commit is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalrun import manual
 from evalrun.errors import ConfigError, EvalrunError, nearest
-from evalrun.masking import masked
+from evalrun.masking import command_line, masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +32,7 @@ class Failure:
 
 
 _failures: list[Failure] = []
-_typed: list[str] = []  # the command that is being run, as a shell takes it
+_typed: list[str] = []  # the words of the command that is being run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +96,7 @@ def run(words: Sequence[str]) -> int:
 
     flags, overrides = ov.split_flags(words)
     _failures.clear()
-    _typed[:] = ["python", "-m", "evalrun", *words]
+    _typed[:] = words
     many = bool({"-m", "--multirun"} & set(flags))
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
@@ -206,7 +205,7 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
     try:
         folder = Path("multirun") / "analysis" / plan.sweep
         selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
-        study.analyse(plan.config, folder, selection, plan.final_steps, masked(shlex.join(_typed)))
+        study.analyse(plan.config, folder, selection, plan.final_steps, command_line(_typed))
     except EvalrunError as error:
         print(f"evalrun: {error}", file=sys.stderr)
         _failures.append(Failure("analysis", str(error)))

@@ -13,6 +13,7 @@ from evalrun import overrides as ov
 from evalrun import study, sweep
 from evalrun.config import TrackingConf, compose, hydra_session, type_sentence, typed
 from evalrun.errors import ConfigError, nearest
+from evalrun.masking import command_line
 from evalrun.tracking import Store
 from evalrun.tracking.names import slug
 
@@ -105,7 +106,7 @@ def ingest(words: Sequence[str]) -> int:
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
     with hydra_session():
-        return read(paths, _tracking(rest))
+        return read(paths, _tracking(rest), command_line(["analyze", *rest]))
 
 
 def tiny(words: Sequence[str]) -> int:

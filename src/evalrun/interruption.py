@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ from types import FrameType
 
 from evalrun import survey
 from evalrun.errors import EvalrunError
-from evalrun.masking import masked
+from evalrun.masking import command_line
 from evalrun.survey import Entry
 from evalrun.sweep import Plan
 
@@ -74,8 +73,7 @@ def told(words: Sequence[str], plan: Plan) -> str:
         words: The command's, as typed.
         plan: What it was to do.
     """
-    plain = [masked(word) for word in words]
-    command = shlex.join(["python", "-m", "evalrun", *plain])
+    command = command_line(words)
     try:
         entries = survey.look(survey.ask(words)).entries
     except EvalrunError:  # the sentence is not worth an error of its own

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Iterable
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 PASSWORD = "EVALRUN_TRACKING_PASSWORD"  # of a database that tracking.uri names; a server's is MLflow's own variable
@@ -22,6 +24,11 @@ def masked(text: str) -> str:
         if len(value) >= _SHORTEST and _NAMES.search(name.upper()) and value in text:
             text = text.replace(value, _MASK)
     return text
+
+
+def command_line(words: Iterable[str]) -> str:
+    """The evalrun command of these words, to be shown or kept: ready to paste, but for its secrets."""
+    return shlex.join(["python", "-m", "evalrun", *map(masked, words)])
 
 
 def stow(uri: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from evalrun import survey
 from evalrun.live.words import gpu_memory
-from evalrun.masking import masked
+from evalrun.masking import command_line, masked
 from evalrun.survey import STATES, Asked, Entry, Survey
 
 _LISTED = 20
@@ -126,18 +125,17 @@ def _doing(entry: Entry) -> str:
 
 
 def _next(asked: Asked, counts: Counter[str], found: Survey) -> Iterator[str]:
-    words = [masked(word) for word in asked.words]
     if counts["undelivered"]:
-        yield f"  {shlex.join(['python', '-m', 'evalrun', 'sync', *words])}   delivers what MLflow lacks"
+        yield f"  {command_line(['sync', *asked.words])}   delivers what MLflow lacks"
     if counts["failed"] or counts["died"] or counts["missing"]:
-        same = "  the command that started them" if asked.plan is None else f"  {_run(words, len(found.entries))}"
+        same = "  the command that started them" if asked.plan is None else f"  {_run(asked.words, len(found.entries))}"
         yield f"{same}   computes what is missing, the failed and the died again"
     if counts["running"]:
-        yield f"  {shlex.join(['python', '-m', 'evalrun', 'status', *words])}   again, later"
+        yield f"  {command_line(['status', *asked.words])}   again, later"
 
 
 def _run(words: Sequence[str], jobs: int) -> str:
-    return shlex.join(["python", "-m", "evalrun", *(["-m"] if jobs > 1 else []), *words])
+    return command_line([*(["-m"] if jobs > 1 else []), *words])
 
 
 def _ago(when_ms: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from evalrun import journal, survey
+from evalrun.masking import command_line
 from evalrun.records import TaskResult
 from evalrun.survey import Asked
 from evalrun.tracking import Store
@@ -43,6 +44,8 @@ def command(words: Sequence[str]) -> int:
         for suite in sorted({result.cell.suite for result, _ in todo}):
             store.rebuild_curves(suite)
     print(_said(store, found, todo))
+    if todo:
+        print(f"next: {command_line(['analyze', *asked.words])}")
     return 1 if damaged else 0
 
 
@@ -89,4 +92,4 @@ def _said(store: Store, found: Sequence[tuple[TaskResult, Path]], todo: Sequence
     lines = [f"{len(todo)} of {len(found)} results delivered to {store.uri}, of {runs} checkpoint{'s' * (runs > 1)}:"]
     counts = Counter((result.cell.suite, result.cell.model) for result, _ in todo)
     lines += [f"  {model:<14} {count:>5}" for (_, model), count in counts.items()]
-    return "\n".join([*lines, "next: python -m evalrun analyze"])
+    return "\n".join(lines)

@@ -10,7 +10,7 @@ from evalrun import overrides as ov
 from evalrun.config import Config, conf_dirs, hydra_session
 from evalrun.doctor.check import FAIL, OK, WARN, Check
 from evalrun.errors import EvalrunError
-from evalrun.suites import releases
+from evalrun.suites import location, releases
 from evalrun.suites.configured import config_of
 from evalrun.supply.data import data_of
 
@@ -44,8 +44,7 @@ def suite() -> Check:
     here = steps = 0
     for name in names:
         config = config_of(name)
-        root = config.model.path.replace("{seed}", str(config.checkpoint.seed))
-        places = [Path(root) / release.place for release in releases(config).by_step.values()]
+        places = [Path(location(config)) / release.place for release in releases(config).by_step.values()]
         steps += len(places)
         here += sum((place / "config.json").is_file() for place in places)
     if here == steps:
@@ -54,8 +53,13 @@ def suite() -> Check:
     return Check("tiny", WARN, said, "train the others, on the CPU in two minutes: python -m evalrun tiny")
 
 
-def tasks(config: Config) -> Iterator[Check]:
-    """Whether the data of the tasks that a run would score is on this machine."""
+def tasks(config: Config, can_download: bool) -> Iterator[Check]:
+    """Whether the data of the tasks that a run would score is on this machine.
+
+    Args:
+        config: Names the tasks.
+        can_download: Whether the hub answers and may be asked.
+    """
     named = ", ".join(config.tasks)
     try:
         files = task_files.resolve_for(config)
@@ -70,11 +74,7 @@ def tasks(config: Config) -> Iterator[Check]:
         return
     listed = ", ".join(absent[:12]) + (", ..." if len(absent) > 12 else "")
     todo = "the first run downloads it; for work without the hub: prefetch, or data_dir= with the released files."
-    yield Check("data", OK if _can_ask(config) else WARN, f"{said}; missing: {listed}", todo)
-
-
-def _can_ask(config: Config) -> bool:
-    return not config.offline and checkpoints.hub_fault(_PATIENCE_S) is None
+    yield Check("data", OK if can_download else WARN, f"{said}; missing: {listed}", todo)
 
 
 def own_tasks() -> Iterator[Check]:

@@ -9,7 +9,7 @@ from evalrun import checkpoints
 from evalrun import overrides as ov
 from evalrun.config import Config, compose, hydra_session, typed
 from evalrun.doctor import machine, material
-from evalrun.doctor.check import Check
+from evalrun.doctor.check import OK, Check
 
 _ABOUT = ("model", "step", "checkpoint", "path", "experiment")  # of a run: which checkpoint, which does not matter here
 
@@ -32,7 +32,7 @@ def checks(words: Sequence[str]) -> Iterator[Check]:
         yield hub.result()
         yield material.token()
         yield material.suite()
-        yield from material.tasks(config)
+        yield from material.tasks(config, not config.offline and hub.result().state == OK)
         yield from material.own_tasks()
 
 

@@ -22,12 +22,13 @@ from evalrun.records import TaskResult
 from evalrun.tracking import Store
 
 
-def ingest(paths: Sequence[Path], tracking: TrackingConf) -> int:
+def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:
     """File what the paths hold, and say what was and what was not (inside a `config.hydra_session`).
 
     Args:
         paths: Result files, folders of them, a checkout.
         tracking: Where to.
+        analyze: The command to name at the end, which analyses what is there.
 
     Returns:
         The exit code: 0 all is filed, 1 something was left out.
@@ -50,7 +51,7 @@ def ingest(paths: Sequence[Path], tracking: TrackingConf) -> int:
         news, known, clashes = _compared(store, suite, mine)
         left += [*clashes, *_file(store, news)]
         _say_suite(suite, mine, len(news), known)
-    _say_rest(content, kept, again, left)
+    _say_rest(content, kept, again, left, analyze)
     return 1 if left else 0
 
 
@@ -134,7 +135,7 @@ def _say_suite(suite: str, mine: Sequence[Candidate], new: int, known: int) -> N
     print(f"{suite}: {_n(new, 'result')} filed, {known:,} there already ({size})")
 
 
-def _say_rest(content: files.Read, kept: Sequence[Candidate], again: int, left: Sequence[Left]) -> None:
+def _say_rest(content: files.Read, kept: Sequence[Candidate], again: int, left: Sequence[Left], analyze: str) -> None:
     if again:
         print(f"{_n(again, 'result')} in more than one file or row: each counts once")
     bare = sum(one.result.primary_metric not in one.result.stderrs for one in kept)
@@ -142,7 +143,7 @@ def _say_rest(content: files.Read, kept: Sequence[Candidate], again: int, left: 
         print(f"{_n(bare, 'result')} without a standard error")
     if content.passed:
         print(f"passed over, being tables of something else: {', '.join(content.passed)}")
-    hint = "; analyse the results with python -m evalrun analyze" if kept else ""
+    hint = f"; analyse the results with {analyze}" if kept else ""
     print(f"{_n(content.files, 'file')} read{hint}", flush=True)
     if left:
         print(f"evalrun: {len(left):,} left out:", file=sys.stderr)

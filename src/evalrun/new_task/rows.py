@@ -64,23 +64,20 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
     if path.suffix.lower() == ".json":
         text = path.read_text(encoding="utf-8")
         if text.lstrip()[:1] in ("[", ""):
-            yield from _objects(path, json.loads(text or "[]") if _is_json(path, text) else [])
+            yield from _objects(path, _parsed(path, text or "[]"))
             return
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                try:
-                    yield from _objects(path, [json.loads(line.strip())], number)
-                except json.JSONDecodeError as error:
-                    raise TaskError(f"data file '{path}': line {number} is not valid JSON ({error.msg}).") from None
+                yield from _objects(path, [_parsed(path, line.strip(), number)], number)
 
 
-def _is_json(path: Path, text: str) -> bool:
+def _parsed(path: Path, text: str, first: int = 1) -> Any:
     try:
-        json.loads(text or "[]")
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise TaskError(f"data file '{path}': line {error.lineno} is not valid JSON ({error.msg}).") from None
-    return True
+        line = first + error.lineno - 1
+        raise TaskError(f"data file '{path}': line {line} is not valid JSON ({error.msg}).") from None
 
 
 def _objects(path: Path, found: list[Any], first: int = 1) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from evalrun import checkpoints, tokenizer
 from evalrun import overrides as ov
 from evalrun.config import Config, hydra_session
 from evalrun.errors import EvalrunError, first_line
-from evalrun.suites import releases
+from evalrun.suites import location, releases
 from evalrun.suites.configured import config_of
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def _configured(name: str) -> Iterator[tuple[Config, Path]]:
 def _here(config: Config) -> Iterator[Path]:
     """Folders on this machine that hold the tokenizer of a model."""
     model, checkpoint = config.model, config.checkpoint
-    root = model.path.replace("{seed}", str(checkpoint.seed))
+    root = location(config)
     if model.tokenizer is not None:
         folders = [Path(model.tokenizer)] if Path(model.tokenizer).is_dir() else _cached(model.tokenizer)
     elif checkpoint.folder is not None:
         released = reversed(list(releases(config).by_step.values()))
-        folders = [Path(one.tokenizer or Path(root).expanduser() / one.place) for one in released]
+        folders = [Path(one.tokenizer or Path(root) / one.place) for one in released]
     else:
         folders = _cached(root)
     yield from (folder for folder in folders if folder.is_dir() and tokenizer.is_in(folder))
@@ -82,7 +82,7 @@ def _fetched(config: Config) -> Path:
     Raises:
         EvalrunError: it cannot be had.
     """
-    source = config.model.tokenizer or config.model.path.replace("{seed}", str(config.checkpoint.seed))
+    source = config.model.tokenizer or location(config)
     if config.checkpoint.folder is not None and config.model.tokenizer is None:
         raise EvalrunError(f"{config.model.name} has no checkpoint with a tokenizer in '{source}': {HOW}.")
     if config.offline:

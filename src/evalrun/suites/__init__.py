@@ -21,7 +21,7 @@ from evalrun.steps import released_steps
 from evalrun.suites import hub, local, sizes
 from evalrun.suites.releases import Release, Releases
 
-__all__ = ["Release", "Releases", "cell_of", "check", "forget", "known_steps", "releases", "step_called"]
+__all__ = ["Release", "Releases", "cell_of", "check", "forget", "known_steps", "location", "releases", "step_called"]
 
 
 def cell_of(config: Config) -> Cell:
@@ -32,7 +32,7 @@ def cell_of(config: Config) -> Cell:
         CheckpointError: what is needed to say where it is cannot be read: hub or files.
     """
     model, checkpoint, step = config.model, config.checkpoint, config.step
-    root, release = _location(model, checkpoint), _release(config)
+    root, release = location(config), _release(config)
     is_local = checkpoint.folder is not None
     total, nonembedding = _parameters(config)
     return Cell(
@@ -50,6 +50,12 @@ def cell_of(config: Config) -> Cell:
     )
 
 
+def location(config: Config) -> str:
+    """Where a model's checkpoints of one seed are: a repository of the hub, or a folder."""
+    path = config.model.path.replace("{seed}", str(config.checkpoint.seed))
+    return str(Path(path).expanduser()) if config.checkpoint.folder is not None else path
+
+
 def releases(config: Config, refresh: bool = False) -> Releases:
     """All checkpoints of a config's model and seed; found once a process.
 
@@ -65,7 +71,7 @@ def releases(config: Config, refresh: bool = False) -> Releases:
     model, checkpoint = config.model, config.checkpoint
     given = checkpoint.tokens_per_step or model.tokens_per_step
     return _found(
-        _location(model, checkpoint), checkpoint.revision, checkpoint.folder, checkpoint.seed,
+        location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, refresh,
     )  # fmt: skip
 
@@ -79,7 +85,7 @@ def forget() -> None:
 def known_steps(config: Config) -> list[int] | None:
     """The released steps where that costs no question to the hub; None where it would."""
     if config.checkpoint.revision is not None and _is_listed_by_hub(config.checkpoint):
-        kept = hub.kept_listing(_location(config.model, config.checkpoint))
+        kept = hub.kept_listing(location(config))
         if kept is None:
             return None
     return releases(config).steps
@@ -108,11 +114,6 @@ def check(config: Config) -> None:
     fault = _release(config).fault
     if fault is not None:
         raise CheckpointError(fault)
-
-
-def _location(model: ModelConf, checkpoint: CheckpointConf) -> str:
-    path = model.path.replace("{seed}", str(checkpoint.seed))
-    return str(Path(path).expanduser()) if checkpoint.folder is not None else path
 
 
 def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
@@ -161,9 +162,9 @@ def _parameters(config: Config) -> tuple[int, int]:
         return model.n_params, model.n_params_nonembedding
     if checkpoint.folder is None:
         last = releases(config)
-        counted = hub.parameters(_location(model, checkpoint), last.by_step[last.steps[-1]].place)
+        counted = hub.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
-        counted = releases(config).parameters or _counted(_location(model, checkpoint), _release(config).place)
+        counted = releases(config).parameters or _counted(location(config), _release(config).place)
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from evalrun import patterns
 from evalrun.config import Config
 from evalrun.errors import ConfigError
-from evalrun.suites import Releases, folders, releases
+from evalrun.suites import Releases, folders, location, releases
 from evalrun.suites.local import AUTO
 
 Files = frozenset[tuple[str, int, int]]
@@ -71,7 +71,7 @@ def files_of(folder: Path) -> Files:
 
 def root_of(config: Config) -> Path:
     """The run's folder."""
-    return Path(config.model.path.replace("{seed}", str(config.checkpoint.seed))).expanduser()
+    return Path(location(config))
 
 
 def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Look:
