@@ -119,7 +119,7 @@ def test_the_same_content_from_another_clone_changes_nothing(ingest: Ingest, tmp
     assert dump(tmp_path) == before
 
 
-def test_our_own_table_of_results(ingest: Ingest, tmp_path: Path) -> None:
+def test_our_own_table_of_results(ingest: Ingest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a.json", v03(isp_neqa={"acc": 0.4, "acc_stderr": 0.0283, "acc_norm": 0.3}))
     write(tmp_path / "b.json", v03("pretrained=/x/tiny/seed1/s/step64,dtype=float32", tiny_recall={"acc": 0.5}))
     shutil.move(tmp_path / "b.json", tmp_path / "c.json")
@@ -130,8 +130,10 @@ def test_our_own_table_of_results(ingest: Ingest, tmp_path: Path) -> None:
     for file in (tmp_path / "mlruns").glob("artifacts"):
         shutil.rmtree(file)
     second = tmp_path / "second"
+    capsys.readouterr()
     code = main(["ingest", str(tmp_path / "results.csv"), f"tracking.root={second}"])
     assert code == 0
+    assert f"python -m evalrun analyze tracking.root={second}\n" in capsys.readouterr().out
     store = Store(TrackingConf(uri=None, root=str(second)))
     again = pd.concat([store.table("pythia"), store.table("tiny")])
     kept = [name for name in both.columns if name not in ("task_key", "run_id")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ def test_mistakes_in_a_task_file(workspace: Path, change: tuple[str, str], said:
     file.write_text(file.read_text().replace(*change))
     with pytest.raises(EvalrunError, match=said):
         names("alpha")
+
+
+def test_all_mistakes_of_a_set_at_once(workspace: Path) -> None:
+    (workspace / "data" / "alpha.jsonl").unlink()
+    file = workspace / "conf" / "task" / "beta.yaml"
+    file.write_text(file.read_text().replace("doc_to_text", "doc_to_txt"))
+    (workspace / "conf" / "task" / "both.yaml").write_text("group: both\ntask: [beta, alpha, beta]\n")
+    with pytest.raises(TaskError) as caught:
+        names("both")
+    beta, alpha = caught.value.problems
+    assert "did you mean 'doc_to_text'?" in beta
+    assert "alpha.jsonl' is not there" in alpha
+    assert pickle.loads(pickle.dumps(caught.value)).problems == [beta, alpha]  # as it comes from a worker
 
 
 def build(name: str = "alpha", **options: bool) -> dict[str, object]:

@@ -40,13 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _answer(words)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(f"evalrun: {problem}", file=sys.stderr)
-        return 2
     except EvalrunError as error:
-        print(f"evalrun: {error}", file=sys.stderr)
-        return 1
+        _complain(error)
+        return 2 if isinstance(error, ConfigError) else 1
     except BrokenPipeError:  # `evalrun plan ... | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -174,8 +170,7 @@ def start_sweep(plan: Plan) -> list[Job] | None:
 
 def stop_sweep(error: EvalrunError) -> None:
     """When the launcher itself cannot do what it is asked to: say why; what is journalled stays."""
-    for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
-        print(f"evalrun: {problem}", file=sys.stderr)
+    _complain(error)
     _failures.append(Failure("sweep", str(error)))
 
 
@@ -207,5 +202,10 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
         selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
         study.analyse(plan.config, folder, selection, plan.final_steps, command_line(_typed))
     except EvalrunError as error:
-        print(f"evalrun: {error}", file=sys.stderr)
+        _complain(error)
         _failures.append(Failure("analysis", str(error)))
+
+
+def _complain(error: EvalrunError) -> None:
+    for problem in error.problems:
+        print(f"evalrun: {problem}", file=sys.stderr)

@@ -18,14 +18,7 @@ from evalrun.masking import masked
 
 
 class EvalrunError(Exception):
-    """A mistake or a lack that the user can do something about; shown without a traceback, and without secrets."""
-
-    def __init__(self, *words: object) -> None:
-        super().__init__(*(masked(word) if isinstance(word, str) else word for word in words))
-
-
-class ConfigError(EvalrunError):
-    """One or more wrong names, keys or values in the configuration.
+    """A mistake or a lack that the user can do something about; shown without a traceback, and without secrets.
 
     Args:
         problems: One sentence each; all are shown together.
@@ -35,9 +28,13 @@ class ConfigError(EvalrunError):
         self.problems = [masked(problem) for problem in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+    def __reduce__(self) -> tuple[type[EvalrunError], tuple[list[str]]]:
         """Pickle by its problems, so that a worker's error arrives whole."""
         return type(self), (self.problems,)
+
+
+class ConfigError(EvalrunError):
+    """Wrong names, keys or values in the configuration."""
 
 
 class CheckpointError(EvalrunError):

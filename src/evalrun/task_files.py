@@ -69,6 +69,11 @@ def resolve_for(config: Config) -> list[TaskFile]:
     return resolve(config.tasks, config.data_dir, config.trust_task_code, config.profile)
 
 
+def each_for(config: Config) -> list[TaskFile | TaskError]:
+    """The tasks of a job, in order; see `each`."""
+    return list(each(config.tasks, config.data_dir, config.trust_task_code, config.profile))
+
+
 def resolve(
     names: Sequence[str], data_dir: str | None = None, trust_code: bool = False, profile: str | None = None
 ) -> list[TaskFile]:
@@ -82,12 +87,31 @@ def resolve(
 
     Raises:
         ConfigError: unknown names, all at once.
-        TaskError: a file that is no task config, or whose data is absent.
+        TaskError: files that are no task configs, or whose data is absent, all at once.
+    """
+    found = list(each(names, data_dir, trust_code, profile))
+    faults = [problem for file in found if isinstance(file, TaskError) for problem in file.problems]
+    if faults:
+        raise TaskError(dict.fromkeys(faults))
+    return [file for file in found if isinstance(file, TaskFile)]
+
+
+def each(
+    names: Sequence[str], data_dir: str | None = None, trust_code: bool = False, profile: str | None = None
+) -> Iterator[TaskFile | TaskError]:
+    """The same one by one: a task's file, or why it cannot be had.
+
+    Raises:
+        ConfigError: unknown names, all at once.
     """
     unknown = problems(names)
     if unknown:
         raise ConfigError(unknown)
-    return [_read(name, path, data_dir, trust_code, profile) for name, path in dict(_unfold(names)).items()]
+    for name, path in dict(_unfold(names)).items():
+        try:
+            yield _read(name, path, data_dir, trust_code, profile)
+        except TaskError as error:
+            yield error
 
 
 def problems(names: Iterable[str]) -> list[str]:

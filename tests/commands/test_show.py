@@ -114,6 +114,18 @@ def test_requests_that_cannot_be_right(
     assert said in capsys.readouterr().err
 
 
+def test_one_faulty_task_of_a_set_hides_no_other(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "data" / "alpha.jsonl").unlink()
+    (workspace / "conf" / "task" / "both.yaml").write_text("group: both\ntask: [alpha, beta]\n")
+    assert cli.main(["show", "task=both", "--json"]) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [task["name"] for task in found["tasks"]] == ["beta"]
+    (problem,) = found["problems"]
+    assert "alpha.jsonl' is not there" in problem
+    assert said.err == f"evalrun: {problem}\n"
+
+
 def test_a_named_model_without_a_tokenizer(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "task=alpha", "model=pythia-70m", "offline=true", "limit=1"]) == 0
     assert "tokens    not shown: the tokenizer of pythia-70m is not here" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -277,6 +278,8 @@ def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspa
 
     named = evalrun("sync", *SWEEP, "tracking.root=third")  # a sweep of its own, because its words are others
     assert "16 of 16 results delivered" in named.stdout, named.stderr
+    analyze = shlex.join(["python", "-m", "evalrun", "analyze", *SWEEP[1:], "tracking.root=third"])
+    assert named.stdout.endswith(f"next: {analyze}\n")
     _, runs = told(f"sqlite:///{workspace / 'third' / 'mlflow.db'}")
     assert {len(json.loads(run[1]["evalrun.sweeps"])) for run in runs.values()} == {2}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from evalrun import checkpoints, task_files
 from evalrun import overrides as ov
 from evalrun.config import Config, conf_dirs, hydra_session
 from evalrun.doctor.check import FAIL, OK, WARN, Check
-from evalrun.errors import EvalrunError
+from evalrun.errors import EvalrunError, TaskError
 from evalrun.suites import location, releases
 from evalrun.suites.configured import config_of
 from evalrun.supply.data import data_of
+from evalrun.task_files import TaskFile
+from evalrun.task_yaml import load
 
 _PATIENCE_S = 5.0
 
@@ -53,22 +55,29 @@ def suite() -> Check:
     return Check("tiny", WARN, said, "train the others, on the CPU in two minutes: python -m evalrun tiny")
 
 
-def tasks(config: Config, can_download: bool) -> Iterator[Check]:
+def tasks(config: Config, can_download: bool, known: Container[str]) -> Iterator[Check]:
     """Whether the data of the tasks that a run would score is on this machine.
 
     Args:
         config: Names the tasks.
         can_download: Whether the hub answers and may be asked.
+        known: Faults that are said elsewhere.
     """
     named = ", ".join(config.tasks)
     try:
-        files = task_files.resolve_for(config)
+        read = task_files.each_for(config)
     except EvalrunError as error:
         yield Check("data", WARN, str(error), "or name other tasks: python -m evalrun doctor task=NAME")
         return
+    for fault in read:
+        if isinstance(fault, TaskError) and str(fault) not in known:
+            yield Check("data", WARN, str(fault))
+    files = [file for file in read if isinstance(file, TaskFile)]
+    if not files:
+        return
     absent = [file.name for need in data_of(files) if need.state == "missing" for file in need.tasks]
     here = len(files) - len(absent)
-    said = f"task={named}: the data of {here} of {len(files)} task{'s' * (len(files) != 1)} is here"
+    said = f"task={named}: the data of {here} of {len(read)} task{'s' * (len(read) != 1)} is here"
     if not absent:
         yield Check("data", OK, said)
         return
@@ -83,17 +92,17 @@ def own_tasks() -> Iterator[Check]:
     paths = [path for folder in folders for path in sorted((folder / "task").rglob("*.yaml"))]
     if not paths:
         return
-    faults = []
+    faults: dict[str, None] = {}
     try:
-        names = [name for name, path in task_files.own_names().items() if path in paths]
+        own = {name: path for name, path in task_files.own_names().items() if path in paths}
     except EvalrunError as error:
         yield Check("own tasks", FAIL, str(error))
         return
-    for name in names:
-        try:
-            task_files.resolve([name], trust_code=True)
-        except EvalrunError as error:
-            faults.append(str(error))
+    for name, path in own.items():
+        said = task_files.problems([name])
+        if not said and "group" not in load(path):  # a set's members are looked at where they are
+            said = [str(fault) for fault in task_files.each([name], trust_code=True) if isinstance(fault, TaskError)]
+        faults |= dict.fromkeys(said)
     yield from (Check("own tasks", FAIL, fault) for fault in faults)
     if not faults:
-        yield Check("own tasks", OK, f"{len(names)} in ./conf/task, all can be read")
+        yield Check("own tasks", OK, f"{len(own)} in ./conf/task, all can be read")

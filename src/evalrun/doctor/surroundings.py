@@ -32,8 +32,10 @@ def checks(words: Sequence[str]) -> Iterator[Check]:
         yield hub.result()
         yield material.token()
         yield material.suite()
-        yield from material.tasks(config, not config.offline and hub.result().state == OK)
-        yield from material.own_tasks()
+        own = list(material.own_tasks())
+        can_download = not config.offline and hub.result().state == OK
+        yield from material.tasks(config, can_download, {check.said for check in own})
+        yield from own
 
 
 def _config(words: Sequence[str]) -> Config:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evalrun import overrides as ov
-from evalrun import show, task_files
+from evalrun import show
 from evalrun.config import conf_dirs
 from evalrun.errors import ConfigError, StorageError
 from evalrun.new_task import rows, write
@@ -42,7 +42,7 @@ def command(words: Sequence[str]) -> int:
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror}): work in a folder of your own.") from None
     print("\n".join(_taken(path, found, guessed)), end="\n\n", flush=True)
-    code = show.show(asked, task_files.resolve_for(asked.config))
+    code = show.show(asked)
     print()
     if code:
         print(f"{path} is written, but cannot be scored yet: mend it or the data, then")

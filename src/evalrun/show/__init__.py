@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from evalrun import checkpoints, task_files
 from evalrun import overrides as ov
 from evalrun.config import Config, compose, hydra_session, typed
-from evalrun.errors import ConfigError, EvalrunError
+from evalrun.errors import ConfigError, EvalrunError, TaskError
 from evalrun.show import page
 from evalrun.show.items import Shown, look
 from evalrun.show.vocabulary import Vocabulary, find
@@ -37,7 +37,7 @@ def command(words: Sequence[str]) -> int:
     """
     flags, overrides = ov.split_flags(words)
     asked = ask(overrides)
-    return show(asked, task_files.resolve_for(asked.config), "--json" in flags)
+    return show(asked, "--json" in flags)
 
 
 def ask(words: Sequence[str], new: bool = False) -> Asked:
@@ -64,20 +64,25 @@ def ask(words: Sequence[str], new: bool = False) -> Asked:
         return Asked(typed(compose([*missing, *ov.for_hydra(given), "step=0"])), model)
 
 
-def show(asked: Asked, files: Sequence[TaskFile], as_json: bool = False) -> int:
-    """Print items of tasks; a task whose data cannot be had is said, and the others shown.
+def show(asked: Asked, as_json: bool = False) -> int:
+    """Print items of tasks; a task whose file or data cannot be had is said, and the others shown.
 
     Returns:
         0, or 1 where a task could not be shown.
+
+    Raises:
+        ConfigError: no such task.
     """
     config = asked.config
+    read = task_files.each_for(config)
+    files = [file for file in read if isinstance(file, TaskFile)]
+    faults = [str(file) for file in read if isinstance(file, TaskError)]
     on_hub = any(need.state == "missing" for need in data_of(files))
     if config.offline or (on_hub and checkpoints.hub_fault(_PATIENCE_S) is not None):
         checkpoints.go_offline()  # the hub's client would try for a minute
     vocabulary = find(config if asked.model else None)
     limit = config.limit or (ITEMS if len(files) == 1 else 1)
     found: list[Shown] = []
-    faults: list[str] = []
     for number, file in enumerate(files):
         try:
             found.append(look(file, config, vocabulary, limit))
