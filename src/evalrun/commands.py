@@ -15,6 +15,7 @@ from evalrun.config import TrackingConf, compose, hydra_session, type_sentence, 
 from evalrun.errors import ConfigError, nearest
 from evalrun.masking import command_line
 from evalrun.tracking import Store
+from evalrun.tracking.link import PORT
 from evalrun.tracking.names import slug
 
 
@@ -144,7 +145,7 @@ def tiny(words: Sequence[str]) -> int:
 def ui(words: Sequence[str]) -> int:
     """`ui`: the MLflow UI on the configured store."""
     rest = list(words)
-    port = 5000
+    port = PORT
     if "--port" in rest:
         at = rest.index("--port")
         value = rest[at + 1] if at + 1 < len(rest) else ""

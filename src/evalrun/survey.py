@@ -20,7 +20,7 @@ from evalrun.errors import CheckpointError, TrackingError
 from evalrun.jobstate import JobState
 from evalrun.records import Cell, TaskResult
 from evalrun.tracking import Store
-from evalrun.tracking.layout import Filed
+from evalrun.tracking.layout import Filed, by_place
 
 STATES = ("done", "running", "undelivered", "failed", "died", "missing")
 
@@ -161,17 +161,13 @@ def _held(store: Store, suites: Iterable[str]) -> tuple[Held | None, str | None]
 
 
 def _of_grid(plan: sweep.Plan, folders: Sequence[Path], held: Held | None) -> Iterator[Entry]:
-    by_place: dict[tuple[object, ...], list[Filed]] = defaultdict(list)
-    for suite, runs in (held or {}).items():
-        for one in runs.values():
-            if one.place is not None:
-                by_place[suite, *one.place].append(one)
+    places = by_place(held or {})
     name = plan.sweep
     for job, folder in zip(plan.jobs, folders, strict=True):
         files = pipeline.files_of_sweep(replace(job.config, sweep=name))
         names, cell = [file.name for file in files], job.cell
         there = _files(folder / journal.FOLDER)
-        filed = by_place.get((cell.suite, cell.model, cell.seed, cell.step), [])
+        filed = places.get((cell.suite, cell.model, cell.seed, cell.step), [])
         identity = _identity(job, folder, there, filed)
         missing, undelivered = names, []
         if identity is not None:

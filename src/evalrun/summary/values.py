@@ -14,7 +14,7 @@ from evalrun.records import TaskResult
 from evalrun.sweep import Job, Plan
 from evalrun.task_files import TaskFile
 from evalrun.tracking import Store
-from evalrun.tracking.layout import Filed
+from evalrun.tracking.layout import by_place
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,15 @@ def _filed(plan: Plan, lacking: Sequence[int], tasks: Sequence[Sequence[TaskFile
     store = Store(plan.config.tracking)
     try:
         store.check_readable()  # answers soon where nobody listens
-        runs: dict[tuple[object, ...], list[Filed]] = defaultdict(list)
         suites = {plan.jobs[i].cell.suite for i in lacking}
-        for suite in suites:
-            for run in store.filed(suite).values():
-                if run.place is not None and run.identity is not None:
-                    runs[suite, *run.place].append(run)
+        runs = by_place({suite: store.filed(suite) for suite in suites})
         wanted: dict[str, tuple[int, str]] = {}  # a result's key -> job and task
         for i in lacking:
             job, cell = plan.jobs[i], plan.jobs[i].cell
-            for run in runs[cell.suite, cell.model, cell.seed, cell.step]:
-                _, keys = pipeline.keys_by_identity(job.config, str(run.identity), tasks[i])
+            for run in runs.get((cell.suite, cell.model, cell.seed, cell.step), []):
+                if run.identity is None:
+                    continue
+                _, keys = pipeline.keys_by_identity(job.config, run.identity, tasks[i])
                 wanted |= {key: (i, task) for task, key in keys.items() if run.tasks.get(task) == key}
         found: dict[int, dict[str, Value]] = defaultdict(dict)
         for suite in suites if wanted else ():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,16 @@ class Filed:
             tasks={entry.task: entry.key for entry in entries},
             finished_ms={entry.task: entry.finished_ms for entry in entries},
         )
+
+
+def by_place(filed: Mapping[str, Mapping[str, Filed]]) -> dict[tuple[object, ...], list[Filed]]:
+    """The runs of each checkpoint: (suite, model, seed, step) -> its runs, from suite -> run key -> run."""
+    found: dict[tuple[object, ...], list[Filed]] = defaultdict(list)
+    for suite, runs in filed.items():
+        for run in runs.values():
+            if run.place is not None:
+                found[suite, *run.place].append(run)
+    return found
 
 
 def held(tags: Mapping[str, str]) -> dict[str, Held]:

@@ -19,6 +19,7 @@ from evalrun.tracking.names import slug
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 _SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
+PORT = 5000  # of the page on a local store, unless another is asked for
 _LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a second or two each
 
 

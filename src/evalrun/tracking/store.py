@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrun.config import TrackingConf
+from evalrun.errors import TrackingError
 from evalrun.records import TaskResult
 from evalrun.tracking.layout import Filed
-from evalrun.tracking.link import Link
+from evalrun.tracking.link import PORT, Link
 from evalrun.tracking.past import Past
 
 if TYPE_CHECKING:
@@ -278,7 +280,7 @@ class Store:
         with self._link.guard("looking up the runs"):
             return views.run_address(self._link, suite)
 
-    def ui_command(self, port: int = 5000) -> list[str]:
+    def ui_command(self, port: int = PORT) -> list[str]:
         """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""
         from evalrun.tracking import ui
 
@@ -290,11 +292,15 @@ class Store:
 
         return ui.environment()
 
-    def serve(self, port: int = 5000) -> None:
+    def serve(self, port: int = PORT) -> None:
         """Become MLflow's UI on this store (this process is replaced), or say where the server is.
 
         Takes a free port when `port` is taken.
         """
         from evalrun.tracking import ui
 
-        ui.serve(self, self._link, port)
+        views: dict[str, str | None] = dict.fromkeys(self.recent_suites())
+        for suite in views:
+            with contextlib.suppress(TrackingError):  # it has no curves yet
+                views[suite] = self.view_path(suite)
+        ui.serve(self._link, port, views)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from evalrun.errors import TrackingError
 from evalrun.tracking.link import Link
-
-if TYPE_CHECKING:
-    from evalrun.tracking.store import Store
 
 
 def command(link: Link, port: int) -> list[str]:
@@ -33,31 +29,34 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet}
 
 
-def serve(store: Store, link: Link, port: int) -> None:
-    """See Store.serve."""
+def serve(link: Link, port: int, views: Mapping[str, str | None]) -> None:
+    """See Store.serve.
+
+    Args:
+        link: The store.
+        port: To be taken if it is free.
+        views: Suite -> the page of its curves (None where there is none yet), what was computed last first.
+    """
     if link.remote:
-        print(*_lines(store, link.shown.rstrip("/")), sep="\n")
+        print(*_lines(link.shown.rstrip("/"), views), sep="\n")
         return
-    if not store.suites():
+    if not views:
         raise TrackingError(
             f"there are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
         )
     port = _free_port(port)
-    print(*_lines(store, f"http://127.0.0.1:{port}"), "Stop it with Ctrl-C.", sep="\n")
+    print(*_lines(f"http://127.0.0.1:{port}", views), "Stop it with Ctrl-C.", sep="\n")
     argv = command(link, port)
     sys.stdout.flush()
     os.execve(argv[0], argv, environment())
 
 
-def _lines(store: Store, address: str) -> Iterator[str]:
-    """Where to look, what was computed last first."""
-    later = []
-    for suite in store.recent_suites():
-        try:
-            yield f"{suite}: {address}/{store.view_path(suite)}"
-        except TrackingError:
-            later.append(f"{suite}: no curves yet; `python -m evalrun analyze` draws them")
-    yield from later
+def _lines(address: str, views: Mapping[str, str | None]) -> Iterator[str]:
+    """Where to look: the suites that have a page first."""
+    yield from (f"{suite}: {address}/{view}" for suite, view in views.items() if view is not None)
+    for suite, view in views.items():
+        if view is None:
+            yield f"{suite}: no curves yet; `python -m evalrun analyze` draws them"
     yield f"all of MLflow: {address}/"
 
 

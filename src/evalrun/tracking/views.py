@@ -16,11 +16,10 @@ from typing import Any
 from evalrun.causes import by_cause
 from evalrun.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.link import Link
+from evalrun.tracking.link import PORT, Link
 from evalrun.tracking.names import metric_key
 from evalrun.tracking.table import Row
 
-PORT = 5000  # of the page on a local store, unless another is asked for
 _CURVES_VIEW = "accuracy-against-training"
 _TABLE_VIEW = "checkpoints"
 _MEAN = "Mean over tasks"  # a section

@@ -42,9 +42,9 @@ def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
     better = _most(moves[moves["task"] != worse], "better")
     found = []
     if worse is not None:
-        found.append(_falls(moves[moves["task"] == worse]))
+        found.append(_example(moves[moves["task"] == worse], "worse", "U-shaped", "and comes back in"))
     if better is not None:
-        found.append(_rises(moves[moves["task"] == better]))
+        found.append(_example(moves[moves["task"] == better], "better", "emergent", "all at once in"))
     return found
 
 
@@ -56,20 +56,12 @@ def _most(moves: pd.DataFrame, which: str) -> str | None:
     return str(by_task.sort_values([which, "size"], ascending=False, kind="stable").index[0])
 
 
-def _falls(rows: pd.DataFrame) -> Example:
-    back = rows[rows["label"] == "U-shaped"]
-    names = list(dict.fromkeys(str(model) for model in back["model"]))
-    again = f", and comes back in {_listed(names)}" if names else ""
-    sentence = f"It gets worse with training in {_of(rows, 'worse')}{again}."
-    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), "Worse with training", sentence)
-
-
-def _rises(rows: pd.DataFrame) -> Example:
-    at_once = rows[rows["label"] == "emergent"]
-    names = list(dict.fromkeys(str(model) for model in at_once["model"]))
-    jump = f", all at once in {_listed(names)}" if names else ""
-    sentence = f"It gets better with training in {_of(rows, 'better')}{jump}."
-    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), "Better with training", sentence)
+def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
+    """A task's rows in words; the models whose curve is of the special shape are named."""
+    names = list(dict.fromkeys(str(model) for model in rows.loc[rows["label"] == special, "model"]))
+    more = f", {how} {_listed(names)}" if names else ""
+    sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
+    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
 
 
 def _of(rows: pd.DataFrame, which: str) -> str:
