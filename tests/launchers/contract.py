@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -69,6 +71,16 @@ def process(doc, results):
 """
 
 
+class Started(subprocess.Popen[str]):
+    """A command in a session of its own, which ends with the test, should that fail."""
+
+    def __exit__(self, kind: type[BaseException] | None, *more: Any) -> None:
+        if kind is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(kind, *more)
+
+
 @dataclass(frozen=True)
 class Command:
     """The sweep under test: in a user's folder, with the words that choose a launcher."""
@@ -90,10 +102,10 @@ class Command:
         (self.folder / "faults.json").write_text(json.dumps(faults))
         (self.folder / "met.txt").unlink(missing_ok=True)
 
-    def start(self, *more: str, mark: str = "") -> subprocess.Popen[str]:
+    def start(self, *more: str, mark: str = "") -> Started:
         """Start it, in a session of its own as a terminal would."""
         env = {**os.environ, MARK: mark, **self.env}
-        return subprocess.Popen(
+        return Started(
             [sys.executable, "-m", "evalrun", *SWEEP, *self.words, *more], cwd=self.folder, env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -269,7 +281,9 @@ def fails_fast(command: Command) -> None:
     first = command.run("fail_fast=true")
     assert first.returncode == 1, first.stderr
     assert "checkpoint of toy-" in first.stderr
-    line = next(line for line in first.stderr.splitlines() if "not started, because of fail_fast=true" in line)
+    lines = [line for line in first.stderr.splitlines() if "not started, because of fail_fast=true" in line]
+    assert len(lines) == 1, first.stderr
+    (line,) = lines
     named = {label.strip(" .") for label in line.partition("true: ")[2].split(",")}
     assert named
     done = {(row.model, row.step) for row in command.table().itertuples()} if command.journal() else set()
