@@ -227,7 +227,13 @@ class Run:
         settings = pool.Settings("auto", 1, 1, "auto", batch.retries)
         places = pool.slots(settings, batch.device)[: len(batch.works)]
         logs = Path(batch.folder) / "workers"
-        for done in pool.run(batch.context, batch.works, places, batch.retries, stop.exists, logs):
+        failed = False
+
+        def stopping() -> bool:  # the command says so too, but late, and only while it waits
+            return (failed and bool(batch.context.config.fail_fast)) or stop.exists()
+
+        for done in pool.run(batch.context, batch.works, places, batch.retries, stopping, logs):
+            failed = failed or done.status is Status.FAILED
             _say(out, keys[done.index], done)
 
     def checkpoint(self, batch: Batch) -> Any:
