@@ -60,6 +60,7 @@ def settings() -> TinyConf:
 
 def main(callbacks: list[Any]) -> None:
     """Write the questions, then train."""
+    torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where the cores are busy
     conf = settings()
     corpus, tokenizer = Corpus(conf.corpus), build_tokenizer(conf)
     write_items(corpus, DATA)

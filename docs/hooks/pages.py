@@ -19,6 +19,7 @@ import reference
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 OUTSIDE = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+IMAGE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s:]+?)(#[^)]*)?\)")
 
 
@@ -35,6 +36,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = ROOT if name in OUTSIDE else (DOCS / name).parent
     markdown = re.sub(r"<!-- generated: (\w+) -->", lambda found: reference.PARTS[found[1]](), markdown)
     return LINK.sub(lambda found: _for_site(found, here, posixpath.dirname(name)), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let each picture lead to itself: on a phone it is too small to read."""
+    return IMAGE.sub(r'<a class="picture" href="\1">\g<0></a>', html)
 
 
 def _for_site(found: re.Match[str], here: Path, folder: str) -> str:

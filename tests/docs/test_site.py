@@ -16,12 +16,13 @@ import yaml
 from evalrun import manual
 from evalrun.config import conf_dir
 from evalrun.records import TABLE_COLUMNS
+from evalrun.tracking import layout
 from helpers import ROOT
 
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 LINKS = re.compile(r"\]\(([^)#\s]+?)(?:#[^)]*)?\)")
 
-pytest.importorskip("mkdocs", reason="the site is built with `pip install 'evalrun[docs]'`")
+pytest.importorskip("mkdocs", reason="the site is built with `pip install '.[docs]'`")
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -99,6 +100,13 @@ def test_the_reference_is_complete(site: Path) -> None:
     commands = text_of(reference / "commands.html")
     assert not [name for name in manual.COMMANDS if f"usage: python -m evalrun {name}" not in commands]
     assert "evaluate" in text_of(reference / "library.html")
+
+
+def test_every_tag_of_a_checkpoints_run_is_explained() -> None:
+    tags = {value for value in vars(layout).values() if isinstance(value, str) and value.startswith("evalrun.")}
+    files = (ROOT / "docs" / "reference" / "files.md").read_text()
+    assert len(tags) > 10
+    assert not [tag for tag in tags if f"`{tag}" not in files]
 
 
 def test_a_broken_link_or_anchor_fails_the_build(tmp_path: Path) -> None:

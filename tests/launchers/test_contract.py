@@ -18,7 +18,7 @@ LAUNCHERS = {
     "processes": ("hydra/launcher=processes", "hydra.launcher.workers=2"),
     "ray": ("hydra/launcher=ray", "+hydra.launcher.init.num_cpus=2"),
 }
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'evalrun[ray]'")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[ray]'")
 every = pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
 by_turns = pytest.mark.parametrize(  # the other two tests are of the same worker processes
     "name", ["local", pytest.param("processes", marks=pytest.mark.long), pytest.param("ray", marks=needs_ray)]

@@ -114,7 +114,7 @@ def _import() -> Any:
     try:
         import ray
     except ImportError:
-        raise ConfigError("hydra/launcher=ray needs the package ray: pip install 'evalrun[ray]'.") from None
+        raise ConfigError("hydra/launcher=ray needs the package ray: pip install 'ray>=2.40'.") from None
     return ray
 
 

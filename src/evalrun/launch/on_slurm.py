@@ -154,7 +154,7 @@ def _submit(
     try:
         import submitit
     except ImportError:
-        raise ConfigError("hydra/launcher=slurm needs the package submitit: pip install 'evalrun[slurm]'.") from None
+        raise ConfigError("hydra/launcher=slurm needs the package submitit: pip install 'submitit>=1.5'.") from None
     if shutil.which("sbatch") is None:
         raise EvalrunError("there is no sbatch on this machine: start the sweep where SLURM jobs are submitted.")
     tasks: dict[str, list[str]] = {}
