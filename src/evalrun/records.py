@@ -40,16 +40,16 @@ class TaskResult:
 
     key: str  # digest of everything that determines the numbers (see journal.task_key)
     run_key: str  # the same for the checkpoint and settings alone: which MLflow run it belongs to
-    task: str  # memo_trap
-    title: str  # Memo Trap
+    task: str  # such as memo_trap
+    title: str  # such as Memo Trap
     cause: str  # why larger models may do worse (McKenzie et al. 2023), or ""
     primary_metric: str  # the metric that the analysis uses: acc, unless the task has none
-    higher_is_better: bool
+    higher_is_better: bool  # whether more of the primary metric is better
     metrics: dict[str, float]  # metric -> value, as lm-eval computes it
     stderrs: dict[str, float]  # metric -> standard error; a metric without one has no entry
     n: int  # items scored
     chance: float | None  # expected accuracy of a uniform guess; None where a task has no choices
-    cell: Cell
+    cell: Cell  # the checkpoint: suite, model, parameters, step, tokens, seed, place
     weights: str  # sha256 over the names and sha256 of the weight files
     settings: dict[str, Any]  # resolved: scorer, few-shot, limit, task config, data digest
     environment: dict[str, Any]  # versions, hardware, peak memory

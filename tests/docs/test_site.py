@@ -102,8 +102,15 @@ def test_the_reference_is_complete(site: Path) -> None:
     assert "evaluate" in text_of(reference / "library.html")
 
 
-def test_every_tag_of_a_checkpoints_run_is_explained() -> None:
-    tags = {value for value in vars(layout).values() if isinstance(value, str) and value.startswith("evalrun.")}
+def test_a_page_has_one_title(site: Path) -> None:
+    # A line that begins with the number of an issue, `#602`, is a title to Markdown.
+    pages = [page for page in site.rglob("*.html") if page.name != "404.html"]
+    assert len(pages) > 30
+    assert not [page.name for page in pages if len(re.findall(r"<h1\b", page.read_text())) != 1]
+
+
+def test_every_tag_is_explained() -> None:
+    tags = {value for name, value in vars(layout).items() if name.isupper() and str(value).startswith("evalrun.")}
     files = (ROOT / "docs" / "reference" / "files.md").read_text()
     assert len(tags) > 10
     assert not [tag for tag in tags if f"`{tag}" not in files]
