@@ -12,7 +12,7 @@ LEVELS: list[set[str]] = [
         *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
         "digests",
     },
-    {"tokenizer", "patterns"},
+    {"tokenizer", "patterns", "task_tables"},
     {"manual", "config", "steps", "console", "provenance", "checkpoints"},
     {"task_yaml", "task_data", "suites"},
     {"task_files", "journal", "jobstate", "tracking", "analysis", "tiny", "tasks", "scoring"},

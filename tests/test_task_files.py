@@ -110,10 +110,10 @@ def build(name: str = "alpha", **options: bool) -> dict[str, object]:
     ("rows", "said"),
     [
         ([], "is empty"),
-        ([{"question": "a", "choices": ["a", "b"]}], "row 0 .* has no column 'answer'"),
+        ([{"question": "a", "choices": ["a", "b"]}], "row 1 .* has no column 'answer'"),
         ([{"prompt": "a", "choices": ["a", "b"], "answer": 0}], "a column .* is missing, 'question'"),
-        ([*make_rows(3), {"question": "a", "choices": ["a", "b"], "answer": 2}], "row 3 .* answer index 2, but its 2"),
-        ([*make_rows(3), {"question": "a", "choices": ["a", "b"], "answer": -1}], "row 3 .* answer index -1"),
+        ([*make_rows(3), {"question": "a", "choices": ["a", "b"], "answer": 2}], "row 4 .* answer index 2, but its 2"),
+        ([*make_rows(3), {"question": "a", "choices": ["a", "b"], "answer": -1}], "row 4 .* answer index -1"),
         ([{"question": "a", "choices": ["a"], "answer": 0}], "two or more choices"),
         ([{"question": "a", "choices": ["a", ""], "answer": 0}], "empty choice"),
         (["text"], "cannot be used"),

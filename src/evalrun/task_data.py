@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from evalrun import task_tables
 from evalrun.config import conf_dir
 from evalrun.errors import TaskError
 
@@ -45,14 +46,28 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
         if path.stat().st_size == 0:
             raise TaskError(f"task '{name}': data file '{path}' is empty: put one item in each row.")
     if not isinstance(data, dict):
-        config.update(dict.fromkeys((*SPLITS, "fewshot_split")))
-        config["test_split"] = evaluated
+        config.update(dict.fromkeys(SPLITS))
+        # Without a split for examples lm-eval takes them from all rows, the very one that is asked about among them.
+        config["test_split"] = config["fewshot_split"] = evaluated
     config["dataset_path"] = builders.pop()
     config["dataset_name"] = None
     config["dataset_kwargs"] = {"data_files": {split: str(path.resolve()) for split, path in files.items()}}
-    if any(path.suffix.lower() == ".tsv" for path in files.values()):
-        config["dataset_kwargs"]["sep"] = "\t"
+    if config["dataset_path"] == "csv":
+        config["dataset_kwargs"] |= _read_as(name, tuple(files.values()))
     return tuple(files.values())
+
+
+def _read_as(name: str, tables: tuple[Path, ...]) -> dict[str, Any]:
+    """How tables are read: all splits of a task in the same way, a column as text where one of them needs that."""
+    try:
+        found = [task_tables.options(path) for path in tables]
+    except TaskError as error:
+        raise TaskError(f"task '{name}': {error}") from None
+    except UnicodeDecodeError:
+        named = ", ".join(f"'{path}'" for path in tables)
+        raise TaskError(f"task '{name}': {named} is not UTF-8 text: save it as UTF-8.") from None
+    converters = {place: text for one in found for place, text in one["converters"].items()}
+    return found[0] | {"converters": converters}
 
 
 def broken_line(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +61,7 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     else:
         task.set_config(key="num_fewshot", value=(own or 0) if num_fewshot is None else num_fewshot)
     _check_documents(file, task)
+    _check_examples(file, task)
     return task
 
 
@@ -128,14 +130,39 @@ def _check_documents(file: TaskFile, task: Any) -> None:
     documents = task.eval_docs
     if len(documents) == 0:
         raise TaskError(f"task '{file.name}': {_said(file) or file.config.get('dataset_path')} has no rows.")
-    for row, document in enumerate(documents):
-        problem = _document_problem(task, document)
+    asked = _named(task.config.doc_to_text) if file.data_files else []
+    for row, document in enumerate(documents, start=1):
+        hole = next((column for column in asked if document.get(column, "") is None), None)
+        problem = f"has nothing in '{hole}', which the prompt names" if hole else _document_problem(task, document)
         if problem:
             where = _said(file) or f"dataset '{file.config.get('dataset_path')}'"
             sentence = f"task '{file.name}': row {row} of {where} {problem}."
             if not file.faults_kept:
                 raise TaskError(sentence)
             log.warning("%s It is scored all the same, as the profile asks.", sentence)
+
+
+def _named(template: Any) -> list[str]:
+    """The columns that a prompt holds as they are: where one of them is null, the prompt would say "None"."""
+    return re.findall(r"{{\s*(\w+)\s*}}", template) if isinstance(template, str) else []
+
+
+def _check_examples(file: TaskFile, task: Any) -> None:
+    """Whether there are as many rows as the prompt wants examples; the one that is asked about is none of them.
+
+    Raises:
+        TaskError: there are not.
+    """
+    wanted = int(task.get_config("num_fewshot") or 0)
+    if not wanted or task.OUTPUT_TYPE == "loglikelihood_rolling" or not hasattr(task, "sampler"):
+        return
+    rows = len(task.sampler.df or ())
+    most = rows - (task.fewshot_cfg.split is not None and task.fewshot_cfg.split == task.config.test_split)
+    if wanted > most:
+        raise TaskError(
+            f"task '{file.name}': num_fewshot is {wanted}, but {rows} row{'s' * (rows != 1)} can be examples: give at "
+            f"most {max(most, 0)}."
+        )
 
 
 def _document_problem(task: Any, document: dict[str, Any]) -> str | None:

@@ -65,6 +65,7 @@ def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None
         ("plna", "unknown command 'plna': did you mean 'plan'?"),
         ("model tiny/s", "'model' is a key and no command: write model=VALUE"),
         ("help plna", "did you mean 'plan'?"),
+        ("--hlep", "did you mean '--help'?"),
         ("plan model=tiny/s --jsn", "plan does not know '--jsn': did you mean '--json'? `python -m evalrun help plan`"),
         ("tiny --json", "tiny does not know '--json': it takes none."),
         ("model=tiny/s step=1 --mulitrun", "a run does not know '--mulitrun': did you mean '--multirun'?"),

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from evalrun import cli, task_files, tasks
+from evalrun.errors import ConfigError, TaskError
 from evalrun.new_task import rows
 from evalrun.new_task.guess import guess
 from evalrun.new_task.write import text
@@ -138,6 +139,47 @@ FORMS: dict[str, tuple[str, list[dict[str, Any]], str, list[str], int]] = {
          {"question": "Wet?", "A": "sun", "B": "fire", "C": "rain", "answer": "C"}],
         ASKED.format("Hot?"), [" ice", " fire"], 1,
     ),
+    "an empty cell among numbers": (
+        "a.csv",
+        [{"question": "2+2=", "A": "3", "B": "", "C": "4", "D": "5", "answer": "C"},
+         {"question": "2+3=", "A": "3", "B": "4", "C": "5", "D": "", "answer": "C"}],
+        "2+2=", [" 3", " 4", " 5"], 1,
+    ),
+    "words that pandas drops, numbers that it rewrites": (
+        "a.csv",
+        [{"question": "How many?", "A": "None", "B": "007", "C": "1e5", "answer": "B"},
+         {"question": "Which?", "A": "NA", "B": "1.10", "C": "null", "answer": "A"}],
+        ASKED.format("How many?"), [" None", " 007", " 1e5"], 1,
+    ),
+    "truth values as choices": (
+        "a.csv",
+        [{"question": "Is it?", "A": "true", "B": "false", "answer": "B"},
+         {"question": "Is it?", "A": "true", "B": "false", "answer": "A"}],
+        ASKED.format("Is it?"), [" true", " false"], 1,
+    ),
+    "MedQA": (
+        "a.jsonl",
+        [{"question": "It burns", "options": {"A": "ice", "B": "wood", "C": "tea"}, "answer_idx": "B"},
+         {"question": "It melts", "options": {"A": "ice", "C": "tea"}, "answer_idx": "A"}],
+        "It burns", [" ice", " wood", " tea"], 1,
+    ),
+    "MedMCQA": (
+        "a.jsonl",
+        [{"question": "It is", "opa": "x", "opb": "y", "opc": "z", "cop": 2},
+         {"question": "It was", "opa": "x", "opb": "y", "opc": "z", "cop": 0}],
+        "It is", [" x", " y", " z"], 2,
+    ),
+    "numbers by value": (
+        "a.jsonl",
+        [{"question": "2+2=", "choices": [3, 4], "answer": 4}, {"question": "2+1=", "choices": [3, 4], "answer": 3}],
+        "2+2=", [" 3", " 4"], 1,
+    ),
+    "COPA with its word for what is asked": (
+        "a.jsonl",
+        [{"premise": "I fell.", "question": "cause", "choice1": "I slept.", "choice2": "I slid.", "label": 1},
+         {"premise": "I ran.", "question": "effect", "choice1": "I won.", "choice2": "I flew.", "label": 0}],
+        "I fell.", [" I slept.", " I slid."], 1,
+    ),
 }  # fmt: skip
 
 
@@ -165,6 +207,24 @@ def test_many_texts_are_scored_without_choices(tmp_path: Path, monkeypatch: pyte
     assert "doc_to_choice" not in config
 
 
+def test_a_semicolon_parts_as_well_and_no_example_is_the_item_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text(
+        "\ufeffquestion;A;B;answer\nhot, or;ice;fire;B\nwet, or;rain;sun;A\ndry, or;x;y;A\n"
+    )
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(text("mine", "a.csv", guess(rows.read(Path("a.csv")))))
+    (task,) = tasks.build(task_files.resolve(["mine"]), 2).values()
+    asked = [str(request.args[0]).split("\n\n") for request in rendered(task, None)][::2]
+    every = {"hot, or fire", "wet, or rain", "dry, or x"}
+    for *examples, question in asked:
+        assert {*examples} == {one for one in every if not one.startswith(question)}
+    with pytest.raises(TaskError, match="num_fewshot is 3, but 3 rows can be examples: give at most 2"):
+        tasks.build(task_files.resolve(["mine"]), 3)
+
+
 def guessed(tmp_path: Path, data: list[dict[str, Any]]) -> str:
     return text("mine", "a.jsonl", guess(rows.read(write(tmp_path / "a.jsonl", data))))
 
@@ -175,8 +235,27 @@ def test_doubts_are_comments(tmp_path: Path) -> None:
     assert '"{{answer | int - 1}}"' in guessed(tmp_path, two)  # what to write then
     numbers = [{"text": f"film {i}", "label": i % 2} for i in range(8)]
     assert "# Not sure: write the words that 0, 1 stand for" in guessed(tmp_path, numbers)
+    gap = [{"sentence": "The _ is big", "option1": "cat", "option2": "dog", "answer": "1"}]
+    assert "# Not sure: 'sentence' has a gap '_'" in guessed(tmp_path, gap)
+    ambiguous = [{"prompt": "2+0=", "choices": ["2", "1"], "answer": 2}]
+    assert '"{{(choices).index(answer | string)}}"' in guessed(tmp_path, ambiguous)
     country = [{"country": "France", "choices": ["Paris", "Lyon"], "answer": 0}]
     assert 'such as "About {{country}}:"' in guessed(tmp_path, country)
+
+
+def test_a_prompt_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data: list[dict[str, Any]] = [
+        {"id": f"n {i}", "prompt": f"p {i}", "choices": ["a", "b"], "answer": i % 2} for i in range(9)
+    ]
+    whole = guessed(tmp_path, data)
+    data[6]["prompt"] = None
+    with pytest.raises(ConfigError, match="the prompt's column 'prompt' has nothing in row 7"):
+        guessed(tmp_path, data)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(whole)  # as of a row beyond those that are looked at
+    with pytest.raises(TaskError, match="row 7 .* has nothing in 'prompt', which the prompt names"):
+        tasks.build(task_files.resolve(["mine"]), None)
 
 
 def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +320,21 @@ def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ),
         ("x data.jsonl", '{"n": 1, "choices": ["b", "c"], "answer": 0}', 2, "none of them is a prompt"),
         ("x data.jsonl --forse", "{}", 2, "did you mean '--force'?"),
+        ("x data.csv", "a,b\n1,2,3\n", 1, "line 2 has 3 fields where the header names 2"),
+        ("x data.csv", "a,b\n1,2\n,\n", 1, "line 3 has nothing in any column"),
+        ("x data.jsonl", "\xef\xbb\xbf{}", 1, "starts with a byte order mark"),
+        ("x data.jsonl", '[{"a": 1}]', 1, "line 1 is a list: name the file .json"),
+        ("x data.json", '{"data": [{"a": 1}]}', 1, "save what is under 'data' alone"),
+        ("x data.json", '{"q": ["a", "b"], "answer": [0, 1]}', 1, "column by column"),
+        ("x data.jsonl", '{"q": "a", "choices": [["b"], ["c"]], "answer": [[0]]}', 2, "which is no list of texts"),
+        ("x data.jsonl", '{"q": {"stem": "a"}, "answer": "b"}', 2, "'q' (an object with 'stem')"),
+        ("x .", "", 2, "'.' is a folder: name one file in it, choose from: data.csv, "),
+        ("x https://a.b/c.csv", "", 2, "is an address"),
+        ("x dat.csv", "", 2, "did you mean 'data.csv'?"),
+        ("x a.xlsx", "", 2, "save the table as .csv in UTF-8"),
+        ("1e5 data.csv", "", 2, "because task=1e5 is read as a value"),
+        ("x.yaml data.csv", "", 2, "leave out its ending, 'x'"),
+        ("d\xeda data.csv", "", 2, "use the letters A to Z"),
     ],
 )
 def test_mistakes(

@@ -105,6 +105,7 @@ def test_without_a_tokenizer_the_rest_is_shown(
         ((), "no task is given"),
         (("task=alpha", "model=toy/toy-s,toy/toy-m"), "show takes one model=, not several"),
         (("task=alpha", "limit=0"), "limit is 0"),
+        (("alpha",), "if it is a task, write task=alpha"),
     ],
 )
 def test_requests_that_cannot_be_right(

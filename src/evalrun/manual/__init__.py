@@ -6,6 +6,7 @@ more than the standard library, because a shell asks it at every press of the ta
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,12 @@ def help_asked(words: Sequence[str]) -> str | None:
     Raises:
         ConfigError: help on a command that there is not.
     """
-    if not words or words[0] in HELP or list(words) == ["help"]:
+    if not words or list(words) == ["help"]:
         return main_page()
     if words[0] == "help":
         return page(words[1])
+    if words[0] in HELP:
+        return page(words[1]) if words[1:2] and words[1] in COMMANDS else main_page()
     if set(HELP) & set(words):
         return page(words[0]) if words[0] in COMMANDS else main_page()
     return None
@@ -117,6 +120,8 @@ def check_flags(name: str, words: Iterable[str]) -> None:
     wrong = [flag for flag in given if flag not in known]
     if wrong:
         asked = "a run" if name == RUN else name
-        also = nearest(wrong[0], known) if known else "it takes none."
+        every = (*known, "--help", *(["--version"] if name == RUN else []))
+        close = difflib.get_close_matches(wrong[0], every, n=1, cutoff=0.6)
+        also = nearest(wrong[0], every) if known or close else "it takes none."
         shown = f"`python -m evalrun help {name}` lists what it takes."
         raise ConfigError(f"{asked} does not know '{wrong[0]}': {also} {shown}")

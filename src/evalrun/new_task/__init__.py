@@ -15,6 +15,7 @@ from evalrun.new_task.guess import Guess, guess
 from evalrun.task_data import BUILDERS
 from evalrun.task_yaml import lm_eval_tasks
 
+_VALUES = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")  # of Hydra and YAML, which are no text
 USAGE = "new-task takes a name and a data file, `python -m evalrun new-task capitals data/capitals.jsonl`"
 
 
@@ -31,9 +32,11 @@ def command(words: Sequence[str]) -> int:
     if len(given) != 2:
         raise ConfigError(f"{USAGE}: {_counted(given)}.")
     name, data = given
-    asked = show.ask([f"task={name}", *(word for word in rest if word not in given)], new=True)
+    if "://" in data:
+        raise ConfigError(f"'{data}' is an address, and the data must be a file: download it, then name the file.")
     path = write.path_of(name)
     _check_name(name, data, path, "--force" in flags)
+    asked = show.ask([f"task={name}", *(word for word in rest if word not in given)], new=True)
     found = rows.read(Path(data))
     guessed = guess(found)
     try:
@@ -59,9 +62,14 @@ def _counted(given: Sequence[str]) -> str:
 
 
 def _check_name(name: str, data: str, path: Path, force: bool) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9]\w*([.-]\w+)*", name) or Path(name).suffix in BUILDERS:
-        swapped = f" The name comes first: new-task {data} {name}." if Path(name).suffix in BUILDERS else ""
-        raise ConfigError(f"'{name}' cannot name a task: use letters, digits, '_' and '-'.{swapped}")
+    suffix = Path(name).suffix.lower()
+    if suffix in BUILDERS or not re.fullmatch(r"[A-Za-z0-9]\w*([.-]\w+)*", name, re.ASCII):
+        swapped = f" The name comes first: new-task {data} {name}." if suffix in BUILDERS else ""
+        raise ConfigError(f"'{name}' cannot name a task: use the letters A to Z, digits, '_' and '-'.{swapped}")
+    if suffix in (".yaml", ".yml"):
+        raise ConfigError(f"'{name}' cannot name a task: leave out its ending, '{Path(name).stem}'.")
+    if name.lower() in _VALUES or re.fullmatch(r"\d[\d_]*(\.[\d_]*)?(e\d+)?", name, re.IGNORECASE):
+        raise ConfigError(f"'{name}' cannot name a task, because task={name} is read as a value: add a letter or word.")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already: add --force to write it anew, or choose another name.")
     own = path.resolve()

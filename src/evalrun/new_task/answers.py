@@ -61,19 +61,37 @@ def _ways(values: Sequence[Any], choices: Choices, column: str, name: str) -> It
     if choices.labels is not None and _share(str(v) in c for v, c in zip(values, choices.labels, strict=True)):
         in_order = choices.labels_template.startswith("[") and isinstance(values[0], (int, float))
         if not in_order:
-            index = f"{choices.labels_template}.index({name} | string)"
+            index = _placed(f"{choices.labels_template}.index({name} | string)", choices)
             yield Answer(index, column, f"column '{column}', the label of the choice")
-    yield from _indices(values, of_rows, column, name)
+    yield from _indices(values, choices, column, name)
+    if choices.is_list and _numbers_among(values, of_rows):
+        yield Answer(_by_text(name, choices), column, f"column '{column}', the number that is the choice")
     letters = [_LETTER.fullmatch(v.strip()) if isinstance(v, str) else None for v in values]
     if _share(m is not None and ord(m[1].lower()) - 97 < len(c) for m, c in zip(letters, of_rows, strict=True)):
         plain = all(m is not None and m[0] == m[1] == m[1].upper() == v for m, v in zip(letters, values, strict=True))
         letter = name if plain else f"{name}.strip('().: ') | upper"
-        yield Answer(f"'ABCDEFGHIJ'.index({letter})", column, f"column '{column}', a letter: A is the first choice")
+        index = _placed(f"'ABCDEFGHIJ'.index({letter})", choices)
+        yield Answer(index, column, f"column '{column}', a letter: A is the first choice")
     if _share(_one_hot(v, len(c)) for v, c in zip(values, of_rows, strict=True)):
         yield Answer(f"{name}.index(1)", column, f"column '{column}', 1 for the right one")
 
 
-def _indices(values: Sequence[Any], of_rows: Sequence[Sequence[str]], column: str, name: str) -> Iterator[Answer]:
+def _placed(index: str, choices: Choices) -> str:
+    """An index among places of which some are empty, as one among the choices that are left."""
+    return f"({choices.template}).index({choices.places}[{index}] | string)" if choices.places else index
+
+
+def _by_text(name: str, choices: Choices) -> str:
+    return f"({choices.template}).index({name} | string)"
+
+
+def _numbers_among(values: Sequence[Any], of_rows: Sequence[Sequence[str]]) -> bool:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return numbers and _share(str(value) in one for value, one in zip(values, of_rows, strict=True))
+
+
+def _indices(values: Sequence[Any], choices: Choices, column: str, name: str) -> Iterator[Answer]:
+    of_rows = choices.of_rows
     if all(isinstance(v, bool) for v in values):
         if all(len(one) == 2 for one in of_rows):
             yield Answer(f"{name} | int", column, f"column '{column}', false for the first choice, true for the second")
@@ -83,19 +101,26 @@ def _indices(values: Sequence[Any], of_rows: Sequence[Sequence[str]], column: st
     from_0, from_1 = (sum(n is not None and low <= n < low + size for n, size in pairs) for low in (0, 1))
     if max(from_0, from_1) < _MOST * len(pairs):
         return
-    if from_1 > from_0:
-        index = f"{name} | int - 1"
-        yield Answer(
-            index, column, f"column '{column}', an index that counts from 1 (it reaches the number of choices)"
+    from_one = _placed(f"{name} | int - 1", choices)
+    doubt = ""
+    if choices.is_list and _numbers_among(values, of_rows):
+        doubt = (
+            f"not sure: the number in '{column}' is also one of the choices: if that is what it says, write "
+            f'"{{{{{_by_text(name, choices)}}}}}"'
         )
+    elif from_0 == from_1:
+        doubt = (
+            f"not sure: '{column}' is never 0 and never the number of choices, so it may count from 1: then write "
+            f'"{{{{{from_one}}}}}"'
+        )
+    if from_1 > from_0:
+        said = f"column '{column}', an index that counts from 1 (it reaches the number of choices)"
+        yield Answer(from_one, column, said, comment=doubt)
         return
-    doubt = (
-        f"not sure: '{column}' is never 0 and never the number of choices, so it may count from 1: then write "
-        f'"{{{{{name} | int - 1}}}}"'
-    )
     said = f"column '{column}', an index that counts from 0"
-    bare = all(isinstance(value, int) for value in values)
-    yield Answer(name if bare else f"{name} | int", column, said, bare=bare, comment=doubt if from_0 == from_1 else "")
+    bare = all(isinstance(value, int) for value in values) and not choices.places
+    index = name if bare else _placed(f"{name} | int", choices)
+    yield Answer(index, column, said, bare=bare, comment=doubt)
 
 
 def integer(value: Any) -> int | None:
@@ -119,4 +144,4 @@ def _stripped(choices: Sequence[str]) -> list[str]:
 
 
 def _one_hot(value: Any, size: int) -> bool:
-    return isinstance(value, list) and len(value) == size and set(value) <= {0, 1} and sum(value) == 1
+    return isinstance(value, list) and len(value) == size and sorted(map(str, value)) == ["0"] * (size - 1) + ["1"]

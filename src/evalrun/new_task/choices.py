@@ -15,6 +15,9 @@ _WRONG = ("distractor", "incorrect", "wrong", "false")
 _RIGHT = ("correctanswer", "correct", "rightanswer", "right", "bestanswer", "answer")
 _TEXTS = ("text", "choice", "option", "answer", "content", "value")
 _LABELS = ("label", "labels", "key", "id")
+_STEMS = ("op", "opt", "option", "choice", "ans")  # of columns such as opa, opb
+_NOTHING = (None, "")
+_GAPS = "reject('in', ['', none])"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Choices:
     answer_said: str = ""
     labels: tuple[list[str], ...] | None = None  # names of the choices, which the answer may be given by
     labels_template: str = ""
+    places: str = ""  # where some rows have gaps: an expression for the list with them, which answers count in
 
 
 def find(rows: Rows, names: Mapping[str, str]) -> Choices | None:
@@ -41,7 +45,7 @@ def find(rows: Rows, names: Mapping[str, str]) -> Choices | None:
         names: Column -> its name in templates.
     """
     ordered = sorted(rows.columns, key=_rank)
-    for way in (_tables, _lists, _written_lists, _right_and_wrong, _family):
+    for way in (_tables, _named, _lists, _written_lists, _right_and_wrong, _family):
         for found in way(rows, names, ordered):
             return found
     return None
@@ -138,6 +142,38 @@ def _tables(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Ite
             yield Choices(into[0], texts, (column,), said, labels=labels, labels_template=into[1])
 
 
+def _named(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Iterator[Choices]:
+    """`{A: text, B: text}`: MedQA's form. Rows may lack some of the names; they are empty then."""
+    for column in ordered:
+        values, name = rows.values(column), names[column]
+        if not all(
+            isinstance(v, dict) and all(isinstance(o, (str, int, float, type(None))) for o in v.values())
+            for v in values
+        ):
+            continue
+        keys = list(dict.fromkeys(label for value in values for label in value))
+        if len(keys) < 2 or not (_rank(column) < len(NAMES) or all(len(label) == 1 for label in keys)):
+            continue
+        every = [[value.get(label) for label in keys] for value in values]
+        labels = tuple([label for label, one in zip(keys, row, strict=True) if one not in _NOTHING] for row in every)
+        said = f"column '{column}', the texts under {_listed(keys)}"
+        yield _with_gaps(f"{name}.values() | list", every, (column,), said, labels, f"({name}.keys() | list)")
+
+
+def _with_gaps(
+    template: str, every: Sequence[Sequence[Any]], columns: tuple[str, ...], said: str, labels: tuple[list[str], ...],
+    labels_template: str,
+) -> Choices:  # fmt: skip
+    """Choices from places that may be empty or hold numbers in some rows."""
+    gaps = any(one in _NOTHING for row in every for one in row)
+    plain = all(isinstance(one, str) or one in _NOTHING for row in every for one in row)
+    filters = [_GAPS] * gaps + ["map('string')"] * (not plain)
+    whole = template if not filters else " | ".join([template.removesuffix(" | list"), *filters, "list"])
+    texts = tuple([str(one) for one in row if one not in _NOTHING] for row in every)
+    places = f"({template})" if gaps else ""
+    return Choices(whole, texts, columns, said, labels=labels, labels_template=labels_template, places=places)
+
+
 def _of_dict(value: Any, part: str) -> Any:
     return value.get(part)
 
@@ -178,7 +214,8 @@ def _family(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Ite
     families: dict[str, dict[int, str]] = {}
     for column in rows.columns:
         match = re.fullmatch(r"(.*?)[\W_]*(\d{1,2}|[A-Ja-j])", column.strip())
-        if match and (match[1] == "" or match[2].isdigit() or re.search(r"[\W_]|[a-z][A-J]$", column)):
+        parted = match and (match[1] == "" or match[2].isdigit() or re.search(r"[\W_]|[a-z][A-J]$", column))
+        if match and (parted or match[1].lower() in _STEMS):
             place = int(match[2]) if match[2].isdigit() else ord(match[2].lower()) - ord("a")
             families.setdefault(f"{key(match[1])}{match[2].isdigit()}", {})[place] = column
     for family in sorted(families.values(), key=len, reverse=True):
@@ -186,20 +223,13 @@ def _family(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Ite
         members = [family[place] for place in sorted(family)]
         if len(members) < 2 or first > 1 or max(family) - first != len(members) - 1:
             continue
-        values = [[row[member] for member in members] for row in rows.rows]
-        if any(isinstance(one, (list, dict)) for value in values for one in value):
+        every = [[row[member] for member in members] for row in rows.rows]
+        if any(isinstance(one, (list, dict)) for row in every for one in row):
             continue
         template = f"[{', '.join(names[member] for member in members)}]"
-        template += " | reject('none')" if any(one is None for value in values for one in value) else ""
-        plain = all(isinstance(one, (str, type(None))) for value in values for one in value)
-        template += "" if plain else " | map('string')"
-        template += " | list" if "|" in template else ""
-        texts = tuple([str(one) for one in value if one is not None] for value in values)
-        labels = tuple([_label(member) for member in members][: len(one)] for one in texts)
-        yield Choices(
-            *(template, texts, tuple(members), f"columns {_listed(members)}"),
-            labels=labels, labels_template=repr([_label(member) for member in members]),
-        )  # fmt: skip
+        known = [_label(member) for member in members]
+        labels = tuple([label for label, one in zip(known, row, strict=True) if one not in _NOTHING] for row in every)
+        yield _with_gaps(template, every, tuple(members), f"columns {_listed(members)}", labels, repr(known))
 
 
 def _label(column: str) -> str:

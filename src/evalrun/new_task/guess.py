@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ _LABELS = (
     "output",
     "response",
 )
+_LISTS = ("choices", "options", "endings", "candidates", "alternatives")  # which must be lists, where they are there
+_GAP = re.compile(r"(?<!\w)_+(?!\w)")
 _FEW = 12  # different labels that are choices; more are texts of their own
 _NEEDS = (
     "it needs a prompt (question, prompt or text), choices (a list, columns A B C D or choice1 choice2, or few labels) "
@@ -106,8 +109,17 @@ def guess(rows: Rows) -> Guess:
 
 def _saw(rows: Rows) -> str:
     columns = list(rows.rows[0])
-    listed = ", ".join(f"'{column}'" for column in columns[:20]) + (", ..." if len(columns) > 20 else "")
+    listed = ", ".join(_seen(rows, column) for column in columns[:20]) + (", ..." if len(columns) > 20 else "")
     return f"the column{'s' * (len(columns) != 1)} {listed}"
+
+
+def _seen(rows: Rows, column: str) -> str:
+    """A column's name, with what may keep it from being used."""
+    hole = rows.hole(column)
+    if hole is not None:
+        return f"'{column}' (nothing in row {hole + 1})"
+    inner = rows.rows[0][column]
+    return f"'{column}' (an object with {', '.join(map(repr, inner))})" if isinstance(inner, dict) else f"'{column}'"
 
 
 def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
@@ -131,6 +143,14 @@ def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
 
 def _labelled(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
     """One column with the right answer: few different ones are everybody's choices, many are scored as they are."""
+    for column in rows.columns:
+        if key(column) in _LISTS:
+            value = str(rows.rows[0][column])
+            held = value if len(value) <= 60 else f"{value[:60]}..."
+            raise ConfigError(
+                f"'{rows.path}': the column '{column}' holds '{held}', which is no list of texts: write it as "
+                '["one", "two"], or use columns A B C D.'
+            )
     ordered = sorted((c for c in rows.columns if key(c) in _LABELS), key=lambda c: _LABELS.index(key(c)))
     for column in ordered:
         values, name = rows.values(column), names[column]
@@ -174,7 +194,8 @@ def _prompt(
 ) -> tuple[tuple[Part, tuple[str, ...]], list[str], bool]:
     """The prompt with the columns it is made of, its texts, and whether words were put around them."""
     free = [c for c in rows.columns if c not in used and all(isinstance(v, str) and v for v in rows.values(c))]
-    question = _first(free, _QUESTIONS)
+    question = _first([c for c in free if not _is_word(rows.values(c))], _QUESTIONS)
+    _refuse_holes(rows, used, question)
     passage = _first([c for c in free if c != question], _PASSAGES) if question else None
     if question is not None and (passage or _asks(rows.values(question))):
         before = f"{{{{{names[passage]}}}}}\n" if passage else ""
@@ -194,8 +215,29 @@ def _prompt(
         )
     if column is None:
         raise ConfigError(f"'{rows.path}' has {_saw(rows)}, and none of them is a prompt: {_NEEDS}.")
+    if sum(_GAP.search(value) is not None for value in rows.values(column)) >= 0.8 * len(rows.rows):
+        doubt = (
+            f"not sure: '{column}' has a gap '_', but choices are scored after its end: to score what follows a filled "
+            "gap, begin with `include: winogrande/default.yaml`"
+        )
     part = Part(f"{{{{{names[column]}}}}}", f"column '{column}'", doubt)
     return (part, (column,)), rows.values(column), False
+
+
+def _refuse_holes(rows: Rows, used: Sequence[str], question: str | None) -> None:
+    """Say where the column that would be the prompt has none, in place of taking another.
+
+    Raises:
+        ConfigError: with the row.
+    """
+    texts = [c for c in rows.rows[0] if c not in used and rows.mostly_text(c) and not _is_word(rows.values(c))]
+    meant = _first(texts, _QUESTIONS) or (None if question else _first(texts, _PROMPTS))
+    hole = None if meant is None else rows.hole(meant)
+    if hole is not None:
+        raise ConfigError(
+            f"'{rows.path}': the prompt's column '{meant}' has nothing in row {hole + 1}: fill it in, or take the row "
+            "out."
+        )
 
 
 def _first(columns: Sequence[str], known: Sequence[str]) -> str | None:
@@ -203,6 +245,11 @@ def _first(columns: Sequence[str], known: Sequence[str]) -> str | None:
     telling = [name for name in known if len(name) > 4]
     within = (c for name in telling for c in columns if name in key(c) and not key(c).endswith("id"))
     return next(exact, None) or next(within, None)
+
+
+def _is_word(values: Sequence[Any]) -> bool:
+    """Whether a column has but one plain word in each row, as COPA's `question` has: cause or effect."""
+    return all(isinstance(value, str) and value.isascii() and value.isalpha() for value in values)
 
 
 def _asks(values: Sequence[str]) -> bool:

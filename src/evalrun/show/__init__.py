@@ -36,6 +36,9 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
     """
     flags, overrides = ov.split_flags(words)
+    bare = [word for word in overrides if "=" not in word]
+    if bare:
+        raise ConfigError(f"show does not know what '{bare[0]}' is: if it is a task, write task={bare[0]}.")
     asked = ask(overrides)
     return show(asked, "--json" in flags)
 

@@ -1,0 +1,90 @@
+"""How pandas is told to read a CSV file, so that what is scored is what the file says, to the letter.
+
+Left to itself, pandas takes the words NA, None and null for nothing at all, reads 1e5 as 100000.0 and 007 as 7, makes
+5.0 of a 5 that shares its column with an empty cell, and shifts the columns of a file whose first row has a field too
+many. None of this is said; each can mark the wrong choice.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from evalrun.errors import TaskError
+
+_SEPARATORS = {".csv": ",;\t", ".tsv": "\t;,"}
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # of 64 bits
+_FRACTION = re.compile(r"-?\d+\.\d+")
+_LOGICAL = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+
+
+def options(path: Path) -> dict[str, Any]:
+    """Arguments of `pandas.read_csv`, which are keys of `datasets`' CSV builder too.
+
+    The separator is a comma, a semicolon or a tab, whichever parts the header. A column holds numbers where each is
+    written as Python writes it, and truth values where both are there; all others hold text, empty where a cell is.
+
+    Raises:
+        TaskError: a row with more fields than the header, or with nothing in any; with its line.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    stamp = path.stat()
+    return dict(_options(path.absolute(), str(path), stamp.st_size, stamp.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _options(path: Path, said: str, size: int, mtime_ns: int) -> dict[str, Any]:
+    """Of a file as it is now: a sweep reads its tasks many times."""
+    separator = _separator(path)
+    columns: list[set[str]] = []
+    header: list[str] = []
+    for line, fields in _rows(path, said, separator):
+        if not header:
+            header = fields
+            columns = [set() for _ in header]
+            continue
+        if len(fields) > len(header):
+            raise TaskError(
+                f"data file '{said}': line {line} has {len(fields)} fields where the header names {len(header)}: put "
+                f"texts that hold a '{separator}' in double quotes, or take out what is too much."
+            )
+        if not any(fields):
+            raise TaskError(f"data file '{said}': line {line} has nothing in any column: take it out.")
+        for seen, field in zip(columns, [*fields, *[""] * (len(header) - len(fields))], strict=True):
+            seen.add(field)
+    texts = [place for place, seen in enumerate(columns) if not _is_plain(seen)]
+    return {"sep": separator, "keep_default_na": False, "converters": dict.fromkeys(texts, str)}
+
+
+def _separator(path: Path) -> str:
+    known = _SEPARATORS[path.suffix.lower()]
+    counted = {one: len(next(_rows(path, str(path), one), (0, []))[1]) for one in known}
+    return known[0] if counted[known[0]] > 1 else max(known, key=lambda one: counted[one])
+
+
+def _rows(path: Path, said: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The line that each row ends on, and its fields; empty lines are none."""
+    csv.field_size_limit(1 << 30)  # a passage may be longer than the 128 KiB that are Python's guess
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=separator)
+        try:
+            for fields in reader:
+                if fields:
+                    yield reader.line_num, fields
+        except csv.Error as error:
+            raise TaskError(f"data file '{said}': line {reader.line_num} is no row of a table ({error}).") from None
+
+
+def _is_plain(texts: set[str]) -> bool:
+    """Whether numbers or truth values stand for these texts without a loss."""
+    if all(_WHOLE.fullmatch(text) for text in texts) or all(_fraction(text) for text in texts):
+        return True
+    return all(texts & set(words) for words in _LOGICAL) and texts <= {word for words in _LOGICAL for word in words}
+
+
+def _fraction(text: str) -> bool:
+    return _FRACTION.fullmatch(text) is not None and str(float(text)) == text
