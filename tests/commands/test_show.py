@@ -76,6 +76,21 @@ def test_the_page(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in page  # no terminal, no colour
 
 
+def test_a_note_about_the_join_fits_what_is_scored(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(workspace / "data" / "w.jsonl", [{"text": "the cat", "next": "sat"}] * 2)
+    metric = "metric_list:\n  - {metric: METRIC, aggregation: mean, higher_is_better: true}\n"
+    said = {}
+    for kind, name in (("loglikelihood", "acc"), ("generate_until", "exact_match")):
+        (workspace / "conf" / "task" / "w.yaml").write_text(
+            f'task: w\ndata: data/w.jsonl\noutput_type: {kind}\ndoc_to_text: "{{{{text}}}}"\n'
+            f'doc_to_target: "{{{{next}}}}"\n{metric.replace("METRIC", name)}generation_kwargs: {{until: ["."]}}\n'
+        )
+        (task,) = shown(capsys, "task=w", "model=toy/toy-s")["tasks"]
+        said[kind] = " ".join(task["notes"])
+    assert "begin doc_to_target with one" in said["loglikelihood"]
+    assert "no space stands" not in said["generate_until"]  # the model writes there itself
+
+
 def test_white_space_is_drawn_where_it_matters() -> None:
     assert drawn("a b ").plain == "a b·"
     assert drawn("a  b\tc\nd").plain == "a··b→c⏎\nd"

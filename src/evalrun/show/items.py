@@ -104,7 +104,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         items=items,
         lengths=_lengths(requests, vocabulary, config.scorer.encoding),
         notes=(
-            *dict.fromkeys(_joins(items)),
+            *dict.fromkeys(_joins(items, task.OUTPUT_TYPE)),
             *_empty(items, vocabulary),
             *_unknown(items, vocabulary),
             *(["its score is computed by code of its own"] if own_code else []),
@@ -194,20 +194,25 @@ def _empty(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
                 return
 
 
-def _joins(items: Sequence[Item]) -> Iterator[str]:
+def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
     """Sentences about joins between prompt and choice that are seldom meant."""
+    if output_type == "generate_until":  # nothing is put after the prompt: the model writes it
+        return
+    choices = output_type == "multiple_choice"  # lm-eval puts target_delimiter before nothing else
+    close = 'set target_delimiter: ""' if choices else "begin doc_to_target without one"
+    apart = 'set target_delimiter: " "' if choices else "begin doc_to_target with one"
     for item in items:
         for choice in item.choices:
             before, after = choice.context[-1:], choice.text[:1]
             if before.isspace() and after.isspace():
                 yield (
                     f"item {item.row + 1}: the prompt ends in white space and a choice begins with it, so two stand "
-                    'there: set target_delimiter: "" in the task\'s file, or take one out of the data'
+                    f"there: {close} in the task's file, or take one out of the data"
                 )
             elif before.isascii() and before.isalnum() and after.isascii() and after.isalnum():
                 yield (
-                    f"item {item.row + 1}: no space stands between the prompt and a choice: set target_delimiter: "
-                    '" " in the task\'s file'
+                    f"item {item.row + 1}: no space stands between the prompt and what is scored: {apart} in the "
+                    "task's file"
                 )
 
 
