@@ -184,13 +184,36 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m", "step=1", "profile=as_publishd"), "did you mean 'as_published'"),
         (("model=pythia-70m", "step=1", "analysis.params=counted"), "analysis.params is 'counted'"),
         (("model=pythia-70m", "step=1", "data_dir=/no/such/place"), "is no folder"),
-        (("model=pythia-70m", "step=1", "limit"), "cannot be read as an override"),
+        (("model=pythia-70m", "step=1", "limit"), "write limit=VALUE"),
+        (("model=pythia-70m", "step=1", "task=paper,"), "write task=paper, with no comma too many"),
+        (("model=pythia-70m", "step=1", "limit = 3"), "no spaces around ="),
+        (("model=pythia-70m", "step="), "step has no value"),
+        (("model=tiny/*", "step=1"), "write 'model=glob(tiny/*)'"),
+        (("model=pythia-70m", "step=1", "dtype=float16"), "did you mean 'scorer.dtype'"),
+        (("model=pythia-70m", "step=1", "scorer=[lm_eval]"), "names several"),
+        (("model=pythia-70m", "step=1", "hydra.launcher=ray"), "hydra/launcher=ray"),
+        (("model=pythia-70m", "step=1", "hydra.sweep.dirr=x"), "Hydra does not take hydra.sweep.dirr=x"),
+        (("model=pythia-70m", "step=1", "hydra/sweeper=optuna"), "unknown hydra/sweeper 'optuna'"),
         (("model=pythia-70m", "step=1", "task=[]"), "no task is given"),
     ],
 )
 def test_one_mistake_one_sentence(words: tuple[str, ...], said: str) -> None:
     (found,) = problems(*words)
     assert said in found
+
+
+def test_a_wrong_word_hides_no_wrong_step() -> None:
+    with hydra_session(), pytest.raises(ConfigError) as caught:
+        sweep.check(ov.parse(("model=glob(tiny/*)", "step=3", "scorer.verify=x")))
+    assert len(caught.value.problems) == 1 + 4
+    assert "step 3 was never released for tiny-l" in caught.value.problems[-1]
+
+
+def test_a_list_of_models_is_several_models_and_a_glob_of_tasks_leaves_out_what_they_include() -> None:
+    assert [job.cell.model for job in plan("model=[tiny/s,tiny/m]", "step=1").jobs] == ["tiny-s", "tiny-m"]
+    with hydra_session():
+        (word,) = ov.parse(("task=glob(*tiny*)",))
+        assert ov.choices(word) == ["tiny", "tiny_obey_new", "tiny_obey_quote", "tiny_recall"]
 
 
 def test_a_users_configs_are_found(workspace: Path) -> None:

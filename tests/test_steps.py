@@ -49,7 +49,9 @@ def test_two_progressions_in_one() -> None:
     assert expand("1,2,...,8,1000,2000,3000,...,5000") == [1, 2, 4, 8, 1000, 2000, 3000, 4000, 5000]
 
 
-@pytest.mark.parametrize(("text", "steps"), [("all", PYTHIA), ("final", [143000]), ("4,2,4", [2, 4]), ("0", [0])])
+@pytest.mark.parametrize(
+    ("text", "steps"), [("all", PYTHIA), ("final", [143000]), ("64,final", [64, 143000]), ("4,2,4", [2, 4]), ("0", [0])]
+)
 def test_plain_words(text: str, steps: list[int]) -> None:
     assert expand(text) == steps
 

@@ -29,6 +29,7 @@ class Failure:
 
     job: str
     message: str
+    mistake: bool = False  # the request cannot be right
 
 
 _failures: list[Failure] = []
@@ -77,8 +78,24 @@ def _answer(words: list[str]) -> int:
         if name in keys():
             raise ConfigError(f"'{name}' is a key and no command: write {name}=VALUE, with no spaces around the =.")
         raise ConfigError(f"unknown command '{name}': {nearest(name, manual.COMMANDS, show=20)}")
+    _refuse_dashes(words)
     manual.check_flags(manual.RUN, words)
     return run(words)
+
+
+def _refuse_dashes(words: Sequence[str]) -> None:
+    """Keys that are written as flags, the way of most other commands."""
+    from evalrun.completion import keys
+
+    dashed = [(word, word[2:].partition("=")) for word in words if word.startswith("--")]
+    kinds = keys() if dashed else {}
+    problems = []
+    for word, (name, _, value) in dashed:
+        if (key := name.replace("-", "_")) in kinds:
+            meant = value or ("true" if kinds[key] == "bool" else "VALUE")
+            problems.append(f"'{word}' is a key and no flag: write {key}={meant}, without dashes.")
+    if problems:
+        raise ConfigError(problems)
 
 
 def run(words: Sequence[str]) -> int:
@@ -97,7 +114,6 @@ def run(words: Sequence[str]) -> int:
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
         given = ov.parse(overrides)
-        ov.check(given)
         plan, sayable = sweep.planned(given)
         if not many and not only_asks and len(plan.jobs) > 1:
             raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
@@ -117,7 +133,7 @@ def run(words: Sequence[str]) -> int:
             composed()
         except KeyboardInterrupt as error:
             return interruption.say(words, plan, error)
-    return 1 if _failures else 0
+    return 2 if any(failure.mistake for failure in _failures) else 1 if _failures else 0
 
 
 def job(cfg: DictConfig) -> str:
@@ -171,7 +187,7 @@ def start_sweep(plan: Plan) -> list[Job] | None:
 def stop_sweep(error: EvalrunError) -> None:
     """When the launcher itself cannot do what it is asked to: say why; what is journalled stays."""
     _complain(error)
-    _failures.append(Failure("sweep", str(error)))
+    _failures.append(Failure("sweep", str(error), isinstance(error, ConfigError)))
 
 
 def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra: Sequence[str]) -> None:

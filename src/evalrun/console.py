@@ -33,6 +33,14 @@ class Handler(logging.Handler):
             self.handleError(record)
 
 
+def shortened(name: str, width: int) -> str:
+    """The name, or its two ends with three dots between: names of one sweep often begin alike."""
+    if len(name) <= width:
+        return name
+    end = max(1, (width - 3) * 2 // 3)
+    return f"{name[: max(1, width - 3 - end)]}...{name[-end:]}"
+
+
 def can_redraw() -> bool:
     """Whether standard error is a terminal that can move its cursor, so that progress can be drawn in place."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")

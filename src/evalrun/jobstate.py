@@ -124,7 +124,7 @@ class Work:
         self._thread.start()
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.failed(error)
             raise
         finally:
@@ -177,7 +177,7 @@ def watched(folder: Path, name: str, about: JobState) -> Iterator[Work]:
     work = Work(path_of(folder, name), here)
     try:
         yield work
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's task code may call sys.exit
         work.failed(error)
         raise
 

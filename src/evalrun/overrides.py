@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evalrun import task_files
 from evalrun.config import Config, compose, conf_dirs
-from evalrun.errors import ConfigError, nearest
+from evalrun.errors import ConfigError, first_line, nearest
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
 LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
@@ -36,11 +36,22 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(word))
         except HydraException:
-            hint = "close its brackets and quotes, and put it in quotes" if "=" in word else f"write {word}=VALUE"
-            problems.append(f"'{word}' cannot be read as an override: {hint}.")
+            problems.append(f"'{word}' cannot be read as an override: {_hint(word)}.")
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _hint(word: str) -> str:
+    """What to type in place of a word that Hydra's grammar does not take."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"write {key if key.isidentifier() else 'KEY'}=VALUE, with no spaces around = and commas"
+    if set(word) & set(" \t\n"):
+        return "one KEY=VALUE to a word, with no spaces around ="
+    if not set(value) & set("'\"[](){}") and "" in value.split(","):
+        return f"write {key}={','.join(part for part in value.split(',') if part)}, with no comma too many"
+    return "close its brackets and quotes, and put it in quotes"
 
 
 def _spelt_out(word: str) -> str:
@@ -57,7 +68,7 @@ def for_hydra(given: Sequence[Override]) -> list[str]:
     """The same overrides in words that Hydra itself can compose.
 
     `task=a,b` names tasks of one job, and names that only lm-eval knows, so it becomes `tasks=[a,b]`; a step such as
-    `all` becomes a sweep of one, which Hydra leaves to the sweeper.
+    `all` becomes a sweep of one, which Hydra leaves to the sweeper; a list of models is the models of a sweep.
     """
     sayable = []
     for override in given:
@@ -66,6 +77,8 @@ def for_hydra(given: Sequence[Override]) -> list[str]:
             line = f"tasks=[{','.join(choices(override))}]"
         elif override.key_or_group == "step" and not override.is_sweep_override():
             line = f"step=choice({','.join(words(override))})"
+        elif override.key_or_group == "model" and isinstance(override.value(), list):
+            line = f"model={','.join(words(override))}"
         sayable.append(line)
     return sayable
 
@@ -94,6 +107,7 @@ def choices(override: Override) -> list[str]:
     value = override.value()
     if isinstance(value, Glob):
         options = models() if override.key_or_group == "model" else group_options(override.key_or_group)
+        options = [o for o in options if not o.rpartition("/")[2].startswith("_")]  # what other files include
         found = [o for o in options if _glob(o, value.include) and not _glob(o, value.exclude)]
         if not found:
             written = ", ".join(value.include)
@@ -127,17 +141,49 @@ def check(overrides: Sequence[Override]) -> None:
     Raises:
         ConfigError: all mistakes together.
     """
-    problems = [*_launcher_problems(overrides)]
-    for override in overrides:
-        problems += _problems(override)
+    problems = [sentence for _, sentence in mistakes(overrides)]
     if problems:
         raise ConfigError(problems)
+
+
+def mistakes(overrides: Sequence[Override]) -> list[tuple[Override | None, str]]:
+    """Each override that cannot be right, with a sentence; None where it is about Hydra's own keys."""
+    found: list[tuple[Override | None, str]] = [(None, sentence) for sentence in _hydra_problems(overrides)]
+    return found + [(override, sentence) for override in overrides for sentence in _problems(override)]
+
+
+def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
+    """Of Hydra's own config, which Hydra checks itself, in words of its own and with a traceback."""
+    own = [o for o in overrides if _is_hydra(o.key_or_group)]
+    if not own:
+        return
+    if found := [*_launcher_problems(own)]:
+        yield from found
+        return
+    for override in own:
+        group, name = override.key_or_group, str(override.value())
+        if "/" in group and not override.is_delete() and name not in (options := group_options(group)):
+            yield f"unknown {group} '{name}': {nearest(name, options)}"
+            return
+    try:
+        compose([o.input_line or "" for o in own], partial=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        words = " ".join(o.input_line or "" for o in own)
+        yield f"Hydra does not take {words}: {first_line(error)}; with `--cfg hydra` it shows what there is."
+
+
+def _is_hydra(key: str) -> bool:
+    return key == "hydra" or key.startswith(("hydra.", "hydra/"))
 
 
 def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
     """Of the one part of Hydra's own config that people set often."""
     chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
     group, key = "hydra/launcher", "hydra.launcher."
+    for override in overrides:
+        if override.key_or_group == "hydra.launcher":
+            yield f"hydra.launcher is no setting itself: choose a launcher with {group}={override.value()}."
+            return
     if chosen is not None and str(chosen.value()) not in group_options(group):
         yield f"unknown {group} '{chosen.value()}': {nearest(str(chosen.value()), group_options(group))}"
         return
@@ -156,10 +202,12 @@ def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
 
 def _problems(override: Override) -> Iterator[str]:
     key = override.key_or_group
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+    if _is_hydra(key):
         return
     if override.is_delete():
         yield f"'{override.input_line}': evalrun's keys cannot be deleted; set {key}=null where it may be empty."
+    elif key in ("task", "model", "step") and override.value() in (None, ""):
+        yield f"{key} has no value: write {key}=VALUE, with no space after the =."
     elif key in ("task", "tasks"):
         yield from task_files.problems(choices(override))
     elif key in GROUPS:
@@ -171,6 +219,9 @@ def _problems(override: Override) -> Iterator[str]:
 def _group_problems(override: Override) -> Iterator[str]:
     group = override.key_or_group
     options = group_options(group)
+    if group != "model" and isinstance(override.value(), list):
+        yield f"{override.input_line} names several: write {group}={','.join(words(override))} and sweep them with -m."
+        return
     try:
         chosen = choices(override)
     except ConfigError as error:
@@ -178,7 +229,9 @@ def _group_problems(override: Override) -> Iterator[str]:
         return
     for name in chosen:
         if name not in options and not (group == "experiment" and name == "None"):
-            yield f"unknown {group} '{name}': {nearest(name, options)}"
+            pattern = set("*?[") & set(name)
+            meant = f"write '{group}=glob({name})', with its quotes." if pattern else nearest(name, options)
+            yield f"unknown {group} '{name}': {meant}"
         elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
 
@@ -188,8 +241,9 @@ def _value_problems(override: Override) -> Iterator[str]:
     schema = OmegaConf.structured(Config)
     known = _keys(schema)
     if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
-        allowed = {*known, "task", *ALIASES, *GROUPS} - {"sweep"}
-        hint = nearest(key, allowed)
+        allowed = {*known, "task", *ALIASES, *GROUPS, "hydra/launcher"} - {"sweep"}
+        inside = sorted(name for name in allowed if name.endswith(f".{key}"))
+        hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else nearest(key.lower(), allowed)
         yield f"unknown key '{key}': {hint if hint.startswith('did') else '`python -m evalrun help run` lists them.'}"
         return
     if key == "step":

@@ -93,6 +93,8 @@ def untrusted(sharing: Collection[int], final: int | None) -> list[int]:
 
 
 def _released_number(word: str, words: Sequence[str], released: Sequence[int], model: str) -> int:
+    if word == "final":
+        return released[-1]
     try:
         number = int(word)
     except ValueError:

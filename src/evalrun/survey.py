@@ -81,7 +81,7 @@ def ask(words: Sequence[str]) -> Asked:
     own = tuple(w for w in words if not w.startswith("-"))
     with hydra_session():
         given = ov.parse(own)
-        ov.check(given)
+        sweep.check(given)
         about_store = [o.key_or_group.startswith(("tracking", "hydra")) for o in given]
         if all(about_store):
             config = compose(["model=pythia-70m", "step=0", *own])

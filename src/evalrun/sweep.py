@@ -25,6 +25,7 @@ from evalrun.suites.configured import config_of
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
 _HOW = ("offline", "keep_checkpoints", "disk_budget")
+_NOTES = 8  # lines of them at most
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ class Plan:
             lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
         jobs, models = len(self.jobs), len(lines)
         head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
-        return "\n".join([head, *lines, *(f"  note: {note}" for note in self.notes)])
+        notes = [f"  note: {note}" for note in self.notes]
+        if len(notes) > _NOTES:
+            notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]
+        return "\n".join([head, *lines, *notes])
 
 
 def _key(word: str) -> str:
@@ -108,6 +112,7 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
     Raises:
         ConfigError: as `plan`.
     """
+    check(given)
     words = ov.for_hydra(given)
     found = plan(tuple(words))
     uri = found.config.tracking.uri
@@ -115,6 +120,26 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
         return found, words
     words = [*ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"]), f"tracking.uri='{stow(uri)}'"]
     return plan(tuple(words)), words
+
+
+def check(given: Sequence[Override]) -> None:
+    """Check overrides one by one and, where some are wrong, what the others come to.
+
+    Raises:
+        ConfigError: all mistakes together.
+    """
+    found = ov.mistakes(given)
+    if not found:
+        return
+    problems = dict.fromkeys(sentence for _, sentence in found)
+    wrong = [override for override, _ in found]
+    rest = [o for o in given if o not in wrong and not o.key_or_group.startswith("hydra")]
+    if not {o.key_or_group for o in given if o not in rest} & {"model", "step", "experiment"}:
+        try:
+            plan(tuple(ov.for_hydra(rest)))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    raise ConfigError(problems)
 
 
 @lru_cache(maxsize=4)

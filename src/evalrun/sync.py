@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from evalrun import journal, survey
+from evalrun import journal, pipeline, survey
 from evalrun.masking import command_line
 from evalrun.records import TaskResult
 from evalrun.survey import Asked
@@ -29,8 +29,7 @@ def command(words: Sequence[str]) -> int:
     asked = survey.ask(words)
     store = Store(asked.tracking)
     store.check_readable()
-    folders = asked.folders if asked.plan is not None else survey.job_folders(asked.root)
-    found = [(result, folder) for folder in folders for result in survey.records(folder)]
+    found = list(_found(asked))
     held = {suite: store.filed(suite) for suite in sorted({result.cell.suite for result, _ in found})}
     lacking = [(result, folder) for result, folder in found if survey.lacks(held[result.cell.suite], result)]
     damaged = [pair for pair in lacking if not journal.is_whole(pair[1], pair[0])]
@@ -47,6 +46,19 @@ def command(words: Sequence[str]) -> int:
     if todo:
         print(f"next: {command_line(['analyze', *asked.words])}")
     return 1 if damaged else 0
+
+
+def _found(asked: Asked) -> Iterator[tuple[TaskResult, Path]]:
+    """Results and their folders; of a named grid only those scored as it asks, since others share its folders."""
+    if asked.plan is None:
+        for folder in survey.job_folders(asked.root):
+            yield from ((result, folder) for result in survey.records(folder))
+        return
+    for job, folder in zip(asked.plan.jobs, asked.folders, strict=True):
+        for result in survey.records(folder):
+            identity = result.settings.get("identity")
+            if identity is None or pipeline.keys_by_identity(job.config, identity, ())[0] == result.run_key:
+                yield result, folder
 
 
 def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:

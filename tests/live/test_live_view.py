@@ -71,7 +71,7 @@ def test_a_board_follows_jobs_from_their_files_to_their_end(tmp_path: Path) -> N
     board.look()
     found = board.snapshot()
     assert [state.scored for state in found.at_work] == [0, 10], "in the order of the sweep"
-    board.ended(2, 4.0, 100)
+    board.ended(2, 64.0, 100)
     board.ended(0, 1.0, 0, "s step 1: no checkpoint.")
     (tmp_path / "2.json").unlink()
     time.sleep(1.1)
@@ -85,6 +85,18 @@ def test_a_board_follows_jobs_from_their_files_to_their_end(tmp_path: Path) -> N
     (tmp_path / "3.json").write_text("{")
     board.look()
     assert board.snapshot().at_work == ()
+
+
+def test_short_first_jobs_say_nothing_of_the_time_left(tmp_path: Path) -> None:
+    board = Board([Watched("s", SIZES["s"], tmp_path / f"{i}.json") for i in range(9)])
+    for i in (0, 1):
+        write(tmp_path / f"{i}.json")
+    board.look()
+    for i in (0, 1):
+        board.ended(i, 15.0, 100)
+    assert board.snapshot().left is None, "the first jobs of two workers loaded libraries"
+    board.ended(2, 0.5, 100)
+    assert board.snapshot().left is not None
 
 
 def test_a_board_of_a_large_grid_opens_some_files_at_a_time(tmp_path: Path) -> None:
@@ -171,6 +183,17 @@ def test_a_narrow_one_the_most_important() -> None:
     assert failure.endswith("...")
     assert drawn(found, 30)[0] == "18 of 64 jobs  ━━━━"
     Console(file=io.StringIO(), width=8, force_terminal=True).print(View(found))  # too narrow to be read, and no error
+
+
+def test_of_a_long_label_both_ends_are_kept() -> None:
+    labels = [f"a-training-run-with-a-very-long-name-lr3e-4-bs512-seed17-and-more step {step}" for step in (100, 200)]
+    states = tuple(replace(busy(1), label=label) for label in labels)
+    _, *lines = drawn(Snapshot(2, 0, (), states, None, None), 80)
+    assert [
+        ("a-training-run" in line, f" step {step}  alpha, beta" in line)
+        for step, line in zip((100, 200), lines, strict=True)
+    ] == [(True, True)] * 2
+    assert all(line.endswith("25%") for line in lines)
 
 
 def test_many_jobs_and_failures_leave_room_for_the_log() -> None:

@@ -71,6 +71,15 @@ def test_the_papers_grid_fits_120_columns_and_60() -> None:
         assert "of 154 steps" in " ".join(told)
 
 
+def test_long_names_fit_too() -> None:
+    task, model = "a_task_with_a_very_long_name_that_goes_on_and_on_by_gpt_4", "a-run-of-many-words-" * 4
+    curves = [Curve(f"{task}_{i}", f"{model}{i}", "acc", (0.1, 0.9)) for i in range(2)]
+    for width in (60, 80):
+        told = lines(curves, width, "utf-8")
+        assert max(map(len, told)) <= width
+        assert all(any(f"{end}_{i}  " in line for line in told) for i, end in enumerate(["gpt_4"] * 2))
+
+
 def test_gaps_other_metrics_and_absent_models() -> None:
     curves = [
         Curve("alpha", "s", "acc", (0.5, NAN, 0.7)),

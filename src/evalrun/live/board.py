@@ -15,6 +15,7 @@ from evalrun.jobstate import JobState
 from evalrun.live.estimate import Left, Spent, left
 
 _WINDOW_S = 20.0  # the recent past that a rate is of
+_WARM_S = 60.0  # a job that took as long or longer is not mostly the loading of libraries
 _FILES = 200  # state files looked for at a time: a file system has other things to do
 
 
@@ -52,6 +53,7 @@ class Board:
         self._ended: dict[int, Spent] = {}
         self._failures: list[str] = []
         self._at_work: dict[int, JobState] = {}
+        self._most = 1  # jobs that were at work at once
         self._turn = itertools.cycle(range(len(jobs)))
         self._began: float | None = None  # when the first job was seen at work, or ended
         self._requests = 0  # of the jobs that ended
@@ -88,6 +90,7 @@ class Board:
                     self._at_work[job] = state
                 else:
                     self._at_work.pop(job, None)
+            self._most = max(self._most, len(self._at_work))
             now = time.monotonic()
             if self._at_work and self._began is None:
                 self._began = now
@@ -115,8 +118,9 @@ class Board:
         return (scored - before) / (now - began) if now - began >= 1 and scored > before else None
 
     def _left(self, at_work: dict[int, JobState]) -> Left | None:
-        if self._began is None:
-            return None
+        measured = [job.seconds for job in self._ended.values() if job.measured]
+        if self._began is None or (len(measured) <= self._most and all(seconds < _WARM_S for seconds in measured)):
+            return None  # the first job of a process also loads libraries
         sizes = {job.model: job.n_params for job in self._jobs}
         waiting = [job.model for i, job in enumerate(self._jobs) if i not in self._ended and i not in at_work]
         begun = [

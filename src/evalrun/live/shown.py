@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from evalrun.console import shortened
 from evalrun.jobstate import JobState
 from evalrun.live.board import Snapshot
 from evalrun.live.words import gpu_memory, time_left
@@ -77,12 +78,12 @@ def _told(found: Snapshot) -> Iterator[tuple[str, str]]:
 def _jobs(states: Sequence[JobState], width: int) -> Table:
     """Label, what it is at, and how far; of a narrow terminal memory, host and bar give way in this order."""
     here = socket.gethostname()
-    labels = [state.label for state in states]
     shares = [f"{state.scored / state.requests:.0%}" if state.requests else "" for state in states]
     hosts = [state.host if state.host != here else "" for state in states]
     memory = [gpu_memory(state.gpu_memory) for state in states]
-    taken = [max(map(cell_len, column), default=0) for column in (labels, shares, hosts, memory)]
     least = 16  # of what a job is at
+    labels = [shortened(state.label, max(least, width - least - 8)) for state in states]
+    taken = [max(map(cell_len, column), default=0) for column in (labels, shares, hosts, memory)]
     room = width - taken[0] - taken[1] - 4 - least
     with_bar = room >= _BAR + 2
     room -= _BAR + 2 if with_bar else 0

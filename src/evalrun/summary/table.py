@@ -6,10 +6,12 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from evalrun.console import shortened
 from evalrun.summary.marks import Scale, gap, marks, number, scale_of
 from evalrun.summary.values import Curve
 
 _LEAST = 8  # marks of a curve, before models go into another table below
+_NAME = 16  # columns that a long name has at least
 _GAP = "  "
 
 
@@ -29,16 +31,19 @@ def lines(curves: Sequence[Curve], width: int, encoding: str) -> list[str]:
     one_metric = len(set(metrics.values())) == 1
     longest, numbers = max(len(curve.values) for curve in curves), max(len(_last(curve)) for curve in curves)
     left = [["task", "scale"]] if longest > 1 else [["task"]]
+    widest = max(_NAME, width // 3)
     for task, metric in metrics.items():
-        left.append([task if one_metric else f"{task} ({metric})", str(scales[task] or "")][: len(left[0])])
+        name = task if one_metric else f"{task} ({metric})"
+        left.append([shortened(name, widest), str(scales[task] or "")][: len(left[0])])
     room = width - sum(max(map(len, column)) + len(_GAP) for column in zip(*left, strict=True)) + len(_GAP)
-    drawn, columns = _fit(models, longest, numbers, room)
+    heads = {model: shortened(model, max(_NAME, room - len(_GAP))) for model in models}
+    drawn, columns = _fit(list(heads.values()), longest, numbers, room)
     cells = {(curve.task, curve.model): _cell(curve, scales, drawn, numbers, encoding) for curve in curves}
     what = next(iter(metrics.values())) if one_metric else "the primary metric"
     told = textwrap.wrap(_legend(curves, what, longest, drawn, encoding), width)
     for start in range(0, len(models), columns):
         part = models[start : start + columns]
-        rows = [[*left[0], *part]]
+        rows = [[*left[0], *(heads[model] for model in part)]]
         rows += [[*row, *(cells.get((task, model), "") for model in part)]
                  for task, row in zip(metrics, left[1:], strict=True)]  # fmt: skip
         told += ["", *_aligned(rows)]

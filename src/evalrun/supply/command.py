@@ -50,5 +50,5 @@ def fetch(overrides: Sequence[str]) -> str:
 def _grid(overrides: Sequence[str]) -> sweep.Plan:
     with hydra_session():
         given = ov.parse(overrides)
-        ov.check(given)
+        sweep.check(given)
         return sweep.plan(tuple(ov.for_hydra(given)))
