@@ -51,10 +51,11 @@ def test_a_job_is_seen_at_work_and_leaves_nothing_when_done(tmp_path: Path) -> N
     [
         (CheckpointError("no checkpoint of toy-s step 2.\nand more"), "no checkpoint of toy-s step 2."),
         (KeyError("x"), "KeyError: 'x'."),
+        (SystemExit(3), "SystemExit: 3."),
     ],
 )
 @pytest.mark.parametrize("when", ["before", "at work"])
-def test_a_failure_leaves_its_cause(tmp_path: Path, error: Exception, cause: str, when: str) -> None:
+def test_a_failure_leaves_its_cause(tmp_path: Path, error: BaseException, cause: str, when: str) -> None:
     with pytest.raises(type(error)), watched(tmp_path / "new", "name", ABOUT) as work:
         if when == "before":
             raise error

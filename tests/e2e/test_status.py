@@ -276,6 +276,8 @@ def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspa
     pd.testing.assert_frame_equal(after[0], before[0])
     assert after[1] == before[1]
 
+    other = evalrun("sync", *SWEEP, "limit=3", "tracking.root=third")
+    assert "nothing to deliver: 0 results" in other.stdout, "what shares its folders is another grid's"
     named = evalrun("sync", *SWEEP, "tracking.root=third")  # a sweep of its own, because its words are others
     assert "16 of 16 results delivered" in named.stdout, named.stderr
     analyze = shlex.join(["python", "-m", "evalrun", "analyze", *SWEEP[1:], "tracking.root=third"])

@@ -90,8 +90,9 @@ def run(
                 folder.mkdir(parents=True, exist_ok=True)
                 flag.touch()
     finally:
-        for ref in pending:
-            ray.cancel(ref, force=True)
+        if settings.address is not None or not ours:  # a cluster started here ends whole, with what runs on it
+            for ref in pending:  # Ray aborts the process if one ends at the moment it is cancelled
+                ray.cancel(ref, force=True)
         flag.unlink(missing_ok=True)
         if ours:
             with _own_signals():
