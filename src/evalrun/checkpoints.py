@@ -257,13 +257,19 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
             device_map="auto" if device == "all" else None, **code,
         )  # fmt: skip
         model = (model if device == "all" else model.to(device)).eval()
-        made = tokenizer.load(own, trust["remote_code"])
     except torch.OutOfMemoryError:
         raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
     except Exception as error:  # transformers, safetensors and json each raise their own
         raise CheckpointError(
             f"checkpoint of {label} in '{folder}' cannot be loaded: {first_line(error)} "
             f"({type(error).__name__}); fetch or write it again."
+        ) from error
+    try:
+        made = tokenizer.load(own, trust["remote_code"])
+    except Exception as error:  # transformers and tokenizers each raise their own
+        raise CheckpointError(
+            f"the tokenizer of {label} in '{own}' cannot be loaded: {first_line(error)} ({type(error).__name__}); it "
+            f"has {', '.join(tokenizer.files(own))}: add what lacks, or name another with model.tokenizer=."
         ) from error
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
     if absent:

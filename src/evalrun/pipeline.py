@@ -289,7 +289,8 @@ def _score(
             began = time.perf_counter()
             try:
                 bundle = {name: built[name] for name in names}
-                scores = scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters)
+                with tasks.faults_named([by_name[name] for name in names], located.cell.label):
+                    scores = scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters)
             except torch.OutOfMemoryError:
                 raise CheckpointError(
                     f"{located.cell.label}: no memory left on {device} at {', '.join(names)} with scorer.batch_size="

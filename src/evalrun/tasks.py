@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import re
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,31 @@ def _check_examples(file: TaskFile, task: Any) -> None:
             f"task '{file.name}': num_fewshot is {wanted}, but {rows} row{'s' * (rows != 1)} can be examples: give at "
             f"most {max(most, 0)}."
         )
+
+
+@contextlib.contextmanager
+def faults_named(files: Sequence[TaskFile], label: str) -> Iterator[None]:
+    """While tasks are scored: an error of the user's own task code is one of that task, with its line.
+
+    Args:
+        files: The tasks.
+        label: The checkpoint.
+
+    Raises:
+        TaskError: the code raised something.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = {str(f.code.resolve()): file for file in files for f in file.functions if f.code and not f.trusted}
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            path = str(Path(frame.filename).resolve())
+            if path in own:
+                raise TaskError(
+                    f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) at line {frame.lineno} of "
+                    f"'{path}', the code of task '{own[path].name}': mend it, then run the same again."
+                ) from error
+        raise
 
 
 def _document_problem(task: Any, document: dict[str, Any]) -> str | None:

@@ -27,16 +27,21 @@ def is_in(folder: Path) -> bool:
     return bool(_files(folder))
 
 
+def files(folder: Path) -> list[str]:
+    """The names of a tokenizer's files in a folder."""
+    return [file.name for file in _files(folder)]
+
+
 def digest(folder: Path) -> str:
     """Sha256 over the names and sha256 of a tokenizer's files.
 
     Raises:
         CheckpointError: the folder holds none.
     """
-    files = _files(folder)
-    if not files:
+    found = _files(folder)
+    if not found:
         raise CheckpointError(f"model.tokenizer is '{folder}', a folder without a tokenizer: name one that has it.")
-    lines = [f"{file.name} {file_sha256(file)}" for file in files]
+    lines = [f"{file.name} {file_sha256(file)}" for file in found]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

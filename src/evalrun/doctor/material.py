@@ -83,6 +83,8 @@ def tasks(config: Config, can_download: bool, known: Container[str]) -> Iterator
         return
     listed = ", ".join(absent[:12]) + (", ..." if len(absent) > 12 else "")
     todo = "the first run downloads it; for work without the hub: prefetch, or data_dir= with the released files."
+    if not can_download:
+        todo = "fetch it where the hub can be asked (prefetch), or name the released files with data_dir=."
     yield Check("data", OK if can_download else WARN, f"{said}; missing: {listed}", todo)
 
 

@@ -72,7 +72,8 @@ def find(
 def _no_folder(root: Path) -> str:
     beside = root.parent
     there = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
-    hint = nearest(root.name, there) if there else "check path= (in a config: model.path)."
+    few = there and beside != Path(beside.anchor)  # the names at the top of a disk help nobody
+    hint = nearest(root.name, there) if few else "check path= (in a config: model.path)."
     return f"folder '{root}' is not there: {hint}"
 
 
