@@ -44,6 +44,14 @@ def test_seeds_are_counted_as_training_runs(tidy):
     assert sentence == "It gets better with training in all 3 training runs."
 
 
+def test_a_shape_of_some_seeds_is_not_the_models(tidy):
+    curves = [(TURN if seed == 1 else FALL, "a", "tiny-s", {"seed": seed}) for seed in (1, 2, 3)]
+    ((_, _, sentence),) = found(tidy, *curves)
+    assert sentence == "It gets worse with training in all 3 training runs, and comes back in tiny-s (1 of 3 seeds)."
+
+
 def test_a_single_model(tidy):
     ((_, _, sentence),) = found(tidy, (RISE, "a", "tiny-s", {}))
     assert sentence == "It gets better with training in the only model."
+    ((_, _, sentence),) = found(tidy, (TURN, "a", "tiny-s", {}))
+    assert sentence == "It gets worse with training in the only model, and comes back."

@@ -123,6 +123,8 @@ def test_the_points_of_a_late_drop(tidy):
     described = only(tidy.curve([0.8, 0.79, 0.81, 0.8, 0.8, 0.8, 0.55, 0.4]))
     assert described[["from_step", "turn_step", "to_step"]].tolist() == [1, 32, 128]
     assert described["sentence"].endswith("stays near 0.80 until step 32, then falls to 0.40 (step 128): late drop")
+    restless = only(tidy.curve([0.8, 1.0, 0.83, 0.77, 0.99, 0.98, 0.04, 0.0], stderr=0.06))
+    assert "lies between 0.77 and 1.00 until step 32, then falls to 0.00 (step 128)" in restless["sentence"]
     rising = only(tidy.curve([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.5, 0.4]))
     assert "rises from 0.30 (step 1) to 0.80 (step 32), then falls to 0.40 (step 128)" in rising["sentence"]
 

@@ -49,6 +49,21 @@ def test_the_counts_are_those_of_the_table(study):
         assert f"{(rows['q'] < 0.05).sum()} of {len(rows)} by {name}" in others
 
 
+def test_one_model_is_told_as_one(tidy):
+    table = tidy.grid()
+    alone = find(table[table["model"] == table["model"].iloc[0]], conf(), "tiny")
+    told = " ".join(summary(alone))
+    assert "the only model" in told
+    assert "the largest model" not in told
+    assert "0 of 0" not in told
+    assert "No effect could be tested by errors clustered by model" in told
+
+
+def test_models_of_one_size_have_no_largest(tidy):
+    table = tidy.grid().assign(n_params=1e6, n_params_nominal=1e6, n_params_nonembedding=1e6)
+    assert "the largest model" not in " ".join(summary(find(table, conf(methods=["ols"]), "tiny")))
+
+
 def test_the_largest_fall_is_told(study):
     told = next(sentence for sentence in summary(study) if "peak" in sentence)
     found = study.drops[study.drops["q"] < 0.05]

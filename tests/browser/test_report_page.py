@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_on_paper(page: Any, tmp_path: Path) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate(CONTRASTS)[1] == []
     assert not page.locator("nav").is_visible()
+    assert not page.locator("summary").is_visible()  # nobody can open it there
     assert set(page.locator("figure").evaluate_all("all => all.map((f) => getComputedStyle(f).breakInside)")) == {
         "avoid"
     }
@@ -122,7 +124,33 @@ def test_on_a_phone(page: Any, shot: Shot) -> None:
         "all => all.map((text) => text.getBoundingClientRect().height)"
     )
     assert min(letters) >= 9  # pixels, of a line of text
+    ends = page.locator(".opening svg text").evaluate_all(
+        "all => all.map((text) => text.getBoundingClientRect().right)"
+    )
+    assert max(ends) <= 400
+    clips = page.locator(".opening svg").evaluate_all("all => all.map((svg) => getComputedStyle(svg).overflow)")
+    assert set(clips) == {"visible"}  # the names' larger letters may go beyond the drawing
+    assert min(page.locator("td.words").evaluate_all("all => all.map((cell) => cell.offsetWidth)")) >= 200
     shot(page, "report_phone")
+
+
+def test_by_finger(page: Any) -> None:
+    """The first tap at a point says its numbers, and they stay; the second opens the run."""
+    panel = page.locator(".panel").first
+    panel.evaluate("() => { window.open = (href) => { window.opened = href; }; }")
+    across, down, _, tokens = json.loads(panel.locator("script").text_content())["lines"][0][0][:4]
+    tap = """(panel, [across, down]) => {
+      const svg = panel.querySelector("svg"), box = svg.getBoundingClientRect();
+      const scale = box.width / svg.viewBox.baseVal.width;
+      const where = {clientX: box.left + across * scale, clientY: box.top + down * scale};
+      const at = {...where, bubbles: true, pointerType: "touch"};
+      for (const kind of ["pointerdown", "pointerup", "pointerleave"]) panel.dispatchEvent(new PointerEvent(kind, at));
+      panel.dispatchEvent(new MouseEvent("click", at));
+      return window.opened ?? null;
+    }"""
+    assert panel.evaluate(tap, [across, down]) is None
+    assert f"({tokens} tokens)" in page.locator("#tip").inner_text()
+    assert "/runs/" in panel.evaluate(tap, [across, down])
 
 
 def test_by_keyboard(page: Any, shot: Shot) -> None:

@@ -81,9 +81,9 @@ def _text(study: Study) -> str:
     text = effects_text(study.headline, labels, study.largest, choice.corrections[0], choice.alpha)
     if len(choice.methods) == 1:
         return text
-    counts = [f"{method} {len(significant(study, method))}" for method in choice.methods]
-    tests = int(study.headline["p"].notna().sum())
-    return f"{text}Significant, of {tests}: {', '.join(counts)}.\n"
+    tested = study.effects.groupby("method")["p"].count()
+    counts = [f"{method} {len(significant(study, method)) if tested[method] else '-'}" for method in choice.methods]
+    return f"{text}Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.\n"
 
 
 def _summary(study: Study) -> dict[str, float]:

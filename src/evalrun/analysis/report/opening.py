@@ -58,10 +58,17 @@ def _most(moves: pd.DataFrame, which: str) -> str | None:
 
 def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
     """A task's rows in words; the models whose curve is of the special shape are named."""
-    names = list(dict.fromkeys(str(model) for model in rows.loc[rows["label"] == special, "model"]))
-    more = f", {how} {_listed(names)}" if names else ""
+    names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
+    names = [name for name in names if name]
+    more = "" if not names else f", {how.removesuffix(' in')}" if len(rows) == 1 else f", {how} {_listed(names)}"
     sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
     return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
+
+
+def _named(model: str, special: pd.Series[bool]) -> str:
+    """A model of which all curves (seeds) are of the special shape, or how many are; empty where none is."""
+    count, seeds = int(special.sum()), len(special)
+    return "" if not count else model if count == seeds else f"{model} ({count} of {seeds} seeds)"
 
 
 def _of(rows: pd.DataFrame, which: str) -> str:

@@ -143,15 +143,22 @@
       if (runs !== null && run()) open(runs.replace("{run}", run()), box.left, box.bottom + 12);
     };
 
-    panel.addEventListener("pointerleave", leave);
-    panel.addEventListener("pointermove", (event) => {
+    const under = (event) => {
       const box = drawing.getBoundingClientRect();
       const scale = points.w / box.width;
-      const found = nearest(points, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
-      if (found === null) leave();
-      else show(found);
+      return nearest(points, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+    };
+    const point = (found) => (found === null ? leave() : show(found));
+    // A finger does not hover: its first tap shows a point's numbers, a second one opens the run.
+    let finger = false;
+    panel.addEventListener("pointerdown", (event) => { finger = event.pointerType === "touch"; });
+    panel.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") leave(); });
+    panel.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") point(under(event)); });
+    panel.addEventListener("click", (event) => {
+      const found = finger ? under(event) : current;
+      if (found && current && found.series === current.series && found.at === current.at) follow();
+      else point(found);
     });
-    panel.addEventListener("click", follow);
     panel.addEventListener("blur", leave);
     panel.addEventListener("focus", () => {
       if (current !== null || !panel.matches(":focus-visible")) return;

@@ -22,7 +22,7 @@ from evalrun.analysis.report.panels import panel
 from evalrun.analysis.report.scales import si
 from evalrun.analysis.report.sections import references, sections
 from evalrun.analysis.report.tables import q_relation, unfitted
-from evalrun.analysis.report.words import NAMES, course, run_name, summary
+from evalrun.analysis.report.words import NAMES, course, rank, run_name, summary
 from evalrun.analysis.shapes.labels import headlines, label_of, of_largest
 from evalrun.causes import by_cause
 
@@ -89,6 +89,7 @@ def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
             "stderr": bool(study.table["stderr"].notna().any()),
         },
         models=[line.label for line in series],
+        largest="the largest model" if "largest" in rank(study) else study.largest,
         shapes=[_evidence(row) for row in study.shapes.to_dict("records")] if len(study.shapes) <= _MOST_ROWS else [],
         curves=len(study.shapes),
         unfitted=unfitted(study.headline),
@@ -138,7 +139,7 @@ def _counts(table: pd.DataFrame) -> dict[str, str]:
         "tokens": _span([si(n) for n in (table["tokens"].min(), table["tokens"].max())]),
         "tasks": f"{items.size} task{'s' if items.size > 1 else ''}",
         "items": f"{items.sum():,.0f} items" if items.notna().all() else "an unknown number of items",
-        "rows": f"{len(table):,}",
+        "rows": f"{len(table):,} result{'s' if len(table) > 1 else ''}",
     }
 
 
@@ -224,7 +225,7 @@ def _sparks(
 
 def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
     """One curve's line in the table of evidence."""
-    signed = {name: f"{row[name]:+.1f}".replace("-", "−") if row[name] else "0" for name in ("fall_z", "rise_z")}
+    signed = {name: _z(row[name]) for name in ("fall_z", "rise_z")}
     needed = "" if pd.isna(row["threshold_z"]) else f"{row['threshold_z']:.2f}"
     return {
         **{str(k): v for k, v in row.items()},
@@ -233,6 +234,11 @@ def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
         "needed": needed,
         "story": course(row),
     }
+
+
+def _z(value: float) -> str:
+    shown = f"{value:+z.1f}".replace("-", "−")
+    return "0" if shown == "+0.0" else shown
 
 
 def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:
@@ -247,7 +253,7 @@ def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:
         "Corrections": ", ".join(f"{CORRECTIONS[name]} ({name})" for name in study.choice.corrections)
         + f", level {study.choice.alpha:g}",
         "Flat within": f"{study.flat_within:g}",
-        "Chance": f"{study.choice.draws} draws, seed {study.choice.seed}",
+        "Random draws": f"{study.choice.draws}, seed {study.choice.seed}",
         **context,
         "Software": ", ".join([f"evalrun {__version__}", *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]),
     }

@@ -150,7 +150,7 @@ def _diagnostics(study: Study) -> Section | None:
                 _number(row["dispersion"], 1),
                 _number(row["influence"], 2, str(row["influence_at"])),
                 _number(improvement, 0),
-                Cell(str(row["warnings"])),
+                Cell(str(row["warnings"]), "words"),
             ]
         )
     return Section(
@@ -183,6 +183,7 @@ def _over_size(study: Study) -> Section | None:
         "Each task’s values over model size at one step: inverse is inverse scaling proper. Hover for the course.",
         ["Task", *(f"step {step:.0f}" for step in chosen)],
         rows,
+        f"{len(chosen)} of {len(steps)} steps; all are in tables/shapes_over_size.csv." if len(steps) > 8 else "",
     )
 
 
@@ -241,7 +242,7 @@ def _artefacts(study: Study) -> Section | None:
             Cell(run_name(row), "name"),
             Cell(CONTINUOUS[row["metric"]].title),
             Cell(str(row["label"]), "yes" if row["label"] != "in both" else ""),
-            Cell(course(row)),
+            Cell(course(row).replace(" -", " −"), "words"),
         ]
         for row in found.head(MOST).to_dict("records")
     ]
@@ -311,7 +312,7 @@ def _seeds(study: Study) -> Section | None:
 
 
 def _number(value: float, digits: int, hint: str = "") -> Cell:
-    return Cell("–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−"), "number", hint)
+    return Cell("–" if pd.isna(value) else f"{value:z.{digits}f}".replace("-", "−"), "number", hint)
 
 
 def _signed(value: float, digits: int) -> str:

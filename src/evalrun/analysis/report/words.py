@@ -66,21 +66,37 @@ def _regression(study: Study) -> Iterator[str]:
     method, alpha = study.choice.methods[0], study.choice.alpha
     found = significant(study, method)
     split = ", ".join(f"{name} {int((found['effect'] == name).sum())}" for name in EFFECTS)
-    yield f"By {NAMES[method]} {len(found)} of {len(tested)} effects are significant at q < {alpha:g}: {split}."
+    be = "is" if len(found) == 1 else "are"
+    of = f"{len(found)} of {counted(len(tested), 'effect')} {be}"
+    yield f"By {NAMES[method]} {of} significant at q < {alpha:g}: {split}."
     others = study.choice.methods[1:]
     if not others:
         return
-    told = []
+    told, unfitted = [], []
     for other in others:
         rows = study.effects[(study.effects["method"] == other) & study.effects["p"].notna()]
-        told.append(f"{len(significant(study, other))} of {len(rows)} by {NAMES[other]}")
-    yield f"By the other methods: {listed(told, 9)}."
+        if rows.empty:
+            unfitted.append(NAMES[other])
+        else:
+            told.append(f"{len(significant(study, other))} of {len(rows)} by {NAMES[other]}")
+    if told:
+        yield f"By the other methods: {listed(told, 9)}."
+    if unfitted:
+        yield f"No effect could be tested by {listed(unfitted, 9)}: “Which effects stand” says why."
+    if len(found) and told:
+        yield _stand(study, len(found))
+
+
+def _stand(study: Study, found: int) -> str:
+    """How many of the headline's significant effects every method confirms, and which."""
     stand = _standing(study)
-    if len(found):
-        titles = [f"{title} ({', '.join(effects)})" for title, effects in stand.items()]
-        count = sum(len(effects) for effects in stand.values())
-        names = f": {listed(titles, 12)}" if titles else ""
-        yield f"{count} of the {len(found)} are significant by every method that could be fitted{names}."
+    titles = [f"{title} ({', '.join(effects)})" for title, effects in stand.items()]
+    count = sum(len(effects) for effects in stand.values())
+    how = "significant by every method that could be fitted"
+    if not count:
+        return f"{'It is not' if found == 1 else f'None of the {found} is'} {how}."
+    many = "It is" if found == 1 else f"{count} of the {found} {'is' if count == 1 else 'are'}"
+    return f"{many} {how}: {listed(titles, 12)}."
 
 
 def _standing(study: Study) -> dict[str, list[str]]:
@@ -121,8 +137,21 @@ def _assumptions(study: Study) -> Iterator[str]:
 def _over_training(study: Study) -> Iterator[str]:
     labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
     shapes = pd.Series(list(labels.values())).value_counts()
-    told = [f"{shapes[label]} {label}" for label in (*LABELS, "mixed") if label in shapes.index]
-    yield f"Over training, the curves of {study.largest}, the largest model, are: {listed(told, 12)}."
+    words = {**dict.fromkeys((*LABELS, "mixed")), "too few points": "of too few points to tell"}
+    told = [f"{shapes[label]} {words[label] or label}" for label in words if label in shapes.index]
+    if len(labels) == 1:
+        (label,) = shapes.index
+        yield f"Over training, the curve of {study.largest}{rank(study)} is {words[label] or label}."
+    else:
+        yield f"Over training, the curves of {study.largest}{rank(study)} are: {listed(told, 12)}."
+
+
+def rank(study: Study) -> str:
+    """What the model that stands for the largest is among the others, between commas; nothing where sizes are equal."""
+    sizes = study.table.groupby("model")["n_params"].max()
+    if len(sizes) == 1:
+        return ", the only model,"
+    return ", the largest model," if (sizes == sizes.max()).sum() == 1 else ""
 
 
 def _over_size(study: Study) -> Iterator[str]:
@@ -153,11 +182,17 @@ def _drops(study: Study) -> Iterator[str]:
     again = found["recovered"].fillna(False).astype(bool)
     yield (
         f"{len(found)} of {counted(len(drops), 'curve')} {'falls' if len(found) == 1 else 'fall'} significantly after "
-        f"a peak; {int(again.sum())} of them {'recovers' if again.sum() == 1 else 'recover'}. The largest fall: "
+        f"a peak{_recovered(len(found), int(again.sum()))}. The largest fall: "
         f"{top['title']} in {run_name(top)}, from {top['peak_value']:.3g} at step {top['peak_step']:.0f} to "
         f"{top['trough_value']:.3g} at step {top['trough_step']:.0f}, by {top['fall']:.3g} ({top['low']:.3g} to "
         f"{top['high']:.3g}, simultaneous over the curve’s pairs)."
     )
+
+
+def _recovered(falls: int, again: int) -> str:
+    if falls == 1:
+        return " and recovers" if again else " and does not recover"
+    return f"; {again or 'none'} of them {'recover' if again > 1 else 'recovers'}"
 
 
 def run_name(row: Any) -> str:

@@ -72,6 +72,7 @@ OVER_SIZE_COLUMNS = [
     if name != "seed"
 ]
 FLAT_WITHIN = 0.05
+_NEAR = 0.2  # of a curve's range: what spans no more than this is told as one level
 _UNKNOWN_NOISE = f"training noise not measured: the task's curves have fewer than {FEWEST_RESIDUALS} inner points"
 
 
@@ -167,6 +168,8 @@ def _rows(rows: pd.DataFrame, at: np.ndarray[Any, Any], found: Labelled, point: 
         named = pd.Series(name[some, place])
         frame[f"{what}_{point}"] = named.where(place >= 0, np.nan if point == "step" else "")
         frame[f"{what}_value"] = np.where(place >= 0, value[some, place], np.nan)
+    held = np.where(np.arange(k) <= found.turn[:, None], value, value[:, :1])  # up to the turn
+    frame["held_low"], frame["held_high"] = held.min(axis=1), held.max(axis=1)
     frame["first_value"], frame["last_value"] = value[:, 0], value[:, -1]
     frame["fall_z"], frame["rise_z"], frame["threshold_z"] = found.fall_z, found.rise_z, found.threshold
     frame["trend_z"], frame["pairs"], frame["range_upper"] = found.trend_z, k * (k - 1) // 2, found.range_upper
@@ -198,7 +201,10 @@ def _sentence(row: dict[Any, Any], point: str) -> str:
     elif np.isnan(turn):
         body = f"{'rises' if end > start else 'falls'} from {at('from')} to {at('to')}"
     elif row["held"]:
-        level = f"stays near {start:.{digits}f} until {name('turn')}"
+        least, most = row["held_low"], row["held_high"]
+        near = most - least <= _NEAR * (high - low)  # a late drop may come after a rise, or after half a fall
+        level = f"stays near {start:.{digits}f}" if near else f"lies between {least:.{digits}f} and {most:.{digits}f}"
+        level += f" until {name('turn')}"
         body = f"{level}, then {'rises' if end > start else 'falls'} to {at('to')}"
     else:
         first, then = ("falls", "rises") if turn < start else ("rises", "falls")
