@@ -149,10 +149,12 @@ def ui(words: Sequence[str]) -> int:
     if "--port" in rest:
         at = rest.index("--port")
         value = rest[at + 1] if at + 1 < len(rest) else ""
-        if not value.isdigit():
-            raise ConfigError(f"--port needs a number, not '{value}'.")
+        if not value.isdecimal() or int(value) > 65535:
+            raise ConfigError(f"--port needs a number up to 65535, not '{value}'.")
         port = int(value)
         del rest[at : at + 2]
+    if wrong := next((word for word in rest if word.startswith("port=")), None):
+        raise ConfigError(f"'{wrong}' is no key: write --port {wrong.removeprefix('port=')}.")
     with hydra_session():
         store = Store(_tracking(rest))
     store.check()

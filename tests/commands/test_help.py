@@ -68,6 +68,8 @@ def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None
         ("--hlep", "did you mean '--help'?"),
         ("plan model=tiny/s --jsn", "plan does not know '--jsn': did you mean '--json'? `python -m evalrun help plan`"),
         ("tiny --json", "tiny does not know '--json': it takes none."),
+        ("ui --port 99999", "--port needs a number up to 65535, not '99999'."),
+        ("ui port=5055", "'port=5055' is no key: write --port 5055."),
         ("model=tiny/s step=1 --mulitrun", "a run does not know '--mulitrun': did you mean '--multirun'?"),
         ("model=tiny/s step", "write step=VALUE, with no spaces around ="),
         ("model=tiny/s step=1 --force", "'--force' is a key and no flag: write force=true, without dashes."),
