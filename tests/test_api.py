@@ -97,13 +97,21 @@ def test_mistakes_are_one_exception_with_the_commands_sentences(
         (lambda: evalrun.fit(rows(), alpha=3), "between 0 and 1"),
         (lambda: evalrun.plot(rows(), x="time"), "x is 'time'"),
         (lambda: evalrun.compare("a@1", "b@2", step=3), "takes no step="),
+        (lambda: evalrun.plot(pd.DataFrame(), x=None), "x is 'None': choose from"),  # type: ignore[arg-type]
+        (lambda: evalrun.compare("tiny-s@16", 16), "'16' names no checkpoint: write MODEL@STEP"),  # type: ignore[arg-type]
+        (lambda: evalrun.evaluate("tiny/s", step=[]), "step is an empty list"),
+        (lambda: evalrun.shapes(pd.DataFrame(), flat_within=-1), "flat_within is -1.0: it must be more than 0"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             call()
     for call, sentence in (
         (evalrun.results, "no results in .* yet"),
         (lambda: evalrun.fit(rows(), methods=["olss"]), "did you mean 'ols'"),
-        (lambda: evalrun.fit(pd.DataFrame()), "lacks the columns"),
+        (lambda: evalrun.fit(pd.DataFrame()), "there are no results to analyse"),
+        (lambda: evalrun.fit(pd.DataFrame({"task": ["a"]})), "lacks the columns suite, model"),
+        (lambda: evalrun.report(pd.DataFrame({"task": ["a"]}), "out"), "lacks the columns suite, model"),
+        (lambda: evalrun.shapes("table.csv"), "the table of results is 'table.csv': give a DataFrame"),  # type: ignore[arg-type]
+        (lambda: evalrun.plot(None), "the table of results is None: give a DataFrame"),  # type: ignore[arg-type]
         (
             lambda: evalrun.shapes(pd.concat([rows("a"), rows("b")])),
             r'suites \(a, b\).*table\["suite"\] == "a"',

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from evalrun import commands, comparison, inprocess, pipeline, study, sweep
 from evalrun import overrides as ov
+from evalrun.comparison.names import HOW
 from evalrun.config import AnalysisConf, Config, compose, typed
 from evalrun.errors import AnalysisError, ConfigError, nearest
 from evalrun.inprocess import Value
@@ -105,7 +106,7 @@ def results(
     import pandas as pd
 
     with inprocess.session(root):
-        plan, selection = commands.select(inprocess.words(overrides), suite, sweep)
+        plan, selection = commands.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
         store = Store(plan.config.tracking)
         store.check_readable()
         return pd.concat(study.tables(store, selection).values(), ignore_index=True)
@@ -202,8 +203,11 @@ def compare(
         AnalysisError: no results, or none in common.
         TrackingError: the store cannot be read.
     """
+    for name in (a, b):
+        if not isinstance(name, str):
+            raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     with inprocess.session(root):
-        named = [*(word for word in (a, b)), *([] if suite is None else [f"suite={suite}"])]
+        named = [a, b, *([] if suite is None else [f"suite={suite}"])]
         found = comparison.compare([*named, *inprocess.words(_full(settings))])
     for note in found.notes:
         log.warning(note)
@@ -256,7 +260,7 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
     from evalrun.analysis.report.figures import accuracy_figure, scaling_figure
 
     if x not in (*AXES, "parameters"):
-        raise ConfigError(f"x is '{x}': {nearest(x, [*AXES, 'parameters'])}")
+        raise ConfigError(f"x is '{x}': {nearest(str(x), [*AXES, 'parameters'])}")
     conf = _config(settings).analysis
     rows = _prepared(table, conf)
     return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
@@ -283,10 +287,13 @@ def _one_study(table: pd.DataFrame) -> pd.DataFrame:
     """The table, if it is of one suite scored in one way.
 
     Raises:
-        AnalysisError: results that do not belong in one analysis.
+        AnalysisError: no table of results, or results that do not belong in one analysis.
     """
+    from evalrun.analysis.table import check
+
+    check(table)
     for column in ("suite", "settings"):
-        several = sorted(map(str, table[column].unique())) if column in table else []
+        several = sorted(map(str, table[column].unique()))
         if len(several) > 1:
             raise AnalysisError(
                 f"the table has results of several {column}{'s' * (column == 'suite')} ({', '.join(several)}): take "
@@ -307,8 +314,6 @@ def _prepared(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
 
 def _finals(table: pd.DataFrame) -> dict[str, int]:
     """Model -> its last released step, which tells shared weights apart; asked only where there are any."""
-    if not {"model", "seed", "step", "weights"} <= set(table.columns):
-        return {}  # which is refused, with a sentence, when it is prepared
     steps = table.loc[table["weights"] != "", ["model", "seed", "step", "weights"]].drop_duplicates()
     if not steps.duplicated(["model", "seed", "weights"]).any():
         return {}

@@ -274,6 +274,8 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield f"analysis.params is '{config.analysis.params}': {nearest(config.analysis.params, PARAMS)}"
     if not 0 < config.analysis.alpha < 1:
         yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
+    if not config.analysis.flat_within > 0:
+        yield f"analysis.flat_within is {config.analysis.flat_within}: it must be more than 0."
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]

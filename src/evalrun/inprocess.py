@@ -60,7 +60,7 @@ def words(given: Mapping[str, Value]) -> list[str]:
     Strings are left as they are, as on the command line; paths are quoted.
 
     Raises:
-        ConfigError: a key of Hydra's own, which the command alone can follow.
+        ConfigError: a key of Hydra's own, which the command alone can follow; an empty list of jobs.
     """
     own = [key for key in given if key.startswith("hydra")]
     if own:
@@ -70,6 +70,8 @@ def words(given: Mapping[str, Value]) -> list[str]:
         if isinstance(value, Mapping):
             said += [f"{key}.{name}={_spelt(inner)}" for name, inner in value.items()]
         elif key in _AXES and isinstance(value, Sequence) and not isinstance(value, str):
+            if not value:
+                raise ConfigError(f"{key} is an empty list: name one at least, or leave it out.")
             said.append(f"{key}={','.join(map(str, value))}")
         elif isinstance(value, Path):  # its full name, so that what is in quotes is for no one else to read
             said.append(f"{ov.ALIASES.get(key, key)}={_spelt(value)}")

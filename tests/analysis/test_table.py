@@ -42,7 +42,7 @@ def test_a_named_metric_lists_the_tasks_without_it(tidy):
 
 
 def test_a_metric_that_no_task_has_names_the_nearest(tidy):
-    with pytest.raises(AnalysisError, match="No task has the metric 'accuracy'; choose from: acc"):
+    with pytest.raises(AnalysisError, match="no task has the metric 'accuracy': choose from: acc"):
         prepare(tidy.table([{"metric": "acc_norm"}, {"metric": "acc"}]), "accuracy")
     with pytest.raises(AnalysisError, match="did you mean 'acc_norm'"):
         prepare(tidy.table([{"metric": "acc_norm"}]), "acc_nrm")
@@ -157,7 +157,7 @@ def test_step_zero_is_left_out_and_named(tidy):
 
 
 def test_only_step_zero_leaves_nothing(tidy):
-    with pytest.raises(AnalysisError, match="No result is left to analyse: Left out, because 0 tokens"):
+    with pytest.raises(AnalysisError, match="no result is left to analyse: Left out, because 0 tokens"):
         prepare(tidy.table([{"step": 0}]), None)
 
 

@@ -54,15 +54,9 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
     Raises:
         AnalysisError: When columns or rows are missing, no task has the metric, or nothing is left.
     """
+    check(table)
     if "role" not in table.columns:  # written before controls were told apart
         table = table.assign(role="")
-    missing = [column for column in TABLE_COLUMNS if column not in table.columns]
-    if missing:
-        raise AnalysisError(
-            f"The table of results lacks the columns {', '.join(missing)}; it was not made by this version."
-        )
-    if table.empty:
-        raise AnalysisError("There are no results to analyse; evaluate some checkpoints first.")
     rows = _typed(table)
     rows, notes = _select_metric(rows, metric)
     drop_shared_weights = partial(_drop_shared_weights, finals=finals or {})
@@ -70,11 +64,31 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
         rows, more = stage(rows)
         notes += more
     if rows.empty:
-        raise AnalysisError("No result is left to analyse: " + " ".join(notes))
+        raise AnalysisError("no result is left to analyse: " + " ".join(notes))
     notes += _doubts(rows)
     rows = rows.assign(_order=rows["title"].map({title: _natural(title) for title in rows["title"].unique()}))
     rows = rows.sort_values(["_order", "task", "n_params", "model", "seed", "step"], kind="stable")
     return Prepared(rows.drop(columns="_order").reset_index(drop=True), notes)
+
+
+def check(table: object) -> None:
+    """Refuse what is no table of results, or an empty one.
+
+    Raises:
+        AnalysisError: with what it is or lacks.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise AnalysisError(
+            f"the table of results is {table!r:.60}: give a DataFrame, as `evaluate` and `results` return it."
+        )
+    if table.empty:
+        raise AnalysisError("there are no results to analyse: evaluate some checkpoints first.")
+    missing = [column for column in TABLE_COLUMNS if column not in table.columns and column != "role"]
+    if missing:
+        raise AnalysisError(
+            f"the table of results lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: give a table as "
+            "`evaluate` and `results` of this version return it."
+        )
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,12 +111,12 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
         chosen = rows[rows["primary"]]
         if chosen.empty:
             raise AnalysisError(
-                "No result is marked as a task's primary metric; name a metric with analysis.metric=..."
+                "no result is marked as a task's primary metric: name a metric with analysis.metric=..."
             )
     else:
         chosen = rows[rows["metric"] == metric]
         if chosen.empty:
-            raise AnalysisError(f"No task has the metric '{metric}'; {nearest(metric, set(rows['metric']))}")
+            raise AnalysisError(f"no task has the metric '{metric}': {nearest(metric, set(rows['metric']))}")
     notes = []
     what = "primary metric" if metric is None else f"metric '{metric}'"
     lacking = sorted(set(rows["task"]) - set(chosen["task"]))

@@ -79,7 +79,8 @@ def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:
     model, step = match["model"], match["step"]
     mine = [one for one in there if model in (one.model, seeded(one.model, one.seed))]
     if not mine:
-        raise ConfigError(f"no results of '{model}': {nearest(model, {seeded(one.model, one.seed) for one in there})}")
+        # `tiny/s` is what model= takes; results are named tiny-s.
+        raise ConfigError(f"no results of '{model}': {nearest(model.replace('/', '-'), {one.model for one in there})}")
     suites = sorted({one.suite for one in mine})
     if len(suites) > 1:
         raise ConfigError(f"'{model}' is in the suites {listed(suites)}: add suite=NAME.")
