@@ -64,6 +64,13 @@ def test_truncated_weights(cell: Cell) -> None:
         load(cell)
 
 
+def test_a_tokenizer_that_lacks_a_file(cell: Cell) -> None:
+    (Path(cell.location) / "tokenizer.json").unlink()
+    said = "the tokenizer of .* cannot be loaded: .* it has tokenizer_config.json: add what lacks, or name another"
+    with pytest.raises(CheckpointError, match=said):
+        load(cell)
+
+
 def test_weights_that_lack_a_tensor_are_not_scored_with_random_ones(cell: Cell) -> None:
     from safetensors.torch import load_file, save_file
 

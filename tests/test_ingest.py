@@ -342,6 +342,7 @@ def test_damage_is_named_one_sentence_each(ingest: Ingest, tmp_path: Path) -> No
     (folder / "binary.json").write_bytes(b"\xff\xfe\x00")
     (folder / "gone.json").symlink_to(folder / "nowhere")
     write(folder / "rows.tsv", "model\tstep\ttask\tacc\npythia-70m\t1000\tsciq\t0.5\npythia-70m\t1000\tpiqa\tbad\n")
+    write(folder / "nan.json", v03(isp_memo_trap={"acc": float("nan"), "acc_norm": 0.5}))
     write(folder / ".git" / "config.json", "{")
     write(folder / "statistics.tsv", "task_name\tt\nneqa\t1\n")
     (folder / "none").mkdir()
@@ -350,13 +351,14 @@ def test_damage_is_named_one_sentence_each(ingest: Ingest, tmp_path: Path) -> No
     assert "2 results filed" in out
     lines = {line.split(":")[0].strip().rpartition("/")[2]: line for line in err.splitlines()[1:]}
     assert sorted(lines) == [
-        *("binary.json", "empty.json", "foreign.json", "gone.json", "list.json", "none"),
-        *("numberless.json", "rows.tsv", "truncated.json"),
+        *("binary.json", "empty.json", "foreign.json", "gone.json", "list.json"),
+        *("nan.json", "none", "numberless.json", "rows.tsv", "truncated.json"),
     ]
-    assert err.startswith("evalrun: 9 left out:")
+    assert err.startswith("evalrun: 10 left out:")
     assert "not whole JSON" in lines["truncated.json"]
     assert "line 3: the value 'bad' is no number" in lines["rows.tsv"]
     assert "cannot be read" in lines["gone.json"]
+    assert "acc of 'memo_trap' is nan" in lines["nan.json"]
     assert all(line.endswith(".") for line in lines.values())
     assert "Traceback" not in err
     assert "statistics.tsv" in out

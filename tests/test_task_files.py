@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,21 @@ def test_a_trusted_function_runs_and_its_code_is_part_of_the_digest(workspace: P
     assert [task.doc_to_target(doc) for doc in task.eval_docs] == [row["answer"] for row in make_rows(12)]  # type: ignore[attr-defined]
     (folder / "code.py").write_text("def target(doc):\n    return 0\n")
     assert task_files.resolve(["alpha"], None, True)[0].digest != first
+
+
+def test_a_fault_of_trusted_code_is_told_with_its_line(workspace: Path) -> None:
+    folder = workspace / "conf" / "task"
+    (folder / "code.py").write_text("def process(doc, results):\n    return {'acc': 1 / doc['answer']}\n")
+    file = folder / "alpha.yaml"
+    file.write_text(file.read_text() + "process_results: !function code.process\n")
+    files = task_files.resolve(["alpha"], None, True)
+    task: Any = tasks.build(files, None)["alpha"]
+    doc = next(doc for doc in task.eval_docs if doc["answer"] == 0)
+    said = rf"^toy step 1: division by zero \(ZeroDivisionError\) at line 2 of '{folder / 'code.py'}', .* task 'alpha'"
+    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+        task.process_results(doc, [])
+    with pytest.raises(ZeroDivisionError), tasks.faults_named(files, "toy step 1"):
+        1 / 0  # noqa: B018  (a fault of evalrun's own keeps its traceback)
 
 
 def test_local_release_files_stand_in_for_the_hub() -> None:

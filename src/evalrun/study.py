@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,8 +138,10 @@ def _report(
 ) -> Path:
     from evalrun.analysis import run_analysis
 
+    width = min(100, max(80, shutil.get_terminal_size((100, 24)).columns))
     with items_of(config, store, table) as items:
-        found = run_analysis(table, config.analysis, title, out, context, finals, items, store.run_address(suite))
+        runs = store.run_address(suite)
+        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width)
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

@@ -87,6 +87,9 @@ def test_text_fits_a_terminal(tidy):
     assert " ".join(head.split()) == "task parameters t (q) tokens t (q) interaction t (q) shape"
     assert set(rule) == {"-", " "}
     assert len(rows) == 4
+    effects["t"] /= 100
+    narrow = tables.effects_text(effects, {"one": "U-shaped"}, "a-model-of-some-size", "fdr_tsbky", 0.05, 80)
+    assert max(len(line) for line in narrow.splitlines()) <= 80
 
 
 def test_notes_are_told_once(tidy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ def run_analysis(
     finals: Mapping[str, int] | None = None,
     items: Items | None = None,
     runs_at: str = "",
+    width: int = 100,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -59,6 +61,7 @@ def run_analysis(
         finals: Model -> the last step that its suite released, for `table.prepare`.
         items: Gives per-item results, for paired tests and continuous metrics; None to do without.
         runs_at: The address of an MLflow run, `{run}` for its id, for the report's links; empty for none.
+        width: Columns of the text, 80 or more.
 
     Returns:
         The files, counts, text and notes.
@@ -71,19 +74,19 @@ def run_analysis(
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)
-    return Analysis(files, _summary(study), _text(study), study.notes)
+    return Analysis(files, _summary(study), _text(study, width), study.notes)
 
 
-def _text(study: Study) -> str:
+def _text(study: Study, width: int) -> str:
     """The paper's table, and what the other methods say of it."""
     labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
     choice = study.choice
-    text = effects_text(study.headline, labels, study.largest, choice.corrections[0], choice.alpha)
+    text = effects_text(study.headline, labels, study.largest, choice.corrections[0], choice.alpha, width)
     if len(choice.methods) == 1:
         return text
     tested = study.effects.groupby("method")["p"].count()
     counts = [f"{method} {len(significant(study, method)) if tested[method] else '-'}" for method in choice.methods]
-    return f"{text}Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.\n"
+    return text + textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width) + "\n"
 
 
 def _summary(study: Study) -> dict[str, float]:

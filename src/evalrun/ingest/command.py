@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import tempfile
 from collections import Counter
@@ -65,7 +66,14 @@ def _matched(found: Iterable[Found]) -> tuple[list[Candidate], list[Left]]:
         except UnknownModelError as error:
             left.append(Left(one.file, str(error)))
             continue
-        matched += [candidate(one, part, cell) for part in tasks.parts(one.task, one.metrics)]
+        for part in tasks.parts(one.task, one.metrics):
+            made = candidate(one, part, cell)
+            metric = made.result.primary_metric
+            value = made.result.metrics.get(metric, math.nan)
+            if math.isfinite(value):
+                matched.append(made)
+            else:  # filed, it would stand in the way of the result that is one
+                left.append(Left(one.file, f"{metric} of '{made.result.task}' is {value}, which is no result."))
     return matched, left
 
 

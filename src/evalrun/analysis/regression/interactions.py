@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,33 +37,66 @@ __all__ = ["AXES", "CORRECTIONS", "EFFECTS", "METHODS", "PARAMS", "Choice", "col
 _ABOUT = ["task", "title", "cause", "method", "effect"]
 NUMBERS = ["estimate", "stderr", "t", "df", "p", "low", "high"]
 _RAW = ["raw_estimate", "raw_low", "raw_high"]
-METHODS: dict[str, str] = {
-    "ols": "Ordinary least squares on z-scores, t with residual degrees of freedom (Michaelov & Bergen 2023); takes "
-    "checkpoints as independent and equally noisy.",
-    "hc3": "The same with HC3 errors, which allow unequal variances (MacKinnon & White 1985; Long & Ervin 2000); takes "
-    "checkpoints as independent.",
-    "cluster": "OLS with errors clustered by model, small-sample factor CR1, t with models - 1 degrees of freedom "
-    "(Liang & Zeger 1986; Cameron & Miller 2015); too small with few models.",
-    "cr2": "OLS with bias-reduced errors clustered by model (CR2) and Satterthwaite degrees of freedom (Bell & "
-    "McCaffrey 2002; Pustejovsky & Tipton 2018).",
-    "wild": "OLS tested by the wild cluster bootstrap by model with the null imposed (Cameron, Gelbach & Miller 2008; "
-    "Webb 2014), interval by inverting the test.",
-    "quasibinomial": "Logistic regression weighted by items, dispersion estimated by Pearson's chi-square (McCullagh & "
-    "Nelder 1989; Papke & Wooldridge 1996); estimates are log-odds; takes checkpoints as independent.",
-    "gee": "Generalised estimating equations by model, exchangeable correlation, bias-reduced errors (Liang & Zeger "
-    "1986; Mancl & DeRouen 2001), t with models - 2 degrees of freedom.",
-    "mixed": "Linear mixed model with random intercept and slope over training by model, REML (Laird & Ware 1982; "
-    "Bates et al. 2015), t with between-within degrees of freedom (Schluchter & Elashoff 1990).",
-}
-_FITS: dict[str, Callable[[Design, Choice], Fit]] = {
-    "ols": lambda design, choice: fit_ols(design, choice.alpha),
-    "hc3": lambda design, choice: fit_hc3(design, choice.alpha),
-    "cluster": lambda design, choice: fit_cluster(design, choice.alpha),
-    "cr2": lambda design, choice: fit_cr2(design, choice.alpha),
-    "wild": lambda design, choice: fit_wild(design, choice.alpha, choice.draws, choice.seed),
-    "quasibinomial": lambda design, choice: fit_quasibinomial(design, choice.alpha),
-    "gee": lambda design, choice: fit_gee(design, choice.alpha),
-    "mixed": lambda design, choice: fit_mixed(design, choice.alpha),
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fit and test the regression."""
+
+    name: str  # as the report calls it
+    about: str  # what it is, its source, what it takes for granted
+    fit: Callable[[Design, Choice], Fit]
+
+
+METHODS: dict[str, Method] = {
+    "ols": Method(
+        "OLS",
+        "Ordinary least squares on z-scores, t with residual degrees of freedom (Michaelov & Bergen 2023); takes "
+        "checkpoints as independent and equally noisy.",
+        lambda design, choice: fit_ols(design, choice.alpha),
+    ),
+    "hc3": Method(
+        "HC3 errors",
+        "The same with HC3 errors, which allow unequal variances (MacKinnon & White 1985; Long & Ervin 2000); takes "
+        "checkpoints as independent.",
+        lambda design, choice: fit_hc3(design, choice.alpha),
+    ),
+    "cluster": Method(
+        "errors clustered by model",
+        "OLS with errors clustered by model, small-sample factor CR1, t with models - 1 degrees of freedom "
+        "(Liang & Zeger 1986; Cameron & Miller 2015); too small with few models.",
+        lambda design, choice: fit_cluster(design, choice.alpha),
+    ),
+    "cr2": Method(
+        "CR2 errors",
+        "OLS with bias-reduced errors clustered by model (CR2) and Satterthwaite degrees of freedom (Bell & "
+        "McCaffrey 2002; Pustejovsky & Tipton 2018).",
+        lambda design, choice: fit_cr2(design, choice.alpha),
+    ),
+    "wild": Method(
+        "the wild cluster bootstrap",
+        "OLS tested by the wild cluster bootstrap by model with the null imposed (Cameron, Gelbach & Miller 2008; "
+        "Webb 2014), interval by inverting the test.",
+        lambda design, choice: fit_wild(design, choice.alpha, choice.draws, choice.seed),
+    ),
+    "quasibinomial": Method(
+        "quasi-binomial regression",
+        "Logistic regression weighted by items, dispersion estimated by Pearson's chi-square (McCullagh & "
+        "Nelder 1989; Papke & Wooldridge 1996); estimates are log-odds; takes checkpoints as independent.",
+        lambda design, choice: fit_quasibinomial(design, choice.alpha),
+    ),
+    "gee": Method(
+        "GEE",
+        "Generalised estimating equations by model, exchangeable correlation, bias-reduced errors (Liang & Zeger "
+        "1986; Mancl & DeRouen 2001), t with models - 2 degrees of freedom.",
+        lambda design, choice: fit_gee(design, choice.alpha),
+    ),
+    "mixed": Method(
+        "the mixed model",
+        "Linear mixed model with random intercept and slope over training by model, REML (Laird & Ware 1982; "
+        "Bates et al. 2015), t with between-within degrees of freedom (Schluchter & Elashoff 1990).",
+        lambda design, choice: fit_mixed(design, choice.alpha),
+    ),
 }
 # statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
 CORRECTIONS: dict[str, str] = {
@@ -145,7 +179,7 @@ def fit_design(design: Design, exact: bool, method: str, choice: Choice) -> Fit:
         return no_fit(design, "the fit is exact: without residuals there is no standard error, t or p", estimate)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # what matters shows in the numbers: NaN, and a note that says why
-        return _FITS[method](design, choice)
+        return METHODS[method].fit(design, choice)
 
 
 def corrected(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:

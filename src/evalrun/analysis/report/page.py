@@ -14,7 +14,7 @@ import pandas as pd
 from evalrun import __version__
 from evalrun.analysis.findings import Study
 from evalrun.analysis.parallel import each
-from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS
+from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.analysis.report.figures import Series, model_series, value_name
 from evalrun.analysis.report.files import write_file
 from evalrun.analysis.report.opening import examples
@@ -22,7 +22,7 @@ from evalrun.analysis.report.panels import panel
 from evalrun.analysis.report.scales import si
 from evalrun.analysis.report.sections import references, sections
 from evalrun.analysis.report.tables import q_relation, unfitted
-from evalrun.analysis.report.words import NAMES, course, rank, run_name, summary
+from evalrun.analysis.report.words import course, rank, run_name, summary
 from evalrun.analysis.shapes.labels import headlines, label_of, of_largest
 from evalrun.causes import by_cause
 
@@ -97,7 +97,7 @@ def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
         settings=_settings(study, context),
         alpha=study.choice.alpha,
         axis={"tokens": "tokens", "flops": "FLOPs"}[study.choice.axis],
-        method=NAMES[study.choice.methods[0]],
+        method=METHODS[study.choice.methods[0]].name,
         correction=CORRECTIONS[study.choice.corrections[0]],
         tests=int(study.headline["p"].notna().sum()),
         sections=sections(study),

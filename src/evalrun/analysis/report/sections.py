@@ -12,7 +12,7 @@ from evalrun.analysis.findings import Study
 from evalrun.analysis.items.continuous import METRICS as CONTINUOUS
 from evalrun.analysis.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.analysis.report.tables import q_text
-from evalrun.analysis.report.words import NAMES, course, run_name, significant
+from evalrun.analysis.report.words import course, run_name, significant
 
 MOST = 40  # rows of a table in the page; all are in the CSV file beside it
 
@@ -56,7 +56,8 @@ def sections(study: Study) -> list[Section]:
 
 def references(study: Study) -> dict[str, str]:
     """Name -> sentence with its source, of every method that this study used."""
-    found = {NAMES[method][0].upper() + NAMES[method][1:]: METHODS[method] for method in study.choice.methods}
+    chosen = [METHODS[method] for method in study.choice.methods]
+    found = {method.name[0].upper() + method.name[1:]: method.about for method in chosen}
     found |= _OTHER_METHODS
     if len(study.continuous):
         found |= {
@@ -107,7 +108,9 @@ def _corrections(study: Study) -> Section | None:
         own = study.effects[study.effects["method"] == method]
         raw = int((own["p"] < study.choice.alpha).sum())
         counts = [len(significant(study, method, name)) for name in names]
-        rows.append([Cell(NAMES[method]), *(Cell(str(n), "number") for n in (own["p"].notna().sum(), raw, *counts))])
+        rows.append(
+            [Cell(METHODS[method].name), *(Cell(str(n), "number") for n in (own["p"].notna().sum(), raw, *counts))]
+        )
     return Section(
         "How many are significant",
         f"Effects below {study.choice.alpha:g}: uncorrected, and after each correction for the number of tests.",

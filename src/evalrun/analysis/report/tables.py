@@ -78,8 +78,10 @@ def effects_markdown(effects: pd.DataFrame, correction: str, alpha: float) -> st
     return "\n".join(lines) + "\n"
 
 
-def effects_text(effects: pd.DataFrame, shapes: Mapping[str, str], largest: str, correction: str, alpha: float) -> str:
-    """The table for a terminal, at most 100 columns wide.
+def effects_text(
+    effects: pd.DataFrame, shapes: Mapping[str, str], largest: str, correction: str, alpha: float, width: int = 100
+) -> str:
+    """The table for a terminal; where that is narrow, with names of tasks cut in the middle.
 
     Args:
         effects: What `fit_interactions` returns.
@@ -87,17 +89,23 @@ def effects_text(effects: pd.DataFrame, shapes: Mapping[str, str], largest: str,
         largest: That model's name.
         correction: The correction's short name.
         alpha: Level below which q is marked.
+        width: Columns, 80 or more.
     """
+    tasks = [(str(task), _by_effect(group)) for task, group in effects.groupby("task", sort=False)]
+    numbers = [[_t(row["t"]) for row in group] for _, group in tasks]
+    places = [max(map(len, column)) for column in zip(*numbers, strict=True)]
     rows = [["task", "parameters t (q)", "tokens t (q)", "interaction t (q)", "shape"]]
-    for task, group in effects.groupby("task", sort=False):
-        cells = [_cell(row["t"], row["q"], alpha) for row in _by_effect(group)]
-        rows.append([_cut(str(task), 24), *cells, shapes.get(str(task), "")])
+    for task, group in tasks:
+        cells = [_cell(row["t"], row["q"], alpha, place) for row, place in zip(group, places, strict=True)]
+        rows.append([task, *cells, shapes.get(task, "")])
+    others = sum(max(len(row[column]) + 2 for row in rows) for column in range(1, 5))
+    rows = [[_cut(task, min(24, max(12, width - others))), *cells] for task, *cells in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     tests = effects["p"].notna().sum()
     legend = f"* q < {alpha:g}, corrected over {tests} tests ({CORRECTIONS[correction]}). Shape: in {largest}."
-    return "\n".join(line for part in (*lines, "", legend, *unfitted(effects)) for line in _wrapped(part)) + "\n"
+    return "\n".join(line for part in (*lines, "", legend, *unfitted(effects)) for line in _wrapped(part, width)) + "\n"
 
 
 def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[str]:
@@ -130,10 +138,14 @@ def _by_effect(rows: pd.DataFrame) -> list[dict[str, float]]:
     return [{str(name): value for name, value in by_name[effect].items()} for effect in EFFECTS]
 
 
-def _cell(t: float, q: float, alpha: float) -> str:
+def _t(t: float) -> str:
+    return "-" if pd.isna(t) else f"{t:.2f}"
+
+
+def _cell(t: float, q: float, alpha: float, places: int) -> str:
     if pd.isna(t):
         return "-"
-    return f"{t:7.2f} ({q_text(q)})" + (" *" if q < alpha else "")
+    return f"{_t(t):>{places}} ({q_text(q)})" + ("*" if q < alpha else "")
 
 
 def _cut(text: str, width: int) -> str:
@@ -144,8 +156,8 @@ def _cut(text: str, width: int) -> str:
     return text[: width - 3 - tail] + "..." + text[-tail:]
 
 
-def _wrapped(line: str) -> list[str]:
-    return [line] if len(line) <= _WIDTH else textwrap.wrap(line, _WIDTH, subsequent_indent="  ")
+def _wrapped(line: str, width: int) -> list[str]:
+    return [line] if len(line) <= width else textwrap.wrap(line, width, subsequent_indent="  ")
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -10,19 +10,9 @@ import pandas as pd
 from evalrun.analysis.controls import control_sentences
 from evalrun.analysis.findings import Study
 from evalrun.analysis.items.continuous import METRICS
-from evalrun.analysis.regression.interactions import EFFECTS
+from evalrun.analysis.regression.interactions import EFFECTS, METHODS
 from evalrun.analysis.shapes.labels import LABELS, label_of, of_largest
 
-NAMES = {
-    "ols": "OLS",
-    "hc3": "HC3 errors",
-    "cluster": "errors clustered by model",
-    "cr2": "CR2 errors",
-    "wild": "the wild cluster bootstrap",
-    "quasibinomial": "quasi-binomial regression",
-    "gee": "GEE",
-    "mixed": "the mixed model",
-}
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
 
 
@@ -68,7 +58,7 @@ def _regression(study: Study) -> Iterator[str]:
     split = ", ".join(f"{name} {int((found['effect'] == name).sum())}" for name in EFFECTS)
     be = "is" if len(found) == 1 else "are"
     of = f"{len(found)} of {counted(len(tested), 'effect')} {be}"
-    yield f"By {NAMES[method]} {of} significant at q < {alpha:g}: {split}."
+    yield f"By {METHODS[method].name} {of} significant at q < {alpha:g}: {split}."
     others = study.choice.methods[1:]
     if not others:
         return
@@ -76,9 +66,9 @@ def _regression(study: Study) -> Iterator[str]:
     for other in others:
         rows = study.effects[(study.effects["method"] == other) & study.effects["p"].notna()]
         if rows.empty:
-            unfitted.append(NAMES[other])
+            unfitted.append(METHODS[other].name)
         else:
-            told.append(f"{len(significant(study, other))} of {len(rows)} by {NAMES[other]}")
+            told.append(f"{len(significant(study, other))} of {len(rows)} by {METHODS[other].name}")
     if told:
         yield f"By the other methods: {listed(told, 9)}."
     if unfitted:
