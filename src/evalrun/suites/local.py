@@ -70,7 +70,7 @@ def find(
 
 
 def _no_folder(root: Path) -> str:
-    beside = root.parent
+    beside = root.absolute().parent
     there = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
     few = there and beside != Path(beside.anchor)  # the names at the top of a disk help nobody
     hint = nearest(root.name, there) if few else "check path= (in a config: model.path)."
