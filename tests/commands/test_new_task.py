@@ -326,6 +326,7 @@ def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("x data.jsonl", '[{"a": 1}]', 1, "line 1 is a list: name the file .json"),
         ("x data.json", '{"data": [{"a": 1}]}', 1, "save what is under 'data' alone"),
         ("x data.json", '{"q": ["a", "b"], "answer": [0, 1]}', 1, "column by column"),
+        ("x data.json", "5", 1, "row 1 is 5, where an object"),
         ("x data.jsonl", '{"q": "a", "choices": [["b"], ["c"]], "answer": [[0]]}', 2, "which is no list of texts"),
         ("x data.jsonl", '{"q": {"stem": "a"}, "answer": "b"}', 2, "'q' (an object with 'stem')"),
         ("x .", "", 2, "'.' is a folder: name one file in it, choose from: data.csv, "),

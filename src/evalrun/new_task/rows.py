@@ -121,6 +121,8 @@ def _refuse_one_object(path: Path, text: str) -> None:
         if error.msg == "Extra data":  # an object on each line
             return
         raise TaskError(f"data file '{path}': line {error.lineno} is not valid JSON ({error.msg}).") from None
+    if not isinstance(whole, dict):
+        return
     lists = [name for name, value in whole.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if lists:
         raise TaskError(f"data file '{path}' is one object {_ONE_OBJECT}: save what is under '{lists[0]}' alone.")
