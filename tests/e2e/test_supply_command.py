@@ -231,8 +231,12 @@ def test_a_checkpoint_that_two_jobs_need_is_fetched_once(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "share"),
-    [((), 1.5), (("hydra/launcher=processes", "hydra.launcher.workers=2"), 2.5)],  # nothing can be read ahead
-    ids=["local", "processes"],
+    [
+        pytest.param((), 1.5, id="local"),
+        pytest.param(  # nothing can be read ahead
+            ("hydra/launcher=processes", "hydra.launcher.workers=2"), 2.5, id="processes", marks=pytest.mark.long
+        ),
+    ],
 )
 def test_what_is_there_at_once_keeps_within_the_budget(
     evalrun: Run,
