@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -39,6 +40,11 @@ def shortened(name: str, width: int) -> str:
         return name
     end = max(1, (width - 3) * 2 // 3)
     return f"{name[: max(1, width - 3 - end)]}...{name[-end:]}"
+
+
+def columns(otherwise: int) -> int:
+    """Columns of the terminal that standard output is; `otherwise` where it is none."""
+    return shutil.get_terminal_size((otherwise, 24)).columns if sys.stdout.isatty() else otherwise
 
 
 def can_redraw() -> bool:

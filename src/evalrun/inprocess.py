@@ -115,7 +115,6 @@ def run(overrides: Sequence[str]) -> Plan:
         EvalrunError: jobs failed; the others are done, unless `fail_fast=true`.
     """
     given = ov.parse(overrides)
-    ov.check(given)
     plan, _ = sweep.planned(given)
     task_files.resolve_for(plan.config)
     Store(plan.config.tracking).check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from evalrun import task_files
 from evalrun.config import Config
+from evalrun.console import columns
 from evalrun.errors import AnalysisError, nearest
 from evalrun.records import Cell
 from evalrun.tracking import Store
@@ -138,7 +138,7 @@ def _report(
 ) -> Path:
     from evalrun.analysis import run_analysis
 
-    width = min(100, max(80, shutil.get_terminal_size((100, 24)).columns))
+    width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
         runs = store.run_address(suite)
         found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width)

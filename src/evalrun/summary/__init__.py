@@ -6,11 +6,11 @@ of a curve, `table` puts them together.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evalrun.console import columns
 from evalrun.summary.table import lines
 from evalrun.summary.values import values
 from evalrun.sweep import Plan
@@ -26,7 +26,6 @@ def show(plan: Plan, folders: Sequence[Path]) -> None:
         folders: Of its jobs, in their order.
     """
     found = values(plan, folders)
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
-    told = lines(found, width, sys.stdout.encoding or "ascii")
+    told = lines(found, columns(_WIDTH), sys.stdout.encoding or "ascii")
     if told:
         print("", *told, "", sep="\n", flush=True)

@@ -42,9 +42,9 @@ def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
     better = _most(moves[moves["task"] != worse], "better")
     found = []
     if worse is not None:
-        found.append(_example(moves[moves["task"] == worse], "worse", "U-shaped", "and comes back in"))
+        found.append(_example(moves[moves["task"] == worse], "worse", "U-shaped", "and comes back"))
     if better is not None:
-        found.append(_example(moves[moves["task"] == better], "better", "emergent", "all at once in"))
+        found.append(_example(moves[moves["task"] == better], "better", "emergent", "all at once"))
     return found
 
 
@@ -60,7 +60,7 @@ def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
     """A task's rows in words; the models whose curve is of the special shape are named."""
     names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
     names = [name for name in names if name]
-    more = "" if not names else f", {how.removesuffix(' in')}" if len(rows) == 1 else f", {how} {_listed(names)}"
+    more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {_listed(names)}"
     sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
     return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
 
