@@ -1,0 +1,92 @@
+"""Where a checkpoint is, and what identifies it, before any weight is read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalrun import tokenizer
+from evalrun.checkpoints.files import check_folder, files_digest
+from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns
+from evalrun.errors import CheckpointError, first_line
+from evalrun.records import Cell
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint that is known to exist: what it is, before any weight is read or downloaded."""
+
+    cell: Cell
+    identity: str  # hub: repository@commit; local: digest of weights, config and tokenizer
+    folder: Path | None  # of a local checkpoint; None while it is only known on the hub
+    commit: str | None  # of the hub revision
+
+
+def locate(cell: Cell, trust_pickle: bool = False) -> Located:
+    """Find a checkpoint without loading it.
+
+    Raises:
+        CheckpointError: no such folder, files missing, hub or revision not reachable.
+    """
+    if cell.revision is None:
+        folder = Path(cell.location)
+        check_folder(folder, cell, trust_pickle)
+        return Located(
+            cell, f"files:{files_digest(folder, weights_only=False)}{_tokenizer_identity(cell)}", folder, None
+        )
+    commit = commit_of(cell)
+    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell)}", None, commit)
+
+
+def _tokenizer_identity(cell: Cell) -> str:
+    """What a tokenizer from elsewhere adds to a checkpoint's identity.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if cell.tokenizer is None:
+        return ""
+    if Path(cell.tokenizer).is_dir():
+        return f"+tokenizer:{tokenizer.digest(Path(cell.tokenizer))}"
+    tokenizer.check_repository(cell.tokenizer)
+    return f"+tokenizer:{cell.tokenizer}@{commit_of(replace(cell, location=cell.tokenizer, revision='main'))}"
+
+
+def tokenizer_folder(located: Located, folder: Path) -> Path:
+    """Where the tokenizer's files are; those of a hub repository are downloaded."""
+    source = located.cell.tokenizer
+    if source is None or Path(source).is_dir():
+        return folder if source is None else Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=tokenizer.FILES))
+    except Exception as error:  # no network comes in many classes
+        raise CheckpointError(f"the tokenizer of the hub's {source} cannot be had ({first_line(error)}).") from None
+
+
+def fetch(located: Located, trust_pickle: bool = False) -> Path:
+    """The folder with the checkpoint's files; a hub checkpoint is downloaded into the hub's cache.
+
+    Raises:
+        CheckpointError: the download fails or lacks files.
+    """
+    if located.folder is not None:
+        return located.folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    cell = located.cell
+    try:
+        folder = Path(snapshot_download(cell.location, revision=cell.revision, allow_patterns=patterns(trust_pickle)))
+    except OSError as error:
+        raise no_room_or(error, cell) from None
+    except Exception as error:
+        raise CheckpointError(hub_sentence(cell, f"failing ({first_line(error)})")) from None
+    if folder.name != located.commit:  # by the branch's name, so that the cache knows it offline; it may have moved
+        raise CheckpointError(f"{cell.label} changed on the hub while it was fetched: run the same command again.")
+    check_folder(folder, cell, trust_pickle)
+    return folder
