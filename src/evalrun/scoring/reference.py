@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
@@ -21,13 +22,14 @@ class CheckpointLM(HFLM):
         chatter = logging.getLogger("lm_eval.models.huggingface")
         chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
         try:
-            super().__init__(
-                pretrained=model,
-                tokenizer=tokenizer,
-                batch_size=conf.batch_size,
-                softmax_dtype=conf.softmax_dtype,
-                logits_cache=conf.logits_cache,
-            )
+            with _head_as_loaded(model):
+                super().__init__(
+                    pretrained=model,
+                    tokenizer=tokenizer,
+                    batch_size=conf.batch_size,
+                    softmax_dtype=conf.softmax_dtype,
+                    logits_cache=conf.logits_cache,
+                )
         finally:
             chatter.disabled = False
 
@@ -52,3 +54,17 @@ class CheckpointLM(HFLM):
         logits = super()._model_call(inps, *args, **kwargs)
         self._tick(inps.shape[0])
         return logits
+
+
+@contextlib.contextmanager
+def _head_as_loaded(model: Any) -> Iterator[None]:
+    """Keep lm-eval's constructor from tying the weights by the config.
+
+    Loading has tied what the file ties. Where the config ties the head to the input embedding and the file holds
+    another, loading keeps the file's; lm-eval would overwrite it in the first model of a process and in no later one.
+    """
+    model.tie_weights = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        del model.tie_weights
