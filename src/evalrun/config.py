@@ -68,6 +68,7 @@ class ScorerConf:
     logits_cache: bool = MISSING  # lm-eval's sharing of one-token choices
     bootstrap_iters: int = MISSING  # for standard errors that have no closed form
     encoding: str = MISSING  # joint: prompt and choice tokenised as one text, then split; separate: each alone
+    allow_not_finite: float = 0.0  # share of a task's items that may lack a finite log-likelihood
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import time
 from collections import defaultdict
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, provenance, task_files
+from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, provenance, recorded, task_files
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
@@ -83,7 +82,7 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
             try:
                 for result in _score(config, located, todo, run_key, keys, folder, work):
                     done[result.key] = result
-                    log.info("  %s", _said(result))
+                    log.info("  %s", recorded.said(result))
             except EvalrunError as error:  # what was scored before it is delivered all the same
                 fault = error
         undelivered = [
@@ -230,7 +229,8 @@ def _determining(config: Config) -> dict[str, Any]:
         "model": cell.model,
         "seed": cell.seed,
         "step": cell.step,
-        "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding],
+        "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding]
+        + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0),
         "profile": config.profile,
         "num_fewshot": config.num_fewshot,
         "limit": config.limit,
@@ -280,6 +280,7 @@ def _score(
     dtype = str(model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
     counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
+    lost: dict[str, scoring.Score] = {}
     with (
         work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
         scoring.scorer(model, tokenizer, config.scorer, tick) as lm,
@@ -297,7 +298,9 @@ def _score(
                     f"{config.scorer.batch_size}: lower it."
                 ) from None
             a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
-            for name in names:
+            lost |= scoring.refused(scores, config.scorer.allow_not_finite)
+            for name in (name for name in names if name not in lost):
+                tasks.warn_of_ties(built[name], name, scores[name].ties)
                 buffer = io.BytesIO()
                 scores[name].items.to_parquet(buffer, index=False)
                 result = TaskResult(
@@ -306,31 +309,18 @@ def _score(
                     chance=tasks.chance(built[name]),
                     cell=located.cell,
                     weights=weights,
-                    settings=_settings(config, by_name[name], scores[name].num_fewshot, device, dtype, lm.used)
+                    settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
                     | {"identity": located.identity},
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],
                     items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-                    **_named(by_name[name], scores[name]),
+                    **recorded.about(by_name[name], scores[name]),
                 )
                 journal.write(folder, result, buffer.getvalue())
                 yield result
-
-
-def _named(file: task_files.TaskFile, score: Any) -> dict[str, Any]:
-    """What a result says about its task, and what the task's score says."""
-    return {
-        "task": file.name,
-        "title": file.title,
-        "cause": str(file.metadata.get("cause", "")),
-        "role": str(file.metadata.get("role", "")),
-        "primary_metric": score.primary,
-        "higher_is_better": score.higher_is_better,
-        "metrics": score.metrics,
-        "stderrs": score.stderrs,
-        "n": score.n,
-    }
+        if lost:
+            raise CheckpointError(scoring.why_lost(located.cell.label, lost, model))
 
 
 def pick_device(asked: str, torch: Any) -> str:
@@ -348,30 +338,6 @@ def pick_device(asked: str, torch: Any) -> str:
     except (RuntimeError, AssertionError):
         raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.") from None
     return asked
-
-
-def _settings(
-    config: Config, file: task_files.TaskFile, num_fewshot: int, device: str, dtype: str, scored_by: str
-) -> dict[str, Any]:
-    """What determined the numbers, for a person to read."""
-    return {
-        "scorer": config.scorer.name,
-        "scored_by": scored_by,
-        "dtype": dtype,
-        "softmax_dtype": config.scorer.softmax_dtype or dtype,
-        "device": device,
-        "batch_size": config.scorer.batch_size,
-        "encoding": config.scorer.encoding,
-        "profile": config.profile,
-        "num_fewshot": num_fewshot,
-        "num_fewshot_asked": config.num_fewshot,
-        "limit": config.limit,
-        "task_file": file.path.name,
-        "task_digest": file.digest,
-        "task_config": json.loads(json.dumps(file.config, default=str)),
-        "data_files": [str(path) for path in file.data_files],
-        "release_verified": file.release_verified,
-    }
 
 
 def _deliver(
@@ -392,9 +358,3 @@ def _deliver(
         raise TrackingError(
             f"{error} The {len(results)} result(s) are safe in '{folder}': `python -m evalrun sync` delivers them."
         ) from None
-
-
-def _said(result: TaskResult) -> str:
-    value, stderr = result.metrics[result.primary_metric], result.stderrs.get(result.primary_metric)
-    spread = "" if stderr is None else f" +- {stderr:.4f}"
-    return f"{result.task}: {result.primary_metric} {value:.4f}{spread} on {result.n} items, {result.seconds:.1f} s"

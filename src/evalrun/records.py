@@ -58,6 +58,11 @@ class TaskResult:
     items_sha256: str  # of the Parquet file beside the record: per-item results
     role: str = ""  # control: a measure of general performance; else ""
 
+    @property
+    def ties(self) -> int:
+        """Items in which several choices share the highest value of the primary metric; 0 where nobody counted."""
+        return int((self.settings.get("ties") or {}).get(self.primary_metric, 0))
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict for JSON."""
         return dataclasses.asdict(self)

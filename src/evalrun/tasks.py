@@ -7,11 +7,12 @@ import copy
 import logging
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evalrun import task_answers
 from evalrun.errors import TaskError
 from evalrun.task_data import broken_line
 from evalrun.task_files import TaskFile
@@ -142,6 +143,27 @@ def _check_documents(file: TaskFile, task: Any) -> None:
             if not file.faults_kept:
                 raise TaskError(sentence)
             log.warning("%s It is scored all the same, as the profile asks.", sentence)
+    if (said := repeated_choices(file, task)) is not None:
+        log.warning("%s", said)
+
+
+def repeated_choices(file: TaskFile, task: Any) -> str | None:
+    """A sentence about items that hold one choice twice, which no model can tell apart; None where there are none."""
+    if task.OUTPUT_TYPE != "multiple_choice" or callable(task.config.process_results):
+        return None
+    found = [
+        (row, text)
+        for row, document in enumerate(task.eval_docs, start=1)
+        if (text := task_answers.twice(task.doc_to_choice(document))) is not None
+    ]
+    if not found:
+        return None
+    row, text = found[0]
+    count = f"{len(found)} of {len(task.eval_docs)} rows hold"
+    return (
+        f"task '{file.name}': {count} the same choice twice, the first row {row} ({text!r}): no model can tell these "
+        "apart, so each of them counts with the same probability; give such a row different choices."
+    )
 
 
 def _named(template: Any) -> list[str]:
@@ -164,6 +186,17 @@ def _check_examples(file: TaskFile, task: Any) -> None:
         raise TaskError(
             f"task '{file.name}': num_fewshot is {wanted}, but {rows} row{'s' * (rows != 1)} can be examples: give at "
             f"most {max(most, 0)}."
+        )
+
+
+def warn_of_ties(task: Any, name: str, ties: Mapping[str, int]) -> None:
+    """Say so where ties would be right or wrong by the order of the choices: the right one stands at one place."""
+    place = task_answers.only_place(task) if ties else None
+    if place is not None:
+        log.warning(
+            "%s: the right choice is the %s of every item, so lm-eval would count every tie as %s; here a tie counts "
+            "as the share of right choices in it",
+            *(name, task_answers.ordinal(place), "wrong" if place else "right"),
         )
 
 
@@ -222,8 +255,11 @@ def _document_problem(task: Any, document: dict[str, Any]) -> str | None:
 
 @lru_cache(maxsize=256)
 def chance(task: Any) -> float | None:
-    """Expected accuracy of a uniform guess over the documents: the mean of 1 / number of choices."""
+    """Expected accuracy of a uniform guess over the documents: the mean of right choices / number of choices."""
     if task.OUTPUT_TYPE != "multiple_choice":
         return None
-    shares = [1 / len(task.doc_to_choice(document)) for document in task.eval_docs]
+    shares = []
+    for document in task.eval_docs:
+        choices = task.doc_to_choice(document)
+        shares.append(max(1, len(task_answers.right(task, document, choices))) / len(choices))
     return sum(shares) / len(shares)

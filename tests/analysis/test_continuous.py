@@ -30,12 +30,14 @@ def naively(logprobs, gold, chars):
     p = [np.exp(one) for one in logprobs]
     q = [one / sum(p) for one in p]
     wrong = [one for place, one in enumerate(q) if place != gold]
+    each = np.array(logprobs) / np.array(chars)
+    best = np.flatnonzero(each == each.max())  # of those that tie, each may be the answer
     return {
         "gold_logprob": logprobs[gold],
         "gold_logprob_choices": np.log(q[gold]),
         "margin": q[gold] - max(wrong, default=0),
         "brier": sum((one - (place == gold)) ** 2 for place, one in enumerate(q)),
-        "acc_norm": float(int(np.argmax(np.array(logprobs) / np.array(chars))) == gold),
+        "acc_norm": float(gold in best) / len(best),
     }
 
 

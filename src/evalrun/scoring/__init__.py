@@ -5,11 +5,24 @@ from typing import Any
 
 from evalrun.config import ScorerConf
 from evalrun.scoring.evaluate import Score, score
+from evalrun.scoring.lost import refused
+from evalrun.scoring.lost import sentence as why_lost
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.requests import bundles, count_requests, rendered
 from evalrun.scoring.session import Session
 
-__all__ = ["CheckpointLM", "Score", "bundles", "count_requests", "open_lm", "rendered", "score", "scorer"]
+__all__ = [
+    "CheckpointLM",
+    "Score",
+    "bundles",
+    "count_requests",
+    "open_lm",
+    "refused",
+    "rendered",
+    "score",
+    "scorer",
+    "why_lost",
+]
 
 
 def open_lm(model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> CheckpointLM:

@@ -15,6 +15,7 @@ from evalrun.errors import TaskError
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.requests import forget_answers, rendered
+from evalrun.scoring.ties import Tally, all_lost, chosen, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,8 @@ class Score:
     n: int
     num_fewshot: int
     items: pd.DataFrame  # one row an item: see `_items`
+    ties: dict[str, int]  # metric -> items whose highest value several choices share; those with any
+    lost: int  # items with a log-likelihood, or a generated text, that is no number
 
 
 def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstrap_iters: int) -> dict[str, Score]:
@@ -45,16 +48,18 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
     Raises:
         TaskError: a task yields no number.
     """
+    tallies = {name: Tally() for name in tasks}
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_bars())
-        for task in tasks.values():
+        for name, task in tasks.items():
             stack.enter_context(_holding(task, rendered(task, limit)))
+            stack.enter_context(counted(task, tallies[name]))
         found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
     assert found is not None
-    return {name: _score_of(found, name) for name in tasks}
+    return {name: _score_of(found, name, tallies[name]) for name in tasks}
 
 
-def _score_of(found: Mapping[str, Any], name: str) -> Score:
+def _score_of(found: Mapping[str, Any], name: str, tally: Tally) -> Score:
     metrics, stderrs = _split_metrics(found["results"][name])
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
@@ -68,7 +73,20 @@ def _score_of(found: Mapping[str, Any], name: str) -> Score:
         n=int(found["n-samples"][name]["effective"]),
         num_fewshot=int(found["n-shot"][name] or 0),
         items=_items(found["samples"][name], found["configs"][name].get("target_delimiter") or ""),
+        ties=dict(tally.ties),
+        lost=_lost(found["samples"][name]),
     )
+
+
+def _lost(samples: Sequence[Mapping[str, Any]]) -> int:
+    """Items whose log-likelihoods say nothing: of a choice, of a single text, of a rolling one."""
+    lost = set()
+    for sample in samples:
+        answers = [answer[0] if _is_loglikelihood(answer) else answer for answer in sample["filtered_resps"]]
+        numbers = [answer for answer in answers if isinstance(answer, float)]
+        if numbers and all_lost(numbers):
+            lost.add(sample["doc_id"])
+    return len(lost)
 
 
 @contextlib.contextmanager
@@ -125,7 +143,7 @@ def _items(samples: Sequence[Mapping[str, Any]], delimiter: str) -> pd.DataFrame
         row: dict[str, Any] = {
             "doc_id": int(sample["doc_id"]),
             "target": json.dumps(sample["target"], default=str),
-            "prediction": max(range(len(logprobs)), key=logprobs.__getitem__) if logprobs else -1,
+            "prediction": chosen(logprobs) if logprobs else -1,
             "logprobs": logprobs,
             "greedy": [bool(answer[1]) for answer in answers],
             "choice_chars": [len(text.removeprefix(delimiter)) for _, text in answered],

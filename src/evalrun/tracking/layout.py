@@ -152,6 +152,8 @@ def metrics_of(result: TaskResult) -> dict[str, float]:
     values[f"n/{task_slug(result.task)}"] = float(result.n)
     if result.chance is not None:
         values[f"chance/{task_slug(result.task)}"] = result.chance
+    if result.ties:
+        values[f"ties/{task_slug(result.task)}"] = float(result.ties)
     return {key: float(value) for key, value in values.items() if math.isfinite(value)}
 
 

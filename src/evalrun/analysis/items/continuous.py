@@ -13,6 +13,7 @@ models a mirage?" (arXiv:2304.15004). The metrics here are means over items of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,10 +164,9 @@ class _Choices:
         return {"gold_logprob_choices": logq[self.at_gold], "margin": margin, "brier": brier}
 
     def right_by(self, scores: Floats) -> Floats:
-        """Of each item, 1.0 where the first of the choices with its highest score is the right one, else 0.0."""
+        """Of each item, whether the choice with its highest score is the right one: 1 / k of k that tie."""
         highest = scores == np.repeat(np.maximum.reduceat(scores, self.starts), self.counts)
-        places = np.where(highest, np.arange(len(scores)), len(scores))
-        right: Floats = (np.minimum.reduceat(places, self.starts) == self.at_gold).astype(np.float64)
+        right: Floats = highest[self.at_gold] / np.add.reduceat(highest.astype(np.float64), self.starts)
         return right
 
 
@@ -177,13 +177,14 @@ def _choices(items: pd.DataFrame) -> tuple[tuple[_Choices, Integers] | None, lis
     """
     if "logprobs" not in items or "target" not in items or not len(items):
         return None, ["no log-probabilities of choices"]
-    if "acc" in items and pd.api.types.is_numeric_dtype(items["acc"]):
-        acc = items["acc"].to_numpy(np.float64)
-        if not ((acc == 0) | (acc == 1) | np.isnan(acc)).all():
-            return None, ["its accuracy is a probability for each item, and graded already"]
     logprobs = items["logprobs"].tolist()
     if "acc_mutual_info" in items:  # lm-eval puts the choices' log-probabilities without the question behind the others
         logprobs = [one[: len(one) // 2] for one in logprobs]
+    if "acc" in items and pd.api.types.is_numeric_dtype(items["acc"]):
+        acc = items["acc"].to_numpy(np.float64)
+        between = np.flatnonzero(~((acc == 0) | (acc == 1) | np.isnan(acc)))
+        if not all(_is_tie(logprobs[i]) for i in between):  # a tie is worth a share of one
+            return None, ["its accuracy is a probability for each item, and graded already"]
     counts = np.fromiter(map(len, logprobs), np.int64, len(logprobs))
     if not counts.any():
         return None, ["no log-probabilities of choices"]
@@ -207,6 +208,10 @@ def _choices(items: pd.DataFrame) -> tuple[tuple[_Choices, Integers] | None, lis
     return (choices, rows), [f"{left_out} of {len(items)} items left out"] if left_out else []
 
 
+def _is_tie(logprobs: Sequence[float]) -> bool:
+    return len(logprobs) > 1 and np.count_nonzero(np.asarray(logprobs) == np.max(logprobs)) != 1  # NaN: of all
+
+
 def _gold(items: pd.DataFrame, counts: Integers) -> Floats:
     """The place of each item's right choice, NaN where it is not known."""
     if (counts <= 1).all():  # the target is the text that is scored, and no number
@@ -217,7 +222,7 @@ def _gold(items: pd.DataFrame, counts: Integers) -> Floats:
         several = items["target"].str.startswith("[").to_numpy(bool)
         predicted, acc = items["prediction"].to_numpy(np.float64), items["acc"].to_numpy(np.float64)
         told = np.isnan(gold) & ~several & (counts == 2)
-        gold = np.where(told, np.where(acc == 1, predicted, 1 - predicted), gold)
+        gold = np.where(told, np.where(acc > 0, predicted, 1 - predicted), gold)  # of a tie, either
     return gold
 
 

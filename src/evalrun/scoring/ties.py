@@ -1,0 +1,87 @@
+"""Accuracy where it hangs on a tie or on something that is no number, which lm-eval gives to whatever choice is first.
+
+A model that says the same of several choices has not chosen: each of them counts with the same probability, so that
+the order in which a file lists them says nothing. lm-eval takes the first (`numpy.argmax`), and of choices whose
+log-likelihood is NaN the first too. Choices tie when their log-likelihoods are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evalrun import task_answers
+
+Answer = tuple[float, bool]  # log-likelihood in nats, and whether it is what the model would say greedily
+
+
+@dataclass
+class Tally:
+    """What was met in a task's items: metric -> those in which its highest value belongs to several choices."""
+
+    ties: Counter[str] = field(default_factory=Counter)
+
+
+def is_number(value: float) -> bool:
+    """Whether a log-likelihood can be believed: minus infinity is what a model says of what it never says."""
+    return value < math.inf  # False for NaN
+
+
+def all_lost(answers: Sequence[float]) -> bool:
+    """Whether an item's log-likelihoods say nothing: one is no number, or nothing has any probability."""
+    return not all(map(is_number, answers)) or max(answers) == -math.inf
+
+
+def chosen(answers: Sequence[float]) -> int:
+    """The place of the first of the largest; what is no number is never chosen before what is one."""
+    return max(range(len(answers)), key=lambda i: answers[i] if is_number(answers[i]) else -math.inf)
+
+
+@contextlib.contextmanager
+def counted(task: Any, tally: Tally) -> Iterator[None]:
+    """Let a task's accuracies be those of this module for a while, unless it computes them by code of its own."""
+    if task.OUTPUT_TYPE != "multiple_choice" or callable(task.config.process_results):
+        yield
+        return
+    plain = task.process_results
+
+    def judged(document: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, Any]:
+        sound = [(value if is_number(value) else -math.inf, greedy) for value, greedy in results]
+        with np.errstate(invalid="ignore"):  # where all are minus infinity
+            found: dict[str, Any] = plain(document, sound)
+            return found | _expected(task, document, [value for value, _ in sound], found, tally)
+
+    task.process_results = judged
+    try:
+        yield
+    finally:
+        del task.process_results
+
+
+def _expected(
+    task: Any, document: Mapping[str, Any], answers: Sequence[float], found: Mapping[str, Any], tally: Tally
+) -> dict[str, float]:
+    """The accuracies of an item that differ from lm-eval's, which are right where one choice is above all others."""
+    several = len(answers) // (1 + ("acc_mutual_info" in found))
+    first = np.array(answers[:several])
+    by: dict[str, Callable[[], Any]] = {
+        "acc": lambda: first,
+        "acc_norm": lambda: first / [len(choice) for choice in task.doc_to_choice(document)],
+        "acc_bytes": lambda: first / [len(choice.encode()) for choice in task.doc_to_choice(document)],
+        "acc_mutual_info": lambda: first - np.array(answers[several:]),
+    }
+    changed = {}
+    for metric in by.keys() & found.keys():
+        values = np.nan_to_num(by[metric](), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        likeliest = np.flatnonzero(values == values.max())
+        if len(likeliest) > 1:
+            right = task_answers.right(task, document, task.doc_to_choice(document))
+            tally.ties[metric] += 1
+            changed[metric] = sum(int(place) in right for place in likeliest) / len(likeliest)
+    return changed
