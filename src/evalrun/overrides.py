@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import BooleanNode, FloatNode, IntegerNode, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from evalrun import task_files
+from evalrun import task_groups
 from evalrun.config import Config, compose, conf_dirs
 from evalrun.errors import ConfigError, first_line, nearest
 
@@ -209,7 +209,7 @@ def _problems(override: Override) -> Iterator[str]:
     elif key in ("task", "model", "step") and override.value() in (None, ""):
         yield f"{key} has no value: write {key}=VALUE, with no space after the =."
     elif key in ("task", "tasks"):
-        yield from task_files.problems(choices(override))
+        yield from task_groups.problems(choices(override))
     elif key in GROUPS:
         yield from _group_problems(override)
     else:

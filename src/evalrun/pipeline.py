@@ -213,7 +213,13 @@ def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.T
     settings = {"identity": identity, **_determining(config)}
     version = task_files.lm_eval_version()
     keys = {file.name: journal.digest([settings, file.name, file.digest, version]) for file in files}
-    return journal.digest(settings), keys
+    return run_key_of(config, identity, task_files.options_of(files)), keys
+
+
+def run_key_of(config: Config, identity: str, options: Mapping[str, Any]) -> str:
+    """The run's key alone. A run holds a task once, so with options that a group sets it is another run."""
+    settings = {"identity": identity, **_determining(config)}
+    return journal.digest(settings | ({"options": options} if options else {}))
 
 
 def state_name(config: Config) -> str:
@@ -238,16 +244,9 @@ def _determining(config: Config) -> dict[str, Any]:
 
 
 def _about(config: Config) -> jobstate.JobState:
-    cell = cell_of(config)
+    cell, names = cell_of(config), [file.name for file in files_of_sweep(config)]
     return jobstate.JobState(
-        state=jobstate.RUNNING,
-        suite=cell.suite,
-        model=cell.model,
-        seed=cell.seed,
-        step=cell.step,
-        label=cell.label,
-        tasks=[file.name for file in files_of_sweep(config)],
-        sweep=config.sweep,
+        *(jobstate.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,
     )
 
@@ -266,6 +265,8 @@ def _score(
 
     from evalrun import scoring, tasks
 
+    options = task_files.options_of(files_of_sweep(config))
+    given = {"group_options": options} if options else {}
     built = tasks.build(files, config.num_fewshot)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
@@ -310,7 +311,7 @@ def _score(
                     cell=located.cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | {"identity": located.identity},
+                    | {"identity": located.identity, **given},
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],

@@ -57,7 +57,8 @@ def _found(asked: Asked) -> Iterator[tuple[TaskResult, Path]]:
     for job, folder in zip(asked.plan.jobs, asked.folders, strict=True):
         for result in survey.records(folder):
             identity = result.settings.get("identity")
-            if identity is None or pipeline.keys_by_identity(job.config, identity, ())[0] == result.run_key:
+            options = result.settings.get("group_options") or {}
+            if identity is None or pipeline.run_key_of(job.config, identity, options) == result.run_key:
                 yield result, folder
 
 

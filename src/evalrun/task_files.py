@@ -9,20 +9,25 @@ is recognised in a moment.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.config import Config, conf_dirs, profiles
+from evalrun import task_scores, task_shape
+from evalrun.config import Config, profiles
 from evalrun.errors import ConfigError, TaskError, nearest
+from evalrun.lm_eval_source import task_keys
 from evalrun.task_data import put_data, release_verified, sha256
-from evalrun.task_yaml import Function, functions, lm_eval_tasks, load, with_profile
+from evalrun.task_groups import Member, members, own_names, problems
+from evalrun.task_yaml import Function, functions, is_lm_evals, lm_eval_tasks, merged, parts, with_profile
+
+__all__ = ["TaskFile", "each", "each_for", "lm_eval_tasks", "lm_eval_version", "options_of", "own_names", "problems"]
+__all__ += ["resolve", "resolve_for"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class TaskFile:
     data_files: tuple[Path, ...]
     release_verified: bool | None = None  # whether data_dir's file is the released one; None where that is not known
     faults_kept: bool = False  # the profile parses choices as another study did, faults included
+    options: Mapping[str, Any] = field(default_factory=dict)  # that a group sets, and that change something
+    group: str = ""  # which
 
     @property
     def title(self) -> str:
@@ -107,51 +114,24 @@ def each(
     unknown = problems(names)
     if unknown:
         raise ConfigError(unknown)
-    for name, path in dict(_unfold(names)).items():
+    asked: dict[str, list[Member]] = {}
+    for member in members(names):
+        asked.setdefault(member.name, []).append(member)
+    for name, alike in asked.items():
         try:
-            yield _read(name, path, data_dir, trust_code, profile)
+            yield _one(name, [_read(member, data_dir, trust_code, profile) for member in alike])
         except TaskError as error:
             yield error
 
 
-def problems(names: Iterable[str]) -> list[str]:
-    """One sentence for each name that is no task, with the nearest that is."""
-    found = []
-    for name in names:
-        try:
-            list(_unfold([name]))
-        except ConfigError as error:
-            found += error.problems
-        except TaskError as error:
-            found.append(str(error))
+def options_of(files: Iterable[TaskFile]) -> dict[str, dict[str, str]]:
+    """Group -> task -> what it sets in it, as text; of the tasks where it changes something."""
+    found: dict[str, dict[str, str]] = {}
+    for file in files:
+        if file.options:
+            text = json.dumps(dict(file.options), sort_keys=True, default=str)
+            found.setdefault(file.group, {})[file.name] = text
     return found
-
-
-def own_names() -> dict[str, Path]:
-    """Tasks and sets of the conf/task folders, by name.
-
-    Raises:
-        ConfigError: a user's file with the name of a shipped one.
-    """
-    found: dict[str, Path] = {}
-    for folder in conf_dirs():
-        for path in sorted((folder / "task").rglob("*.yaml")):
-            name = str(path.relative_to(folder / "task").with_suffix(""))
-            if path.name.startswith("_"):
-                continue
-            if name in found:
-                raise ConfigError(f"{path} has the name of a shipped task: rename it.")
-            found[name] = path
-    return found
-
-
-@lru_cache(maxsize=1)
-def lm_eval_keys() -> frozenset[str]:
-    """The keys of lm-eval's task configs: the fields of its `TaskConfig`, read without running it."""
-    source = (lm_eval_tasks().parent / "config" / "task.py").read_text(encoding="utf-8")
-    (shape,) = (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "TaskConfig")
-    named = (node.target for node in shape.body if isinstance(node, ast.AnnAssign))
-    return frozenset(target.id for target in named if isinstance(target, ast.Name))
 
 
 @lru_cache(maxsize=1)
@@ -160,66 +140,33 @@ def lm_eval_version() -> str:
     return importlib.metadata.version("lm_eval")
 
 
-def _unfold(names: Iterable[str], within: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
-    own = own_names()
-    for name in names:
-        if name in within:
-            raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
-        if name not in own:
-            yield from _lm_eval_files(name, own)
-            continue
-        content = load(own[name])
-        if "group" in content and isinstance(content.get("task"), list):
-            yield from _unfold([str(member) for member in content["task"]], (*within, name))
-        else:
-            yield name, own[name]
+def _one(name: str, found: Sequence[TaskFile]) -> TaskFile:
+    """The task of a name that was asked for once or more, by itself and in groups.
+
+    Raises:
+        TaskError: with options that differ.
+    """
+    if any(file.config != found[0].config for file in found):
+        said = " and ".join(dict.fromkeys(_asked(file) for file in found))
+        raise TaskError(f"task '{name}' is asked for twice, {said}: ask for them in two commands.")
+    return found[0]
 
 
-def _lm_eval_files(name: str, own: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-    """Files of an lm-eval task, group or tag; a task in a file of its own name needs no index of all of them."""
-    for path in lm_eval_tasks().rglob(f"{name}.yaml") if "/" not in name and name.strip("*?[]. ") == name else ():
-        if load(path, tolerant=True).get("task") == name:
-            yield name, path
-            return
-    index = _lm_eval_index()
-    if name not in index:
-        short = [key for key in index if abs(len(key) - len(name)) <= 4]
-        hint = nearest(name, own) if nearest(name, own).startswith("did") else nearest(name, [*own, *short])
-        raise ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
-    for leaf in _leaves(name, index):
-        yield leaf, index[leaf].yaml_path
+def _asked(file: TaskFile) -> str:
+    given = ", ".join(f"{key}: {task_shape.shown(value)}" for key, value in file.options.items())
+    return f"with {given} in the group '{file.group}'" if given else "as its file has it"
 
 
-@lru_cache(maxsize=1)
-def _lm_eval_index() -> dict[str, Any]:
-    from lm_eval.tasks._index import TaskIndex
-
-    index: dict[str, Any] = TaskIndex.build([lm_eval_tasks()])
-    return index
-
-
-def _leaves(name: str, index: Mapping[str, Any]) -> Iterator[str]:
-    entry = index[name]
-    kind = entry.kind.name
-    if kind == "TAG":
-        members = sorted(entry.tags)
-    elif kind == "GROUP":
-        members = [m if isinstance(m, str) else m.get("task") or m.get("group") for m in entry.cfg.get("task", [])]
-    else:
-        yield name
-        return
-    for member in members:
-        if isinstance(member, str) and member in index:
-            yield from _leaves(member, index)
-        else:
-            raise TaskError(f"lm-eval's group '{name}' is defined inline, which evalrun cannot unfold: name its tasks.")
-
-
-def _read(name: str, path: Path, data_dir: str | None, trust_code: bool, profile: str | None) -> TaskFile:
-    whole = load(path)
-    if not path.is_relative_to(lm_eval_tasks()):
-        _check_keys(name, path, whole)
+def _read(member: Member, data_dir: str | None, trust_code: bool, profile: str | None) -> TaskFile:
+    name, path = member.name, member.path
+    read = parts(path)
+    whole = merged(read)
+    _check(name, read, whole)
     config = with_profile(whole, profile)
+    options = {key: value for key, value in member.options.items() if config.get(key) != value}
+    config |= options
+    if not is_lm_evals(path):
+        _refuse(f"task '{name}' in {path}", task_scores.faults(config) if "class" not in config else ())
     data = config.pop("data", None)
     config.pop("group", None)
     config["task"] = name
@@ -236,21 +183,44 @@ def _read(name: str, path: Path, data_dir: str | None, trust_code: bool, profile
         )
     verified = release_verified(str(release), data_files[0]) if from_release else None
     faults_kept = config.get("doc_to_choice") != whole.get("doc_to_choice")
-    return TaskFile(name, path, config, data_files, verified, faults_kept)
+    return TaskFile(name, path, config, data_files, verified, faults_kept, options, member.group)
 
 
-def _check_keys(name: str, path: Path, config: Mapping[str, Any]) -> None:
-    known = lm_eval_keys()
-    allowed = known | {"data", "include", "group", "class", "profiles"}
-    wrong = [f"'{key}' ({nearest(key, allowed)})" for key in config if key not in allowed]
-    blocks = config.get("profiles") or {}
-    if not isinstance(blocks, dict) or not all(isinstance(block, dict) for block in blocks.values()):
-        raise TaskError(
-            f"task '{name}' in {path} has profiles that do not map names to keys: write NAME: {{KEY: VALUE}}."
-        )
-    wrong += [f"profile '{key}' ({nearest(key, profiles())})" for key in blocks if key not in profiles()]
-    wrong += [f"'{key}' ({nearest(key, known)})" for block in blocks.values() for key in block if key not in known]
-    if wrong:
-        raise TaskError(f"task '{name}' in {path} has keys that no lm-eval task has: {'; '.join(wrong)}")
-    if "output_type" not in config or not ({"dataset_path", "data", "custom_dataset", "class"} & set(config)):
-        raise TaskError(f"task '{name}' in {path} needs an output_type and either data (a file) or dataset_path (hub).")
+def _check(name: str, read: Sequence[tuple[Path, dict[str, Any]]], whole: Mapping[str, Any]) -> None:
+    """Hold the lines that the user can mend to the shape of a task file; lm-eval's own, included, are as they are.
+
+    Raises:
+        TaskError: all faults at once.
+    """
+    path = read[-1][0]
+    if is_lm_evals(path):
+        return
+    where = f"task '{name}' in {path}"
+    allowed = task_keys() | task_shape.OWN_KEYS
+    for place, content in read:
+        if not is_lm_evals(place):
+            known = allowed | set(content) if "class" in whole else allowed  # a class has keys of its own
+            _refuse(where if place == path else f"task '{name}' includes {place}, which", _faults(content, known))
+    if "output_type" not in whole or not ({"dataset_path", "data", "custom_dataset", "class"} & set(whole)):
+        raise TaskError(f"{where} needs an output_type and either data (a file) or dataset_path (hub).")
+
+
+def _faults(content: Mapping[str, Any], allowed: Collection[str]) -> Iterator[str]:
+    """What is wrong with the lines of one file, its blocks of profiles among them."""
+    yield from task_shape.faults(content, allowed)
+    blocks = content.get("profiles")
+    if not isinstance(blocks, dict):
+        return
+    for name, block in blocks.items():
+        if name not in profiles():
+            yield f"has profiles that nobody knows: profile '{name}' ({nearest(str(name), profiles())})"
+        if not isinstance(block, dict):
+            yield f"has profiles that do not map names to keys: write {name}: {{KEY: VALUE}}."
+        else:
+            yield from (f"(profile {name}) {fault}" for fault in task_shape.faults(block, task_keys()))
+
+
+def _refuse(where: str, faults: Iterable[str]) -> None:
+    found = [f"{where} {fault}" for fault in faults]
+    if found:
+        raise TaskError(found)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from evalrun import task_columns, task_metrics
+from evalrun import lm_eval_source, task_columns, task_metrics
 from evalrun.config import conf_dirs
 from evalrun.errors import TaskError
 
 # The modules whose functions any task file may name.
 OWN_CODE = {module.__name__: Path(str(module.__file__)) for module in (task_columns, task_metrics)}
+_LARGEST = 200_000  # values in one file, aliases unfolded: a few short lines can stand for millions
+_DEEPEST = 50  # of what holds what
+_Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml has no limit to depth: for lm-eval's alone
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,7 @@ class Function:
 
 def lm_eval_tasks() -> Path:
     """Folder of lm-eval's own task files (found without importing it)."""
-    spec = importlib.util.find_spec("lm_eval")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0]) / "tasks"
+    return lm_eval_source.folder() / "tasks"
 
 
 def load(path: Path, tolerant: bool = False) -> dict[str, Any]:
@@ -74,26 +73,76 @@ def load(path: Path, tolerant: bool = False) -> dict[str, Any]:
         tolerant: Return nothing, instead of raising, for a file that is no task config.
 
     Raises:
-        TaskError: not YAML, not a mapping, or an include that is nowhere.
+        TaskError: not YAML, not a mapping, a key twice, or an include that is nowhere.
+    """
+    return merged(parts(path, tolerant))
+
+
+def merged(read: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
+    """The config that the parts of a task file make, as `parts` returns them."""
+    return {key: value for _, content in read for key, value in content.items()}
+
+
+def parts(path: Path, tolerant: bool = False, within: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A task file and the files that it includes, each with its own lines; later ones win, so its own are last.
+
+    Raises:
+        TaskError: as `load`.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path.parent))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _content(path)
+    except TaskError:
         if tolerant:
-            return {}
+            return [(path, {})]
+        raise
+    includes = content.pop("include", None)
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for include in includes if isinstance(includes, list) else [] if includes is None else [includes]:
+        there = _included(path, str(include))
+        if there.resolve() in (*within, path.resolve()):
+            raise TaskError(f"{path} includes '{include}', which includes it in turn: take it out of one of them.")
+        found += parts(there, within=(*within, path.resolve()))
+    return [*found, (path, content)]
+
+
+def is_lm_evals(path: Path) -> bool:
+    """Whether a file came with lm-eval."""
+    return path.is_relative_to(lm_eval_tasks())
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """One file's own lines.
+
+    Raises:
+        TaskError: it cannot be read, or is no mapping of YAML.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
         what = " ".join(str(error).split())
         raise TaskError(
             f"{path} is not valid YAML ({what}): put texts that hold ': ', '#' or '{{{{' in quotes."
         ) from None
+    except OSError as error:
+        raise TaskError(f"{path} cannot be read ({error.strerror}): correct it, or take it away.") from None
     if not isinstance(content, dict):
-        if tolerant:
-            return {}
         raise TaskError(f"{path} holds {type(content).__name__} where a task config (key: value lines) is expected.")
-    includes = content.pop("include", [])
-    merged: dict[str, Any] = {}
-    for include in includes if isinstance(includes, list) else [includes]:
-        merged.update(load(_included(path, str(include))))
-    return {**merged, **content}
+    if not is_lm_evals(path) and not _is_small(content):
+        raise TaskError(f"{path} holds more than {_LARGEST:,} values, or too deep ones: look at its & and *, and [.")
+    return content
+
+
+def _is_small(content: object) -> bool:
+    """Whether all values, aliases unfolded, are few enough and not too deep to be walked through."""
+    waiting, count = [(content, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if count > _LARGEST or depth > _DEEPEST:
+            return False
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(one, depth + 1) for one in inner]
+    return True
 
 
 def functions(value: Any) -> Iterator[Function]:
@@ -120,14 +169,42 @@ def with_profile(config: dict[str, Any], profile: str | None) -> dict[str, Any]:
     return {**rest, **(blocks.get(profile) or {})}
 
 
-def _loader(folder: Path) -> type[yaml.SafeLoader]:
-    """Safe YAML that keeps `!function` as a reference to code beside the file."""
+def _loader(path: Path) -> Any:
+    """Safe YAML that keeps `!function` as a reference to code beside the file, and takes no key twice."""
 
-    class Loader(yaml.SafeLoader):
+    class Loader(_Fast if is_lm_evals(path) else yaml.SafeLoader):  # type: ignore[misc]
         pass
 
-    Loader.add_constructor("!function", lambda _, node: Function(node.value, str(folder)))
+    def function(_: Any, node: yaml.Node) -> Function:
+        spec = node.value
+        if not isinstance(spec, str) or not all(part.isidentifier() for part in spec.split(".")) or "." not in spec:
+            said = spec if isinstance(spec, str) else "something else"
+            raise TaskError(f"{path}: !function names {said} at {_line(node)}: write it as !function MODULE.NAME.")
+        return Function(spec, str(path.parent))
+
+    def mapping(loader: Any, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+        _refuse_twice(path, node)
+        return yaml.SafeLoader.construct_yaml_map(loader, node)
+
+    Loader.add_constructor("!function", function)
+    if not is_lm_evals(path):  # fourteen of its own files have a key twice
+        Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     return Loader
+
+
+def _refuse_twice(path: Path, node: yaml.MappingNode) -> None:
+    """YAML keeps the last of two lines with one key, and drops the other without a word."""
+    first: dict[str, yaml.Node] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        before = first.setdefault(key.value, key)
+        if before is not key:
+            raise TaskError(f"{path} has the key '{key.value}' twice, at {_line(before)} and {_line(key)}: keep one.")
+
+
+def _line(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"
 
 
 def _included(path: Path, include: str) -> Path:

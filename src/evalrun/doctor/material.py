@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from evalrun import checkpoints, task_files
+from evalrun import checkpoints, task_files, task_groups
 from evalrun import overrides as ov
 from evalrun.config import Config, conf_dirs, hydra_session
 from evalrun.doctor.check import FAIL, OK, WARN, Check
@@ -96,13 +96,13 @@ def own_tasks() -> Iterator[Check]:
         return
     faults: dict[str, None] = {}
     try:
-        own = {name: path for name, path in task_files.own_names().items() if path in paths}
+        own = {name: path for name, path in task_groups.own_names().items() if path in paths}
     except EvalrunError as error:
         yield Check("own tasks", FAIL, str(error))
         return
     for name, path in own.items():
-        said = task_files.problems([name])
-        if not said and "group" not in load(path):  # a set's members are looked at where they are
+        said = task_groups.problems([name])
+        if not said and not task_groups.is_group(load(path)):  # a set's members are looked at where they are
             said = [str(fault) for fault in task_files.each([name], trust_code=True) if isinstance(fault, TaskError)]
         faults |= dict.fromkeys(said)
     yield from (Check("own tasks", FAIL, fault) for fault in faults)

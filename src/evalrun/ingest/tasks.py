@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalrun import task_files, task_yaml
+from evalrun import task_groups, task_yaml
 from evalrun.errors import ConfigError, TaskError
 from evalrun.ingest.found import number, whole
 
@@ -82,12 +82,12 @@ class Tasks:
 def _own() -> dict[str, dict[str, Any]]:
     """The configs as they are, without asking whether their data is there; those that cannot be read know no names."""
     configs = {}
-    for name, path in task_files.own_names().items():
+    for name, path in task_groups.own_names().items():
         try:
             config = task_yaml.load(path, tolerant=True)
         except TaskError:
             continue
-        if "group" not in config:
+        if not task_groups.is_group(config):
             configs[name] = config
     return configs
 

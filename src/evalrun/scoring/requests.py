@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from evalrun.errors import EvalrunError, TaskError
 from evalrun.scoring.quiet import quiet_bars
 
 FEWSHOT_SEED = 1234  # lm-eval's default
@@ -19,14 +20,31 @@ def rendered(task: Any, limit: int | None) -> list[Any]:
     Args:
         task: lm-eval's task object.
         limit: Of the first so many items; None for all.
+
+    Raises:
+        TaskError: a template that does not fit the data.
     """
     known = _rendered.setdefault(task, {})
     if limit not in known:
         task.set_fewshot_seed(seed=FEWSHOT_SEED)  # the same examples whatever was rendered before
         with quiet_bars():
-            task.build_all_requests(limit=limit)
+            _render(task, limit)
         known[limit] = task.instances
     return known[limit]
+
+
+def _render(task: Any, limit: int | None) -> None:
+    try:
+        task.build_all_requests(limit=limit)
+    except EvalrunError:
+        raise
+    except Exception as error:  # of a template that no row was checked against: description, gen_prefix, examples
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        missing = "a column that they name is missing, " if "is undefined" in why else ""
+        raise TaskError(
+            f"task '{task.config.task}': its prompts cannot be made: {missing}{why} ({type(error).__name__}); look at "
+            "its description, gen_prefix and fewshot_config."
+        ) from error
 
 
 def forget_answers(requests: Iterable[Any]) -> None:

@@ -202,6 +202,8 @@ def settings_label(result: TaskResult) -> str:
         words.append(f"limit {limit}")
     if (shots := lookup(result, "num_fewshot_asked")) is not None:
         words.append(f"{shots}-shot")
+    if groups := result.settings.get("group_options"):
+        words.append(f"options of {'+'.join(sorted(groups))}")
     return " ".join(words)
 
 
