@@ -265,8 +265,6 @@ def _score(
 
     from evalrun import scoring, tasks
 
-    options = task_files.options_of(files_of_sweep(config))
-    given = {"group_options": options} if options else {}
     built = tasks.build(files, config.num_fewshot)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
@@ -311,7 +309,7 @@ def _score(
                     cell=located.cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | {"identity": located.identity, **given},
+                    | {"identity": located.identity, **_group_options(config)},
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],
@@ -322,6 +320,12 @@ def _score(
                 yield result
         if lost:
             raise CheckpointError(scoring.why_lost(located.cell.label, lost, model))
+
+
+def _group_options(config: Config) -> dict[str, Any]:
+    """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
+    options = task_files.options_of(files_of_sweep(config))
+    return {"group_options": options} if options else {}
 
 
 def pick_device(asked: str, torch: Any) -> str:
