@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lm_eval.utils import simple_parse_args_string
 
 from evalrun import task_files
 from evalrun.config import CheckpointConf, ModelConf, hydra_session
@@ -51,6 +53,21 @@ def test_order_and_neutral_arguments_do_not_matter(path: str, revision: str, ord
     pairs = {"pretrained": path, "revision": revision, "device": "cuda:0", "batch_size": "1"}
     text = model_args(",".join(f"{name}={pairs[name]}" for name in order))
     assert text == model_args(pairs) == model_args({"pretrained": path, "revision": revision})
+
+
+@pytest.mark.parametrize("text", ["0012345", "7e20000", "1_000", "true"])
+def test_a_revision_that_lm_eval_read_as_a_number_is_said_to_be_lost(text: str) -> None:
+    filed = simple_parse_args_string(f"pretrained=org/m,revision={text}")
+    models = Models([known("org/m", folder=None, revision="step{step}")])
+    with pytest.raises(UnknownModelError, match=f"filed as {filed['revision']}, .* such as \"step"):
+        models.cell(model_args(json.loads(json.dumps(filed))))
+    with pytest.raises(UnknownModelError, match="revision '12345' is no released step"):
+        models.cell(model_args({"pretrained": "org/m", "revision": "12345"}))
+
+
+def test_a_revision_that_is_a_number_is_still_the_step_that_it_names() -> None:
+    models = Models([known("org/m", folder=None, revision="{step}")])
+    assert models.cell(model_args({"pretrained": "org/m", "revision": 2})).step == 2
 
 
 def test_a_comma_within_a_value() -> None:

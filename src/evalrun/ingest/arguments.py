@@ -30,6 +30,7 @@ class ModelArgs:
     dtype: str | None = None  # None: not said, or auto
     adapter: str | None = None  # `peft=...`, as it stands there
     other: tuple[tuple[str, str], ...] = ()  # what else may change the numbers, sorted
+    read_as_number: bool = False  # the revision: lm-eval makes 12345 of 0012345 and inf of 7e20000, so its name is lost
 
 
 def split(text: str) -> dict[str, str]:
@@ -62,6 +63,7 @@ def model_args(given: Any, name: Any = None, revision: Any = None) -> ModelArgs:
     pretrained = said.pop("pretrained", None) or (str(name) if _says_something(name) else "")
     if subfolder := said.pop("subfolder", None):
         pretrained = f"{pretrained.rstrip('/')}/{subfolder}"
+    written = pairs.get("revision") if _says_something(pairs.get("revision")) else revision
     own_revision = said.pop("revision", None) or (str(revision) if _says_something(revision) else None)
     dtype = said.pop("dtype", "auto").removeprefix("torch.")
     if said.get("tokenizer") == pretrained:
@@ -76,6 +78,7 @@ def model_args(given: Any, name: Any = None, revision: Any = None) -> ModelArgs:
         dtype=None if dtype == "auto" else dtype,
         adapter=adapters[0] if adapters else None,
         other=tuple(sorted((key, value) for key, value in said.items() if key not in _NEUTRAL)),
+        read_as_number=isinstance(written, int | float),
     )
 
 

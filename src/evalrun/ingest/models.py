@@ -159,6 +159,11 @@ def _cell(args: ModelArgs, match: _Match, known: Known, place: str | None) -> Ce
         example = known.example
         raise UnknownModelError(f"'{args.pretrained}' comes without a revision that says its step, such as {example}")
     step = known.step_called(where)
+    if step is None and args.read_as_number and place is None:
+        raise UnknownModelError(
+            f"its revision was filed as {where}, which lm-eval made of a name that looks like a number: write the name "
+            f"into config.model_args.revision of the file, in quotes, such as \"{known.example}\""
+        )
     if step is None:
         raise UnknownModelError(
             f"revision '{where}' is no released step of {known.model.name}, such as {known.example}"

@@ -36,7 +36,7 @@ NOTE = "mlflow.note.content"
 ALARM = "evalrun.alarm"  # JSON: what fell, where a watch found that something did
 ALARM_NOTE = "\n\n**Worse than before:**"  # begins its part of the note
 
-TAG_LIMIT = 8000  # characters; MLflow cuts what is longer without a word (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
+TAG_LIMIT = 8000  # characters; MLflow cuts what is longer (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 
 
 @dataclass(frozen=True)
