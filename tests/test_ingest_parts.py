@@ -59,7 +59,7 @@ def test_order_and_neutral_arguments_do_not_matter(path: str, revision: str, ord
 def test_a_revision_that_lm_eval_read_as_a_number_is_said_to_be_lost(text: str) -> None:
     filed = simple_parse_args_string(f"pretrained=org/m,revision={text}")
     models = Models([known("org/m", folder=None, revision="step{step}")])
-    with pytest.raises(UnknownModelError, match=f"filed as {filed['revision']}, .* such as \"step"):
+    with pytest.raises(UnknownModelError, match=f'filed as {filed["revision"]}, .* such as "step'):
         models.cell(model_args(json.loads(json.dumps(filed))))
     with pytest.raises(UnknownModelError, match="revision '12345' is no released step"):
         models.cell(model_args({"pretrained": "org/m", "revision": "12345"}))

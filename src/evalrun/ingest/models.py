@@ -162,7 +162,7 @@ def _cell(args: ModelArgs, match: _Match, known: Known, place: str | None) -> Ce
     if step is None and args.read_as_number and place is None:
         raise UnknownModelError(
             f"its revision was filed as {where}, which lm-eval made of a name that looks like a number: write the name "
-            f"into config.model_args.revision of the file, in quotes, such as \"{known.example}\""
+            f'into config.model_args.revision of the file, in quotes, such as "{known.example}"'
         )
     if step is None:
         raise UnknownModelError(
