@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalrun.errors import CheckpointError, TaskError
-from evalrun.scoring import attention, plan, shared_prefix
+from evalrun.scoring import attention, head, plan, shared_prefix
 from evalrun.scoring.encode import encode
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
@@ -56,7 +56,7 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.fixture(autouse=True)
 def nothing_checked_yet() -> None:
     shared_prefix._checked.clear()
-    shared_prefix._refused.clear()
+    shared_prefix._said.clear()
 
 
 def make(build: Callable[[], Any], **conf: Any) -> SharedPrefixLM:
@@ -269,6 +269,80 @@ def test_weights_that_are_not_numbers_are_not_blamed_on_sharing() -> None:
     assert all(math.isnan(logprob) for logprob, _ in found)
 
 
+@pytest.mark.parametrize("name", ["gpt-neox", "qwen2"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_row_that_is_no_number_reaches_nobody_else(name: str, value: float) -> None:
+    """Each request alone says which answers are numbers; a NaN in the row of the padding token is met too."""
+    lm = make(SHARED[name])
+    asked = requests()
+    bad = asked[4][0][-1]
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[[0, bad]] = value
+    found = lm.score_tokens(asked)
+    assert lm.used == "shared_prefix"
+    alone = []
+    for context, continuation in asked:
+        tokens = [*context, *continuation][-(WINDOW + 1) :]
+        with torch.no_grad():
+            logprobs = lm.model(torch.tensor([tokens[:-1]])).logits[0].log_softmax(-1)[-len(continuation) :]
+        alone.append(sum(float(row[token]) for row, token in zip(logprobs, continuation, strict=True)))
+    assert 0 < sum(map(math.isnan, alone)) < len(alone)
+    assert [value for value, _ in found] == pytest.approx(alone, abs=1e-3, nan_ok=True)
+    shuffled = lm.score_tokens(asked[::-1])[::-1]
+    assert [value for value, _ in shuffled] == pytest.approx(alone, abs=1e-3, nan_ok=True)
+    assert [value for value, _ in lm._reference(asked)] == pytest.approx(alone, abs=1e-3, nan_ok=True)
+
+
+def test_a_masked_vocabulary_is_an_answer() -> None:
+    """Minus infinity in the bias of the head, as masks of tokens are made, also where it fills a block."""
+    lm = make(lambda: hf.PhiForCausalLM(hf.PhiConfig(**GROUPED)))
+    with torch.no_grad():
+        lm.model.lm_head.bias[: VOCABULARY // 2] = -math.inf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "BLOCK", VOCABULARY // 4)
+        found = [value for value, _ in lm.score_tokens(requests())]
+    assert lm.used == "shared_prefix"
+    assert -math.inf in found
+    assert any(map(math.isfinite, found))
+    assert found == pytest.approx([value for value, _ in lm._reference(requests())], abs=1e-4)
+
+
+def test_a_checkpoint_says_the_same_wherever_in_a_sweep_it_stands() -> None:
+    """To the bit: after one that was refused, one that is all NaN, one that ran out of memory, or none."""
+    builds = {seed: make(SHARED["llama"]).model for seed in range(3)}
+    with torch.no_grad():
+        for seed, model in builds.items():
+            torch.manual_seed(seed)
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+        builds[2].get_input_embeddings().weight.fill_(math.nan)
+    alone = {}
+    for seed, model in builds.items():
+        lm = make(SHARED["llama"])
+        lm.replace_model(model)
+        alone[seed] = repr(lm.score_tokens(requests()))
+    lm = make(SHARED["llama"])
+    for seed in (2, 0, 1, 0, 2, 1):
+        lm.replace_model(builds[seed])
+        assert repr(lm.score_tokens(requests())) == alone[seed]
+        lm._budget, lm._left = 16, "something that one checkpoint did"
+
+
+def test_other_code_with_the_same_config_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scaled(hf.GPTNeoXForCausalLM):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits * 0.1
+            return out
+
+    plain, scaled = make(SHARED["gpt-neox"]), make(lambda: Scaled(SHARED["gpt-neox"]().config))
+    plain.score_tokens(requests())
+    assert_same(scaled.score_tokens(requests()), scaled._reference(requests()), 0.0)
+    assert "a self-check found another result" in scaled.used
+    plain.replace_model(scaled.model)  # as a session that took the two for one would do
+    assert_same(plain.score_tokens(requests()), scaled._reference(requests()), 0.0)
+
+
 def test_the_next_checkpoint_takes_the_place_of_this_one() -> None:
     lm = make(SHARED["gpt-neox"])
     before = lm.score_tokens(requests())
@@ -279,7 +353,7 @@ def test_the_next_checkpoint_takes_the_place_of_this_one() -> None:
     after = lm.score_tokens(requests())
     assert before != after
     assert_same(after, lm._reference(requests()))
-    assert lm.counts.checked == 0  # an architecture is checked once
+    assert lm.counts.checked == shared_prefix.PROBED_REQUESTS  # each checkpoint a little, an architecture once more
 
 
 def instances(pairs: list[tuple[str, str]]) -> list[Any]:

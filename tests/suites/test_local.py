@@ -278,3 +278,32 @@ def test_a_run_with_thousands_of_files_is_read_by_its_headers(tmp_path: Path) ->
     whole = path.read_bytes()
     path.write_bytes(whole[:-64] + bytes(64))
     assert find(tmp_path / "run").steps == [1]
+
+
+@pytest.mark.parametrize("written", ["NaN", "null", "Infinity"])
+def test_a_loss_that_is_no_number_is_one_run_and_said(saved: Path, written: str) -> None:
+    for step in (100, 200, 300):
+        losses = {50: 3.0, 150: 0.5, 250: 2.7}
+        write_state(saved / f"step{step}", step, losses={at: loss for at, loss in losses.items() if at <= step})
+        state = saved / f"step{step}" / "trainer_state.json"
+        state.write_text(state.read_text().replace('"loss": 0.5', f'"loss": {written}'))
+    found = local.find(saved, "auto")
+    assert list(found.steps) == [100, 200, 300]
+    said = "infinity" if written == "Infinity" else "NaN"
+    assert (
+        f"the training log of '{saved}' shows a loss of {said}, at step 150: the run may have diverged"
+        in found.notes[0]
+    )
+
+
+def test_a_loss_of_nothing_is_how_a_trainer_logs_nan(saved: Path) -> None:
+    assert local.find(saved, "auto").notes == ()
+    for step in (100, 200, 300):
+        write_state(
+            saved / f"step{step}", step, losses={at: 0.0 if at > 100 else 2.0 for at in range(50, step + 1, 50)}
+        )
+    (note,) = local.find(saved, "auto").notes
+    assert "a loss of 0.0, which is how a Trainer logs NaN, at step 150 and at 3 later steps" in note
+    write_state(saved / "step300", 300, losses={50: 2.0, 100: 1.0})
+    with pytest.raises(ConfigError, match="'step200' and 'step300' log different losses at step 100"):
+        local.find(saved, "auto")

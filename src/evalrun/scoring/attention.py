@@ -39,6 +39,11 @@ class _Rows:
     target: Tensor  # where their outputs go
     rows: int
 
+    def meet(self, unsound: Tensor) -> Tensor:
+        """[rows, 1, width, 1] whether a query sees one of some keys."""
+        there = unsound.index_select(0, self.key).view(self.rows, 1, 1, -1)
+        return ((self.visible == 0) & there).any(-1, keepdim=True)
+
 
 @dataclass
 class Step:
@@ -47,6 +52,7 @@ class Step:
     plan: Plan
     work: Pass
     kept: dict[int, KeysValues]
+    apart: bool = False  # keep what is no number from tokens that do not see it, which costs a look at all of it
     next_kept: dict[int, KeysValues] = field(default_factory=dict)
     layers: set[int] = field(default_factory=set)
     _rows: dict[tuple[torch.device, torch.dtype, int | None], list[_Rows]] = field(default_factory=dict)
@@ -143,6 +149,10 @@ def shared_prefix_attention(
     if len(step.work.keep):
         keep = torch.from_numpy(step.work.keep).to(keys.device)
         step.next_kept[layer] = (keys.index_select(0, keep), values.index_select(0, keep))
+    unsound = None
+    if step.apart:  # 0 times what is no number is none either
+        unsound = ~(keys.isfinite().flatten(1).all(1) & values.isfinite().flatten(1).all(1))
+        keys, values = (tensor.masked_fill(unsound[:, None, None], 0) for tensor in (keys, values))
     count, heads, groups = *queries.shape[:2], queries.shape[1] // keys.shape[1]
     out = torch.empty(count, heads, values.shape[2], dtype=queries.dtype, device=queries.device)
     for rows in step.rows(queries.device, queries.dtype, kwargs.get("sliding_window")):
@@ -153,6 +163,8 @@ def shared_prefix_attention(
             attn_mask=rows.visible,
             scale=kwargs.get("scaling"),
         )
+        if unsound is not None:
+            attended = attended.masked_fill(rows.meet(unsound), float("nan"))
         attended = attended.transpose(1, 2).flatten(0, 1)  # [rows * width, heads, d]
         out[rows.target] = attended if rows.real is None else attended[rows.real]
     return out[None], None

@@ -86,6 +86,7 @@ class Head:
             scored[here] = asked.gather(1, column[:, None])[:, 0]
             first[here] = (asked.argmax(1) == column) & (scored[here] > largest[rows[here]])
             above = torch.maximum(largest, logits.amax(1))
-            total = total * (largest - above).exp() + logits.sub_(above[:, None]).exp_().sum(1)
+            start_at = above.masked_fill(above == float("-inf"), 0)  # a block that a bias masks has no largest
+            total = total * (largest - start_at).exp() + logits.sub_(start_at[:, None]).exp_().sum(1)
             largest = above
         return scored - (largest + total.log())[rows], first & (scored >= largest[rows])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.config import ScorerConf
+
+ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
 
 
 class CheckpointLM(HFLM):
@@ -48,6 +51,30 @@ class CheckpointLM(HFLM):
             return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
         pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
         return pair
+
+    def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
+        """lm-eval's answers; what is no number is asked again alone.
+
+        In a batch, padding and attention carry one row's NaN, or that of the padding token, to others.
+        """
+        found = list(super()._loglikelihood_tokens(requests, *args, **kwargs))
+        lost = [place for place, (value, _) in enumerate(found) if not math.isfinite(value)]
+        if len(requests) > 1:
+            with self._untold():
+                for count, place in enumerate(lost, start=1):
+                    (found[place],) = super()._loglikelihood_tokens([requests[place]], disable_tqdm=True)
+                    if count == ALONE and not any(math.isfinite(found[place][0]) for place in lost[:ALONE]):
+                        break  # the checkpoint is at fault, and not its neighbours
+        return found
+
+    @contextlib.contextmanager
+    def _untold(self) -> Iterator[None]:
+        """Let no bar be told of requests for a while."""
+        tick, self._tick = self._tick, lambda rows: None
+        try:
+            yield
+        finally:
+            self._tick = tick
 
     def _model_call(self, inps: Any, *args: Any, **kwargs: Any) -> Any:
         """One forward pass, [batch, tokens] -> [batch, tokens, vocabulary]; tells the bar how many rows."""

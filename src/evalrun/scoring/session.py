@@ -54,11 +54,11 @@ def _free(model: Any) -> None:
         tensor.data = tensor.data.new_empty(0)
 
 
-def _architecture(model: Any) -> tuple[str, ...]:
-    """What two models agree in when nothing but their weights differs."""
+def _architecture(model: Any) -> tuple[Any, ...]:
+    """What two models agree in when nothing but their weights differs: the class itself, whose code may be theirs."""
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     return (
-        f"{type(model).__module__}.{type(model).__qualname__}",
+        type(model),
         json.dumps(config, sort_keys=True, default=str),
         str(model.dtype),
         str(model.device),

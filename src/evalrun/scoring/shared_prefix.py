@@ -7,6 +7,7 @@ and generation are left to lm-eval's own code, and so is every model whose atten
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from evalrun.scoring import attention
 from evalrun.scoring.encode import encode
 from evalrun.scoring.head import ROWS, Head
 from evalrun.scoring.passes import next_pass
-from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest
+from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest, make_plan
 from evalrun.scoring.plans import Plans
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.unsupported import UnsupportedError
@@ -31,11 +32,14 @@ log = logging.getLogger(__name__)
 
 Answers = list[tuple[float, bool]]
 CHECKED_REQUESTS, CHECKED_TOKENS = 8, 2048  # of a self-check: so many requests, or fewer when they are long
+PROBED_REQUESTS, PROBED_TOKENS = 2, 32  # of the one that every checkpoint has: the ends of so many requests
 # Differences to lm-eval's own path that are rounding: absolute in nats, and relative to the log-likelihood.
 TOLERANCE = {torch.float32: (1e-3, 1e-5), torch.float16: (0.1, 0.01), torch.bfloat16: (0.5, 0.02)}
 
-_checked: dict[str, int] = {}  # architecture -> tokens of the longest input that was checked in this process
-_refused: dict[str, str] = {}  # architecture -> why sharing is not exact for it
+# What two checkpoints that are run by the same code on the same device have in common.
+Form = tuple[type, str, torch.dtype, str]
+_checked: dict[Form, int] = {}  # -> tokens of the longest input that was checked in this process
+_said: set[tuple[Form, str]] = set()  # why sharing is not exact: warned of once in this process
 
 
 @dataclass
@@ -59,7 +63,18 @@ class SharedPrefixLM(CheckpointLM):
         self._plans = Plans(tokenizer, conf.cache)
         self.counts = Counts()
         super().__init__(model, tokenizer, conf, tick)
-        self._budget = conf.token_budget if self.device.type == "cpu" else conf.token_budget_gpu
+        self._begin()
+
+    def replace_model(self, model: Any) -> None:
+        """Go on with another checkpoint, of which nothing is known yet."""
+        super().replace_model(model)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was learnt of a checkpoint: its result is the same wherever in a sweep it stands."""
+        self._budget = self._conf.token_budget if self.device.type == "cpu" else self._conf.token_budget_gpu
+        self._left: str | None = None  # why this checkpoint is left to lm-eval's own path
+        self._probed = False
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Answers:
         """Log-likelihood in nats of each continuation, and whether greedy decoding would say it.
@@ -91,24 +106,32 @@ class SharedPrefixLM(CheckpointLM):
 
     def _shared(self, content: Any, tokens: Callable[[], Sequence[TokenRequest]]) -> Answers | None:
         """Score requests, or say in `used` why lm-eval's own path has to."""
-        architecture = f"{self.model.config.to_json_string()} {self.model.dtype} {self.device.type}"
-        reason = self._why_not() or _refused.get(architecture)
+        reason = self._why_not() or self._left
         if reason is None:
             try:
                 plan = self._plans.get(content, self.max_length, tokens)
             except ValueError as error:
                 raise TaskError(f"{error}: a continuation must give a token and fit the window.") from None
             try:
-                answers = self._run(plan)
-                self._check(plan, answers, architecture)
+                probed = self._probe(plan)
+                answers = self._answers(plan)
+                self.counts.checked += probed
+                self._check(plan, answers)
                 self._warn_of_truncation(plan)
                 self.used = "shared_prefix"
                 return answers
             except UnsupportedError as error:
-                _refused[architecture] = reason = str(error)
-                log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
+                self._left = reason = str(error)
+                if (self._form, reason) not in _said:
+                    _said.add((self._form, reason))
+                    log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
         self.used = f"lm_eval: {reason}"
         return None
+
+    @property
+    def _form(self) -> Form:
+        """The class itself is in it: code beside the weights may differ where the configs do not."""
+        return type(self.model), self.model.config.to_json_string(), self.model.dtype, self.device.type
 
     def _why_not(self) -> str | None:
         """What rules sharing out before anything is run."""
@@ -120,8 +143,20 @@ class SharedPrefixLM(CheckpointLM):
             return f"its precision is {self.model.dtype}"
         return None
 
+    def _answers(self, plan: Plan) -> Answers:
+        """Answers of all requests, each as if it were alone.
+
+        What is no number reaches its neighbours in a row through attention, which multiplies by 0 what a token may not
+        see. Only where such an answer is found is all run again with that kept apart.
+        """
+        answers = self._run(plan)
+        if all(math.isfinite(value) for value, _ in answers):
+            return answers
+        with self._untold():
+            return self._run(plan, apart=True)
+
     @torch.inference_mode()
-    def _run(self, plan: Plan) -> Answers:
+    def _run(self, plan: Plan, apart: bool = False) -> Answers:
         """Walk through the trie, pass by pass; log-probabilities of all pairs, then sums for each request."""
         head, body = Head(self.model, self.softmax_dtype or self.model.dtype), self.model.base_model
         self.counts = Counts(plan.requests, len(plan.token))
@@ -141,7 +176,7 @@ class SharedPrefixLM(CheckpointLM):
         with attention.replaced(self.model):
             while row < len(plan.row_start) - 1:
                 work, next_row = next_pass(plan, row, self._budget)
-                step = attention.Step(plan, work, kept)
+                step = attention.Step(plan, work, kept, apart)
                 try:
                     hidden = self._pass(body, step)
                 except (torch.OutOfMemoryError, MemoryError):
@@ -212,53 +247,81 @@ class SharedPrefixLM(CheckpointLM):
                 *(len(cut), plan.requests, self.max_length, cut.max()),
             )
 
-    def _check(self, plan: Plan, answers: Answers, architecture: str) -> None:
+    def _probe(self, plan: Plan) -> int:
+        """Compare both paths on the ends of a few requests, before anything of a checkpoint is scored.
+
+        Cheap enough for every checkpoint: code, weights or config may differ from those of the one before.
+
+        Returns:
+            How many requests lm-eval's own path scored.
+
+        Raises:
+            UnsupportedError: they differ; sharing is not exact for this checkpoint.
+        """
+        if self._probed:
+            return 0
+        places = sorted({round(i * (plan.requests - 1) / (PROBED_REQUESTS - 1)) for i in range(PROBED_REQUESTS)})
+        ends = [(context[-PROBED_TOKENS:], said[:4]) for context, said in map(plan.request, places)]
+        with self._untold():
+            self._compare(self._answers(make_plan(ends, self.max_length)), self._reference(ends))
+        self._probed = True
+        return len(ends)
+
+    def _check(self, plan: Plan, answers: Answers) -> None:
         """Compare a handful of answers with lm-eval's own path, before the first results of a model count.
 
-        Once for an architecture in a process, and again for inputs longer than those that were checked: a window that
-        slides shows only there.
+        Once for a class of models with one config in a process, and again for inputs longer than those that were
+        checked: a window that slides shows only there.
 
         Raises:
             UnsupportedError: they differ; sharing is not exact for this model.
             CheckpointError: they differ among those that `verify` drew.
         """
-        if plan.longest > _checked.get(architecture, 0):
-            chosen = _handful(plan)
-            worst = self._largest_difference(plan, answers, chosen)
-            if worst is not None:
-                raise UnsupportedError(f"a self-check found another result ({worst})")
-            _checked[architecture] = plan.longest
+        if plan.longest > _checked.get(self._form, 0):
+            self._compare(*self._both(plan, answers, _handful(plan)))
+            _checked[self._form] = plan.longest
         if self._conf.verify:
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
-            worst = self._largest_difference(plan, answers, drawn)
+            ours, theirs = self._both(plan, answers, drawn)
+            worst = self._largest_difference(ours, theirs)
             said = "verify: %d requests scored again by lm-eval's own path, largest difference %.1e nats"
             log.info(said, len(drawn), self.counts.difference)
             if worst is not None:
                 raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
 
-    def _largest_difference(self, plan: Plan, answers: Answers, chosen: Sequence[int]) -> str | None:
-        """The worst of the answers that are further from lm-eval's than rounding, in words; None: all are close."""
-        reference = self._reference([plan.request(i) for i in chosen])
+    def _both(self, plan: Plan, answers: Answers, chosen: Sequence[int]) -> tuple[Answers, Answers]:
+        """Some answers, and lm-eval's."""
+        self.counts.checked += len(chosen)
+        return [answers[i] for i in chosen], self._reference([plan.request(i) for i in chosen])
+
+    def _compare(self, ours: Answers, theirs: Answers) -> None:
+        worst = self._largest_difference(ours, theirs)
+        if worst is not None:
+            raise UnsupportedError(f"a self-check found another result ({worst})")
+
+    def _largest_difference(self, ours: Answers, theirs: Answers) -> str | None:
+        """The worst of the answers that are further from lm-eval's than rounding, in words; None: all are close.
+
+        Where neither is a number there is nothing to compare: such a checkpoint is refused by its own count.
+        """
         absolute, relative = TOLERANCE[self.model.dtype]
         worst, said = 0.0, None
-        for i, (expected, _) in zip(chosen, reference, strict=True):
-            difference = abs(answers[i][0] - expected)
+        for (found, _), (expected, _) in zip(ours, theirs, strict=True):
+            if found == expected or (math.isnan(found) and math.isnan(expected)):
+                continue
+            difference = abs(found - expected) if math.isfinite(found - expected) else math.inf
             self.counts.difference = max(self.counts.difference, difference)
             excess = difference / (absolute + relative * abs(expected))
-            if not excess <= max(worst, 1.0) and not answers[i][0] != answers[i][0] != expected != expected:
-                worst, said = excess, f"log-likelihood {answers[i][0]:.4f} instead of lm-eval's {expected:.4f}"
-        self.counts.checked += len(chosen)
+            if excess > max(worst, 1.0):
+                worst, said = excess, f"log-likelihood {found:.4f} instead of lm-eval's {expected:.4f}"
         return said
 
     def _reference(self, requests: Sequence[TokenRequest]) -> Answers:
         """lm-eval's own path, which tells no bar."""
-        tick, self._tick = self._tick, lambda rows: None
-        try:
+        with self._untold():
             whole = [(None, list(context), list(continuation)) for context, continuation in requests]
             found: Answers = self._loglikelihood_tokens(whole, disable_tqdm=True)
             return found
-        finally:
-            self._tick = tick
 
 
 def _handful(plan: Plan) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import zipfile
@@ -73,10 +74,15 @@ def state_of(folder: Path) -> TrainerState | None:
             step=int(said["global_step"]),
             tokens_seen=int(said.get("num_input_tokens_seen") or 0),
             flos=float(said.get("total_flos") or 0),
-            losses={int(entry["step"]): float(entry["loss"]) for entry in history},
+            losses={int(entry["step"]): _loss(entry["loss"]) for entry in history},
         )
     except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _loss(said: Any) -> float:
+    """A loss as it was logged; strict writers of JSON put null in place of NaN."""
+    return math.nan if said is None else float(said)
 
 
 def tokens_of(state: TrainerState, counted: int) -> int | None:

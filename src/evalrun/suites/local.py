@@ -12,7 +12,7 @@ from typing import Any
 from evalrun import patterns, tokenizer
 from evalrun.errors import ConfigError, nearest
 from evalrun.patterns import Named
-from evalrun.suites import folders
+from evalrun.suites import folders, losses
 from evalrun.suites.folders import TrainerState
 from evalrun.suites.releases import Release, Releases
 
@@ -59,7 +59,8 @@ def find(
         state = states[one.step]
         tokens = folders.tokens_of(state, parameters.counted) if state and counts_tokens else None
         found[one.step] = Release(one.step, one.name, tokens or one.tokens, fault=faults.get(one.step))
-    notes = [*unfinished.values(), *faults.values()]
+    doubt = losses.doubt((state.losses for state in states.values() if state is not None), str(root))
+    notes = [*unfinished.values(), *faults.values(), *([doubt] if doubt else [])]
     if places is None:
         last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
@@ -178,9 +179,9 @@ def _check_one_run(
     """
     known = [(one, state) for one in whole if (state := states[one.step]) is not None]
     for (one, before), (other, after) in pairwise(known):
-        differ = [step for step, loss in before.losses.items() if after.losses.get(step, loss) != loss]
-        if differ:
-            why = f"log different losses at step {differ[0]}"
+        differ = losses.first_difference(before.losses, after.losses)
+        if differ is not None:
+            why = f"log different losses at step {differ}"
         elif counts_tokens and before.tokens_seen > 0 and after.tokens_seen <= before.tokens_seen:
             why = f"have seen {before.tokens_seen} and then {after.tokens_seen} tokens"
         else:
