@@ -45,6 +45,7 @@ def settings(config: Config, file: TaskFile, score: Any, device: str, dtype: str
         "data_files": [str(path) for path in file.data_files],
         "release_verified": file.release_verified,
         "ties": score.ties,
+        "parted": score.parted,
         "not_finite": score.lost,
         "allow_not_finite": config.scorer.allow_not_finite,
     }
@@ -54,8 +55,9 @@ def said(result: TaskResult) -> str:
     """`neqa: acc 0.6100 +- 0.0282 on 300 items, 2 ties, 4.1 s`."""
     value, stderr = result.metrics[result.primary_metric], result.stderrs.get(result.primary_metric)
     spread = "" if stderr is None else f" +- {stderr:.4f}"
-    ties, lost = result.ties, result.settings.get("not_finite", 0)
+    ties, lost, parted = result.ties, result.settings.get("not_finite", 0), result.settings.get("parted", 0)
     more = f", {ties} tie{'s' * (ties > 1)}" if ties else ""
+    more += f", {parted} scored from where their tokens part" if parted else ""
     more += f", {lost} with a log-likelihood that is not finite" if lost else ""
     return (
         f"{result.task}: {result.primary_metric} {value:.4f}{spread} on {result.n} items{more}, {result.seconds:.1f} s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,9 @@ class Counter:
 
     calls = 0
 
-    def __call__(self) -> Sequence[TokenRequest]:
+    def __call__(self) -> plans.Coded:
         self.calls += 1
-        return REQUESTS
+        return REQUESTS, [1]
 
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:
@@ -38,6 +37,7 @@ def test_a_plan_is_made_once(tmp_path: Path) -> None:
     plans.forget()
     again = Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 1
+    assert again.request_parted.tolist() == [0, 1]
     for name, array in first.arrays().items():
         np.testing.assert_array_equal(array, again.arrays()[name])
         assert again.arrays()[name].dtype == np.int64

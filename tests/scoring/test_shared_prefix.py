@@ -14,6 +14,7 @@ import torch
 import transformers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lm_eval.models.huggingface import HFLM
 
 from evalrun.errors import CheckpointError, TaskError
 from evalrun.scoring import attention, head, plan, shared_prefix
@@ -377,7 +378,7 @@ def test_texts_become_lm_evals_tokens(encoding: str, real: bool) -> None:
     texts = [(a.replace("<eos>", lm.tokenizer.eos_token), b.replace("<eos>", lm.tokenizer.eos_token)) for a, b in TEXTS]
     seen: list[Any] = []
     lm._loglikelihood_tokens = lambda requests, **_: seen.extend((a, b) for _, a, b in requests)  # type: ignore[method-assign]
-    CheckpointLM.loglikelihood(lm, instances(texts), disable_tqdm=True)
+    HFLM.loglikelihood(lm, instances(texts), disable_tqdm=True)
     assert [(list(a), list(b)) for a, b in encode(lm, texts, encoding == "separate")] == seen
 
 

@@ -27,6 +27,8 @@ class Told(LM):
     def __init__(self, answers: Mapping[str, float]) -> None:
         super().__init__()
         self.answers = answers
+        self.parted: set[tuple[str, int]] = set()
+        self.lost_texts = 0
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         return [(self.answers[r.args[1].strip()] if r.args[0] else 0.0, False) for r in requests]

@@ -21,24 +21,24 @@ def encode(lm: Any, pairs: Sequence[tuple[str, str]], separate: bool) -> list[To
         separate: Tokenise the two alone, as lm-eval 0.3 did, instead of both as one text that is split.
     """
     prefix = lm.prefix_token_id
-    plain = _tokens(lm, (b for a, b in pairs if a == "" or separate), add_special_tokens=False)
+    plain = tokens_of(lm, (b for a, b in pairs if a == "" or separate), add_special_tokens=False)
     if separate:
-        whole = _tokens(lm, (a for a, _ in pairs if a))
-        return [(whole[a], plain[b]) if a else _after_prefix(prefix, plain[b]) for a, b in pairs]
+        whole = tokens_of(lm, (a for a, _ in pairs if a))
+        return [(whole[a], plain[b]) if a else after_prefix(prefix, plain[b]) for a, b in pairs]
     bare = [a.rstrip() for a, _ in pairs]  # white space at the end belongs to the continuation's first token
-    whole = _tokens(lm, (text for (a, b), c in zip(pairs, bare, strict=True) if a for text in (c, a + b)))
+    whole = tokens_of(lm, (text for (a, b), c in zip(pairs, bare, strict=True) if a for text in (c, a + b)))
     return [
-        (whole[c], whole[a + b][len(whole[c]) :]) if a else _after_prefix(prefix, plain[b])
+        (whole[c], whole[a + b][len(whole[c]) :]) if a else after_prefix(prefix, plain[b])
         for (a, b), c in zip(pairs, bare, strict=True)
     ]
 
 
-def _after_prefix(prefix: int, tokens: list[int]) -> TokenRequest:
+def after_prefix(prefix: int, tokens: list[int]) -> TokenRequest:
     """An empty context: the text is scored after the beginning-of-text token, which it may already start with."""
     return ([prefix], tokens) if tokens[:1] != [prefix] else (tokens[:1], tokens[1:])
 
 
-def _tokens(lm: Any, texts: Iterable[str], add_special_tokens: bool | None = None) -> dict[str, list[int]]:
+def tokens_of(lm: Any, texts: Iterable[str], add_special_tokens: bool | None = None) -> dict[str, list[int]]:
     """Text -> tokens of each distinct text, with the special tokens that `HFLM.tok_encode` would add."""
     start = lm.tokenizer.decode(lm.prefix_token_id)
     flags: dict[bool | None, list[str]] = {}

@@ -33,6 +33,7 @@ class Score:
     num_fewshot: int
     items: pd.DataFrame  # one row an item: see `_items`
     ties: dict[str, int]  # metric -> items whose highest value several choices share; those with any
+    parted: int  # items scored from where the tokens of their choices part (see `parting`)
     lost: int  # items with a log-likelihood, or a generated text, that is no number
 
 
@@ -49,6 +50,8 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
         TaskError: a task yields no number.
     """
     tallies = {name: Tally() for name in tasks}
+    lm.parted.clear()
+    lm.lost_texts = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_bars())
         for name, task in tasks.items():
@@ -56,25 +59,27 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
             stack.enter_context(counted(task, tallies[name]))
         found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
     assert found is not None
-    return {name: _score_of(found, name, tallies[name]) for name in tasks}
+    return {name: _score_of(found, name, tallies[name], lm) for name in tasks}
 
 
-def _score_of(found: Mapping[str, Any], name: str, tally: Tally) -> Score:
+def _score_of(found: Mapping[str, Any], name: str, tally: Tally, lm: CheckpointLM) -> Score:
     metrics, stderrs = _split_metrics(found["results"][name])
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
     primary = "acc" if "acc" in metrics else next(iter(metrics))
     better = found["higher_is_better"][name].get(primary.split(",")[0])
+    n = int(found["n-samples"][name]["effective"])
     return Score(
         metrics=metrics,
         stderrs=stderrs,
         primary=primary,
         higher_is_better=True if better is None else bool(better),
-        n=int(found["n-samples"][name]["effective"]),
+        n=n,
         num_fewshot=int(found["n-shot"][name] or 0),
         items=_items(found["samples"][name], found["configs"][name].get("target_delimiter") or ""),
         ties=dict(tally.ties),
-        lost=_lost(found["samples"][name]),
+        parted=sum(task == name for task, _ in lm.parted),
+        lost=_lost(found["samples"][name]) or min(lm.lost_texts, n),  # texts are generated for one task at a time
     )
 
 

@@ -37,6 +37,7 @@ class Plan:
         request_pair: [scored tokens] positions in pair_node.
         request_length: [requests] input tokens of each, after truncation to the window.
         request_lost: [requests] tokens that truncation took from its beginning.
+        request_parted: [requests] 1 where scoring begins at a token of the prompt (see `parting`), else 0.
     """
 
     token: Ints
@@ -49,6 +50,7 @@ class Plan:
     request_pair: Ints
     request_length: Ints
     request_lost: Ints
+    request_parted: Ints
 
     @property
     def requests(self) -> int:
@@ -77,7 +79,7 @@ class Plan:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def make_plan(requests: Sequence[TokenRequest], max_length: int) -> Plan:
+def make_plan(requests: Sequence[TokenRequest], max_length: int, parted: Sequence[int] = ()) -> Plan:
     """Build the trie and cut it into rows.
 
     Inputs are truncated from the left as lm-eval does: of context + continuation the last `max_length + 1` tokens are
@@ -86,6 +88,7 @@ def make_plan(requests: Sequence[TokenRequest], max_length: int) -> Plan:
     Args:
         requests: Context (at least one token) and continuation (one to `max_length` tokens).
         max_length: The model's window.
+        parted: Places of the requests that are scored from a token of the prompt on.
 
     Raises:
         ValueError: a continuation without tokens or longer than the window.
@@ -121,6 +124,7 @@ def make_plan(requests: Sequence[TokenRequest], max_length: int) -> Plan:
         request_pair=request_pair.astype(np.int64),
         request_length=lengths,
         request_lost=lost,
+        request_parted=np.bincount(np.asarray(parted, np.int64), minlength=len(requests)),
     )
 
 

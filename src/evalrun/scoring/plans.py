@@ -20,9 +20,12 @@ from evalrun.scoring.plan import Plan, TokenRequest, make_plan
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the same requests no longer give the same plan
+FORMAT = 2  # raise it when the same requests no longer give the same plan
 IN_MEMORY = 64
 _memory: OrderedDict[str, Plan] = OrderedDict()
+
+
+Coded = tuple[Sequence[TokenRequest], Sequence[int]]  # and the places of those that were parted
 
 
 class Plans:
@@ -31,27 +34,28 @@ class Plans:
     def __init__(self, tokenizer: Any, folder: str | None) -> None:
         """`folder` may be None: plans are then kept in memory only."""
         backend = getattr(tokenizer, "backend_tokenizer", None)  # one without it cannot be named by its content
-        self._tokenizer = None if backend is None else hashlib.sha256(backend.to_str().encode()).hexdigest()
+        own = f"{type(tokenizer).__qualname__} {getattr(tokenizer, 'split_special_tokens', None)} "
+        self._tokenizer = None if backend is None else hashlib.sha256((own + backend.to_str()).encode()).hexdigest()
         self._folder = None if folder is None or backend is None else Path(folder)
 
-    def get(self, content: Any, max_length: int, tokens: Callable[[], Sequence[TokenRequest]]) -> Plan:
+    def get(self, content: Any, max_length: int, tokens: Callable[[], Coded]) -> Plan:
         """The plan of some requests.
 
         Args:
             content: What determines the tokens, as plain data: texts and rules.
             max_length: The model's window.
-            tokens: Gives the tokens; called only if the plan is not there.
+            tokens: Gives the tokens, and the places of requests that were parted; called only if the plan is not there.
 
         Raises:
             ValueError: a request that cannot be scored (see `make_plan`).
         """
         if self._tokenizer is None:
-            return make_plan(tokens(), max_length)
+            return _made(tokens(), max_length)
         constants = [planning.LONGEST_ROW, planning.ROW_COST, planning.ANCESTOR_COST]
         text = json.dumps([FORMAT, constants, self._tokenizer, max_length, content])
         key = hashlib.sha256(text.encode()).hexdigest()
         if key not in _memory:
-            _memory[key] = self._read(key) or self._write(key, make_plan(tokens(), max_length))
+            _memory[key] = self._read(key) or self._write(key, _made(tokens(), max_length))
             if len(_memory) > IN_MEMORY:
                 _memory.popitem(last=False)
         _memory.move_to_end(key)
@@ -88,6 +92,11 @@ class Plans:
                 with contextlib.suppress(OSError):
                     own.unlink()
         return plan
+
+
+def _made(coded: Coded, max_length: int) -> Plan:
+    requests, parted = coded
+    return make_plan(requests, max_length, parted)
 
 
 def forget() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.config import ScorerConf
+from evalrun.errors import CheckpointError
+from evalrun.scoring.parting import encode_items, items_of
 
 ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
 
@@ -21,6 +24,8 @@ class CheckpointLM(HFLM):
     def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
         self._tick = tick
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
+        self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
+        self.lost_texts = 0  # generated while a prediction was no number
         self._separate = conf.encoding == "separate"
         chatter = logging.getLogger("lm_eval.models.huggingface")
         chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
@@ -40,6 +45,44 @@ class CheckpointLM(HFLM):
         """Go on with another checkpoint of the same architecture, tokenizer and device."""
         self._model = self.pretrained = model
         self._config = model.config
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        """lm-eval's answers; items whose choices it cannot tell apart by its tokens are parted."""
+        if self.backend != "causal" or self._separate:
+            return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        pairs = [request.args for request in requests]
+        coded, parted = encode_items(self, pairs, items_of(requests), separate=False)
+        self._note_parted(requests, parted)
+        whole = [(pair, list(a), list(b)) for pair, (a, b) in zip(pairs, coded, strict=True)]
+        return self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
+
+    def _note_parted(self, requests: Any, places: Iterable[int]) -> None:
+        self.parted.update((requests[place].task_name, requests[place].doc_id) for place in places)
+
+    def _model_generate(self, context: Any, *args: Any, **kwargs: Any) -> Any:
+        """lm-eval's texts; those are counted in whose making a prediction was no number.
+
+        Raises:
+            CheckpointError: nothing can be drawn from such a prediction.
+        """
+        unsound = torch.zeros(len(context), dtype=torch.bool, device=context.device)
+
+        def look(module: Any, given: Any, output: Any) -> None:
+            unsound.logical_or_(~output.logits[:, -1].amax(-1).isfinite().to(unsound.device))
+
+        hook = self.model.register_forward_hook(look)
+        try:
+            return super()._model_generate(context, *args, **kwargs)
+        except RuntimeError:
+            if unsound.any():
+                raise CheckpointError(
+                    "no text can be drawn from this checkpoint, because what it predicts is NaN or infinite: the "
+                    "training diverged, a file is damaged, or its precision overflows (scorer.dtype=float32)."
+                ) from None
+            raise
+        finally:
+            hook.remove()
+            self.lost_texts += int(unsound.sum())
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Tokens of a prompt and of what is scored after it.

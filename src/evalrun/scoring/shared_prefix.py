@@ -20,11 +20,11 @@ from torch import Tensor
 from evalrun.config import ScorerConf
 from evalrun.errors import CheckpointError, TaskError, first_line
 from evalrun.scoring import attention
-from evalrun.scoring.encode import encode
 from evalrun.scoring.head import ROWS, Head
+from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
 from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest, make_plan
-from evalrun.scoring.plans import Plans
+from evalrun.scoring.plans import Coded, Plans
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.unsupported import UnsupportedError
 
@@ -89,23 +89,25 @@ class SharedPrefixLM(CheckpointLM):
         """
         if not requests:
             return []
-        pairs = [request.args for request in requests]
+        pairs, items = [request.args for request in requests], items_of(requests)
         rules = [self.prefix_token_id, self.add_bos_token, self._separate]
-        answers = self._shared([rules, pairs], lambda: encode(self, pairs, self._separate))
+        answers, parted = self._shared([rules, pairs, items], lambda: encode_items(self, pairs, items, self._separate))
         if answers is None:
             found: Answers = super().loglikelihood(requests, disable_tqdm=True)
             return found
+        self._note_parted(requests, parted)
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
         return answers
 
     def score_tokens(self, requests: Sequence[TokenRequest]) -> Answers:
         """The same for requests that are tokens already."""
-        answers = self._shared([[list(map(int, part)) for part in request] for request in requests], lambda: requests)
+        content = [[list(map(int, part)) for part in request] for request in requests]
+        answers, _ = self._shared(content, lambda: (requests, ()))
         return self._reference(requests) if answers is None else answers
 
-    def _shared(self, content: Any, tokens: Callable[[], Sequence[TokenRequest]]) -> Answers | None:
-        """Score requests, or say in `used` why lm-eval's own path has to."""
+    def _shared(self, content: Any, tokens: Callable[[], Coded]) -> tuple[Answers | None, Sequence[int]]:
+        """Score requests, with the places of those that were parted, or say in `used` why lm-eval's own path has to."""
         reason = self._why_not() or self._left
         if reason is None:
             try:
@@ -119,14 +121,14 @@ class SharedPrefixLM(CheckpointLM):
                 self._check(plan, answers)
                 self._warn_of_truncation(plan)
                 self.used = "shared_prefix"
-                return answers
+                return answers, np.flatnonzero(plan.request_parted).tolist()
             except UnsupportedError as error:
                 self._left = reason = str(error)
                 if (self._form, reason) not in _said:
                     _said.add((self._form, reason))
                     log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
         self.used = f"lm_eval: {reason}"
-        return None
+        return None, ()
 
     @property
     def _form(self) -> Form:
