@@ -11,9 +11,11 @@ LEVELS: list[set[str]] = [
     {
         *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
         *("digests", "task_answers", "lm_eval_source"),
+        "step_words",
     },
     {"tokenizer", "patterns", "task_tables"},
     {"manual", "config", "steps", "console", "provenance", "checkpoints"},
+    {"as_typed"},
     {"task_yaml", "task_data", "suites"},
     {"task_shape", "task_scores"},
     {"task_groups"},
@@ -42,7 +44,7 @@ HOMES = {
     "torch": {"checkpoints", "integrations", "tiny", "pipeline", "provenance", "scoring", "suites"},
     "transformers": {"checkpoints", "integrations", "scoring", "suites", "tiny", "tokenizer"},
     "lm_eval": {"tasks", "scoring", "task_groups"},
-    "hydra": {"cli", "commands", "config", "launch", "overrides", "sweep"},
+    "hydra": {"as_typed", "cli", "commands", "config", "launch", "overrides", "sweep"},
     "ray": {"launch"},
     "submitit": {"launch"},
 }

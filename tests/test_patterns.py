@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +111,77 @@ def test_one_runs_folders_are_one_family(shape: str, steps: set[int]) -> None:
 @pytest.mark.parametrize(("text", "tokens"), [("4B", 4 * 10**9), ("1.5T", 15 * 10**11), ("30m", 3 * 10**7), ("17", 17)])
 def test_tokens_in_words(text: str, tokens: int) -> None:
     assert patterns.tokens_of(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (["step-1k", "step-2k", "step-10k"], [1000, 2000, 10000]),
+        (["step-500", "step-1k", "step-1.5k"], [500, 1000, 1500]),
+        (["ckpt-500", "ckpt-1e3", "ckpt-2.5e4"], [500, 1000, 25000]),
+        (["step900", "step1_000", "step12_000"], [900, 1000, 12000]),
+        (["iter-900", "iter-1,000"], [900, 1000]),
+        (["500steps", "1000steps"], [500, 1000]),
+        (["epoch=3-step=500.ckpt", "epoch=7-step=1000.ckpt"], [500, 1000]),
+        (["ep0-ba500", "ep1-ba1000"], [500, 1000]),
+        (["run_1M", "run_5M", "run_20M"], [1, 5, 20]),
+        (["run_900K", "run_1M", "run_2B"], [900_000, 1_000_000, 2_000_000_000]),
+        (["0001B", "0010B"], [1, 10]),
+        (["checkpoint-1M", "checkpoint-2M"], [1, 2]),
+        (["2031-12-24-step10", "2031-12-25-step20"], [10, 20]),
+        (["step0", "step3"], [0, 3]),
+    ],
+)
+def test_a_unit_behind_a_number_keeps_the_order(names: list[str], steps: list[int]) -> None:
+    found = patterns.numbered(reversed(names))
+    assert [(one.step, one.name) for one in found] == list(zip(steps, names, strict=True))
+    assert len({one.family for one in found}) == 1
+    assert {one.unit for one in found} == {"steps"}
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "unit", "tokens"),
+    [
+        ("samples_500", 500, "samples", None),
+        ("checkpoint-500-samples", 500, "samples", None),
+        ("2k examples", 2000, "samples", None),
+        ("tokens_5000", 5000, "tokens", 5000),
+        ("500M tokens", 500, "tokens", 500 * 10**6),
+        ("tok-2B", 2, "tokens", 2 * 10**9),
+        ("epoch_4", 4, "epochs", None),
+        ("epoch_4_step_80", 80, "steps", None),
+        ("step80-tokens4B", 80, "steps", 4 * 10**9),
+        ("20311224-step500", 500, "steps", None),
+    ],
+)
+def test_a_name_says_what_it_counts(name: str, step: int, unit: str, tokens: int | None) -> None:
+    (found,) = patterns.numbered([name])
+    assert (found.step, found.unit, found.tokens, found.whole) == (step, unit, tokens, True)
+
+
+@pytest.mark.parametrize("name", ["step1.5", "epoch-0.5", "step-2.0005k"])
+def test_a_fraction_is_no_step(name: str) -> None:
+    (found,) = patterns.numbered([name])
+    assert not found.whole
+
+
+_SPELT = {
+    "plain": str,
+    "thousands": lambda n: f"{Decimal(n) / 1000:f}k",
+    "exponent": lambda n: f"{n}e0",
+    "underscores": lambda n: f"{n:_}",
+    "padded": "{:07d}".format,
+}
+
+
+@given(
+    st.sampled_from(["step-{}", "iter_{}", "global_step{}", "checkpoint-{}", "run-7b-step{}-hf"]),
+    st.dictionaries(st.integers(0, 10**6), st.sampled_from(sorted(_SPELT)), min_size=1, max_size=8),
+)
+def test_however_steps_are_spelt_their_order_is_right(shape: str, spelt: dict[int, str]) -> None:
+    names = {step: shape.format(_SPELT[how](step)) for step, how in spelt.items()}
+    found = patterns.numbered(names.values())
+    assert {one.step: one.name for one in found} == names or any(
+        how == "{}k" and n >= 10**6 for n, how in spelt.items()
+    )
+    assert len({one.family for one in found}) == 1

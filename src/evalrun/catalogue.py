@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun import overrides as ov
+from evalrun.as_typed import element
 from evalrun.config import Config, compose, hydra_session, typed
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.records import Cell
@@ -67,7 +68,7 @@ def steps_command(words: Sequence[str]) -> int:
             raise ConfigError("no model is given: steps model=pythia-70m, or steps model=local path=runs/my-model.")
         others = [o.input_line or "" for o in given if o.key_or_group not in ("model", "step", "task")]
         names = ov.choices(models[-1])
-        configs = [typed(compose([f"model={name}", *others, "step=0"])) for name in names]
+        configs = [typed(compose([f"model={element(name)}", *others, "step=0"])) for name in names]
     said: list[dict[str, Any]] = []
     faults: list[EvalrunError] = []
     for name, config in zip(names, configs, strict=True):

@@ -94,8 +94,9 @@ def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[s
 
 def _tracking(words: Sequence[str]) -> TrackingConf:
     """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
-    ov.check(ov.parse(words))
-    return typed(compose(["model=pythia-70m", "step=0", *words])).tracking
+    given = ov.parse(words)
+    ov.check(given)
+    return typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking
 
 
 def ingest(words: Sequence[str]) -> int:

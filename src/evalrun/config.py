@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.errors import ConfigError, nearest
 from evalrun.patterns import pattern_problem
+from evalrun.step_words import UNITS
 
 CONFIG_NAME = "config"
 
@@ -46,6 +47,7 @@ class CheckpointConf:
     steps: Any = None  # released steps: numbers and {from, to, by}; or step: name; null: those that are there
     tokens_per_step: int | None = None  # null: the model's, else what names or the training's own records say
     revision: str | None = None  # hub: revision of a step, such as step{step}-tokens{tokens}
+    unit: str | None = None  # local: what numbers in names count: steps, epochs, samples, tokens; null: as names say
     folder: str | None = None  # local: folder of a step inside model.path, such as step{step}; auto: what is there
     seed: int | None = None  # training seed, where a suite has several
     source: str | None = None  # where the suite is described
@@ -164,10 +166,18 @@ def profiles() -> list[str]:
 
 def bytes_of(text: str) -> int | None:
     """The number of bytes that `200GB`, `1.5 TB` or `1000000` says; None where it says none."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d\d?)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
     if match is None:
         return None
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with ~ as the shell would have it, which leaves ~nobody as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def seeded(name: str, seed: int | None) -> str:
@@ -321,6 +331,8 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         pattern = getattr(checkpoint, key)
         if pattern not in (None, "auto") and (problem := pattern_problem(pattern, f"checkpoint.{key}")):
             yield problem
+    if checkpoint.unit is not None and checkpoint.unit not in UNITS:
+        yield f"checkpoint.unit is '{checkpoint.unit}': {nearest(checkpoint.unit, UNITS)}"
     if checkpoint.tokens_per_step is not None and checkpoint.tokens_per_step < 1:
         yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
     steps = checkpoint.steps

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from evalrun import ahead, checkpoints, console, ledger, pipeline, suites, supply, sweep, task_files
 from evalrun import overrides as ov
+from evalrun.as_typed import quoted
 from evalrun.config import compose, own_hydra_session
 from evalrun.errors import ConfigError, EvalrunError
 from evalrun.masking import masked
@@ -85,7 +86,7 @@ def _spelt(value: Value) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Path):
-        return "'" + str(value).replace("'", "\\'") + "'"
+        return quoted(str(value))
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_spelt(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):

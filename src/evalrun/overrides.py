@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import BooleanNode, FloatNode, IntegerNode, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from evalrun import task_groups
+from evalrun import as_typed, task_groups
 from evalrun.config import Config, compose, conf_dirs
 from evalrun.errors import ConfigError, first_line, nearest
 
@@ -55,13 +55,21 @@ def _hint(word: str) -> str:
 
 
 def _spelt_out(word: str) -> str:
-    """A word with a short key as Hydra knows it; a path may hold what Hydra's grammar would read as its own."""
+    """A word with its key in full, and text in quotes where Hydra would read something else."""
     key, equals, value = word.partition("=")
-    if not equals or key not in ALIASES:
+    if not equals:
         return word
-    if key == "path" and not set(value) & set("'\"[](),"):
-        value = f"'{value}'" if set(value) & set("={}~") else value
-    return f"{ALIASES[key]}={value}"
+    plus = key[: len(key) - len(key.lstrip("+"))]
+    key = ALIASES.get(key.lstrip("+"), key.lstrip("+"))
+    return f"{plus}{key}={as_typed.spelt(key, value, _is_read)}"
+
+
+def _is_read(value: str) -> bool:
+    try:
+        OverridesParser.create(config_loader=None).parse_override(f"key={value}")
+    except HydraException:
+        return False
+    return True
 
 
 def for_hydra(given: Sequence[Override]) -> list[str]:
@@ -74,11 +82,11 @@ def for_hydra(given: Sequence[Override]) -> list[str]:
     for override in given:
         line = override.input_line or ""
         if override.key_or_group == "task":
-            line = f"tasks=[{','.join(choices(override))}]"
+            line = f"tasks={as_typed.element(choices(override))}"
         elif override.key_or_group == "step" and not override.is_sweep_override():
             line = f"step=choice({','.join(words(override))})"
         elif override.key_or_group == "model" and isinstance(override.value(), list):
-            line = f"model={','.join(words(override))}"
+            line = f"model={','.join(map(as_typed.element, words(override)))}"
         sayable.append(line)
     return sayable
 
@@ -120,7 +128,7 @@ def choices(override: Override) -> list[str]:
 def words(override: Override) -> list[str]:
     """The value of an override as plain words: one, or those of a sweep, a list or a range."""
     if override.is_sweep_override():
-        return [str(word) for word in override.sweep_string_iterator()]
+        return [str(getattr(word, "text", word)) for word in override.sweep_iterator()]
     value = override.value()
     items: Any = value if isinstance(value, list) else [value]
     return [str(item) for item in items]

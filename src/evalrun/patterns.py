@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from string import Formatter
 
 from evalrun.errors import ConfigError
+from evalrun.step_words import EPOCHS, SCALE, STEPS, TOKENS, Count, count_in
 
 FIELDS = {"step": r"\d+", "tokens": r"\d+(?:\.\d+)?[KMBT]?"}
-_SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_STEP_WORD = re.compile(r"(?:step|checkpoint|ckpt|iteration|iter|epoch)s?[-_.]?(\d+)", re.IGNORECASE)
 _TOKENS_WORD = re.compile(r"tokens?[-_.]?(\d+(?:\.\d+)?[KMBT])(?![a-z])", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
-_EPOCH = re.compile(r"epoch", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,14 @@ class Named:
     step: int
     tokens: int | None = None
     family: str = ""  # the name with its step and other numbers left out; one run's checkpoints have one
+    unit: str = STEPS  # what `step` counts: one of step_words.UNITS
+    letter: str = ""  # M where the name says 1M, what it counts is not said, and `step` is 1
+    whole: bool = True  # whether the name's number is `step`, and not a fraction near it
 
     @property
     def counts_epochs(self) -> bool:
         """Whether the number is one of epochs, not of optimizer steps."""
-        return _EPOCH.search(self.name) is not None
+        return self.unit == EPOCHS
 
 
 def pattern_problem(pattern: str, where: str) -> str | None:
@@ -80,28 +82,48 @@ def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> lis
     for name in names:
         if match := regex.fullmatch(name):
             tokens = match.groupdict().get("tokens")
-            found.append(Named(name, int(match["step"]), None if tokens is None else tokens_of(tokens), pattern))
+            said = count_in(name)
+            unit = said.unit if said is not None and said.span[0] == match.start("step") else STEPS
+            seen = None if tokens is None else tokens_of(tokens)
+            if unit == TOKENS and said is not None and seen is None:
+                seen = int(said.with_letter().value)
+            found.append(Named(name, int(match["step"]), seen, pattern, unit))
     return _by_step(found)
 
 
 def numbered(names: Iterable[str]) -> list[Named]:
-    """The names that hold one number, or one after a word such as `step`: by family and step.
+    """The names that hold one number, or one beside a word such as `step`: by family and step.
 
-    `checkpoint-500`, `step100`, `global_step100`, `iter_0000100`, `100`, `epoch-3`, `step1000-tokens4B`; not
-    `runs`, nor `tmp-checkpoint-500`, which a Trainer is still writing.
+    `checkpoint-500`, `step100`, `global_step100`, `iter_0000100`, `100`, `epoch-3`, `step1000-tokens4B`, `500steps`,
+    `step-1k`; not `runs`, nor `tmp-checkpoint-500`, which a Trainer is still writing.
     """
+    counts = {
+        name: count
+        for name in names
+        if not name.startswith((".", "_", "tmp")) and (count := count_in(name)) is not None
+    }
+    letters: dict[str, set[str]] = defaultdict(set)  # run_900K beside run_1M
+    for name, count in counts.items():
+        letters[_family(name, count.with_letter())].add("" if count.scaled else count.letter)
     found = []
-    for name in names:
-        if name.startswith((".", "_", "tmp")):
-            continue
-        said = list(_STEP_WORD.finditer(name)) or list(_NUMBER.finditer(name))
-        if len(said) != 1:
-            continue
-        start, end = said[0].span(said[0].re.groups)
-        tokens = _TOKENS_WORD.search(name)
-        family = _NUMBER.sub("#", name[:start]) + "{step}" + _NUMBER.sub("#", name[end:])
-        found.append(Named(name, int(name[start:end]), tokens_of(tokens[1]) if tokens else None, family))
+    for name, count in counts.items():
+        mixed = len(letters[_family(name, count.with_letter())]) > 1
+        found.append(_of(name, count.with_letter() if mixed else count))
     return sorted(found, key=lambda named: (named.family, named.step, named.name))
+
+
+def _of(name: str, count: Count) -> Named:
+    tokens = _TOKENS_WORD.search(name)
+    step, letter = int(count.value), "" if count.scaled else count.letter
+    said = tokens_of(tokens[1]) if tokens else None
+    if count.unit == TOKENS:
+        said = int(count.value * SCALE[letter])
+    return Named(name, step, said, _family(name, count), count.unit, letter, count.value == step)
+
+
+def _family(name: str, count: Count) -> str:
+    start, end = count.span
+    return _NUMBER.sub("#", name[:start]) + "{step}" + _NUMBER.sub("#", name[end:])
 
 
 def unique(found: Sequence[Named], where: str) -> list[Named]:
@@ -117,7 +139,7 @@ def tokens_of(text: str) -> int:
     """The number of tokens that `294B`, `4b`, `1.5T` or `1000` says."""
     unit = text[-1].upper() if text[-1].isalpha() else ""
     whole, _, part = text.removesuffix(text[-1] if unit else "").partition(".")
-    return int(whole + part) * _SCALE[unit] // int(10 ** len(part))
+    return int(whole + part) * SCALE[unit] // int(10 ** len(part))
 
 
 def _by_step(found: Sequence[Named], where: str = "the suite") -> list[Named]:

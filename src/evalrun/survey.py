@@ -84,7 +84,7 @@ def ask(words: Sequence[str]) -> Asked:
         sweep.check(given)
         about_store = [o.key_or_group.startswith(("tracking", "hydra")) for o in given]
         if all(about_store):
-            config = compose(["model=pythia-70m", "step=0", *own])
+            config = compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])
             return Asked(own, typed(config).tracking, Path(str(config.hydra.sweep.dir)))
         plan = sweep.plan(tuple(ov.for_hydra(given)))
         hydra = [o.input_line or "" for o in given if o.key_or_group.startswith("hydra")]

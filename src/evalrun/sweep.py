@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 
 from evalrun import checkpoints
 from evalrun import overrides as ov
+from evalrun.as_typed import element
 from evalrun.config import Config, compose, typed
 from evalrun.errors import ConfigError, EvalrunError
 from evalrun.masking import stow
@@ -165,7 +166,7 @@ def plan(arguments: tuple[str, ...]) -> Plan:
         raise ConfigError("no step is given: step=final, step=all, step=1000,2000 or step=2,4,...,143000.")
     axes = [_axis(o) for key, o in merged.items() if not key.startswith("hydra")]
     if task is not None:
-        axes.append([f"tasks=[{','.join(ov.words(task))}]"])
+        axes.append([f"tasks={element(ov.words(task))}"])
     jobs: list[Job] = []
     problems: dict[str, None] = {}
     for name in _ordered(model):
@@ -203,8 +204,8 @@ def _experiment_params(given: Sequence[Override]) -> list[Override]:
 
 def _axis(override: Override) -> list[str]:
     if override.is_sweep_override():
-        names = ov.choices(override) if isinstance(override.value(), Glob) else override.sweep_string_iterator()
-        return [f"{override.get_key_element()}={name}" for name in names]
+        names: Any = ov.choices(override) if isinstance(override.value(), Glob) else override.sweep_iterator()
+        return [f"{override.get_key_element()}={element(name)}" for name in names]
     return [override.input_line or ""]
 
 
@@ -223,7 +224,7 @@ def _size(model: Any) -> int:
 
 def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
     """The jobs of one model under one combination of the other axes, in order of training."""
-    shared = [f"model={model}", *fixed]
+    shared = [f"model={element(model)}", *fixed]
     config = typed(compose([*shared, "step=0"]))
     if config.offline:
         checkpoints.go_offline()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.config import compose, hydra_session, typed
 from evalrun.errors import ConfigError
-from evalrun.suites import folders, local
+from evalrun.suites import cell_of, folders, local
 from helpers import make_checkpoint
 from training_runs import TOKENS_A_STEP, save_steps, train, write_state
 
@@ -307,3 +308,67 @@ def test_a_loss_of_nothing_is_how_a_trainer_logs_nan(saved: Path) -> None:
     write_state(saved / "step300", 300, losses={50: 2.0, 100: 1.0})
     with pytest.raises(ConfigError, match="'step200' and 'step300' log different losses at step 100"):
         local.find(saved, "auto")
+
+
+def _named_as(saved: Path, *names: str) -> Path:
+    for folder, name in zip(sorted(saved.iterdir()), names, strict=True):
+        folder.rename(saved / name)
+    return saved
+
+
+def test_names_that_count_thousands_are_in_order(saved: Path) -> None:
+    found = find(_named_as(saved, "step-500", "step-1k", "step-10k"))
+    assert {step: release.place for step, release in found.by_step.items()} == {
+        500: "step-500", 1000: "step-1k", 10000: "step-10k"
+    }  # fmt: skip
+    assert not found.notes
+
+
+def test_names_that_count_tokens_say_them(saved: Path) -> None:
+    found = find(_named_as(saved, "tokens_900M", "tokens_1B", "tokens_3B"))
+    assert [release.tokens for release in found.by_step.values()] == [9 * 10**8, 10**9, 3 * 10**9]
+    assert all(release.unit == "tokens" for release in found.by_step.values())
+    assert "count tokens" in found.notes[0]
+
+
+def test_names_that_count_something_else_are_noted(saved: Path) -> None:
+    root = _named_as(saved, "run_1M", "run_2M", "run_3M")
+    assert "count in M ('run_3M') and do not say what: 3 is taken" in find(root).notes[0]
+    assert not find(root, unit="steps").notes
+    assert [release.tokens for release in find(root, unit="tokens").by_step.values()] == [10**6, 2 * 10**6, 3 * 10**6]
+
+
+def test_a_fraction_is_refused_with_what_to_say(saved: Path) -> None:
+    said = refusal(_named_as(saved, "epoch-0.5", "epoch-1", "epoch-1.5"))
+    assert "'epoch-0.5', which says no whole number" in said
+    assert "'checkpoint.steps={1: epoch-0.5, 2: epoch-1, 3: epoch-1.5}'" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "tokens", "said"),
+    [
+        ("samples_500", "checkpoint.tokens_per_step=10", None, "named by samples ('samples_500'), not by steps"),
+        ("samples_500", "", None, "how many a sample is with tokens_per_step="),
+        ("epoch_2", "", None, "how many an epoch is with tokens_per_step="),
+        ("samples_500", "checkpoint.tokens_per_step=10 checkpoint.unit=samples", 5000, None),
+        ("samples_500", "checkpoint.tokens_per_step=10 checkpoint.unit=steps", 5000, None),
+        ("epoch_2", "checkpoint.tokens_per_step=10", 20, None),
+        ("tokens_5000", "checkpoint.tokens_per_step=10", 5000, None),
+        ("tokens_5000", "", 5000, None),
+        ("tokens_5000", "checkpoint.tokens_per_step=10 checkpoint.unit=steps", 50000, None),
+        ("500steps", "checkpoint.tokens_per_step=10", 5000, None),
+    ],
+)
+def test_tokens_follow_from_what_names_count(
+    models: Path, tmp_path: Path, names: str, words: str, tokens: int | None, said: str | None
+) -> None:
+    shutil.copytree(models / "100", tmp_path / "run" / names)
+    step = "".join(filter(str.isdigit, names))
+    with hydra_session():
+        config = typed(compose(["model=local", f"model.path={tmp_path}/run", f"step={step}", *words.split()]))
+    if said is None:
+        assert cell_of(config).tokens == tokens
+        return
+    with pytest.raises(ConfigError) as caught:
+        cell_of(config)
+    assert said in str(caught.value)

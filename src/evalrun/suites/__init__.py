@@ -2,6 +2,7 @@
 
 folders   one local folder: whole or not, what its training and its headers say
 local     the checkpoints of a training run in a folder
+step_units  what the numbers in the names of these count
 hub       those of a hub repository, from its list of revisions
 sizes     exact parameter counts without reading weights
 """
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import patterns
-from evalrun.config import CheckpointConf, Config, ModelConf
+from evalrun.config import CheckpointConf, Config, ModelConf, at_home
 from evalrun.errors import CheckpointError, ConfigError, nearest
 from evalrun.records import Cell
+from evalrun.step_words import SAMPLES, TOKENS
 from evalrun.steps import released_steps
-from evalrun.suites import hub, local, sizes
+from evalrun.suites import hub, local, sizes, step_units
 from evalrun.suites.releases import Release, Releases
 
 __all__ = ["Release", "Releases", "cell_of", "check", "forget", "known_steps", "location", "releases", "step_called"]
@@ -53,7 +55,7 @@ def cell_of(config: Config) -> Cell:
 def location(config: Config) -> str:
     """Where a model's checkpoints of one seed are: a repository of the hub, or a folder."""
     path = config.model.path.replace("{seed}", str(config.checkpoint.seed))
-    return str(Path(path).expanduser()) if config.checkpoint.folder is not None else path
+    return str(at_home(path)) if config.checkpoint.folder is not None else path
 
 
 def releases(config: Config, refresh: bool = False) -> Releases:
@@ -72,7 +74,7 @@ def releases(config: Config, refresh: bool = False) -> Releases:
     given = checkpoint.tokens_per_step or model.tokens_per_step
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
-        json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, refresh,
+        json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
     )  # fmt: skip
 
 
@@ -145,14 +147,15 @@ def _place(checkpoint: CheckpointConf, step: int) -> str:
 
 def _tokens(config: Config, release: Release) -> int:
     per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
-    if per_step is not None:
+    if release.fault is not None:
+        return release.tokens or 0  # it is refused before anything is filed
+    if per_step is not None and release.unit != TOKENS:
+        if release.unit == SAMPLES and config.checkpoint.unit is None:
+            raise ConfigError(step_units.ask_for_unit(config.model.name, release))
         return release.step * per_step
-    if release.tokens is not None or release.fault is not None:
-        return release.tokens or 0  # one with a fault is refused before anything is filed
-    raise ConfigError(
-        f"how many tokens {config.model.name} had seen at step {release.step} is not known: say how many a step is "
-        "with tokens_per_step= (sequences in a batch x their length x devices); tokens_per_step=1 counts steps instead."
-    )
+    if release.tokens is not None:
+        return release.tokens
+    raise ConfigError(step_units.ask_for_tokens(config.model.name, release))
 
 
 def _parameters(config: Config) -> tuple[int, int]:
@@ -181,7 +184,7 @@ def _counted(root: str, place: str) -> sizes.Parameters:
 @lru_cache(maxsize=256)
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
-    counts_tokens: bool, refresh: bool,
+    counts_tokens: bool, unit: str | None, refresh: bool,
 ) -> Releases:  # fmt: skip
     listed: Any = json.loads(steps)
     places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
@@ -190,7 +193,7 @@ def _found(
         checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed)
         return Releases({s: Release(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned")
     if revision is None:
-        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens)
+        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit)
     elif places is not None:
         found = Releases({step: Release(step, places[step]) for step in sorted(places)}, origin="pinned")
     else:

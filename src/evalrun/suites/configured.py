@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evalrun.as_typed import element, yaml_text
 from evalrun.config import CheckpointConf, Config, ModelConf, compose, conf_dirs, typed
 
 
@@ -34,7 +35,7 @@ def config_of(name: str) -> Config:
                 )
         except (OmegaConfBaseException, _UnusualError):
             pass  # said by composing it
-    whole = typed(compose([f"model={name}", "step=0"]))
+    whole = typed(compose([f"model={element(name)}", "step=0"]))
     return Config(model=whole.model, checkpoint=whole.checkpoint)
 
 
@@ -70,7 +71,7 @@ def _read(group: str, name: str) -> dict[str, Any]:
         path = Path(folder) / group / f"{name}.yaml"
         if path.is_file():
             text = path.read_text()
-            said = yaml.safe_load(text)
+            said = yaml.safe_load(yaml_text(text, group))
             if "@package" in text or "${" in text or not isinstance(said, dict):
                 raise _UnusualError
             return said

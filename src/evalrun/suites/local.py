@@ -12,7 +12,8 @@ from typing import Any
 from evalrun import patterns, tokenizer
 from evalrun.errors import ConfigError, nearest
 from evalrun.patterns import Named
-from evalrun.suites import folders, losses
+from evalrun.step_words import STEPS
+from evalrun.suites import folders, losses, step_units
 from evalrun.suites.folders import TrainerState
 from evalrun.suites.releases import Release, Releases
 
@@ -26,6 +27,7 @@ def find(
     places: Mapping[int, str] | None = None,
     own_tokenizer: bool = False,
     counts_tokens: bool = True,
+    unit: str | None = None,
 ) -> Releases:
     """Find the checkpoints of a run.
 
@@ -35,6 +37,7 @@ def find(
         places: Step -> folder, where they are listed.
         own_tokenizer: A tokenizer is named for all of them.
         counts_tokens: Whether the tokens that the training counted are wanted.
+        unit: What the numbers in names count, one of step_words.UNITS; None: what the names say.
 
     Raises:
         ConfigError: no such folder, no checkpoints in it, or those of two runs.
@@ -43,6 +46,8 @@ def find(
     if not root.is_dir():
         raise ConfigError(_no_folder(root))
     named = _listed(root, places) if places is not None else _named(root, pattern)
+    if unit is not None and places is None:
+        named = [step_units.taken_as(one, unit) for one in named]
     states = {one.step: folders.state_of(root / one.name) for one in named}
     unfinished = _unfinished(root, named, states if places is None else {})
     whole = [one for one in named if one.step not in unfinished]
@@ -58,9 +63,10 @@ def find(
     for one in whole:
         state = states[one.step]
         tokens = folders.tokens_of(state, parameters.counted) if state and counts_tokens else None
-        found[one.step] = Release(one.step, one.name, tokens or one.tokens, fault=faults.get(one.step))
+        found[one.step] = Release(one.step, one.name, tokens or one.tokens, unit=one.unit, fault=faults.get(one.step))
     doubt = losses.doubt((state.losses for state in states.values() if state is not None), str(root))
-    notes = [*unfinished.values(), *faults.values(), *([doubt] if doubt else [])]
+    said = [*step_units.notes(root, named, unit), *([doubt] if doubt else [])]
+    notes = [*said, *unfinished.values(), *faults.values()]
     if places is None:
         last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
@@ -108,6 +114,7 @@ def _named(root: Path, pattern: str) -> list[Named]:
             f"'{root}' holds two runs or more, by the names of their checkpoints: {', '.join(examples)}; {remedy}."
         )
     (family,) = families
+    step_units.refuse_fractions(root, [one for one in candidates if one.family == family])
     return patterns.unique([one for one in candidates if one.family == family], f"'{root}'")
 
 
@@ -162,7 +169,7 @@ def _unfinished(root: Path, named: Sequence[Named], states: Mapping[int, Trainer
 
 
 def _check_step(one: Named, state: TrainerState | None, root: Path) -> None:
-    if state is not None and state.step != one.step and not one.counts_epochs:
+    if state is not None and state.step != one.step and one.unit == STEPS:
         raise ConfigError(
             f"'{root / one.name}' is taken for step {one.step}, and its {folders.STATE} says step {state.step}: rename "
             "it, or move it away."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from evalrun.step_words import STEPS
 from evalrun.suites.sizes import Parameters
 
 
@@ -16,6 +17,7 @@ class Release:
     place: str  # hub: its revision; local: its folder, inside the model's
     tokens: int | None = None  # seen by then, where its name or its training says so
     tokenizer: str | None = None  # folder of its tokenizer, where that is elsewhere
+    unit: str = STEPS  # what its step counts: one of step_words.UNITS
     fault: str | None = None  # a sentence: why it is refused while the others run
 
 

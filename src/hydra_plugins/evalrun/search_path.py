@@ -16,4 +16,4 @@ class EvalrunSearchPath(SearchPathPlugin):
             return
         register()
         for folder in conf_dirs()[1:]:
-            search_path.append(provider="evalrun-user", path=f"file://{folder}")
+            search_path.append(provider="evalrun-user", path=f"evalrun://{folder}")

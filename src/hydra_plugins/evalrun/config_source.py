@@ -1,0 +1,36 @@
+"""A user's `./conf` for Hydra, in which text is what is written, without quotes too: `name: 1e3`, `path: 1.10`."""
+
+import io
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+
+class TypedFileSource(FileConfigSource):
+    """Hydra's own files, read with `as_typed.yaml_text`."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What an address on the search path begins with."""
+        return "evalrun"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """See Hydra's ConfigSource."""
+        from evalrun.as_typed import yaml_text
+
+        name = self._normalize_file_name(config_path)
+        try:
+            text = (Path(self.path) / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigLoadError(f"Config not found : {Path(self.path) / name}") from None
+        header = ConfigSource._get_header_dict(text[:512])
+        group = name.rpartition("/")[0].partition("/")[0]
+        package = (header["package"] or group).replace("_group_", group).removeprefix("_global_").lstrip(".")
+        return ConfigResult(
+            config=OmegaConf.load(io.StringIO(yaml_text(text, package))),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=header,
+        )
