@@ -25,7 +25,7 @@ def cell(toy_models: Path, tmp_path: Path) -> Cell:
 
 def load(cell: Cell) -> object:
     located = checkpoints.locate(cell)
-    return checkpoints.load(located, checkpoints.fetch(located), "auto", "cpu", TRUST)[0]
+    return checkpoints.load(located, checkpoints.fetch(located), "auto", "cpu", TRUST).model
 
 
 def test_a_whole_checkpoint_loads(cell: Cell) -> None:
@@ -147,7 +147,7 @@ def test_a_model_spread_over_devices_is_the_same_model(cell: Cell) -> None:
 
     located = checkpoints.locate(cell)
     folder = checkpoints.fetch(located)
-    whole, _ = checkpoints.load(located, folder, "auto", "cpu", TRUST)
-    spread, _ = checkpoints.load(located, folder, "auto", "all", TRUST)
+    whole = checkpoints.load(located, folder, "auto", "cpu", TRUST).model
+    spread = checkpoints.load(located, folder, "auto", "all", TRUST).model
     tokens = torch.arange(6)[None]
     torch.testing.assert_close(spread(tokens).logits.cpu(), whole(tokens).logits)

@@ -26,7 +26,8 @@ def load(folder: Path) -> tuple[Any, Any]:
 
     cell = Cell("toy", "toy-s", 1, 1, 1, 1, 1, None, str(folder), None)
     trust = {"remote_code": False, "pickle": False}
-    return checkpoints.load(checkpoints.locate(cell), folder, "auto", "cpu", trust)
+    loaded = checkpoints.load(checkpoints.locate(cell), folder, "auto", "cpu", trust)
+    return loaded.model, loaded.tokenizer
 
 
 def items(lm: Any, built: dict[str, Any]) -> pd.DataFrame:

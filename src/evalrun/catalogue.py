@@ -226,7 +226,7 @@ def _is_here(config: Config, release: Release) -> bool:
             return False
         folder = checkpoints.repository_cache(root) / "snapshots" / commit
     try:
-        checkpoints.check_folder(folder, cell, trust_pickle=True)
+        checkpoints.check_folder(folder, cell, trust_pickle=True, unused_weights=True)
     except CheckpointError:
         return False
     return True

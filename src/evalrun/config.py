@@ -129,6 +129,7 @@ class Config:
     trust_pickle: bool = False  # load weights that are there as pickles only
     trust_task_code: bool = False  # run `!function` code named by task files outside lm-eval
     allow_shared_weights: bool = False  # score steps whose weights are those of another step of the model
+    allow_unused_weights: bool = False  # score checkpoints that hold weights which are no part of the model
     offline: bool = False  # never ask Hugging Face; what is missing is said before the first job
     keep_checkpoints: bool = True  # false: delete what a sweep downloaded after its last use
     disk_budget: str | None = None  # of what a sweep downloaded and has not deleted, such as 200GB; null: no limit

@@ -18,7 +18,7 @@ from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, proven
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
-from evalrun.suites import cell_of, check
+from evalrun.suites import allowed, cell_of, check
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
     cell = cell_of(config)
     try:
         check(config)
-        return checkpoints.locate(cell, config.trust_pickle)
+        return allowed.locate(config, cell)
     except CheckpointError as error:
         return ledger.recall(cell) or error  # what is done needs no files
 
@@ -270,19 +270,18 @@ def _score(
     work.doing("fetching the checkpoint")
     ahead.jobs.wait()
     ledger.Ledger(config).claim(located.cell, str(located.commit))
-    weights_folder = checkpoints.fetch(located, config.trust_pickle)
+    weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
     device = pick_device(config.scorer.device, torch)
     work.doing("loading the checkpoint")
-    trust = {"remote_code": config.trust_remote_code, "pickle": config.trust_pickle}
-    model, tokenizer = checkpoints.load(located, weights_folder, config.scorer.dtype, device, trust)
-    dtype = str(model.dtype).removeprefix("torch.")
+    loaded, cell = allowed.load(config, located, weights_folder, device)
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
     counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
     lost: dict[str, scoring.Score] = {}
     with (
         work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
-        scoring.scorer(model, tokenizer, config.scorer, tick) as lm,
+        scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
     ):
         for names in scoring.bundles(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")
@@ -306,10 +305,10 @@ def _score(
                     key=keys[name],
                     run_key=run_key,
                     chance=tasks.chance(built[name]),
-                    cell=located.cell,
+                    cell=cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | {"identity": located.identity, **_group_options(config)},
+                    | {"identity": located.identity, **loaded.said, **_group_options(config)},
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],
@@ -319,7 +318,7 @@ def _score(
                 journal.write(folder, result, buffer.getvalue())
                 yield result
         if lost:
-            raise CheckpointError(scoring.why_lost(located.cell.label, lost, model))
+            raise CheckpointError(scoring.why_lost(located.cell.label, lost, loaded.model))
 
 
 def _group_options(config: Config) -> dict[str, Any]:

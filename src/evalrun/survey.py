@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalrun import checkpoints, jobstate, journal, pipeline, sweep
+from evalrun import jobstate, journal, pipeline, sweep
 from evalrun import overrides as ov
 from evalrun.config import TrackingConf, compose, hydra_session, typed
 from evalrun.errors import CheckpointError, TrackingError
 from evalrun.jobstate import JobState
 from evalrun.records import Cell, TaskResult
+from evalrun.suites import allowed
 from evalrun.tracking import Store
 from evalrun.tracking.layout import Filed, by_place
 
@@ -237,7 +238,7 @@ def _identity(job: sweep.Job, folder: Path, there: Mapping[str, int], filed: Seq
             if one.identity is not None and not _newer(job.cell, max(one.finished_ms.values(), default=0)):
                 return one.identity
     try:  # results of an earlier version, or a checkpoint that changed after them
-        return checkpoints.locate(job.cell, trust_pickle=job.config.trust_pickle).identity
+        return allowed.locate(job.config, job.cell).identity
     except CheckpointError:
         return said
 

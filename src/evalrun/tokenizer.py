@@ -17,7 +17,7 @@ _NOT_OF_TOKENIZER = re.compile(
     r"^(\.|(generation_)?config\.json$|trainer_state\.json$|README|LICENSE)|"
     r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|log|safetensors\.index\.json|bin\.index\.json)$"
 )
-_OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.model$")
+_OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.(model|tiktoken|spm)$")
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _tokenizers: dict[str, Any] = {}
 
@@ -32,8 +32,21 @@ def files(folder: Path) -> list[str]:
     return [file.name for file in _files(folder)]
 
 
-def digest(folder: Path) -> str:
+def code_of(folder: Path) -> list[Path]:
+    """The Python files of a folder whose config.json or tokenizer names code of its own; none where neither does."""
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and b'"auto_map"' in file.read_bytes():
+            return sorted(folder.glob("*.py"))
+    return []
+
+
+def digest(folder: Path, remote_code: bool = False) -> str:
     """Sha256 over the names and sha256 of a tokenizer's files.
+
+    Args:
+        folder: Where they are.
+        remote_code: Whether code of the folder's own may be run, and so counts.
 
     Raises:
         CheckpointError: the folder holds none.
@@ -41,7 +54,7 @@ def digest(folder: Path) -> str:
     found = _files(folder)
     if not found:
         raise CheckpointError(f"model.tokenizer is '{folder}', a folder without a tokenizer: name one that has it.")
-    lines = [f"{file.name} {file_sha256(file)}" for file in found]
+    lines = [f"{file.name} {file_sha256(file)}" for file in [*found, *(code_of(folder) if remote_code else [])]]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -85,7 +85,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def load(folder: Path) -> tuple[Any, Any]:
     located = checkpoints.locate(Cell("s", "m", 1, 1, 1, 1, 1, None, str(folder), None))
-    return checkpoints.load(located, folder, "auto", "cpu", TRUST)
+    loaded = checkpoints.load(located, folder, "auto", "cpu", TRUST)
+    return loaded.model, loaded.tokenizer
 
 
 def fresh() -> Session:

@@ -24,7 +24,7 @@ from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError
 from evalrun.records import Cell
 from evalrun.steps import untrusted
-from evalrun.suites import cell_of, releases
+from evalrun.suites import allowed, cell_of, releases
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _now(config: Config, steps: Sequence[int]) -> dict[int, Contents]:
     cells = [cell_of(replace(config, step=step)) for step in steps]
     try:
         if cells[0].revision is None:
-            return weights_of([checkpoints.locate(cell, config.trust_pickle) for cell in cells])
+            return weights_of([allowed.locate(config, cell) for cell in cells])
         there = checkpoints.revisions(cells[0].location)
     except CheckpointError:
         return {}

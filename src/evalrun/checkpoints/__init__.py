@@ -1,14 +1,19 @@
 """Checkpoints: where one is, whether it is whole, what its weights are, and loading it.
 
-files     the files of one folder: which are read, whether all are there, their digests
+files     the files of one folder: which are read, and their digests
+headers   what safetensors files say they hold
+beside    what lies in a folder beside the checkpoint
+whole     whether all files are there, and no other model's
 hub       revisions, downloads and the cache of the Hugging Face hub
 place     where a checkpoint is, and what identifies it
+fit       weights in the file and weights in the model
+causal    whether a model sees what it is to predict
 loading   model and tokenizer
 """
 
 from __future__ import annotations
 
-from evalrun.checkpoints.files import INDEXES, SINGLE, check_folder, weight_files, weights_digest
+from evalrun.checkpoints.files import INDEXES, SINGLE, shards_of, weight_files, weights_digest
 from evalrun.checkpoints.hub import (
     cached_commit,
     download,
@@ -20,11 +25,12 @@ from evalrun.checkpoints.hub import (
     revisions,
     wanted,
 )
-from evalrun.checkpoints.loading import load
+from evalrun.checkpoints.loading import Loaded, load
 from evalrun.checkpoints.place import Located, fetch, locate
+from evalrun.checkpoints.whole import check_folder
 
 __all__ = [
-    "INDEXES", "SINGLE", "Located", "cached_commit", "check_folder", "download", "fetch", "forget", "go_offline",
-    "hub_cache", "hub_fault", "load", "locate", "repository_cache", "revisions", "wanted", "weight_files",
-    "weights_digest",
+    "INDEXES", "SINGLE", "Loaded", "Located", "cached_commit", "check_folder", "download", "fetch", "forget",
+    "go_offline", "hub_cache", "hub_fault", "load", "locate", "repository_cache", "revisions", "shards_of", "wanted",
+    "weight_files", "weights_digest",
 ]  # fmt: skip

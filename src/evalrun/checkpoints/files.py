@@ -1,66 +1,91 @@
-"""The files of one checkpoint's folder: whether all are there, which of them loading reads, and their digests."""
+"""The files of one checkpoint's folder: which of them loading reads, and their digests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+from evalrun import tokenizer
+from evalrun.checkpoints import fit, headers
 from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError
-from evalrun.records import Cell
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")
-
-
-def check_folder(folder: Path, cell: Cell, trust_pickle: bool) -> None:
-    """See that a checkpoint's folder has all its files.
-
-    Raises:
-        CheckpointError: naming what is missing.
-    """
-    if not folder.is_dir():
-        hint = "train the embedded suite with `python -m evalrun tiny`" if cell.suite == "tiny" else "check model.path"
-        raise CheckpointError(f"no checkpoint of {cell.label}: folder '{folder}' is not there; {hint}.")
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' has no config.json.")
-    files = weight_files(folder)
-    if not files:
-        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' has no weights.")
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' lacks {', '.join(missing)}.")
-    if files[0].suffix == ".bin" and not trust_pickle:
-        raise CheckpointError(
-            f"checkpoint of {cell.label} in '{folder}' has its weights as pickles only, which can run code: if you "
-            "trust it, say trust_pickle=true."
-        )
+# What tokenizers of transformers are read from where there is no tokenizer.json, beside *.json and *.model.
+_TOKENIZER = re.compile(r"(?:vocab|merges|dict|spiece)\.(?:txt|bpe|vocab)|bpe\.codes|.*\.(?:tiktoken|spm|bpe)|bpecodes")
+_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_INPUTS = re.compile(r"(?:^|\.)(?:embed_in|embed_tokens|wte|word_embeddings|tok_embeddings)\.weight$")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files that loading would read, safetensors first; shards by their index, present or not."""
+    """The weight files that loading would read, safetensors first; shards by their index, present or not.
+
+    Raises:
+        CheckpointError: a damaged index.
+    """
     for index, single in zip(INDEXES, SINGLE, strict=True):
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            try:
-                shards = set(json.loads((folder / index).read_text())["weight_map"].values())
-            except (ValueError, KeyError, AttributeError):
-                raise CheckpointError(f"'{folder / index}' is damaged: it lists no shards.") from None
-            return [folder / shard for shard in sorted(shards)]
+            shards = shards_of(folder / index)
+            if not shards:
+                raise CheckpointError(f"'{folder / index}' is damaged: it lists no shards.")
+            return [folder / shard for shard in shards]
     return []
+
+
+def shards_of(index: Path) -> list[str]:
+    """The shards that an index file names; none where it is damaged."""
+    try:
+        return sorted({str(shard) for shard in json.loads(index.read_text())["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """A folder's config.json; empty where there is none that can be read."""
+    try:
+        said = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def weights_digest(folder: Path) -> str:
     """Sha256 over the names and sha256 of the weight files: equal digests are equal weights."""
-    return files_digest(folder, weights_only=True)
+    return _digest(weight_files(folder))
 
 
-def files_digest(folder: Path, weights_only: bool) -> str:
-    """Sha256 over the names and sha256 of a checkpoint's files."""
+def identity(folder: Path, remote_code: bool) -> str:
+    """What tells a checkpoint from any other: a digest of every file that is read when it is scored.
+
+    Args:
+        folder: The checkpoint's.
+        remote_code: Whether code of the folder's own may be run, and so counts.
+    """
     files = weight_files(folder)
-    if not weights_only:
-        files += [p for p in sorted(folder.glob("*.json")) if p not in files] + sorted(folder.glob("*.model"))
+    files += [p for p in sorted(folder.glob("*.json")) if p not in files and not p.name.startswith("adapter_")]
+    files += sorted(folder.glob("*.model"))
+    own_code = tokenizer.code_of(folder) if remote_code else []
+    if own_code or not (folder / "tokenizer.json").is_file():
+        files += [p for p in sorted(folder.iterdir()) if _TOKENIZER.fullmatch(p.name) and p.is_file()]
+    return _digest([*files, *own_code]) + _read_otherwise(folder)
+
+
+def _read_otherwise(folder: Path) -> str:
+    """Marks checkpoints that were once scored otherwise or unsaid, so that what was filed then is not found done."""
+    config, tensors = config_of(folder), headers.read_all(weight_files(folder))
+    heads = [tensors[name] for name in _HEADS if name in tensors]
+    inputs = [stored for name, stored in tensors.items() if _INPUTS.search(name)]
+    untied = config.get("tie_word_embeddings") is True and len(heads) == len(inputs) == 1
+    untied = untied and not headers.equal(heads[0], inputs[0])
+    return "+head" * untied + "+fit" * fit.doubtful(tensors, config)
+
+
+def _digest(files: list[Path]) -> str:
     lines = [f"{file.name} {file_sha256(file)}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
 
-DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*"]
+DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*", "*.tiktoken", "*.py"]
 
 
 def download(

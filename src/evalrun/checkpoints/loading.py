@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalrun import tokenizer
+from evalrun.checkpoints import beside, causal, fit, headers
+from evalrun.checkpoints.files import config_of, weight_files
 from evalrun.checkpoints.place import Located, tokenizer_folder
 from evalrun.errors import CheckpointError, first_line
 
 
-def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[str, bool]) -> tuple[Any, Any]:
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory."""
+
+    model: Any  # a transformers causal language model in eval mode, on its device
+    tokenizer: Any  # one object for all checkpoints of this process that have the same tokenizer files
+    unused: tuple[str, ...]  # files and tensors of the checkpoint that are no part of the model
+
+    @property
+    def said(self) -> dict[str, list[str]]:
+        """What a result keeps of it."""
+        return {"unused_weights": list(self.unused)}
+
+    @property
+    def parameters(self) -> tuple[int, int] | None:
+        """All parameters and those without embeddings, of the model as it is scored; None for a quantised one."""
+        if hasattr(self.model.config, "quantization_config"):
+            return None
+        embedding, output = self.model.get_input_embeddings().weight, self.model.get_output_embeddings()
+        total = sum(parameter.numel() for parameter in self.model.parameters())
+        head = 0 if output is None or output.weight is embedding else output.weight.numel()
+        return total, total - embedding.numel() - head
+
+
+def load(located: Located, folder: Path, dtype: str, device: str, trust: Mapping[str, bool]) -> Loaded:
     """Load model and tokenizer.
 
     Args:
@@ -18,53 +48,127 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: dict[st
         folder: Where its files are.
         dtype: `auto` for the checkpoint's own, or a torch dtype's name.
         device: A torch device's name; `all`: its layers spread over every GPU, as accelerate places them.
-        trust: `remote_code` and `pickle`, both off unless the user says so.
-
-    Returns:
-        A transformers causal language model in eval mode on the device, and its tokenizer: one object for all
-        checkpoints of this process that have the same tokenizer files.
+        trust: `remote_code`, `pickle` and `unused_weights`, all off unless the user says so.
 
     Raises:
-        CheckpointError: damaged or incomplete weights, a config transformers does not know, no memory.
+        CheckpointError: damaged or incomplete weights, weights that the model does not use, a config transformers does
+            not know, a model that is not causal, no memory.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     own = tokenizer_folder(located, folder)
     if not tokenizer.is_in(own):
         raise CheckpointError(
             f"checkpoint of {located.cell.label} has no tokenizer in '{own}': name the one that it was trained with, "
             "model.tokenizer=FOLDER or a repository of the hub."
         )
-    label, code = located.cell.label, {"trust_remote_code": trust["remote_code"]}
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=None if trust["pickle"] else True, output_loading_info=True,
-            device_map="auto" if device == "all" else None, **code,
-        )  # fmt: skip
-        model = (model if device == "all" else model.to(device)).eval()
-    except torch.OutOfMemoryError:
-        raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
-    except Exception as error:  # transformers, safetensors and json each raise their own
-        raise CheckpointError(
-            f"checkpoint of {label} in '{folder}' cannot be loaded: {first_line(error)} "
-            f"({type(error).__name__}); fetch or write it again."
-        ) from error
+    label, where = located.cell.label, f"checkpoint of {located.cell.label} in '{folder}'"
+    _check_quantisation(config_of(folder), where)
+    model, info = _model(folder, where, label, dtype, device, trust)
     try:
         made = tokenizer.load(own, trust["remote_code"])
     except Exception as error:  # transformers and tokenizers each raise their own
+        _say_code(error, f"the tokenizer of {label} in '{own}'", own)
         raise CheckpointError(
             f"the tokenizer of {label} in '{own}' cannot be loaded: {first_line(error)} ({type(error).__name__}); it "
             f"has {', '.join(tokenizer.files(own))}: add what lacks, or name another with model.tokenizer=."
         ) from error
-    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
-    if absent:
-        raise CheckpointError(
-            f"checkpoint of {label} in '{folder}' lacks {len(absent)} of its weights, the first {absent[0]}: it would "
-            "be scored with random ones; fetch or write it again."
-        )
+    unused = _unused(folder, model, info, where, trust.get("unused_weights", False))
+    causal.check(model, label)
     if located.cell.tokenizer is not None:
         tokenizer.check_fits(made, model.get_input_embeddings().num_embeddings, located.cell.tokenizer, label)
-    return model, made
+    return Loaded(model, made, tuple(unused))
+
+
+def _model(
+    folder: Path, where: str, label: str, dtype: str, device: str, trust: Mapping[str, bool]
+) -> tuple[Any, dict[str, Any]]:
+    """The model on its device, and what transformers says of its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        with beside.alone(folder) as place, _report_unsaid():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, use_safetensors=None if trust["pickle"] else True, output_loading_info=True,
+                device_map="auto" if device == "all" else None, trust_remote_code=trust["remote_code"],
+                ignore_mismatched_sizes=True,  # so that they are told, below, instead of an error without their names
+            )  # fmt: skip
+        return (model if device == "all" else model.to(device)).eval(), info
+    except torch.OutOfMemoryError:
+        raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
+    except Exception as error:  # transformers, safetensors and json each raise their own
+        _say_code(error, where, folder)
+        nested = isinstance(error, AttributeError) and "is_floating_point" in str(error)
+        said = "its pickle holds no tensors by name, but a training state" if nested else first_line(error)
+        remedy = "install what it names" if isinstance(error, ImportError) else "fetch or write it again"
+        raise CheckpointError(f"{where} cannot be loaded: {said} ({type(error).__name__}); {remedy}.") from error
+
+
+def _unused(folder: Path, model: Any, info: Mapping[str, Any], where: str, allowed: bool) -> list[str]:
+    """What of a checkpoint is no part of the model that was made of it.
+
+    Raises:
+        CheckpointError: something, where it is not allowed; or weights that the model needs are absent.
+    """
+    files = weight_files(folder)
+    stored = headers.read_all(files)
+    shapes = {name: stored[name].shape if name in stored else () for name in info["unexpected_keys"]}
+    unexpected = sorted(name for name, shape in shapes.items() if not fit.is_leftover(name, shape))
+    why = fit.misfit(info["missing_keys"], info.get("mismatched_keys", ()), unexpected, model)
+    if why is not None:
+        raise CheckpointError(f"{where} {why}")
+    if not hasattr(model.config, "quantization_config") and (strange := fit.unreadable(stored, unexpected)):
+        raise CheckpointError(
+            f"{where} has {len(strange)} weights that are quantised, the first {strange[0]} as "
+            f"{stored[strange[0]].dtype}, and its config.json has no quantization_config that says how to read them: "
+            "write it again with it, or in bfloat16."
+        )
+    if unexpected and not allowed:
+        raise CheckpointError(f"{where} {fit.surplus(unexpected, model)}")
+    second = beside.second_model(folder, files)
+    return [*([second[0]] if second else []), *unexpected]
+
+
+def _check_quantisation(config: Mapping[str, Any], where: str) -> None:
+    """See that transformers knows how the weights are quantised: else it would take them as they are.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    said = config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, Mapping) else None
+    if method is None:
+        return
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    if not any(str(known).startswith(str(method)) for known in KNOWN):
+        raise CheckpointError(
+            f"{where} is quantised by '{method}', as its config.json says, which transformers does not know: write it "
+            "again in bfloat16, or take quantization_config out of config.json if its weights are plain numbers."
+        )
+
+
+def _say_code(error: Exception, what: str, folder: Path) -> None:
+    """Raise the sentence about code that is not trusted, if it is that."""
+    if "trust_remote_code" in str(error):
+        names = ", ".join(file.name for file in sorted(folder.glob("*.py"))) or "of another repository"
+        raise CheckpointError(
+            f"{what} has code of its own ({names}), which would run on this machine: if you trust it, say "
+            "trust_remote_code=true."
+        ) from None
+
+
+@contextlib.contextmanager
+def _report_unsaid() -> Iterator[None]:
+    """Keep transformers' table of weights that do not fit from the log: it is said in a sentence of ours."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalrun import tokenizer
-from evalrun.checkpoints.files import check_folder, files_digest
+from evalrun.checkpoints import files
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns
+from evalrun.checkpoints.whole import check_folder
 from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
 
@@ -23,23 +24,28 @@ class Located:
     commit: str | None  # of the hub revision
 
 
-def locate(cell: Cell, trust_pickle: bool = False) -> Located:
+def locate(cell: Cell, trust_pickle: bool = False, remote_code: bool = False, unused_weights: bool = False) -> Located:
     """Find a checkpoint without loading it.
 
+    Args:
+        cell: Which checkpoint.
+        trust_pickle: Pickled weights will do.
+        remote_code: Code of its own may be run.
+        unused_weights: A second model in its folder is passed over.
+
     Raises:
-        CheckpointError: no such folder, files missing, hub or revision not reachable.
+        CheckpointError: no such folder, files missing or too many, hub or revision not reachable.
     """
     if cell.revision is None:
         folder = Path(cell.location)
-        check_folder(folder, cell, trust_pickle)
-        return Located(
-            cell, f"files:{files_digest(folder, weights_only=False)}{_tokenizer_identity(cell)}", folder, None
-        )
+        check_folder(folder, cell, trust_pickle, unused_weights)
+        own = files.identity(folder, remote_code)
+        return Located(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
     commit = commit_of(cell)
-    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell)}", None, commit)
+    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit)
 
 
-def _tokenizer_identity(cell: Cell) -> str:
+def _tokenizer_identity(cell: Cell, remote_code: bool) -> str:
     """What a tokenizer from elsewhere adds to a checkpoint's identity.
 
     Raises:
@@ -48,7 +54,7 @@ def _tokenizer_identity(cell: Cell) -> str:
     if cell.tokenizer is None:
         return ""
     if Path(cell.tokenizer).is_dir():
-        return f"+tokenizer:{tokenizer.digest(Path(cell.tokenizer))}"
+        return f"+tokenizer:{tokenizer.digest(Path(cell.tokenizer), remote_code)}"
     tokenizer.check_repository(cell.tokenizer)
     return f"+tokenizer:{cell.tokenizer}@{commit_of(replace(cell, location=cell.tokenizer, revision='main'))}"
 
@@ -66,11 +72,11 @@ def tokenizer_folder(located: Located, folder: Path) -> Path:
         raise CheckpointError(f"the tokenizer of the hub's {source} cannot be had ({first_line(error)}).") from None
 
 
-def fetch(located: Located, trust_pickle: bool = False) -> Path:
+def fetch(located: Located, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
     """The folder with the checkpoint's files; a hub checkpoint is downloaded into the hub's cache.
 
     Raises:
-        CheckpointError: the download fails or lacks files.
+        CheckpointError: the download fails, lacks files or holds a second model.
     """
     if located.folder is not None:
         return located.folder
@@ -88,5 +94,5 @@ def fetch(located: Located, trust_pickle: bool = False) -> Path:
         raise CheckpointError(hub_sentence(cell, f"failing ({first_line(error)})")) from None
     if folder.name != located.commit:  # by the branch's name, so that the cache knows it offline; it may have moved
         raise CheckpointError(f"{cell.label} changed on the hub while it was fetched: run the same command again.")
-    check_folder(folder, cell, trust_pickle)
+    check_folder(folder, cell, trust_pickle, unused_weights)
     return folder

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
+from evalrun.checkpoints import beside, headers
 from evalrun.errors import CheckpointError
 from evalrun.suites.sizes import Parameters, Tensors, of_config, of_tensors
 
 STATE = "trainer_state.json"
+CUT_SHORT = ", so it is still being written or was cut short"
 # What makes two checkpoints one architecture; each under the names that families of models use for it.
 _SHAPE = (
     ("model_type",),
@@ -45,23 +45,23 @@ def looks_like_model(folder: Path) -> bool:
 def unfinished(folder: Path) -> str | None:
     """Why a folder is no whole checkpoint, in a few words after its name; None for a whole one."""
     names = _names(folder)
-    if "adapter_config.json" in names and "config.json" not in names:
-        return "holds an adapter and no whole model: merge it into its base model and save that"
     if "config.json" not in names:
-        return "has no config.json"
+        why, grows = beside.no_weights(folder)
+        return f"has no config.json{CUT_SHORT}" if grows else why
     if _json(folder / "config.json") is None:
-        return "has a config.json that cannot be read"
+        return f"has a config.json that cannot be read{CUT_SHORT}"
     try:
         files = checkpoints.weight_files(folder)
     except CheckpointError:
-        return "has a damaged index of its shards"
+        return f"has a damaged index of its shards{CUT_SHORT}"
     if not files:
-        return "has no weights"
+        why, grows = beside.no_weights(folder)
+        return why + CUT_SHORT * grows
     absent = [file.name for file in files if file.name not in names]
     if absent:
-        return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}"
+        return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}{CUT_SHORT}"
     cut = [file.name for file in files if _is_cut(file)]
-    return f"has a {cut[0]} that ends too early" if cut else None
+    return f"has a {cut[0]} that ends too early{CUT_SHORT}" if cut else None
 
 
 def state_of(folder: Path) -> TrainerState | None:
@@ -108,10 +108,7 @@ def parameters_of(folder: Path) -> Parameters:
     Raises:
         CheckpointError: neither its headers nor its config.json say.
     """
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for file in checkpoints.weight_files(folder):
-        tensors.update(_header(file) or {})
-    found = of_tensors(tensors, (_json(folder / "config.json") or {}).get("tie_word_embeddings"))
+    found = of_tensors(_tensors(folder), (_json(folder / "config.json") or {}).get("tie_word_embeddings"))
     return found or of_config((folder / "config.json").read_text(), f"'{folder}'")
 
 
@@ -123,46 +120,23 @@ def shape_of(folder: Path) -> dict[str, Any]:
     for names in _SHAPE:
         name = next((name for name in names if name in config), names[0])
         shape[name] = config.get(name)
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for file in checkpoints.weight_files(folder):
-        tensors.update(_header(file) or {})
-    found = of_tensors(tensors, tied=True)
+    found = of_tensors(_tensors(folder), tied=True)
     return {"vocab_size": found.rows if found else config.get("vocab_size"), **shape}
 
 
 def _is_cut(file: Path) -> bool:
     """Whether a weight file ends before its own table of contents says, or has none."""
     if file.suffix == ".safetensors":
-        return _header(file) is None
+        return headers.read(file) is None
     with file.open("rb") as stream:
         start = stream.read(2)
     return (start == b"PK" and not zipfile.is_zipfile(file)) or not start
 
 
-def _header(file: Path) -> Tensors | None:
-    """Name, dtype and shape of the tensors of a safetensors file; None where it is cut short or something else."""
-    if file.suffix != ".safetensors":
-        return None
-    stat = os.stat(file)
-    return _read_header(file.absolute(), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _read_header(file: Path, size: int, mtime_ns: int) -> Tensors | None:
-    """Eight bytes with the length of a JSON object, that object, then the data it gives offsets into."""
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size - 8:
-                return None
-            said = json.loads(stream.read(length))
-        said.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in said.values()), default=0)
-        if 8 + length + end != size:
-            return None
-        return {name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in said.items()}
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
+def _tensors(folder: Path) -> Tensors:
+    """Name -> dtype and shape of what would be loaded."""
+    found = headers.read_all(checkpoints.weight_files(folder))
+    return {name: (stored.dtype, stored.shape) for name, stored in found.items()}
 
 
 def _names(folder: Path) -> set[str]:

@@ -159,12 +159,9 @@ def _unfinished(root: Path, named: Sequence[Named], states: Mapping[int, Trainer
     for one in named:
         why = folders.unfinished(root / one.name)
         if why is None and any(states.values()) and states[one.step] is None:
-            why = f"has no {folders.STATE}"
+            why = f"has no {folders.STATE}{folders.CUT_SHORT}"
         if why is not None:
-            found[one.step] = (
-                f"step {one.step} of '{root}' is passed over: '{one.name}' {why}, so it is still being written or was "
-                "cut short."
-            )
+            found[one.step] = f"step {one.step} of '{root}' is passed over: '{one.name}' {why}."
     return found
 
 

@@ -16,7 +16,7 @@ from evalrun.checkpoints import Located
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, TrackingError
 from evalrun.records import Cell
-from evalrun.suites import cell_of, check
+from evalrun.suites import allowed, cell_of, check
 from evalrun.supply.data import Need, data_of
 from evalrun.tracking import Past, Store
 
@@ -147,7 +147,7 @@ def _place(
     if cell.revision is None:
         try:
             check(config)
-            checkpoints.check_folder(Path(cell.location), cell, config.trust_pickle)
+            checkpoints.check_folder(Path(cell.location), cell, config.trust_pickle, config.allow_unused_weights)
         except CheckpointError as error:
             return None, str(error)
         return None, None
@@ -163,7 +163,7 @@ def _read(
     if cell.revision is not None or not there:
         return pair
     try:
-        return checkpoints.locate(cell, config.trust_pickle), None
+        return allowed.locate(config, cell), None
     except CheckpointError as error:
         return None, str(error)
 
@@ -175,7 +175,7 @@ def _is_here(cell: Cell, located: Located | None, trust_pickle: bool) -> bool:
             return False
         folder = checkpoints.repository_cache(cell.location) / "snapshots" / str(located.commit)
     try:
-        checkpoints.check_folder(folder, cell, trust_pickle)
+        checkpoints.check_folder(folder, cell, trust_pickle, unused_weights=True)
     except CheckpointError:
         return False
     return True

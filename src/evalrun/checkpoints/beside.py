@@ -1,0 +1,107 @@
+"""A folder that holds more than one model, or what another program left: said, because loading would not say it.
+
+transformers applies an adapter on top of a whole model that is beside it, reads `model.safetensors` where there are
+newer shards, and takes the old weights where a save into the folder was cut short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from evalrun.checkpoints import headers
+from evalrun.checkpoints.files import INDEXES, SINGLE, shards_of
+
+ADAPTER = "adapter_config.json"
+_DRAFT = re.compile(r"\.tmp\w{6}")  # what safetensors writes first, and renames when it is whole
+_SHARD = re.compile(r"(?:model|pytorch_model)-\d+-of-\d+\.(?:safetensors|bin)")
+# Training states that are no checkpoint of transformers: the name, whose it is, what makes a checkpoint of it.
+_STATES = (
+    (r"pytorch_model_fsdp_\d+", "FSDP's sharded state", "run `accelerate merge-weights` on it"),
+    (r"pytorch_model_fsdp\.bin", "FSDP's state", "rename it to pytorch_model.bin if it holds a plain state dict"),
+    (r"global_step\d+", "DeepSpeed's sharded state", "run the zero_to_fp32.py beside it with --safe_serialization"),
+    (r"\.metadata|__\d+_\d+\.distcp", "torch.distributed.checkpoint's shards", "gather them and call save_pretrained"),
+    (r".*\.(?:ckpt|pth?)", "another trainer's state", "load it there and call save_pretrained"),
+)
+_NO_STATE = re.compile(r"(?:optimizer|scheduler|scaler|rng_state|training_args|random_states).*")
+
+
+def second_model(folder: Path, files: list[Path]) -> tuple[str, str] | None:
+    """What lies beside the weights that loading would read: its name, and the sentence about it after the place.
+
+    Args:
+        folder: The checkpoint's.
+        files: The weight files that loading would read.
+    """
+    if (folder / ADAPTER).is_file():
+        return ADAPTER, (
+            f"holds a whole model and beside it an adapter ({ADAPTER}), which transformers would apply on top: move "
+            "the adapter's files to a folder of their own if it is merged already, or score the whole model alone with "
+            "allow_unused_weights=true."
+        )
+    draft = next((entry.name for entry in sorted(folder.iterdir()) if _DRAFT.fullmatch(entry.name)), None)
+    if draft is not None:
+        return draft, (
+            f"holds {draft}, which a save that was cut short left there (or one goes on now), so its {files[0].name} "
+            f"may be older than its config.json: save it again, or delete {draft} if you know that it is whole, or say "
+            "allow_unused_weights=true."
+        )
+    if len(files) == 1 and (index := _other_shards(folder, files[0])) is not None:
+        return index, (
+            f"holds two models, {files[0].name} and the shards of {index}, and transformers reads the first: move away "
+            "the one that is not this checkpoint, or score the first with allow_unused_weights=true."
+        )
+    return None
+
+
+def _other_shards(folder: Path, single: Path) -> str | None:
+    """The index beside a single file whose shards are there and hold anything else."""
+    index = dict(zip(SINGLE, INDEXES, strict=True)).get(single.name)
+    if index is None or not (folder / index).is_file():
+        return None
+    shards = [folder / name for name in shards_of(folder / index) if name != single.name]
+    there = [shard for shard in shards if shard.is_file()]
+    if not there:
+        return None  # an index alone names nothing that could be read
+    one, many = headers.read(single), headers.read_all(there)
+    if one is None or len(there) < len(shards) or one.keys() != many.keys():
+        return index
+    return None if all(headers.equal(stored, many[name]) for name, stored in one.items()) else index
+
+
+def no_weights(folder: Path) -> tuple[str, bool]:
+    """Why a folder has nothing to load, after its name, and whether that may be because it is still being written."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    if ADAPTER in names:
+        return (
+            "holds an adapter and no whole model: merge it into its base model and save the result in a folder of its "
+            "own, without the adapter's files"
+        ), False
+    if any(_DRAFT.fullmatch(name) for name in names):
+        return "has no weights, only the beginning of a save", True
+    if shards := [name for name in names if _SHARD.fullmatch(name)]:
+        index = INDEXES[0] if shards[0].endswith(".safetensors") else INDEXES[1]
+        return f"has shards such as {shards[0]} and no {index} that names them", True
+    for name in names:
+        for pattern, whose, remedy in () if _NO_STATE.fullmatch(name) else _STATES:
+            if re.fullmatch(pattern, name):
+                return f"has no weights that transformers reads, only {whose} ({name}): {remedy}", False
+    return "has no weights", True
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Path]:
+    """The folder without the adapter in it: transformers has no option not to apply one."""
+    if not (folder / ADAPTER).is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        bare = Path(place) / folder.name
+        bare.mkdir()
+        for entry in folder.absolute().iterdir():
+            if not entry.name.startswith("adapter_"):
+                (bare / entry.name).symlink_to(entry)
+        yield bare

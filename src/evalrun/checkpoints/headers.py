@@ -1,0 +1,83 @@
+"""What safetensors files say they hold: names, types and shapes of their tensors, without reading one."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a safetensors file."""
+
+    file: Path
+    dtype: str  # as safetensors spells it: F32, BF16, I8
+    shape: tuple[int, ...]
+    start: int  # bytes into the file
+    end: int
+
+
+def read(file: Path) -> dict[str, Stored] | None:
+    """Name -> tensor; None where the file is cut short or no safetensors file."""
+    if file.suffix != ".safetensors":
+        return None
+    stat = os.stat(file)
+    return _read(file.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+def read_all(files: Iterable[Path]) -> dict[str, Stored]:
+    """The tensors of all shards; nothing of what is no safetensors file."""
+    found: dict[str, Stored] = {}
+    for file in files:
+        found.update(read(file) or {})
+    return found
+
+
+def equal(one: Stored, other: Stored) -> bool:
+    """Whether two tensors are the same, byte for byte; reads no further than the first difference."""
+    if (one.dtype, one.shape, one.end - one.start) != (other.dtype, other.shape, other.end - other.start):
+        return False
+    return _equal(one, other, *(os.stat(each.file).st_mtime_ns for each in (one, other)))
+
+
+@lru_cache(maxsize=4096)
+def _equal(one: Stored, other: Stored, *mtimes: int) -> bool:
+    with one.file.open("rb") as a, other.file.open("rb") as b:
+        a.seek(one.start)
+        b.seek(other.start)
+        left = one.end - one.start
+        while left > 0:
+            length = min(left, _CHUNK)
+            if a.read(length) != b.read(length):
+                return False
+            left -= length
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _read(file: Path, size: int, mtime_ns: int) -> dict[str, Stored] | None:
+    """Eight bytes with the length of a JSON object, that object, then the data it gives offsets into."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > size - 8:
+                return None
+            said = json.loads(stream.read(length))
+        said.pop("__metadata__", None)
+        begin = 8 + length
+        if begin + max((entry["data_offsets"][1] for entry in said.values()), default=0) != size:
+            return None
+        found = {}
+        for name, entry in said.items():
+            start, end = entry["data_offsets"]
+            found[name] = Stored(file, str(entry["dtype"]), tuple(entry["shape"]), begin + start, begin + end)
+        return found
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None

@@ -1,0 +1,57 @@
+"""A job's checkpoint, found, fetched and loaded by what the job allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from evalrun import checkpoints
+from evalrun.config import Config
+from evalrun.records import Cell
+from evalrun.suites import cell_of, sizes
+
+
+def locate(config: Config, cell: Cell | None = None) -> checkpoints.Located:
+    """Find a job's checkpoint without loading it.
+
+    Args:
+        config: The job's.
+        cell: Its cell, or another of the same model.
+
+    Raises:
+        CheckpointError: as `checkpoints.locate` says.
+    """
+    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights)
+    return checkpoints.locate(cell or cell_of(config), *allowed)
+
+
+def fetch(config: Config, located: checkpoints.Located) -> Path:
+    """The folder of a job's checkpoint.
+
+    Raises:
+        CheckpointError: as `checkpoints.fetch` says.
+    """
+    return checkpoints.fetch(located, config.trust_pickle, config.allow_unused_weights)
+
+
+def load(config: Config, located: checkpoints.Located, folder: Path, device: str) -> tuple[checkpoints.Loaded, Cell]:
+    """Load a job's checkpoint; its cell then has the parameters of the model that is scored.
+
+    Those that the config says are kept. What was counted in the files is more than the model has where
+    `allow_unused_weights` drops some.
+
+    Raises:
+        CheckpointError: as `checkpoints.load` says.
+    """
+    trust = {
+        "remote_code": config.trust_remote_code,
+        "pickle": config.trust_pickle,
+        "unused_weights": config.allow_unused_weights,
+    }
+    loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust)
+    cell, model = located.cell, config.model
+    if not loaded.unused or loaded.parameters is None:
+        return loaded, cell
+    total, nonembedding = model.n_params or loaded.parameters[0], model.n_params_nonembedding or loaded.parameters[1]
+    nominal = model.n_params_nominal or sizes.nominal(total)
+    return loaded, replace(cell, n_params=total, n_params_nonembedding=nonembedding, n_params_nominal=nominal)
