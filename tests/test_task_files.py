@@ -117,7 +117,7 @@ def build(name: str = "alpha", **options: bool) -> dict[str, object]:
         ([*make_rows(3), {"question": "a", "choices": ["a", "b"], "answer": -1}], "row 4 .* answer index -1"),
         ([{"question": "a", "choices": ["a"], "answer": 0}], "two or more choices"),
         ([{"question": "a", "choices": ["a", ""], "answer": 0}], "empty choice"),
-        (["text"], "cannot be used"),
+        (["text"], 'row 1 is "text", where an object'),
     ],
 )
 def test_data_that_cannot_be_scored(workspace: Path, rows: list[object], said: str) -> None:
@@ -129,7 +129,7 @@ def test_data_that_cannot_be_scored(workspace: Path, rows: list[object], said: s
 def test_half_a_data_file(workspace: Path) -> None:
     path = workspace / "data" / "alpha.jsonl"
     path.write_text(path.read_text()[:-30])
-    with pytest.raises(TaskError, match="cannot be used"):
+    with pytest.raises(TaskError, match=r"data/alpha.jsonl': line 12 is not valid JSON"):
         build()
 
 

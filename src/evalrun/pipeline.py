@@ -211,8 +211,8 @@ def result_keys(
 def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.TaskFile]) -> tuple[str, dict[str, str]]:
     """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
     settings = {"identity": identity, **_determining(config)}
-    version = task_files.lm_eval_version()
-    keys = {file.name: journal.digest([settings, file.name, file.digest, version]) for file in files}
+    shots, version = config.num_fewshot, task_files.lm_eval_version()
+    keys = {file.name: journal.digest([settings, file.name, file.digest_for(shots), version]) for file in files}
     return run_key_of(config, identity, task_files.options_of(files)), keys
 
 
@@ -266,6 +266,7 @@ def _score(
     from evalrun import scoring, tasks
 
     built = tasks.build(files, config.num_fewshot)
+    counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
     ahead.jobs.wait()
@@ -277,7 +278,6 @@ def _score(
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
-    counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
     lost: dict[str, scoring.Score] = {}
     with (
         work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
@@ -308,7 +308,12 @@ def _score(
                     cell=cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | {"identity": located.identity, **loaded.said, **_group_options(config)},
+                    | {
+                        "identity": located.identity,
+                        **loaded.said,
+                        **_group_options(config),
+                        **tasks.noted(built[name]),
+                    },
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],

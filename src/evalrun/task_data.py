@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from evalrun import task_tables
+from evalrun import task_rows
 from evalrun.config import conf_dir
 from evalrun.errors import TaskError
+from evalrun.task_rows import BUILDERS
 
 log = logging.getLogger(__name__)
-BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 SPLITS = ("test_split", "validation_split", "training_split")
 
 
@@ -52,35 +51,11 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     config["dataset_path"] = builders.pop()
     config["dataset_name"] = None
     config["dataset_kwargs"] = {"data_files": {split: str(path.resolve()) for split, path in files.items()}}
-    if config["dataset_path"] == "csv":
-        config["dataset_kwargs"] |= _read_as(name, tuple(files.values()))
-    return tuple(files.values())
-
-
-def _read_as(name: str, tables: tuple[Path, ...]) -> dict[str, Any]:
-    """How tables are read: all splits of a task in the same way, a column as text where one of them needs that."""
     try:
-        found = [task_tables.options(path) for path in tables]
+        task_rows.text_columns(files.values())
     except TaskError as error:
         raise TaskError(f"task '{name}': {error}") from None
-    except UnicodeDecodeError:
-        named = ", ".join(f"'{path}'" for path in tables)
-        raise TaskError(f"task '{name}': {named} is not UTF-8 text: save it as UTF-8.") from None
-    converters = {place: text for one in found for place, text in one["converters"].items()}
-    return found[0] | {"converters": converters}
-
-
-def broken_line(path: Path) -> str | None:
-    """Where a file of JSON lines is damaged, in words; None where it is not, or is no such file."""
-    if path.suffix.lower() != ".jsonl":
-        return None
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                json.loads(line.strip() or b"null")
-            except ValueError as error:  # JSON's, or of text that is not UTF-8
-                return f"line {number} is not valid JSON ({error})"
-    return None
+    return tuple(files.values())
 
 
 def release_verified(release_file: str, path: Path) -> bool | None:

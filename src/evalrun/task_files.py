@@ -18,12 +18,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun import task_scores, task_shape
+from evalrun import task_past, task_scores, task_shape
 from evalrun.config import Config, profiles
 from evalrun.errors import ConfigError, TaskError, nearest
 from evalrun.lm_eval_source import task_keys
 from evalrun.task_data import put_data, release_verified, sha256
 from evalrun.task_groups import Member, members, own_names, problems
+from evalrun.task_rows import BUILDERS
 from evalrun.task_yaml import Function, functions, is_lm_evals, lm_eval_tasks, merged, parts, with_profile
 
 __all__ = ["TaskFile", "each", "each_for", "lm_eval_tasks", "lm_eval_version", "options_of", "own_names", "problems"]
@@ -59,6 +60,39 @@ class TaskFile:
         """All code that the config refers to."""
         return list(functions(self.config))
 
+    @property
+    def has_own_answers(self) -> bool:
+        """Whether doc_to_target was written by the user or by evalrun, not by lm-eval, who may rely on its ways."""
+        found = [path for path, content in parts(self.path, tolerant=True) if "doc_to_target" in content]
+        return bool(found) and not is_lm_evals(found[-1])
+
+    @cached_property
+    def splits(self) -> dict[str, Path]:
+        """Split -> file, of local data; also of files that the config hands to `datasets` by itself."""
+        kwargs = self.config.get("dataset_kwargs") or {}
+        named = kwargs.get("data_files") if isinstance(kwargs, dict) else None
+        if not isinstance(named, dict) or not all(isinstance(path, str) for path in named.values()):
+            return {}
+        found = {str(split): Path(path) for split, path in named.items()}
+        if self.data_files:
+            return dict(zip(found, self.data_files, strict=True))
+        builders = {BUILDERS.get(path.suffix.lower()) for path in found.values()}
+        plain = set(kwargs) == {"data_files"} and builders == {self.config.get("dataset_path")}
+        return found if plain and all(path.is_file() for path in found.values()) else {}
+
+    @property
+    def has_written_examples(self) -> bool:
+        """Whether examples are written in the file, and no split is named that they would be drawn from instead."""
+        shown = self.config.get("fewshot_config")
+        if not isinstance(shown, dict) or shown.get("samples") is None or shown.get("split") is not None:
+            return False
+        return len(self.data_files) == 1 and self.config.get("fewshot_split") == self.config.get("test_split")
+
+    @cached_property
+    def data_sha256(self) -> dict[Path, str]:
+        """The digest of each file of local data, when it was first asked for."""
+        return {path: sha256(path) for path in self.splits.values()}
+
     @cached_property
     def digest(self) -> str:
         """Sha256 over the config, the local data and the code outside lm-eval: what determines the items."""
@@ -67,8 +101,21 @@ class TaskFile:
         if not self.data_files:
             config["dataset_kwargs"] = self.config.get("dataset_kwargs")
         content = json.dumps(config, sort_keys=True, default=lambda f: getattr(f, "spec", str(f)))
-        parts = [content, *(sha256(path) for path in self.data_files), *sorted(sha256(p) for p in code if p)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        found = [content, *(self.data_sha256[path] for path in self.splits.values())]
+        found += sorted(sha256(path) for path in code if path)
+        if task_past.misread(self.config, self.data_sha256):
+            found.append("read to the letter")
+        if task_past.asked_by_number(self.config, self.splits):
+            found.append("numerals are prompts")
+        return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+    def digest_for(self, num_fewshot: int | None) -> str:
+        """The same for so many examples in the prompt; None for as many as the task's file says."""
+        own = self.config.get("num_fewshot")
+        shots = own if num_fewshot is None or own == 0 else num_fewshot
+        if not shots or not task_past.shown_itself(self.config, self.splits, self.has_written_examples):
+            return self.digest
+        return hashlib.sha256(f"{self.digest}\nexamples are other items".encode()).hexdigest()
 
 
 def resolve_for(config: Config) -> list[TaskFile]:

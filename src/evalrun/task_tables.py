@@ -1,4 +1,4 @@
-"""How pandas is told to read a CSV file, so that what is scored is what the file says, to the letter.
+"""Tables as rows, so that what is scored is what the file says, to the letter.
 
 Left to itself, pandas takes the words NA, None and null for nothing at all, reads 1e5 as 100000.0 and 007 as 7, makes
 5.0 of a 5 that shares its column with an empty cell, and shifts the columns of a file whose first row has a field too
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,50 @@ _FRACTION = re.compile(r"-?\d+\.\d+")
 _LOGICAL = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 
-def options(path: Path) -> dict[str, Any]:
-    """Arguments of `pandas.read_csv`, which are keys of `datasets`' CSV builder too.
+def rows(path: Path, texts: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows of a table, one by one.
 
     The separator is a comma, a semicolon or a tab, whichever parts the header. A column holds numbers where each is
     written as Python writes it, and truth values where both are there; all others hold text, empty where a cell is.
 
+    Args:
+        path: A .csv or .tsv file.
+        texts: Columns that are text, whatever they hold.
+
     Raises:
-        TaskError: a row with more fields than the header, or with nothing in any; with its line.
+        TaskError: a row with more fields than the header, or with nothing in any, or a name that two columns have;
+            with its line.
         UnicodeDecodeError: the file is not UTF-8.
     """
+    kinds = {name: kind for name, kind in _kinds_now(path).items() if name not in set(texts)}
+    found = _rows(path, str(path), _separator(path))
+    names = _names(next(found, (0, []))[1])
+    readers: list[Any] = [kinds.get(name, str) for name in names]
+    for _, fields in found:
+        whole = [*fields, *[""] * (len(names) - len(fields))]
+        yield {name: reader(field) for name, reader, field in zip(names, readers, whole, strict=True)}
+
+
+def text_columns(path: Path) -> frozenset[str]:
+    """The columns that cannot hold numbers or truth values; see `rows` for the errors."""
+    return frozenset(name for name, kind in _kinds_now(path).items() if kind is str)
+
+
+def _kinds_now(path: Path) -> dict[str, Any]:
     stamp = path.stat()
-    return dict(_options(path.absolute(), str(path), stamp.st_size, stamp.st_mtime_ns))
+    return _kinds(path.absolute(), str(path), stamp.st_size, stamp.st_mtime_ns, stamp.st_ctime_ns)
 
 
 @lru_cache(maxsize=64)
-def _options(path: Path, said: str, size: int, mtime_ns: int) -> dict[str, Any]:
-    """Of a file as it is now: a sweep reads its tasks many times."""
+def _kinds(path: Path, said: str, size: int, mtime_ns: int, ctime_ns: int) -> dict[str, Any]:
+    """Column -> what makes its values of the fields, in a file as it is now: a sweep reads its tasks many times."""
     separator = _separator(path)
     columns: list[set[str]] = []
     header: list[str] = []
     for line, fields in _rows(path, said, separator):
         if not header:
             header = fields
+            _refuse_twice(header, said)
             columns = [set() for _ in header]
             continue
         if len(fields) > len(header):
@@ -56,8 +77,18 @@ def _options(path: Path, said: str, size: int, mtime_ns: int) -> dict[str, Any]:
             raise TaskError(f"data file '{said}': line {line} has nothing in any column: take it out.")
         for seen, field in zip(columns, [*fields, *[""] * (len(header) - len(fields))], strict=True):
             seen.add(field)
-    texts = [place for place, seen in enumerate(columns) if not _is_plain(seen)]
-    return {"sep": separator, "keep_default_na": False, "converters": dict.fromkeys(texts, str)}
+    return dict(zip(_names(header), map(_kind, columns), strict=True))
+
+
+def _names(header: list[str]) -> list[str]:
+    """The columns' names; one without a name, such as that of R's row names, is called as pandas calls it."""
+    return [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+
+
+def _refuse_twice(header: list[str], said: str) -> None:
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise TaskError(f"data file '{said}': the header names '{twice}' twice: rename one of the columns.")
 
 
 def _separator(path: Path) -> str:
@@ -79,11 +110,18 @@ def _rows(path: Path, said: str, separator: str) -> Iterator[tuple[int, list[str
             raise TaskError(f"data file '{said}': line {reader.line_num} is no row of a table ({error}).") from None
 
 
-def _is_plain(texts: set[str]) -> bool:
-    """Whether numbers or truth values stand for these texts without a loss."""
-    if all(_WHOLE.fullmatch(text) for text in texts) or all(_fraction(text) for text in texts):
-        return True
-    return all(texts & set(words) for words in _LOGICAL) and texts <= {word for words in _LOGICAL for word in words}
+def _kind(texts: set[str]) -> Any:
+    """What makes a value of each of these texts, without a loss."""
+    if all(_WHOLE.fullmatch(text) for text in texts):
+        return int
+    if all(_fraction(text) for text in texts):
+        return float
+    both = all(texts & set(words) for words in _LOGICAL) and texts <= {word for words in _LOGICAL for word in words}
+    return _is_true if both else str
+
+
+def _is_true(text: str) -> bool:
+    return text in _LOGICAL[0]
 
 
 def _fraction(text: str) -> bool:

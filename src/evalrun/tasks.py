@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun import task_answers
+from evalrun import task_answers, task_checks, task_columns, task_documents, task_items
 from evalrun.errors import TaskError
-from evalrun.task_data import broken_line
+from evalrun.task_data import sha256
 from evalrun.task_files import TaskFile
 from evalrun.task_yaml import Function
 
 log = logging.getLogger(__name__)
+_COUNTED = 200  # rows beyond those wanted: so many are never all the same item
 _built: dict[tuple[str, str, int | None], Any] = {}
 
 
@@ -53,7 +53,7 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     _compile_templates_once()
     config = _resolve_functions(copy.deepcopy(file.config), file)
     try:
-        task = _manager(TaskManager).load([config])["tasks"][file.name]
+        task = _manager(TaskManager).load([_mended(config, file)])["tasks"][file.name]
     except TaskError:
         raise
     except Exception as error:  # datasets, pyarrow and jinja raise their own
@@ -66,6 +66,37 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     _check_documents(file, task)
     _check_examples(file, task)
     return task
+
+
+def _mended(config: dict[str, Any], file: TaskFile) -> dict[str, Any]:
+    """The config of a task of evalrun's class, its local data read; one with a class of its own stays as it is.
+
+    Raises:
+        TaskError: data that cannot be read, or that was changed while this command ran.
+    """
+    from lm_eval.api.task import ConfigurableTask
+
+    if "class" in config:
+        return config
+    local = None
+    if file.splits:
+        code = config.get("process_docs")
+        try:
+            local = task_documents.read(file.splits, None if code is task_columns.plain_names else code)
+        except TaskError as error:
+            raise TaskError(f"task '{file.name}': {error}") from None
+        changed = next((path for path, known in file.data_sha256.items() if sha256(path) != known), None)
+        if changed is not None:
+            raise TaskError(f"task '{file.name}': data file '{changed}' was changed while it was read: start again.")
+        if file.has_written_examples:  # they stand in the file, and the split of the data is evalrun's addition
+            config["fewshot_split"] = None
+
+    own = file.has_own_answers
+
+    def fault(task: Any, row: Any) -> str | None:
+        return task_checks.example_problem(task, row, local is not None, own)
+
+    return config | {"class": task_items.of(ConfigurableTask, local, fault)}
 
 
 @lru_cache(maxsize=1)
@@ -100,28 +131,19 @@ def _resolve_functions(value: Any, file: TaskFile) -> Any:
 def _load_sentence(file: TaskFile, error: Exception) -> str:
     message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     name = type(error).__name__
-    if file.data_files:
-        broken = next((found for path in file.data_files if (found := broken_line(path))), None)
-        return f"task '{file.name}': {_said(file)} cannot be used: {broken or _why(message, name)}."
+    if file.splits:
+        return f"task '{file.name}': {_said(file)} cannot be used: {task_checks.why(message, name)}."
     network = ("Connection", "OfflineMode", "LocalEntry", "HubHTTP", "DatasetNotFound")
     if name.startswith(network) or "offline" in message.lower() or "reach" in message.lower():
         return (
             f"task '{file.name}': dataset '{file.config.get('dataset_path')}' is on the hub, which cannot be reached, "
             "and not in the local cache: connect once, or point data_dir (or the task's data) at local files."
         )
-    return f"task '{file.name}' in {file.path} cannot be built: {_why(message, name)}."
-
-
-def _why(message: str, name: str) -> str:
-    if "is undefined" in message:
-        return f"a column that the templates name is missing, {message.rstrip('.')}"
-    if name == "IndexError" and "string index" in message:  # lm-eval looks at the first letter of each choice
-        return "its first row has an empty choice"
-    return f"{message[:300].rstrip('.')} ({name})"
+    return f"task '{file.name}' in {file.path} cannot be built: {task_checks.why(message, name)}."
 
 
 def _said(file: TaskFile) -> str:
-    return ", ".join(f"'{path}'" for path in file.data_files)
+    return ", ".join(f"'{path}'" for path in dict.fromkeys(file.splits.values()))
 
 
 def _check_documents(file: TaskFile, task: Any) -> None:
@@ -133,10 +155,9 @@ def _check_documents(file: TaskFile, task: Any) -> None:
     documents = task.eval_docs
     if len(documents) == 0:
         raise TaskError(f"task '{file.name}': {_said(file) or file.config.get('dataset_path')} has no rows.")
-    asked = _named(task.config.doc_to_text) if file.data_files else []
+    own = file.has_own_answers
     for row, document in enumerate(documents, start=1):
-        hole = next((column for column in asked if document.get(column, "") is None), None)
-        problem = f"has nothing in '{hole}', which the prompt names" if hole else _document_problem(task, document)
+        problem = task_checks.problem(task, document, bool(file.splits), own)
         if problem:
             where = _said(file) or f"dataset '{file.config.get('dataset_path')}'"
             sentence = f"task '{file.name}': row {row} of {where} {problem}."
@@ -166,11 +187,6 @@ def repeated_choices(file: TaskFile, task: Any) -> str | None:
     )
 
 
-def _named(template: Any) -> list[str]:
-    """The columns that a prompt holds as they are: where one of them is null, the prompt would say "None"."""
-    return re.findall(r"{{\s*(\w+)\s*}}", template) if isinstance(template, str) else []
-
-
 def _check_examples(file: TaskFile, task: Any) -> None:
     """Whether there are as many rows as the prompt wants examples; the one that is asked about is none of them.
 
@@ -181,7 +197,14 @@ def _check_examples(file: TaskFile, task: Any) -> None:
     if not wanted or task.OUTPUT_TYPE == "loglikelihood_rolling" or not hasattr(task, "sampler"):
         return
     rows = len(task.sampler.df or ())
-    most = rows - (task.fewshot_cfg.split is not None and task.fewshot_cfg.split == task.config.test_split)
+    most = rows - (task.fewshot_cfg.split == task.config.test_split)
+    if isinstance(task.sampler, task_items.OtherItems) and rows < _COUNTED + wanted:
+        known = [(row, task.sampler.said(row)) for row in task.sampler.df]
+        for document in task.eval_docs:
+            said = task.sampler.said(document)
+            most = min(most, sum(row != document and (said is None or one != said) for row, one in known))
+            if most < wanted:
+                break
     if wanted > most:
         raise TaskError(
             f"task '{file.name}': num_fewshot is {wanted}, but {rows} row{'s' * (rows != 1)} can be examples: give at "
@@ -198,6 +221,12 @@ def warn_of_ties(task: Any, name: str, ties: Mapping[str, int]) -> None:
             "as the share of right choices in it",
             *(name, task_answers.ordinal(place), "wrong" if place else "right"),
         )
+
+
+def noted(task: Any) -> dict[str, int]:
+    """What a result's settings keep of how its prompts depart from lm-eval's: how many have other examples."""
+    replaced = getattr(task, "replaced", 0)
+    return {"fewshot_replaced": replaced} if replaced else {}
 
 
 @contextlib.contextmanager
@@ -223,34 +252,6 @@ def faults_named(files: Sequence[TaskFile], label: str) -> Iterator[None]:
                     f"'{path}', the code of task '{own[path].name}': mend it, then run the same again."
                 ) from error
         raise
-
-
-def _document_problem(task: Any, document: dict[str, Any]) -> str | None:
-    try:
-        text = task.doc_to_text(document)
-        target = task.doc_to_target(document)
-        choices = task.doc_to_choice(document) if task.config.doc_to_choice is not None else None
-    except Exception as error:  # jinja, literal_eval, KeyError: all mean the row does not fit the templates
-        return f"does not fit the task's templates: {_why(' '.join(str(error).split()), type(error).__name__)}"
-    if choices is None:
-        return None if target is not None else "has no target"
-    if not isinstance(choices, list) or len(choices) < 2:
-        return f"has {choices!r} where a list of two or more choices is expected"
-    if any(not isinstance(choice, str) or not choice for choice in choices):
-        return f"has an empty choice among {choices!r}"
-    if isinstance(text, int):  # one continuation after several contexts (WinoGrande): the target is that continuation
-        return None if 0 <= text < len(choices) else f"has answer index {text}, but only {len(choices)} choices"
-    targets = target if isinstance(target, list) else [target]
-    for index in targets:
-        if isinstance(index, int) and not 0 <= index < len(choices):
-            return f"has answer index {index}, but its {len(choices)} choices are numbered from 0 to {len(choices) - 1}"
-        if isinstance(index, str) and index not in choices and index == task.config.doc_to_target:
-            return f"has no column '{index}', which doc_to_target names: it has {', '.join(document)}"
-        if isinstance(index, str) and index not in choices:
-            return f"has answer {index!r}, which is none of its choices {choices!r}"
-    if not isinstance(text, str):
-        return f"renders to a prompt of type {type(text).__name__}"
-    return None
 
 
 @lru_cache(maxsize=256)

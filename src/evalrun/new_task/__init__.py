@@ -12,7 +12,7 @@ from evalrun.config import conf_dirs
 from evalrun.errors import ConfigError, StorageError
 from evalrun.new_task import rows, write
 from evalrun.new_task.guess import Guess, guess
-from evalrun.task_data import BUILDERS
+from evalrun.task_rows import BUILDERS
 from evalrun.task_yaml import lm_eval_tasks
 
 _VALUES = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")  # of Hydra and YAML, which are no text

@@ -1,0 +1,167 @@
+"""What can be wrong with a row of a task: said before the first checkpoint is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+_LISTED = re.compile(r"\[.*\]", re.DOTALL)
+_LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling")
+
+
+def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> str | None:
+    """What keeps a row from being scored, as the end of a sentence that begins with the row; None where nothing does.
+
+    Args:
+        task: lm-eval's task object.
+        document: The row.
+        local: Whether the data is a file of the user's, whose nulls are then gaps.
+        own: Whether the task's file is the user's; in lm-eval's own a digit is the index that lm-eval takes it for.
+    """
+    found = next(_gaps(task, document), None) if local else None
+    if found is not None:
+        return found
+    try:
+        text = task.doc_to_text(document)
+        target = task.doc_to_target(document)
+        choices = task.doc_to_choice(document) if task.config.doc_to_choice is not None else None
+    except Exception as error:  # jinja, literal_eval, KeyError: all mean the row does not fit the templates
+        return f"does not fit the task's templates: {why(' '.join(str(error).split()), type(error).__name__)}"
+    if choices is None:
+        return _of_texts(task, text, target, local)
+    found = _of_choices(task, choices)
+    if found is not None:
+        return found
+    if isinstance(text, int):  # one continuation after several contexts (WinoGrande): the target is that continuation
+        return None if 0 <= text < len(choices) else f"has answer index {text}, but only {len(choices)} choices"
+    targets = target if isinstance(target, list) else [target]
+    found = next((found for one in targets if (found := _of_answer(task, one, choices, document))), None)
+    return found or (_read_as_index(task, document, choices) if own else None) or _of_prompt(task, text, local)
+
+
+def example_problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> str | None:
+    """The same of a row that stands in prompts as an example, whose own templates may be others."""
+    shown, asked = task.fewshot_cfg, task.config
+    if all(getattr(shown, key) == getattr(asked, key) for key in ("doc_to_text", "doc_to_choice", "doc_to_target")):
+        return problem(task, document, local, own)
+    try:
+        task.doc_to_text(document, shown.doc_to_text)
+        target = task.doc_to_target(document, shown.doc_to_target)
+    except Exception as error:
+        return f"does not fit the examples' templates: {why(' '.join(str(error).split()), type(error).__name__)}"
+    return "has no answer to show" if target in (None, "", []) else None
+
+
+def why(message: str, name: str) -> str:
+    """A library's message in words that fit into a sentence.
+
+    Args:
+        message: What it says.
+        name: The class of the error.
+    """
+    if "is undefined" in message:
+        return f"a column that the templates name is missing, {message.rstrip('.')}"
+    return f"{message[:300].rstrip('.')} ({name})"
+
+
+def _gaps(task: Any, document: Mapping[str, Any]) -> Iterator[str]:
+    """Nulls that a template would make the word "None"."""
+    for part, key in (("prompt", "doc_to_text"), ("target", "doc_to_target")):
+        template = getattr(task.config, key)
+        if not isinstance(template, str):
+            continue
+        for column in [template] if template in document else re.findall(r"{{\s*(\w+)\s*}}", template):
+            if document.get(column, "") is None:
+                yield f"has nothing in '{column}', which the {part} names"
+    template = task.config.doc_to_choice
+    if isinstance(template, str) and "reject" not in template:
+        for column in [template] if template in document else re.findall(r"\w+", template):
+            if isinstance(held := document.get(column), list) and None in held:
+                yield f"has null among '{column}', which the choices name"
+
+
+def _of_texts(task: Any, text: Any, target: Any, local: bool) -> str | None:
+    """Of a task without choices."""
+    if target is None:
+        return "has no target"
+    if task.OUTPUT_TYPE in _LIKELIHOOD:
+        if not isinstance(target, str):
+            return f"has a target of type {type(target).__name__}, {target!r}, where a text is expected"
+        if not target:
+            return "has an empty target, of which nothing can be scored"
+    return None if task.OUTPUT_TYPE == "loglikelihood_rolling" else _of_prompt(task, text, local)
+
+
+def _of_prompt(task: Any, text: Any, local: bool) -> str | None:
+    if not isinstance(text, str):
+        return f"renders to a prompt of type {type(text).__name__}"
+    alone = not task.get_config("num_fewshot") and not task.config.description and not task.config.gen_prefix
+    if local and alone and task.OUTPUT_TYPE != "generate_until" and text and not text.strip():
+        return f"has a prompt of white space alone, {text!r}: leave it empty where nothing is to stand before"
+    return None
+
+
+def _of_choices(task: Any, choices: Any) -> str | None:
+    if not isinstance(choices, list) or len(choices) < 2:
+        return f"has {choices!r} where a list of two or more choices is expected"
+    other = next((choice for choice in choices if not isinstance(choice, str)), None)
+    if other is not None:
+        template = task.config.doc_to_choice
+        inner = re.fullmatch(r"\s*{{(.*)}}\s*", template, re.DOTALL) if isinstance(template, str) else None
+        named = inner[1].strip() if inner else template if isinstance(template, str) else "choices"
+        return (
+            f"has choices that are no texts, {choices!r}: put them in quotes in the data, or write doc_to_choice: "
+            f"\"{{{{{named} | map('string') | list}}}}\""
+        )
+    return f"has an empty choice among {choices!r}" if not all(choices) else None
+
+
+def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str, Any]) -> str | None:
+    if answer is None:
+        return "has no answer (null)"
+    if isinstance(answer, int):
+        if 0 <= answer < len(choices):
+            return None
+        return f"has answer index {answer}, but its {len(choices)} choices are numbered from 0 to {len(choices) - 1}"
+    if not isinstance(answer, str):
+        column = task.config.doc_to_target
+        named = f': write doc_to_target: "{{{{{column} | int}}}}"' if column in document else ""
+        return f"has answer {answer!r}, which is neither a whole number, counted from 0, nor a choice's text{named}"
+    if answer not in choices and answer == task.config.doc_to_target:
+        return f"has no column '{answer}', which doc_to_target names: it has {', '.join(document)}"
+    return f"has answer {answer!r}, which is none of its choices {choices!r}" if answer not in choices else None
+
+
+def _read_as_index(task: Any, document: Mapping[str, Any], choices: list[str]) -> str | None:
+    """Whether a template gives the text of a choice that lm-eval takes for the index of another.
+
+    Where the template's expression is a number (`{{answer | int}}`), an index is what was meant.
+    """
+    template = task.config.doc_to_target
+    if not isinstance(template, str) or template in document or task.prompt is not None:
+        return None
+    text = task.resolve_field(document, template)
+    if text not in choices or not (text.isdigit() or _LISTED.fullmatch(text)):
+        return None
+    if text.isdigit() and choices.index(text) == task.doc_to_target(document):
+        return None
+    inner = re.fullmatch(r"\s*{{((?:(?!}}).)*)}}\s*", template, re.DOTALL)
+    if inner and isinstance(_expression(inner[1])(**document), (int, list)):
+        return None
+    name = inner[1].strip() if inner else ""
+    remedy = f"doc_to_target: {name}" if name in document else 'doc_to_target: "{{choices.index(answer)}}"'
+    index = f'"{{{{{name} | int}}}}"' if name in document else '"{{answer | int}}"'
+    return (
+        f"has answer '{text}', which is the text of a choice but which a template makes an index: write {remedy} for "
+        f"the text of the choice, or {index} for an index that counts from 0"
+    )
+
+
+@lru_cache(maxsize=64)
+def _expression(inner: str) -> Any:
+    """The value of a template's expression, before it is made text."""
+    from lm_eval.utils import env
+
+    return env.compile_expression(inner, undefined_to_none=False)
