@@ -278,6 +278,7 @@ def _score(
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
+    said = {"identity": located.identity, **loaded.said, **_group_options(config)}
     lost: dict[str, scoring.Score] = {}
     with (
         work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
@@ -308,12 +309,7 @@ def _score(
                     cell=cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | {
-                        "identity": located.identity,
-                        **loaded.said,
-                        **_group_options(config),
-                        **tasks.noted(built[name]),
-                    },
+                    | (said | tasks.noted(built[name])),
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],
