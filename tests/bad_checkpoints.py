@@ -139,6 +139,11 @@ def scaled(tensors: Tensors) -> Tensors:
     return tensors | scales
 
 
+def with_two_heads(tensors: Tensors) -> Tensors:
+    """Of which transformers would take embed_out, and say nothing."""
+    return tensors | {"lm_head.weight": tensors["embed_out.weight"] * 2}
+
+
 def with_a_value_head(tensors: Tensors) -> Tensors:
     import torch
 
@@ -163,6 +168,7 @@ BY_THEIR_WEIGHTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         fewer_layers,
         ["gpt_neox.layers.1", "config.json says 1 layers and the file has 2", "allow_unused_weights=true"],
     ),
+    "two heads": (rewrites(with_two_heads), ["lm_head.weight", "second head", "allow_unused_weights=true"]),
     "LoRA inside": (rewrites(unmerged), ["lora_A.default.weight", "not merged", "allow_unused_weights=true"]),
     "value head": (rewrites(with_a_value_head), ["v_head.summary.weight", "allow_unused_weights=true"]),
     "scales": (rewrites(scaled), ["weight_scale", "no quantization_config", "allow_unused_weights=true"]),

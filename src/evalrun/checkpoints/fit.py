@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evalrun.checkpoints.headers import Stored
+from evalrun.checkpoints.headers import Stored, equal
 
 # Masks, positions and frequencies that older releases saved beside the weights, and which no model reads.
 _LEFTOVER = re.compile(
@@ -28,6 +28,8 @@ _SCALE = re.compile(
     r"(?:weight|input|output|k|v)_(?:scales?|scale_inv|zero_point)$|\.(?:scales|qzeros|absmax|quant_map|SCB)$"
 )
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.")
+# GPT-NeoX's head, in its files and in its code: of two that differ transformers takes the first, and says nothing.
+_HEADS = ("embed_out.weight", "lm_head.weight")
 _PLAIN = ("F64", "F32", "F16", "BF16", "C64", "BOOL")
 
 
@@ -55,6 +57,14 @@ def unreadable(tensors: Mapping[str, Stored], dropped: Iterable[str] = ()) -> li
         and name not in without
         and not is_leftover(name, stored.shape)
     ]
+
+
+def shadowed(tensors: Mapping[str, Stored], unexpected: Iterable[str]) -> list[str]:
+    """The tensor that is not read because another stands for the same weight under its other name, and differs."""
+    first, second = (tensors.get(name) for name in _HEADS)
+    if first is None or second is None or set(_HEADS) & set(unexpected) or equal(first, second):
+        return []
+    return [_HEADS[1]]
 
 
 def misfit(missing: Iterable[str], mismatched: Iterable[Any], unexpected: Iterable[str], model: Any) -> str | None:

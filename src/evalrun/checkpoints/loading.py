@@ -124,6 +124,7 @@ def _unused(folder: Path, model: Any, info: Mapping[str, Any], where: str, allow
             f"{stored[strange[0]].dtype}, and its config.json has no quantization_config that says how to read them: "
             "write it again with it, or in bfloat16."
         )
+    unexpected += fit.shadowed(stored, unexpected)
     if unexpected and not allowed:
         raise CheckpointError(f"{where} {fit.surplus(unexpected, model)}")
     second = beside.second_model(folder, files)
