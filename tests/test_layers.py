@@ -7,11 +7,10 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
-    {"masking"},
+    {"masking", "directions"},
     {
         *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
-        *("digests", "task_answers", "lm_eval_source"),
-        "step_words",
+        *("digests", "task_answers", "task_targets", "lm_eval_source", "step_words"),
     },
     {"tokenizer", "patterns", "task_tables"},
     {"task_rows", "task_checks", "task_items"},

@@ -19,6 +19,7 @@ def about(file: TaskFile, score: Any) -> dict[str, Any]:
         "role": str(file.metadata.get("role", "")),
         "primary_metric": score.primary,
         "higher_is_better": score.higher_is_better,
+        "lower": score.lower,
         "metrics": score.metrics,
         "stderrs": score.stderrs,
         "n": score.n,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from evalrun.directions import is_lower_better
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,20 @@ class Cell:
         return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
 
 
+def higher_of(metric: str, primary: str, higher: bool, lower: Sequence[str] | None) -> bool:
+    """Whether more is better of a metric of a result.
+
+    Args:
+        metric: Which.
+        primary: The result's primary metric.
+        higher: Whether more is better of that one.
+        lower: The metrics of which less is better; None in results of earlier versions, which kept `higher` alone.
+    """
+    if lower is not None:
+        return metric not in lower
+    return (higher or metric != primary) and not is_lower_better(metric)
+
+
 @dataclass(frozen=True)
 class TaskResult:
     """One task scored on one checkpoint, as the journal keeps it."""
@@ -57,6 +74,11 @@ class TaskResult:
     seconds: float  # wall time of this task's share of the evaluation
     items_sha256: str  # of the Parquet file beside the record: per-item results
     role: str = ""  # control: a measure of general performance; else ""
+    lower: list[str] | None = None  # the metrics of which less is better; None in records that do not say
+
+    def is_higher_better(self, metric: str) -> bool:
+        """Whether more is better of one of its metrics; by the metric's name where the record does not say."""
+        return higher_of(metric, self.primary_metric, self.higher_is_better, self.lower)
 
     @property
     def ties(self) -> int:

@@ -25,10 +25,10 @@ from evalrun.lm_eval_source import task_keys
 from evalrun.task_data import put_data, release_verified, sha256
 from evalrun.task_groups import Member, members, own_names, problems
 from evalrun.task_rows import BUILDERS
-from evalrun.task_yaml import Function, functions, is_lm_evals, lm_eval_tasks, merged, parts, with_profile
+from evalrun.task_yaml import Function, functions, is_lm_evals, lm_eval_tasks, load, merged, parts, with_profile
 
 __all__ = ["TaskFile", "each", "each_for", "lm_eval_tasks", "lm_eval_version", "options_of", "own_names", "problems"]
-__all__ += ["resolve", "resolve_for"]
+__all__ += ["load", "resolve", "resolve_for"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun import task_answers, task_checks, task_columns, task_documents, task_items
+from evalrun import task_answers, task_checks, task_columns, task_documents, task_items, task_targets
 from evalrun.errors import TaskError
 from evalrun.task_data import sha256
 from evalrun.task_files import TaskFile
@@ -64,6 +64,9 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     else:
         task.set_config(key="num_fewshot", value=(own or 0) if num_fewshot is None else num_fewshot)
     _check_documents(file, task)
+    if (wrong := task_targets.problem(task)) is not None:
+        where = _said(file) or f"dataset '{file.config.get('dataset_path')}'"
+        raise TaskError(f"task '{file.name}': in {where}, {wrong}.")
     _check_examples(file, task)
     return task
 

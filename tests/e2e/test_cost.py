@@ -15,7 +15,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
-from evalrun import task_files
+from evalrun import lm_eval_source, task_files, task_groups
 from evalrun.config import hydra_session
 from evalrun.launch.compose import Composer
 from helpers import ROOT, Run
@@ -60,7 +60,7 @@ def test_the_second_checkpoint_of_a_process_uses_what_the_first_made(evalrun: Ru
 
 def test_lm_evals_index_is_built_for_its_names_alone(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(task_files, "_lm_eval_index", lambda: asked.append("index") or {})
+    monkeypatch.setattr(task_groups, "lm_eval_index", lambda: asked.append("index") or {})
     task_files.resolve(["alpha", "beta", "memo_trap", "arc_challenge"])  # the last has a file of its name
     assert asked == []
     assert task_files.problems(["no_such_task_anywhere"])
@@ -70,7 +70,7 @@ def test_lm_evals_index_is_built_for_its_names_alone(workspace: Path, monkeypatc
 def test_lm_evals_keys_are_read_without_it() -> None:
     from lm_eval.config.task import TaskConfig
 
-    assert task_files.lm_eval_keys() == {field.name for field in dataclasses.fields(TaskConfig)}
+    assert lm_eval_source.task_keys() == {field.name for field in dataclasses.fields(TaskConfig)}
 
 
 def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Path) -> None:

@@ -85,6 +85,7 @@ def candidate(found: Found, part: Part, cell: Cell) -> Candidate:
         seconds=0.0,
         items_sha256="",
         role=task.role,
+        lower=None if found.lower is None else [part.metrics[name] for name in found.lower if name in part.metrics],
     )
     return Candidate(result, found.file, found.samples)
 

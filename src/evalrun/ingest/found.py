@@ -25,6 +25,7 @@ class Found:
     settings: dict[str, Any]  # `scorer` at least; what else determined the numbers
     primary: str | None = None
     higher_is_better: bool | None = None
+    lower: list[str] | None = None  # metrics of which less is better
     n: int | None = None
     chance: float | None = None
     num_fewshot: int | None = None

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalrun.directions import is_lower_better
 from evalrun.ingest.arguments import ModelArgs, model_args
 from evalrun.ingest.found import DamagedError, Found, NotResultsError, mapping, number, whole
 
-# 0.3 does not say which metrics are better when smaller; these of its metrics are.
-_LOWER = {"ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "ter", "wer", "brier_score"}
-_LOWER |= {"likelihood_difference", "likelihood_diff"}
 _CHANGES_PROMPTS = ("system_instruction_sha", "chat_template_sha", "fewshot_as_multiturn")
 
 
@@ -78,7 +76,7 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
                 stderrs=stderrs,
                 settings=settings | _known(task_version=versions.get(task)),
                 primary=primary,
-                higher_is_better=primary not in _LOWER,
+                higher_is_better=not is_lower_better(primary),
                 num_fewshot=whole(config.get("num_fewshot")),
                 environment=_known(lm_eval="0.3", device=config.get("device")),
             )
@@ -110,7 +108,8 @@ def _read_04(path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str
         if not metrics or any(member in tasks for member in mapping(data.get("group_subtasks")).get(task) or ()):
             continue  # a group's mean is no result of its own: its tasks are
         primary = _primary(metrics)
-        better = mapping(mapping(data.get("higher_is_better")).get(task)).get(primary)
+        said = mapping(mapping(data.get("higher_is_better")).get(task))
+        better = said.get(primary)
         samples = path.with_name(f"samples_{task}_{stamp}.jsonl") if "/" not in task else None
         found.append(
             Found(
@@ -121,7 +120,8 @@ def _read_04(path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str
                 stderrs=stderrs,
                 settings=settings | _known(task_version=versions.get(task)),
                 primary=primary,
-                higher_is_better=better if isinstance(better, bool) else primary not in _LOWER,
+                higher_is_better=better if isinstance(better, bool) else not is_lower_better(primary),
+                lower=sorted(m for m in metrics if _is_lower(m, said)) if said else None,
                 n=whole(mapping(mapping(data.get("n-samples")).get(task)).get("effective")),
                 num_fewshot=whole(mapping(data.get("n-shot")).get(task)),
                 environment=environment,
@@ -130,6 +130,11 @@ def _read_04(path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str
             )
         )
     return _some(found)
+
+
+def _is_lower(metric: str, said: Mapping[str, Any]) -> bool:
+    better = said.get(metric)
+    return not better if isinstance(better, bool) else is_lower_better(metric)
 
 
 def _settings(version: str, config: Mapping[str, Any], args: ModelArgs, dtype: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalrun.directions import is_lower_better
 from evalrun.ingest.arguments import ModelArgs
 from evalrun.ingest.found import UNRECORDED, DamagedError, Found, Left, NotResultsError, number, whole
 
@@ -120,11 +121,17 @@ def _found(shown: str, rows: Mapping[str, Row]) -> Found:
         settings={"scorer": _text(first, "settings") or UNRECORDED},
         primary=primary,
         higher_is_better=better in ("true", "1") if better not in _MISSING else None,
+        lower=None if better in _MISSING else sorted(name for name, row in rows.items() if _is_lower(name, row)),
         n=whole(first.get("n", "")),
         chance=_number(first, "chance"),
         finished_ms=whole(first.get("finished_ms", "")),
         weights=_text(first, "weights") or "",
     )
+
+
+def _is_lower(metric: str, row: Row) -> bool:
+    """Tables of before say of every metric what is true of the primary one."""
+    return row.get("higher_is_better", "").lower() in ("false", "0") or is_lower_better(metric)
 
 
 def _number(row: Mapping[str, str], name: str) -> float | None:

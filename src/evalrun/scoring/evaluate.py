@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.evaluator import evaluate
 
+from evalrun import task_scores
 from evalrun.errors import TaskError
+from evalrun.scoring.bootstrap import in_process
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.requests import forget_answers, rendered
+from evalrun.scoring.several import answered
 from evalrun.scoring.ties import Tally, all_lost, chosen, counted
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ class Score:
     stderrs: dict[str, float]
     primary: str
     higher_is_better: bool
+    lower: list[str]  # the metrics of which less is better
     n: int
     num_fewshot: int
     items: pd.DataFrame  # one row an item: see `_items`
@@ -54,26 +58,30 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
     lm.lost_texts = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_bars())
+        stack.enter_context(in_process())
         for name, task in tasks.items():
             stack.enter_context(_holding(task, rendered(task, limit)))
+            stack.enter_context(answered(task))
             stack.enter_context(counted(task, tallies[name]))
         found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
     assert found is not None
-    return {name: _score_of(found, name, tallies[name], lm) for name in tasks}
+    return {name: _score_of(found, name, task, tallies[name], lm) for name, task in tasks.items()}
 
 
-def _score_of(found: Mapping[str, Any], name: str, tally: Tally, lm: CheckpointLM) -> Score:
+def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: Tally, lm: CheckpointLM) -> Score:
     metrics, stderrs = _split_metrics(found["results"][name])
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
     primary = "acc" if "acc" in metrics else next(iter(metrics))
-    better = found["higher_is_better"][name].get(primary.split(",")[0])
+    shape = {"metric_list": task.config.metric_list, "filter_list": task.config.filter_list}
+    better = task_scores.directions(shape, metrics, found["higher_is_better"][name])
     n = int(found["n-samples"][name]["effective"])
     return Score(
         metrics=metrics,
         stderrs=stderrs,
         primary=primary,
-        higher_is_better=True if better is None else bool(better),
+        higher_is_better=better[primary],
+        lower=sorted(metric for metric in metrics if not better[metric]),
         n=n,
         num_fewshot=int(found["n-shot"][name] or 0),
         items=_items(found["samples"][name], found["configs"][name].get("target_delimiter") or ""),
@@ -145,10 +153,11 @@ def _items(samples: Sequence[Mapping[str, Any]], delimiter: str) -> pd.DataFrame
         answered = [(answer, words[1]) for answer, words in asked if _is_loglikelihood(answer)]
         answers = [answer for answer, _ in answered]
         logprobs = [float(answer[0]) for answer in answers]
+        own = len(logprobs) // (1 + ("acc_mutual_info" in sample["metrics"]))  # then come those without the question
         row: dict[str, Any] = {
             "doc_id": int(sample["doc_id"]),
             "target": json.dumps(sample["target"], default=str),
-            "prediction": chosen(logprobs) if logprobs else -1,
+            "prediction": chosen(logprobs[:own]) if logprobs else -1,
             "logprobs": logprobs,
             "greedy": [bool(answer[1]) for answer in answers],
             "choice_chars": [len(text.removeprefix(delimiter)) for _, text in answered],

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrun.errors import TrackingError
-from evalrun.records import Cell, TaskResult
+from evalrun.records import Cell, TaskResult, higher_of
 from evalrun.tracking.names import metric_key, stderr_key, task_slug
 
 TASK = "evalrun.task."
@@ -57,6 +57,7 @@ class Held:
     finished_ms: int
     key: str = ""
     role: str = ""  # runs written before controls were told apart lack it
+    lower: list[str] | None = None  # metrics of which less is better; None on runs written before it was kept
 
     @classmethod
     def of(cls, result: TaskResult) -> Held:
@@ -78,7 +79,12 @@ class Held:
             finished_ms=result.finished_ms,
             key=result.key,
             role=result.role[:200],
+            lower=result.lower,
         )
+
+    def is_higher_better(self, metric: str) -> bool:
+        """Whether more is better of one of its metrics."""
+        return higher_of(metric, self.primary, self.higher, self.lower)
 
     def to_tags(self) -> dict[str, str]:
         """The task's two tags, the key last.
