@@ -176,3 +176,21 @@ def test_only_what_was_misread_has_a_new_name(workspace: Path) -> None:
     assert is_new({"prompt": "a", "n": [1, "null"]}, text='"{{n}} {{prompt}}"')
     assert is_new({"prompt": "12"})
     assert not is_new({"prompt": "12"}, text='"What is {{prompt}}?"')
+
+
+@pytest.mark.parametrize(
+    ("parts", "near"),
+    [
+        ({"text": "promt"}, "'promt', which doc_to_text names: the nearest is 'prompt'"),
+        ({"text": "Prompt"}, "the nearest is 'prompt'"),
+        ({"target": "anwser"}, "'anwser', which doc_to_target names: the nearest is 'answer'"),
+        ({"text": "prompt", "target": "answer"}, None),
+        ({"text": "Once"}, None),
+        ({"text": "\"{{'promt'}}\""}, None),
+        ({"text": '""'}, None),
+    ],
+)
+def test_a_word_that_is_almost_a_column_is_no_prompt(workspace: Path, parts: dict[str, str], near: str | None) -> None:
+    write_rows(workspace / "data" / "mine.jsonl", [{"prompt": f"Is {n} a number?", "answer": 0} for n in range(3)])
+    with contextlib.nullcontext() if near is None else pytest.raises(TaskError, match=near):
+        mine(workspace, **parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 _LISTED = re.compile(r"\[.*\]", re.DOTALL)
+_NEAR = 0.75  # difflib's ratio: Text and text, promt and prompt, not answer and prompt
 _LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling")
 
 
@@ -21,6 +23,7 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
         own: Whether the task's file is the user's; in lm-eval's own a digit is the index that lm-eval takes it for.
     """
     found = next(_gaps(task, document), None) if local else None
+    found = found or (_misspelt(task, document) if own else None)
     if found is not None:
         return found
     try:
@@ -80,6 +83,20 @@ def _gaps(task: Any, document: Mapping[str, Any]) -> Iterator[str]:
         for column in [template] if template in document else re.findall(r"\w+", template):
             if isinstance(held := document.get(column), list) and None in held:
                 yield f"has null among '{column}', which the choices name"
+
+
+def _misspelt(task: Any, document: Mapping[str, Any]) -> str | None:
+    """A bare word that is almost a column: lm-eval takes it for the text itself, of every row."""
+    for key in ("doc_to_text", "doc_to_target"):
+        word = getattr(task.config, key)
+        if not isinstance(word, str) or not word.isidentifier() or word in document:
+            continue
+        if near := difflib.get_close_matches(word, map(str, document), 1, _NEAR):
+            return (
+                f"has no column '{word}', which {key} names: the nearest is '{near[0]}', and the word itself, where it "
+                f"is meant, is written \"{{{{'{word}'}}}}\""
+            )
+    return None
 
 
 def _of_texts(task: Any, text: Any, target: Any, local: bool) -> str | None:
