@@ -15,6 +15,7 @@ VOCABULARY, WINDOW = 120, 96
 CONF = ScorerConf(
     name="shared_prefix", dtype="auto", softmax_dtype="float32", device="cpu", batch_size=4, token_budget=64,
     token_budget_gpu=64, cache=None, verify=0, logits_cache=False, bootstrap_iters=0, encoding="joint",
+    tokens_by="file",
 )  # fmt: skip
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,

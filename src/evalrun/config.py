@@ -70,6 +70,7 @@ class ScorerConf:
     logits_cache: bool = MISSING  # lm-eval's sharing of one-token choices
     bootstrap_iters: int = MISSING  # for standard errors that have no closed form
     encoding: str = MISSING  # joint: prompt and choice tokenised as one text, then split; separate: each alone
+    tokens_by: str = MISSING  # file: a tokenizer follows its tokenizer.json; class: what transformers makes of it
     allow_not_finite: float = 0.0  # share of a task's items that may lack a finite log-likelihood
 
 
@@ -141,6 +142,7 @@ class Config:
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENCODINGS = ("joint", "separate")
+TOKENS_BY = ("file", "class")
 PARAMS = ("nominal", "total", "nonembedding")
 RESOURCES = ("cpus", "gpus")
 TAKEN = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -280,6 +282,8 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield f"scorer.dtype is '{config.scorer.dtype}': {nearest(config.scorer.dtype, DTYPES)}"
     if config.scorer.encoding not in ENCODINGS:
         yield f"scorer.encoding is '{config.scorer.encoding}': {nearest(config.scorer.encoding, ENCODINGS)}"
+    if config.scorer.tokens_by not in TOKENS_BY:
+        yield f"scorer.tokens_by is '{config.scorer.tokens_by}': {nearest(config.scorer.tokens_by, TOKENS_BY)}"
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {nearest(config.profile, profiles())}"
     if config.analysis.params not in PARAMS:

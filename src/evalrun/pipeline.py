@@ -80,7 +80,11 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
             journal.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
-                for result in _score(config, located, todo, run_key, keys, folder, work):
+                for result in _score(config, located, todo, folder, work):
+                    if result.run_key != run_key:  # what its tokenizer is became known when it was fetched
+                        run_key = result.run_key
+                        journal.write_config(folder, run_key, config_yaml)
+                    keys[result.task] = result.key
                     done[result.key] = result
                     log.info("  %s", recorded.said(result))
             except EvalrunError as error:  # what was scored before it is delivered all the same
@@ -255,8 +259,6 @@ def _score(
     config: Config,
     located: checkpoints.Located,
     files: Sequence[task_files.TaskFile],
-    run_key: str,
-    keys: Mapping[str, str],
     folder: Path,
     work: jobstate.Work,
 ) -> Iterator[TaskResult]:
@@ -274,12 +276,15 @@ def _score(
     weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
     device = pick_device(config.scorer.device, torch)
+    located = allowed.by_tokens(config, located, weights_folder)  # of files that were on the hub till now
+    run_key, keys = result_keys(config, located, files_of_sweep(config))
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
     said = {"identity": located.identity, **loaded.said, **_group_options(config)}
     lost: dict[str, scoring.Score] = {}
+    tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
     with (
         work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
         scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
@@ -309,7 +314,7 @@ def _score(
                     cell=cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | (said | tasks.noted(built[name])),
+                    | (said | tokens[name] | tasks.noted(built[name])),
                     environment={**provenance.versions(), **provenance.hardware(device)},
                     finished_ms=int(time.time() * 1000),
                     seconds=a_request * counts[name],

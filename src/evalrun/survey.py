@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalrun import jobstate, journal, pipeline, sweep
+from evalrun import checkpoints, jobstate, journal, pipeline, sweep
 from evalrun import overrides as ov
 from evalrun.config import TrackingConf, compose, hydra_session, typed
 from evalrun.errors import CheckpointError, TrackingError
@@ -229,18 +229,25 @@ def _identity(job: sweep.Job, folder: Path, there: Mapping[str, int], filed: Seq
         if result is not None:
             said = result.settings.get("identity")
             if isinstance(said, str) and not _newer(job.cell, result.finished_ms):
-                return said
+                return _by_tokens(job, said)
             break
     else:
         if not filed:
             return None
         for one in filed:
             if one.identity is not None and not _newer(job.cell, max(one.finished_ms.values(), default=0)):
-                return one.identity
+                return _by_tokens(job, one.identity)
     try:  # results of an earlier version, or a checkpoint that changed after them
         return allowed.locate(job.config, job.cell).identity
     except CheckpointError:
         return said
+
+
+def _by_tokens(job: sweep.Job, identity: str) -> str:
+    """An identity with what the following of a tokenizer's file adds to it."""
+    cell, bare = job.cell, checkpoints.without_mark(identity)
+    folder, commit = (Path(cell.location), None) if cell.revision is None else (None, bare.partition("@")[2][:40])
+    return allowed.by_tokens(job.config, checkpoints.Located(cell, bare, folder, commit)).identity
 
 
 def _newer(cell: Cell, finished_ms: int) -> bool:

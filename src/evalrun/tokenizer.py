@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from evalrun import token_rules
 from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError
 
@@ -19,7 +20,7 @@ _NOT_OF_TOKENIZER = re.compile(
 )
 _OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.(model|tiktoken|spm)$")
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_tokenizers: dict[str, Any] = {}
+_tokenizers: dict[str, tuple[Any, token_rules.Departure | None]] = {}
 
 
 def is_in(folder: Path) -> bool:
@@ -74,19 +75,41 @@ def check_repository(name: str) -> None:
         )
 
 
-def load(folder: Path, remote_code: bool) -> Any:
-    """A tokenizer; loaded once for all folders whose files, weights aside, give the same one."""
+def load(folder: Path, remote_code: bool, by: str = "file") -> Any:
+    """A tokenizer; loaded once for all folders whose files, weights aside, give the same one.
+
+    Args:
+        folder: Its files.
+        remote_code: Whether code in the folder may run.
+        by: Whose rules it follows where transformers' class for it parts texts otherwise than its tokenizer.json:
+            `file` or `class`; see `departure_of`.
+    """
     from transformers import AutoTokenizer
 
+    key = f"{content(folder)} {remote_code} {by}"
+    if key not in _tokenizers:
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+        own_code = remote_code and type(made).__module__.startswith("transformers_modules.")
+        found = None if own_code else token_rules.departure(made, folder)
+        if found is not None and by == "file":
+            token_rules.follow_file(made, found)
+        _tokenizers[key] = made, found
+    return _tokenizers[key][0]
+
+
+def content(folder: Path) -> str:
+    """Sha256 of all files in a folder that a tokenizer may be made from."""
     described = folder / "config.json"
     config = json.loads(described.read_text()) if described.is_file() else {}
     chosen = {key: config.get(key) for key in ("model_type", "tokenizer_class", "auto_map")}
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not _NOT_OF_TOKENIZER.search(file.name)]
     lines = [f"{file.name} {file_sha256(file)}" for file in files]
-    key = hashlib.sha256(json.dumps([chosen, remote_code, lines]).encode()).hexdigest()
-    if key not in _tokenizers:
-        _tokenizers[key] = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
-    return _tokenizers[key]
+    return hashlib.sha256(json.dumps([chosen, lines]).encode()).hexdigest()
+
+
+def departure_of(tokenizer: Any) -> token_rules.Departure | None:
+    """How a tokenizer that `load` gave parts texts otherwise by its class than by its file; None: not at all."""
+    return next((found for made, found in _tokenizers.values() if made is tokenizer), None)
 
 
 def check_fits(tokenizer: Any, rows: int, source: str, label: str) -> None:

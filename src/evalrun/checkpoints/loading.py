@@ -40,7 +40,9 @@ class Loaded:
         return total, total - embedding.numel() - head
 
 
-def load(located: Located, folder: Path, dtype: str, device: str, trust: Mapping[str, bool]) -> Loaded:
+def load(
+    located: Located, folder: Path, dtype: str, device: str, trust: Mapping[str, bool], tokens_by: str = "file"
+) -> Loaded:
     """Load model and tokenizer.
 
     Args:
@@ -49,6 +51,7 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: Mapping
         dtype: `auto` for the checkpoint's own, or a torch dtype's name.
         device: A torch device's name; `all`: its layers spread over every GPU, as accelerate places them.
         trust: `remote_code`, `pickle` and `unused_weights`, all off unless the user says so.
+        tokens_by: Whether a tokenizer follows its `file` or its `class` where these differ.
 
     Raises:
         CheckpointError: damaged or incomplete weights, weights that the model does not use, a config transformers does
@@ -64,7 +67,7 @@ def load(located: Located, folder: Path, dtype: str, device: str, trust: Mapping
     _check_quantisation(config_of(folder), where)
     model, info = _model(folder, where, label, dtype, device, trust)
     try:
-        made = tokenizer.load(own, trust["remote_code"])
+        made = tokenizer.load(own, trust["remote_code"], tokens_by)
     except Exception as error:  # transformers and tokenizers each raise their own
         _say_code(error, f"the tokenizer of {label} in '{own}'", own)
         raise CheckpointError(

@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun import tokenizer
+from evalrun import token_keys, tokenizer
 from evalrun.checkpoints import files
-from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns
+from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.checkpoints.whole import check_folder
 from evalrun.errors import CheckpointError, first_line
 from evalrun.records import Cell
@@ -43,6 +43,34 @@ def locate(cell: Cell, trust_pickle: bool = False, remote_code: bool = False, un
         return Located(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
     commit = commit_of(cell)
     return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit)
+
+
+def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None = None) -> Located:
+    """A checkpoint whose identity says, where it makes a difference, that its tokenizer's own file is followed.
+
+    Args:
+        located: As `locate` gives it.
+        by: scorer.tokens_by.
+        cache: scorer.cache.
+        fetched: The folder of a hub checkpoint's files; None: the hub's cache is looked through.
+    """
+    if by != "file":
+        return located
+    cell, source = located.cell, located.cell.tokenizer
+    if source is not None and not Path(source).is_dir():
+        snapshots = (repository_cache(source) / "snapshots").glob("*")
+        folder = next((one for one in sorted(snapshots) if tokenizer.is_in(one)), None)
+    elif source is not None or located.folder is not None:
+        folder = located.folder if source is None else Path(source)
+    else:
+        folder = fetched or repository_cache(cell.location) / "snapshots" / str(located.commit)
+    mark = token_keys.mark(folder if folder is not None and folder.is_dir() else None, cache)
+    return located if located.identity.endswith(mark) else replace(located, identity=located.identity + mark)
+
+
+def without_mark(identity: str) -> str:
+    """An identity before `by_tokens`."""
+    return identity.removesuffix(token_keys.MARK)
 
 
 def _tokenizer_identity(cell: Cell, remote_code: bool) -> str:

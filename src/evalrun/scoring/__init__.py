@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evalrun.config import ScorerConf
+from evalrun.scoring.departures import token_settings
 from evalrun.scoring.evaluate import Score, score
 from evalrun.scoring.lost import refused
 from evalrun.scoring.lost import sentence as why_lost
@@ -21,6 +22,7 @@ __all__ = [
     "rendered",
     "score",
     "scorer",
+    "token_settings",
     "why_lost",
 ]
 

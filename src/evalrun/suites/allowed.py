@@ -22,7 +22,18 @@ def locate(config: Config, cell: Cell | None = None) -> checkpoints.Located:
         CheckpointError: as `checkpoints.locate` says.
     """
     allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights)
-    return checkpoints.locate(cell or cell_of(config), *allowed)
+    return by_tokens(config, checkpoints.locate(cell or cell_of(config), *allowed))
+
+
+def by_tokens(config: Config, located: checkpoints.Located, fetched: Path | None = None) -> checkpoints.Located:
+    """A job's checkpoint with what the following of its tokenizer's file adds to its identity, where that is known.
+
+    Args:
+        config: The job's.
+        located: The checkpoint, by its files alone.
+        fetched: The folder of a hub checkpoint's files; None: where the hub's cache has them.
+    """
+    return checkpoints.by_tokens(located, config.scorer.tokens_by, config.scorer.cache, fetched)
 
 
 def fetch(config: Config, located: checkpoints.Located) -> Path:
@@ -48,7 +59,7 @@ def load(config: Config, located: checkpoints.Located, folder: Path, device: str
         "pickle": config.trust_pickle,
         "unused_weights": config.allow_unused_weights,
     }
-    loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust)
+    loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
     cell, model = located.cell, config.model
     if not loaded.unused or loaded.parameters is None:
         return loaded, cell

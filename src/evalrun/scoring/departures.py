@@ -1,0 +1,59 @@
+"""Where a tokenizer's class and its own file part the texts of tasks differently: said once, and kept with results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from evalrun import tokenizer as tokenizers
+from evalrun.scoring.requests import rendered
+from evalrun.token_rules import Departure, Difference
+
+log = logging.getLogger(__name__)
+
+_found: WeakKeyDictionary[Any, dict[tuple[int, int | None], tuple[int, int, Difference | None]]] = WeakKeyDictionary()
+
+
+def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, by: str) -> dict[str, dict[str, Any]]:
+    """What each task's result says of its tokens; a warning for a task with texts that are parted differently.
+
+    Args:
+        tokenizer: As `tokenizer.load` gave it.
+        tasks: Name -> lm-eval's task object.
+        limit: Of the first so many items; None for all.
+        by: Whether the tokenizer follows its `file` or its `class` (scorer.tokens_by).
+
+    Returns:
+        Of each task `tokens_by`, and where any text differs `tokens_differ`, how many of its distinct texts do.
+    """
+    departure = tokenizers.departure_of(tokenizer)
+    said: dict[str, dict[str, Any]] = {name: {"tokens_by": by} for name in tasks}
+    for name, task in tasks.items() if departure is not None else ():
+        assert departure is not None
+        known = _found.setdefault(task, {})
+        first_time = (id(tokenizer), limit) not in known
+        if first_time:
+            known[id(tokenizer), limit] = _among(departure, rendered(task, limit))
+        number, texts, first = known[id(tokenizer), limit]
+        if first is not None:
+            said[name]["tokens_differ"] = number
+            if first_time:
+                log.warning("%s: %s", name, sentence(departure, number, texts, first, by))
+    return said
+
+
+def sentence(departure: Departure, number: int, texts: int, first: Difference, by: str) -> str:
+    """What to know of texts that are parted differently, without the full stop."""
+    other = {"file": "class", "class": "file"}[by]
+    return (
+        f"{number} of {texts} texts have other tokens by tokenizer.json than by transformers' {departure.name}: "
+        f"{first}; the {by} is followed (scorer.tokens_by={other} follows the {other})"
+    )
+
+
+def _among(departure: Departure, requests: list[Any]) -> tuple[int, int, Difference | None]:
+    texts = list(dict.fromkeys("".join(word for word in request.args if isinstance(word, str)) for request in requests))
+    number, first = departure.among(texts)
+    return number, len(texts), first
