@@ -21,6 +21,7 @@ from evalrun.analysis.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.analysis.spread.seeds import seed_variance
 from evalrun.analysis.spread.snr import signal_to_noise
 from evalrun.analysis.table import prepare
+from evalrun.errors import AnalysisError
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config import AnalysisConf
@@ -80,14 +81,17 @@ def find(
     """
     choice = choice_of(conf)
     prepared = prepare(table, conf.metric, finals)
-    rows = prepared.table
+    measured = continuous_table(prepared.table, items)
+    rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
+    if rows.empty:
+        raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     effects = fit_interactions(rows, choice)
     shapes = describe_shapes(rows, conf.flat_within)
-    continuous, notes = continuous_table(rows, items)
+    continuous = measured.table
     return Study(
         suite=suite,
         table=rows,
-        notes=[*prepared.notes, *notes],
+        notes=[*prepared.notes, *measured.notes],
         choice=choice,
         metric=conf.metric,
         flat_within=conf.flat_within,

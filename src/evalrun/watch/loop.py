@@ -24,6 +24,8 @@ from evalrun.watch.look import Files, Look, files_of, look, root_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.analysis.items.values import Items
+
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +66,7 @@ class Watch:
     _seen: dict[int, Files] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
     _owed: set[int] = field(default_factory=set)  # evaluated, and not compared yet
+    _doubts: dict[tuple[str, str], str] = field(default_factory=dict)  # run and task -> why it is not believed
     _latest: int = -1  # step, of those that were there at the looks before
 
     def __post_init__(self) -> None:
@@ -175,15 +178,33 @@ class Watch:
         table = table[table["primary"] if analysis.metric is None else table["metric"] == analysis.metric]
         table = table[table["task"].isin(tasks)].sort_values("finished_ms", kind="stable")
         table = table.drop_duplicates(["step", "task"], keep="last")
-        rows = table[table["run_id"] == mine.run_id].sort_values("task", ignore_index=True)
-        before = table[table["step"] < cell.step]
         with self._store.items(zip(table["run_id"], table["task"], strict=True)) as items:
+            table = self._believed(table, items, mine.run_id)
+            rows = table[table["run_id"] == mine.run_id].sort_values("task", ignore_index=True)
+            before = table[table["step"] < cell.step]
             changes = alarm.changes(
                 *(rows, before, items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed)
             )
         visit = Visit(cell.step, fresh, rows, changes)
         self._store.flag(mine.run_id, shown.warnings(changes), [change.to_json() for change in visit.drops])
         return visit
+
+    def _believed(self, table: pd.DataFrame, items: Items, newest: str) -> pd.DataFrame:
+        """The results that can be believed; of the others, those of the newest checkpoint are faults."""
+        from evalrun.analysis.items.believed import doubt
+        from evalrun.analysis.items.continuous import COLUMNS
+
+        sound = []
+        for run_id, task, step in table[["run_id", "task", "step"]].itertuples(index=False, name=None):
+            key = (str(run_id), str(task))
+            if key not in self._doubts:
+                found = items(*key, COLUMNS)
+                self._doubts[key] = "" if found is None else doubt(found).why
+            sound.append(not self._doubts[key])
+            if self._doubts[key] and run_id == newest:
+                self.faults += 1
+                self._complain(f"step {step}: {task} is left out, because {self._doubts[key]}.")
+        return table[sound]
 
     def _show(self, visit: Visit, config: Config) -> None:
         cell = cell_of(replace(config, step=visit.step))

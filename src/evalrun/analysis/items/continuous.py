@@ -189,7 +189,7 @@ def _choices(items: pd.DataFrame) -> tuple[tuple[_Choices, Integers] | None, lis
     if not counts.any():
         return None, ["no log-probabilities of choices"]
     flat = np.concatenate(logprobs).astype(np.float64)
-    gold = _gold(items, counts)
+    gold = gold_of(items, counts)
     known = (gold >= 0) & (gold < counts) & (gold == np.floor(gold))
     if not known.any():
         return None, ["the right answer is not the number of a choice"]
@@ -212,7 +212,7 @@ def _is_tie(logprobs: Sequence[float]) -> bool:
     return len(logprobs) > 1 and np.count_nonzero(np.asarray(logprobs) == np.max(logprobs)) != 1  # NaN: of all
 
 
-def _gold(items: pd.DataFrame, counts: Integers) -> Floats:
+def gold_of(items: pd.DataFrame, counts: Integers) -> Floats:
     """The place of each item's right choice, NaN where it is not known."""
     if (counts <= 1).all():  # the target is the text that is scored, and no number
         return np.zeros(len(counts))

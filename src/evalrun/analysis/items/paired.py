@@ -29,8 +29,11 @@ from scipy.special import bdtr, ndtr, ndtri
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from evalrun.analysis.items.believed import doubt
+from evalrun.analysis.items.continuous import COLUMNS as ITEM_COLUMNS
 from evalrun.analysis.items.values import Floats, Items, ItemValues, align, columns_of, item_values
 from evalrun.analysis.spread.intervals import standard_errors
+from evalrun.analysis.table import checkpoint_name
 
 MCNEMAR = "exact McNemar test"
 SIGN_FLIP = "sign-flip permutation test"
@@ -176,7 +179,9 @@ def _compare(
     metric = str(row["metric"])
     sides = []
     for side in (row, other):
-        found = items(str(side["run_id"]), str(side["task"]), columns_of(metric))
+        found = items(str(side["run_id"]), str(side["task"]), [*columns_of(metric), *ITEM_COLUMNS])
+        if found is not None and (why := doubt(found).why):
+            return Paired(note=f"{checkpoint_name(side)} is left out, because {why}")
         values = item_values(found, metric)
         if values is None:
             why = "no per-item results" if found is None else f"no value of '{metric}' for each item"
