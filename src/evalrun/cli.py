@@ -197,11 +197,9 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
 
     verdict = outcome.judge([job.config for job in todo], returns, plan.sweep)
     _failures.extend(Failure(todo[position].cell.label, said) for position, said in verdict.failed.items())
-    if _failures:
-        print(f"\n{len(_failures)} of {len(plan.jobs)} jobs failed:", file=sys.stderr)
-        for failure in _failures:
-            named = failure.message if failure.job in failure.message else f"{failure.job}: {failure.message}"
-            print(f"  {named}", file=sys.stderr)
+    failed = [f.message if f.job in f.message else f"{f.job}: {f.message}" for f in _failures]
+    if failed:
+        print(f"\n{len(failed)} of {len(plan.jobs)} jobs failed:", *failed, sep="\n  ", file=sys.stderr)
         some_left = len(_failures) == len(plan.jobs) or verdict.skipped or verdict.queued
         rest = "What was computed is kept" if some_left else "The others are done"
         print(f"{rest}; the same command tries these again.", file=sys.stderr)
@@ -216,7 +214,7 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
     try:
         folder = Path("multirun") / "analysis" / plan.sweep
         selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
-        study.analyse(plan.config, folder, selection, plan.final_steps, command_line(_typed))
+        study.analyse(plan.config, folder, selection, plan.final_steps, command_line(_typed), failed)
     except EvalrunError as error:
         _complain(error)
         _failures.append(Failure("analysis", str(error)))

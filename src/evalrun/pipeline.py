@@ -304,7 +304,7 @@ def _score(
             a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
             lost |= scoring.refused(scores, config.scorer.allow_not_finite)
             for name in (name for name in names if name not in lost):
-                tasks.warn_of_ties(built[name], name, scores[name].ties)
+                tasks.warn_of_ties(built[name], name, located.cell.label, scores[name].ties, scores[name].n)
                 buffer = io.BytesIO()
                 scores[name].items.to_parquet(buffer, index=False)
                 result = TaskResult(

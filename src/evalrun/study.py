@@ -54,6 +54,7 @@ def analyse(
     selection: Selection,
     finals: Mapping[str, int] | None = None,
     command: str | None = None,
+    failed: Sequence[str] = (),
 ) -> list[Path]:
     """Make a report for each suite, and one for each way of scoring where there are several.
 
@@ -63,6 +64,7 @@ def analyse(
         selection: Which results.
         finals: Model -> its last released step, which is trusted where steps share weights.
         command: What was typed to make the selected sweep, without secrets: for the notes in MLflow.
+        failed: Why jobs of the sweep have no result, a sentence each: for the report's notes.
 
     Returns:
         The reports.
@@ -84,7 +86,7 @@ def analyse(
                 print(f"{title}\n")
             context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
             reports.append(
-                _report(config, store, suite, title, table[table["settings"] == label], out, context, finals)
+                _report(config, store, suite, title, table[table["settings"] == label], out, context, finals, failed)
             )
     print("curves and runs: python -m evalrun ui")
     return reports
@@ -135,13 +137,14 @@ def _report(
     out: Path,
     context: Mapping[str, str],
     finals: Mapping[str, int] | None,
+    failed: Sequence[str],
 ) -> Path:
     from evalrun.analysis import run_analysis
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
         runs = store.run_address(suite)
-        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width)
+        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width, failed)
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

@@ -215,8 +215,22 @@ def _check_examples(file: TaskFile, task: Any) -> None:
         )
 
 
-def warn_of_ties(task: Any, name: str, ties: Mapping[str, int]) -> None:
-    """Say so where ties would be right or wrong by the order of the choices: the right one stands at one place."""
+def warn_of_ties(task: Any, name: str, label: str, ties: Mapping[str, int], n: int) -> None:
+    """Say so where ties would be right or wrong by the order of the choices, or where most items are ties.
+
+    Args:
+        task: lm-eval's task object.
+        name: Of the task.
+        label: The checkpoint.
+        ties: Metric -> items in which several choices share its highest value.
+        n: Items.
+    """
+    most = max(ties.values(), default=0)
+    if 2 * most > n:
+        log.warning(
+            "%s says the same of several choices in %d of %d items of %s, as a model does whose head is zero",
+            *(label, most, n, name),
+        )
     place = task_answers.only_place(task) if ties else None
     if place is not None:
         log.warning(

@@ -60,7 +60,7 @@ def test_a_result_of_an_earlier_version_is_left_out_and_named() -> None:
     assert measured.disbelieved == [1]
     assert measured.notes == [
         "tiny-s step 2, Obey: left out, because 4 of its 4 items have no finite log-likelihood and were counted all "
-        "the same, by an earlier version: score it again with force=true."
+        "the same, by an earlier version or lm-eval: score it again with force=true."
     ]
     assert set(measured.table["step"]) == {1}
     compared = compare_checkpoints(table.iloc[[0]], table.iloc[[1]], read)
@@ -82,5 +82,5 @@ def test_ties_are_told_beside_the_results() -> None:
     assert told.startswith(
         "Obey: in 2 of 3 results choices tie, at most in 3 of 4 items (tiny-s step 1); a tie counts as"
     )
-    assert old == "Obey: 1 of these results took the first, by an earlier version: score again with force=true."
+    assert old.startswith("Obey: 1 of these results took the first (of an earlier version, or ingested)")
     assert set(measured.table["step"]) == {1, 2, 4}  # a share for a tie does not look like a graded accuracy

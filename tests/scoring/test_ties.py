@@ -134,11 +134,17 @@ def test_equal_choices_are_named_when_the_task_is_read(caplog: pytest.LogCapture
 
 def test_the_only_place_of_the_right_choice_is_named_where_ties_matter(caplog: pytest.LogCaptureFixture) -> None:
     always = task_of([row(["mat", "tree"], 1), row(["at", "tree", "hill"], 1)])
-    tasks.warn_of_ties(always, "made", {})
+    tasks.warn_of_ties(always, "made", "tiny step 1", {}, 2)
     assert caplog.text == ""
-    tasks.warn_of_ties(always, "made", {"acc": 2})
+    tasks.warn_of_ties(always, "made", "tiny step 1", {"acc": 1}, 2)
+    assert "says the same" not in caplog.text
     assert "the right choice is the second of every item, so lm-eval would count every tie as wrong" in caplog.text
     mixed = task_of([row(["mat", "tree"], 1), row(["at", "tree"], 0)], "mixed")
+    caplog.clear()
+    tasks.warn_of_ties(mixed, "mixed", "tiny step 1", {"acc": 2}, 2)
+    assert caplog.messages == [
+        "tiny step 1 says the same of several choices in 2 of 2 items of mixed, as a model does whose head is zero"
+    ]
     assert (task_answers.only_place(always), task_answers.only_place(mixed)) == (1, None)
 
 

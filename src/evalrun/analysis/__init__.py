@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ def run_analysis(
     items: Items | None = None,
     runs_at: str = "",
     width: int = 100,
+    failed: Sequence[str] = (),
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -62,6 +63,7 @@ def run_analysis(
         items: Gives per-item results, for paired tests and continuous metrics; None to do without.
         runs_at: The address of an MLflow run, `{run}` for its id, for the report's links; empty for none.
         width: Columns of the text, 80 or more.
+        failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
 
     Returns:
         The files, counts, text and notes.
@@ -70,7 +72,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = find(table, conf, suite, finals, items)
+    study = find(table, conf, suite, finals, items, failed)
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from evalrun.analysis.shapes.evidence import evidence
 from evalrun.analysis.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.analysis.spread.seeds import seed_variance
 from evalrun.analysis.spread.snr import signal_to_noise
-from evalrun.analysis.table import prepare
+from evalrun.analysis.table import capped, prepare
 from evalrun.errors import AnalysisError
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
@@ -66,6 +66,7 @@ def find(
     suite: str,
     finals: Mapping[str, int] | None = None,
     items: Items | None = None,
+    failed: Sequence[str] = (),
 ) -> Study:
     """Fit, test and class.
 
@@ -75,6 +76,7 @@ def find(
         suite: The suite's name.
         finals: Model -> the last step that its suite released, for `table.prepare`.
         items: Gives per-item results; None to do without.
+        failed: Why checkpoints that were wanted have no result, a sentence each.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
@@ -91,7 +93,7 @@ def find(
     return Study(
         suite=suite,
         table=rows,
-        notes=[*prepared.notes, *measured.notes],
+        notes=[*capped([f"Not scored: {why}" for why in failed]), *prepared.notes, *measured.notes],
         choice=choice,
         metric=conf.metric,
         flat_within=conf.flat_within,

@@ -138,7 +138,7 @@ def _drop_missing(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     notes = [
         f"{checkpoint_name(row)}, {row['task']}: left out, having no {_absent(row)}." for row in bad.to_dict("records")
     ]
-    return rows.drop(index=bad.index), _capped(notes)
+    return rows.drop(index=bad.index), capped(notes)
 
 
 def _absent(row: Mapping[Any, Any]) -> str:
@@ -158,7 +158,7 @@ def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         listed = ", ".join(f"{value:.4g}" for value in values)
         what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({listed})"
         disagree.append(f"{what}; the latest, {values[-1]:.4g}, is kept.")
-    notes = _capped(disagree)
+    notes = capped(disagree)
     if equal:
         times = "1 result is" if equal == 1 else f"{equal} results are"
         notes.append(f"{times} there more than once with one value; each counts once.")
@@ -234,6 +234,7 @@ def _listed(names: Sequence[str], most: int = _SHOWN) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def _capped(notes: list[str]) -> list[str]:
+def capped(notes: list[str]) -> list[str]:
+    """The first notes of one kind, and how many more there are."""
     more = len(notes) - _SHOWN
     return notes if more <= 0 else [*notes[:_SHOWN], f"... and {more} more of this kind."]

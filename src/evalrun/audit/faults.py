@@ -18,6 +18,7 @@ class Published:
     unread: Mapping[int, str] = field(default_factory=dict)  # step -> why it could not be listed
     extra: tuple[str, ...] = ()  # revisions or folders that look like steps and that the config does not release
     main: Listing | None = None  # of the hub's default branch
+    unsound: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # step -> tensors that hold NaN or infinity
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Fault:
     """One thing that is wrong, or worth knowing."""
 
     kind: str  # shared_weights, shared_shards, missing_step, unread_step, missing_shard, missing_index, no_weights,
-    # extra_step
+    # extra_step, not_finite
     steps: tuple[int, ...]
     files: tuple[str, ...]
     format: str | None  # safetensors or bin, where it belongs to one
@@ -41,6 +42,7 @@ def find(published: Published) -> list[Fault]:
         found += _shared_shards(published, fmt)
     found += _absent(published)
     found += _incomplete(published)
+    found += _unsound(published)
     return sorted(found, key=lambda fault: fault.harmless)
 
 
@@ -127,6 +129,18 @@ def _absent(published: Published) -> Iterator[Fault]:
             f"{', '.join(published.extra)}: look{'s' * one} like {'a step' if one else 'steps'}, not in the config."
         )
         yield Fault("extra_step", (), published.extra, None, sentence, harmless=True)
+
+
+def _unsound(published: Published) -> Iterator[Fault]:
+    """Weights that are no numbers, of local checkpoints; steps with the same tensors are one fault."""
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for step, tensors in published.unsound.items():
+        groups[tensors].append(step)
+    for tensors, steps in groups.items():
+        many = f"{len(tensors)} tensors hold" if len(tensors) > 1 else f"{tensors[0]} holds"
+        first = f", the first {tensors[0]}" if len(tensors) > 1 else ""
+        sentence = f"{spell(steps, published.listings)}: {many} NaN or infinity{first}, which cannot be scored."
+        yield Fault("not_finite", tuple(steps), (), "safetensors", sentence)
 
 
 def _incomplete(published: Published) -> Iterator[Fault]:

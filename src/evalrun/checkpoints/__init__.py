@@ -9,6 +9,7 @@ place     where a checkpoint is, and what identifies it
 fit       weights in the file and weights in the model
 causal    whether a model sees what it is to predict
 loading   model and tokenizer
+values    weights that are no numbers
 """
 
 from __future__ import annotations

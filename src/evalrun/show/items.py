@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrun import scoring, tasks
+from evalrun import scoring, task_answers, tasks
 from evalrun.config import Config
 from evalrun.show.vocabulary import Vocabulary
 from evalrun.task_files import TaskFile
@@ -107,6 +107,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
             *dict.fromkeys(_joins(items, task.OUTPUT_TYPE)),
             *_empty(items, vocabulary),
             *_unknown(items, vocabulary),
+            *_placed(task),
             *(["its score is computed by code of its own"] if own_code else []),
         ),
     )
@@ -160,10 +161,17 @@ def _pair(request: Any, task: Any) -> tuple[str, str]:
 def _right(task: Any, document: dict[str, Any], choices: int) -> set[int]:
     if task.OUTPUT_TYPE != "multiple_choice":
         return set(range(choices))
-    target = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
-    named = task.doc_to_choice(document)
-    targets = target if isinstance(target, list) else [target]
-    return {named.index(one) if isinstance(one, str) else int(one) for one in targets}
+    return set(task_answers.right(task, document, task.doc_to_choice(document)))
+
+
+def _placed(task: Any) -> Iterator[str]:
+    """A sentence about a task whose right choice stands at one place: there a tie would be right or wrong by order."""
+    place = task_answers.only_place(task)
+    if place is not None:
+        yield (
+            f"the right choice is the {task_answers.ordinal(place)} of every item: a model that says the same of all "
+            f"choices gets {0 if place else 1} in lm-eval, and its share of the ties here"
+        )
 
 
 def _lengths(requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Lengths | None:

@@ -30,7 +30,7 @@ class Doubt:
             return ""
         return (
             f"{self.lost} of its {self.items} items have no finite log-likelihood and were counted all the same, by an "
-            "earlier version: score it again with force=true"
+            "earlier version or lm-eval: score it again with force=true"
         )
 
 

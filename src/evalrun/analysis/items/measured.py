@@ -83,4 +83,7 @@ def _doubted(table: pd.DataFrame, doubts: Mapping[Any, Doubt]) -> Iterator[str]:
             "right choices in it, where lm-eval takes the first."
         )
         if old := sum(bool(one.first) for one in tied.values()):
-            yield f"{title}: {old} of these results took the first, by an earlier version: score again with force=true."
+            yield (
+                f"{title}: {old} of these results took the first (of an earlier version, or ingested): score again "
+                "with force=true."
+            )
