@@ -179,7 +179,8 @@ def _compare(
     metric = str(row["metric"])
     sides = []
     for side in (row, other):
-        found = items(str(side["run_id"]), str(side["task"]), [*columns_of(metric), *ITEM_COLUMNS])
+        wanted = list(dict.fromkeys([*columns_of(metric), *ITEM_COLUMNS]))
+        found = items(str(side["run_id"]), str(side["task"]), wanted)
         if found is not None and (why := doubt(found).why):
             return Paired(note=f"{checkpoint_name(side)} is left out, because {why}")
         values = item_values(found, metric)
