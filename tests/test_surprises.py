@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,11 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoTokenizer,
     GPT2Config,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
@@ -45,9 +49,19 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from helpers import ROOT
+
 SMALL: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 LLAMA = LlamaConfig(intermediate_size=64, **SMALL)
 IDS = torch.tensor([[3, 7, 9, 4, 11, 2]])
+
+
+def test_the_page_is_of_the_installed_versions() -> None:
+    page = (ROOT / "docs" / "reference" / "surprises.md").read_text()
+    packages = {"lm-eval": "lm_eval", "Hydra": "hydra-core", "MLflow": "mlflow"}
+    said = re.findall(r"(\S+) (\d+\.\d+\.\d+)", "\n".join(re.findall(r"^## (.*)", page, re.MULTILINE)))
+    assert len(said) == 7
+    assert {name: version(packages.get(name, name)) for name, _ in said} == dict(said)
 
 
 # lm-eval
@@ -325,6 +339,19 @@ def test_transformers_applies_an_adapter_to_the_model_it_was_merged_into(tmp_pat
     assert (logits(tmp_path) - right).abs().max() > 1e-3
     (tmp_path / "adapter_config.json").unlink()
     assert (logits(tmp_path) - right).abs().max() < 1e-5
+
+
+def test_transformers_takes_the_normaliser_of_the_class_for_that_of_the_file(tmp_path: Path) -> None:
+    words = {letter: place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    made = Tokenizer(models.BPE(words, []))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.save(str(tmp_path / "tokenizer.json"))
+    equal = []
+    for name in ("PreTrainedTokenizerFast", "GPT2Tokenizer"):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+        equal.append(AutoTokenizer.from_pretrained(tmp_path)("The")["input_ids"] == made.encode("The").ids)
+    assert equal == [True, False]
 
 
 def test_gpt_neox_calls_its_head_otherwise_in_the_file(tmp_path: Path) -> None:
