@@ -17,9 +17,13 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalrun.errors import ConfigError, nearest
+from evalrun import conf_yaml
+from evalrun.conf_yaml import conf_dir as conf_dir
+from evalrun.conf_yaml import conf_dirs as conf_dirs
+from evalrun.errors import ConfigError, first_line, nearest
 from evalrun.patterns import pattern_problem
 from evalrun.step_words import UNITS
+from evalrun.steps import released_steps
 
 CONFIG_NAME = "config"
 
@@ -80,6 +84,7 @@ class TrackingConf:
 
     uri: str | None = MISSING  # null: SQLite under root
     root: str = MISSING  # folder of the local store
+    upgrade: bool = False  # migrate a database of an older MLflow, which that one cannot open any more then
 
 
 @dataclass
@@ -145,21 +150,9 @@ ENCODINGS = ("joint", "separate")
 TOKENS_BY = ("file", "class")
 PARAMS = ("nominal", "total", "nonembedding")
 RESOURCES = ("cpus", "gpus")
+URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 TAKEN = ("analysis", "audit")  # folders of multirun that are no suite's
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def conf_dir() -> Path:
-    """The folder of shipped configs: inside the installed package, else at the top of the checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "conf"
-
-
-def conf_dirs() -> list[Path]:
-    """Where configs are looked for: the shipped folder, then `./conf` of the user."""
-    own = Path.cwd() / "conf"
-    shipped = conf_dir()
-    return [shipped] if not own.is_dir() or own.resolve() == shipped.resolve() else [shipped, own]
 
 
 def profiles() -> list[str]:
@@ -238,18 +231,44 @@ def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME
 
     Returns:
         The config, Hydra's own node included.
+
+    Raises:
+        ConfigError: files or overrides that do not go together; the cause is what Hydra raised.
     """
     mode = RunMode.MULTIRUN if partial else RunMode.RUN
     loader = GlobalHydra.instance().config_loader()
-    return cast(DictConfig, loader.load_configuration(name, overrides, run_mode=mode))
+    try:
+        return cast(DictConfig, loader.load_configuration(name, overrides, run_mode=mode))
+    except Exception as error:  # of a dozen classes, its own, OmegaConf's, YAML's and Python's
+        files = ", ".join(str(path) for path in dict.fromkeys(conf_yaml.named(overrides)))
+        raise ConfigError(f"{files + ': ' if files else ''}{type_sentence(error)}") from error
 
 
 def typed(cfg: DictConfig) -> Config:
     """Turn a composed config into typed values and check them, all at once.
 
     Raises:
-        ConfigError: values of the wrong type, missing, or outside what is allowed.
+        ConfigError: values of the wrong type, missing, or outside what is allowed, with the user's file that says so.
     """
+    try:
+        return _typed(cfg)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(_with_file(cfg, type_sentence(error))) from None
+    except ConfigError as error:
+        raise ConfigError([_with_file(cfg, problem) for problem in error.problems]) from None
+
+
+def _with_file(cfg: DictConfig, problem: str) -> str:
+    """A sentence that begins with a key, after the name of the user's file that sets it."""
+    key = problem.split(maxsplit=1)[0].strip("':,")
+    typed_here = OmegaConf.select(cfg, "hydra.overrides.task") or []
+    if any(word.lstrip("+").startswith(f"{key}=") for word in typed_here):
+        return problem
+    files = conf_yaml.saying(conf_yaml.chosen(cfg), key)
+    return f"{', '.join(map(str, files))}: {problem}" if files else problem
+
+
+def _typed(cfg: DictConfig) -> Config:
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     if OmegaConf.is_dict(plain.get("model")) and OmegaConf.is_missing(plain.model, "path"):
         raise ConfigError("no folder is given: name the one that holds your checkpoints with path=runs/my-model.")
@@ -259,10 +278,7 @@ def typed(cfg: DictConfig) -> Config:
     unknown = sorted(str(key) for key in plain if str(key) not in Config.__dataclass_fields__)
     if unknown:
         raise ConfigError([f"unknown key '{k}': {nearest(k, Config.__dataclass_fields__)}" for k in unknown])
-    try:
-        config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
-    except OmegaConfBaseException as error:
-        raise ConfigError(type_sentence(error)) from None
+    config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
     found = list(_value_problems(config))
     if found:
         raise ConfigError(found)
@@ -270,10 +286,14 @@ def typed(cfg: DictConfig) -> Config:
 
 
 def type_sentence(error: Exception) -> str:
-    """What OmegaConf says about a value of the wrong type, with its key; Hydra may have wrapped it."""
-    origin = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error
+    """What OmegaConf or Hydra says, with the key where there is one; Hydra may have wrapped it."""
+    origin: BaseException = error
+    if not isinstance(error, OmegaConfBaseException) and error.__cause__ is not None:
+        origin = error.__cause__
+    if isinstance(origin, RecursionError):
+        return "the configuration holds a value that is made from itself: write it out."
     where = getattr(origin, "full_key", None) or "the configuration"
-    return f"{where}: {str(origin).splitlines()[0].rstrip('.')}."
+    return f"{where}: {first_line(origin)}."
 
 
 def _value_problems(config: Config) -> Iterator[str]:
@@ -284,6 +304,11 @@ def _value_problems(config: Config) -> Iterator[str]:
         yield f"scorer.encoding is '{config.scorer.encoding}': {nearest(config.scorer.encoding, ENCODINGS)}"
     if config.scorer.tokens_by not in TOKENS_BY:
         yield f"scorer.tokens_by is '{config.scorer.tokens_by}': {nearest(config.scorer.tokens_by, TOKENS_BY)}"
+    if config.tracking.uri is not None and not config.tracking.uri.startswith(URIS):
+        yield (
+            f"tracking.uri is '{config.tracking.uri}': it must be null, sqlite:///FILE, http(s)://HOST:PORT or a "
+            "database such as postgresql://USER@HOST/NAME."
+        )
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {nearest(config.profile, profiles())}"
     if config.analysis.params not in PARAMS:
@@ -323,7 +348,7 @@ def _value_problems(config: Config) -> Iterator[str]:
     for key in sorted(set(config.model.resources) - set(RESOURCES)):
         yield f"model.resources has '{key}': {nearest(key, RESOURCES)}"
     if not config.tasks:
-        yield "no task is given: name some with task=..., for example task=paper."
+        yield "tasks is empty, so no task is given: name some with task=..., for example task=paper."
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
     yield from _checkpoint_problems(config.checkpoint)
@@ -345,6 +370,12 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         yield f"checkpoint.steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
     elif steps is not None and not isinstance(steps, (list, dict)):
         yield f"checkpoint.steps is {steps}: write a list of steps, or a mapping such as {{500: name}}."
+    elif isinstance(steps, list):
+        try:
+            if not released_steps(steps):
+                yield "checkpoint.steps is []: list one at least, or write null for those that are there."
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _is_step(step: object) -> bool:

@@ -11,16 +11,15 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import BooleanNode, FloatNode, IntegerNode, OmegaConf, StringNode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from evalrun import as_typed, task_groups
+from evalrun import as_typed, conf_files, task_groups
 from evalrun.config import Config, compose, conf_dirs
 from evalrun.errors import ConfigError, first_line, nearest
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
 LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
-_KINDS = {IntegerNode: "a whole number", FloatNode: "a number", BooleanNode: "true or false", StringNode: "one text"}
 GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
 
 
@@ -101,6 +100,11 @@ def group_options(group: str, under: str = "") -> list[str]:
     return sorted(names)
 
 
+def _options(group: str) -> list[str]:
+    """As `group_options`; none where there is no such group."""
+    return group_options(group) if GlobalHydra.instance().config_loader().repository.group_exists(group) else []
+
+
 def models() -> list[str]:
     """All models that have a config, `local` aside."""
     return [name for name in group_options("model") if name != LOCAL]
@@ -170,14 +174,22 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
         return
     for override in own:
         group, name = override.key_or_group, str(override.value())
-        if "/" in group and not override.is_delete() and name not in (options := group_options(group)):
-            yield f"unknown {group} '{name}': {nearest(name, options)}"
+        if group == "hydra/sweeper" and name in group_options(group) and name != "evalrun":
+            yield f"{override.input_line}: evalrun expands its grids itself; leave it out."
             return
+        if "/" in group and not override.is_delete():
+            if name not in (options := group_options(group)):
+                yield f"unknown {group} '{name}': {nearest(name, options)}"
+                return
+            if found := conf_files.problems(group, name, _options):
+                yield from found
+                return
     try:
         compose([o.input_line or "" for o in own], partial=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except ConfigError as error:
         words = " ".join(o.input_line or "" for o in own)
-        yield f"Hydra does not take {words}: {first_line(error)}; with `--cfg hydra` it shows what there is."
+        why = first_line(error.__cause__ or error)
+        yield f"Hydra does not take {words}: {why}; with `--cfg hydra` it shows what there is."
 
 
 def _is_hydra(key: str) -> bool:
@@ -212,7 +224,11 @@ def _problems(override: Override) -> Iterator[str]:
     key = override.key_or_group
     if _is_hydra(key):
         return
-    if override.is_delete():
+    if override.package is not None:
+        yield f"'{override.input_line}' names a package, which a run does not take: write {_plainly(override)}."
+    elif (override.is_add() and _is_known(key)) or (override.is_force_add() and key in GROUPS):
+        yield f"'{override.input_line}' would add what is there already: write {_plainly(override)}."
+    elif override.is_delete():
         yield f"'{override.input_line}': evalrun's keys cannot be deleted; set {key}=null where it may be empty."
     elif key in ("task", "model", "step") and override.value() in (None, ""):
         yield f"{key} has no value: write {key}=VALUE, with no space after the =."
@@ -222,6 +238,15 @@ def _problems(override: Override) -> Iterator[str]:
         yield from _group_problems(override)
     else:
         yield from _value_problems(override)
+
+
+def _is_known(key: str) -> bool:
+    return key in (*GROUPS, "task") or key in _keys(OmegaConf.structured(Config))
+
+
+def _plainly(override: Override) -> str:
+    """An override without the signs that templates of Hydra's teach."""
+    return f"{override.key_or_group}={(override.input_line or '').partition('=')[2]}"
 
 
 def _group_problems(override: Override) -> Iterator[str]:
@@ -242,6 +267,8 @@ def _group_problems(override: Override) -> Iterator[str]:
             yield f"unknown {group} '{name}': {meant}"
         elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
+        else:
+            yield from conf_files.problems(group, name, _options)
 
 
 def _value_problems(override: Override) -> Iterator[str]:
@@ -261,16 +288,16 @@ def _value_problems(override: Override) -> Iterator[str]:
         try:
             OmegaConf.update(schema, key, getattr(value, "text", value))
         except ValidationError:
-            yield f"{key} is '{value}': it must be {_kind(schema, key)}."
+            yield f"{key} is '{value}': it must be {_kind(schema, key, value)}."
         except (OmegaConfBaseException, AttributeError) as error:
             yield f"{key}={value}: {str(error).splitlines()[0].rstrip('.')}."
 
 
-def _kind(schema: Any, key: str) -> str:
+def _kind(schema: Any, key: str, value: Any) -> str:
     """What a key's values are, in words."""
     *parents, last = key.split(".")
     node = OmegaConf.select(schema, ".".join(parents)) if parents else schema
-    return _KINDS.get(type(node._get_node(last)), "a list or mapping as in conf/")
+    return conf_files.must_be(node._get_node(last), value)
 
 
 def _keys(schema: Any, prefix: str = "") -> list[str]:
@@ -289,9 +316,12 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if word.startswith("-"):
+        name, equals, value = word.partition("=")
+        if equals and name in ("--cfg", "--info", "--package"):
+            flags += [name, value]
+        elif word.startswith("-"):
             flags.append(word)
-            if word in ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd") and rest:
+            if word in ("--cfg", "-c", "--info", "-i", "--package", "-p") and rest:
                 if word in ("--info", "-i") and "=" in rest[0]:
                     continue
                 flags.append(rest.pop(0))

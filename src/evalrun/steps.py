@@ -10,6 +10,7 @@ from typing import Any
 from evalrun.errors import ConfigError
 
 DOTS = "..."
+_MOST = 10_000_000  # steps in a range
 
 
 def released_steps(items: Iterable[Any]) -> list[int]:
@@ -20,13 +21,26 @@ def released_steps(items: Iterable[Any]) -> list[int]:
     """
     steps: set[int] = set()
     for item in items:
-        if isinstance(item, int) and not isinstance(item, bool):
+        if _is_step(item):
             steps.add(item)
-        elif isinstance(item, dict) and set(item) == {"from", "to", "by"}:
-            steps.update(range(item["from"], item["to"] + 1, item["by"]))
+        elif (numbers := _range(item)) is not None:
+            steps.update(numbers)
         else:
             raise ConfigError(f"checkpoint.steps holds {item!r}: use numbers and {{from: 0, to: 9, by: 1}} ranges.")
     return sorted(steps)
+
+
+def _is_step(item: object) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and item >= 0
+
+
+def _range(item: object) -> range | None:
+    """The steps of `{from, to, by}`; None where they are none, or more than any suite has."""
+    if not isinstance(item, dict) or set(item) != {"from", "to", "by"} or not all(map(_is_step, item.values())):
+        return None
+    if item["by"] < 1 or (item["to"] - item["from"]) // item["by"] > _MOST:
+        return None
+    return range(item["from"], item["to"] + 1, item["by"])
 
 
 def expand_steps(words: Sequence[str], released: Sequence[int], model: str) -> list[int]:

@@ -20,7 +20,7 @@ def config_of(name: str) -> Config:
         name: An option of the group `model` (inside a `config.hydra_session`).
 
     Raises:
-        ConfigError, HydraException: it cannot be composed.
+        ConfigError: it cannot be composed.
     """
     model = _plain("model", name)
     if model is not None:
@@ -33,7 +33,7 @@ def config_of(name: str) -> Config:
                     model=cast(ModelConf, OmegaConf.to_object(described)),
                     checkpoint=cast(CheckpointConf, OmegaConf.to_object(checkpoint)),
                 )
-        except (OmegaConfBaseException, _UnusualError):
+        except (OmegaConfBaseException, _UnusualError, RecursionError):
             pass  # said by composing it
     whole = typed(compose([f"model={element(name)}", "step=0"]))
     return Config(model=whole.model, checkpoint=whole.checkpoint)
@@ -70,8 +70,11 @@ def _read(group: str, name: str) -> dict[str, Any]:
     for folder in conf_dirs():
         path = Path(folder) / group / f"{name}.yaml"
         if path.is_file():
-            text = path.read_text()
-            said = yaml.safe_load(yaml_text(text, group))
+            try:
+                text = path.read_text(encoding="utf-8")
+                said = yaml.safe_load(yaml_text(text, group))
+            except (yaml.YAMLError, ValueError, RecursionError):
+                raise _UnusualError from None
             if "@package" in text or "${" in text or not isinstance(said, dict):
                 raise _UnusualError
             return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from evalrun.config import URIS
 from evalrun.errors import TrackingError
 from evalrun.masking import masked, stow, unstow
+from evalrun.tracking import moved, schema
 from evalrun.tracking.failures import explain
 from evalrun.tracking.names import slug
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 PORT = 5000  # of the page on a local store, unless another is asked for
 _LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a second or two each
 
@@ -36,7 +38,8 @@ def quiet() -> None:
 class Link:
     """An MLflow store and the connection to it, opened on first use."""
 
-    def __init__(self, uri: str | None, root: Path, patience_s: float) -> None:
+    def __init__(self, uri: str | None, root: Path, patience_s: float, upgrade: bool = False) -> None:
+        self.upgrade = upgrade  # whether an older database may be migrated
         self.root = root.expanduser().absolute()
         self.patience_s = patience_s
         self.database: Path | None = None  # the SQLite file, where there is one
@@ -80,7 +83,7 @@ class Link:
 
     def check(self) -> None:
         """Raise TrackingError, soon, if nothing could be delivered."""
-        if not self.uri.startswith(_SCHEMES):
+        if not self.uri.startswith(URIS):
             raise TrackingError(
                 f"the tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
                 "http(s)://HOST:PORT or a database such as postgresql://USER@HOST/NAME."
@@ -129,6 +132,8 @@ class Link:
                 )
         if found is not None and found.lifecycle_stage != "active":
             raise self.deleted(name, found.experiment_id)
+        if found is not None and create and kind and not found.tags.get("evalrun.kind"):  # of somebody else's making
+            self.tag_experiment(found.experiment_id, "evalrun.kind", kind)
         return found
 
     def tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
@@ -142,12 +147,13 @@ class Link:
                 raise
             self.client.set_experiment_tag(experiment_id, key, value)
 
-    @staticmethod
-    def deleted(name: str, experiment_id: str | int) -> TrackingError:
+    def deleted(self, name: str, experiment_id: str | int) -> TrackingError:
         """Somebody deleted an experiment that is needed."""
+        do = f"MLFLOW_TRACKING_URI={shlex.quote(self.shown)} python -m mlflow"
         return TrackingError(
-            f"the MLflow experiment '{name}' was deleted; restore it with `mlflow experiments restore -x "
-            f"{experiment_id}`, remove it for good with `mlflow gc`, or choose another suite name."
+            f"the MLflow experiment '{name}' was deleted: `{do} experiments restore -x {experiment_id}` restores it, "
+            f"`{do} gc --experiment-ids {experiment_id}` removes it for good with what it holds; or choose another "
+            "suite name."
         )
 
     @contextlib.contextmanager
@@ -177,7 +183,9 @@ class Link:
 
     def _connect(self, uri: str | None = None) -> Any:
         from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service import utils
 
+        utils._artifact_repos_cache.clear()  # it knows a run's folder by the id alone, which a copied store has too
         return MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
 
     @contextlib.contextmanager
@@ -195,10 +203,12 @@ class Link:
         except OSError:
             if not self.exists():
                 raise
+            self._check_schema(may_write=False)
             yield  # a store that may only be read was initialised by somebody else
             return
         try:
             self._make_database()
+            self._check_schema(may_write=True)
             yield
         finally:
             lock.release()
@@ -218,6 +228,16 @@ class Link:
             client.search_experiments(max_results=1)
             client._tracking_client.store.engine.dispose()
             new.replace(self.database)
+
+    def _check_schema(self, may_write: bool) -> None:
+        """Before MLflow opens a database: it is this version's, and its paths are those of the place where it is."""
+        with self.guard("looking at the database"):
+            if self.database is None:
+                schema.check_server(self.uri, self.shown, self.upgrade)
+                return
+            schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
+            if may_write:
+                moved.settle(self.database, self.root, self.patience_s)
 
     def _check_sqlite(self, path: Path) -> None:
         """Ask SQLite itself, which answers sooner and clearer than MLflow: is this a database, and may we write now?"""
