@@ -25,7 +25,7 @@ from evalrun.suites import cell_of, known_steps, releases
 from evalrun.suites.configured import config_of
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
-_HOW = ("offline", "keep_checkpoints", "disk_budget")
+_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade")
 _NOTES = 8  # lines of them at most
 
 

@@ -119,7 +119,8 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "advice"), [("ffffffffffff", "install the MLflow that wrote it"), ("0a8213491aaa", "mlflow db upgrade")]
+    ("schema", "advice"),
+    [("ffffffffffff", "install the MLflow that wrote it"), ("0a8213491aaa", "tracking.upgrade=true")],
 )
 def test_a_database_of_another_mlflow(store: Store, schema: str, advice: str) -> None:
     root = Path(store.conf.root)
@@ -173,6 +174,27 @@ def test_a_server_that_is_no_mlflow(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         fails(at(tmp_path, f"http://127.0.0.1:{server.server_address[1]}"), "not like an MLflow server")
+        server.shutdown()
+
+
+def test_a_server_that_does_not_take_its_name(tmp_path: Path) -> None:
+    """MLflow answers so from behind --allowed-hosts, though not for /health."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 403)
+            self.end_headers()
+            self.wfile.write(b"Invalid Host header - possible DNS rebinding attack detected")
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = fails(at(tmp_path, f"http://127.0.0.1:{server.server_address[1]}"), "does not take this name")
+        assert "--allowed-hosts '127.0.0.1,127.0.0.1:*,localhost:*'" in said
         server.shutdown()
 
 

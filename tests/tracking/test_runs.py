@@ -274,7 +274,7 @@ def test_a_deleted_run_is_made_anew_and_a_deleted_experiment_is_respected(store:
     assert store.delivered("pythia", result[0].run_key) == {}
     assert store.deliver([result], None, "") != run_id
     client.delete_experiment(client.get_experiment_by_name("pythia").experiment_id)
-    with pytest.raises(TrackingError, match="was deleted; restore it"):
+    with pytest.raises(TrackingError, match="was deleted: `MLFLOW_TRACKING_URI=sqlite:"):
         store.delivered("pythia", result[0].run_key)
 
 

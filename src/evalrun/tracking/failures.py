@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
@@ -33,6 +34,13 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         return _other_version(place, uri, schema[1])
     if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out", text):
         return f"MLflow at {place} cannot be reached; start it, correct tracking.uri, or set tracking=local."
+    if "Invalid Host header" in text:
+        host = urlsplit(uri).hostname or "HOST"
+        names = dict.fromkeys((host, f"{host}:*", "localhost:*", "127.0.0.1:*"))
+        return (
+            f"the MLflow server at {place} does not take this name of it (403, Invalid Host header): start it with "
+            f"--allowed-hosts '{','.join(names)}'."
+        )
     if "database or disk is full" in text or "No space left on device" in text:  # SQLAlchemy may say more before it
         return f"no space left on the disk of {place} while {doing}: free some and run the same again."
     first = (text.strip().splitlines() or [type(error).__name__])[0].strip()

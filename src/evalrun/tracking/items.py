@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from evalrun.errors import TrackingError
+from evalrun.tracking import moved
 from evalrun.tracking.failures import explain
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import ITEMS, items_path
@@ -126,5 +126,5 @@ def _local_folders(link: Link) -> dict[str, Path]:
             rows = database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall()
     except sqlite3.Error as error:
         raise TrackingError(explain(error, "looking up artifacts", link.place, link.shown)) from error
-    parts = {run_id: urlsplit(uri or "") for run_id, uri in rows}
-    return {run_id: Path(unquote(uri.path)) for run_id, uri in parts.items() if uri.scheme in ("", "file")}
+    found = {run_id: moved.here(uri or "", link.root) for run_id, uri in rows}
+    return {run_id: folder for run_id, folder in found.items() if folder is not None}

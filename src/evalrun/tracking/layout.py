@@ -8,11 +8,12 @@ were before MLflow's rules, title, cause, item count. `evalrun.cell` is the chec
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from evalrun.errors import TrackingError
 from evalrun.records import Cell, TaskResult, higher_of
@@ -35,6 +36,10 @@ PAGE = "evalrun.page"  # a report's artifact that a person wants to open
 NOTE = "mlflow.note.content"
 ALARM = "evalrun.alarm"  # JSON: what fell, where a watch found that something did
 ALARM_NOTE = "\n\n**Worse than before:**"  # begins its part of the note
+
+Kind = TypeVar("Kind", "Held", Cell)
+log = logging.getLogger(__name__)
+_unread: set[str] = set()  # tags that were told of
 
 TAG_LIMIT = 8000  # characters; MLflow cuts what is longer (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 
@@ -115,9 +120,9 @@ class Filed:
     def of(cls, tags: Mapping[str, str]) -> Filed:
         """Read from a run's tags."""
         entries = held(tags).values()
-        cell = json.loads(tags.get(CELL, "null"))
+        cell = cell_of(tags)
         return cls(
-            place=None if cell is None else (cell["model"], cell["seed"], cell["step"]),
+            place=None if cell is None else (cell.model, cell.seed, cell.step),
             identity=tags.get(IDENTITY),
             tasks={entry.task: entry.key for entry in entries},
             finished_ms={entry.task: entry.finished_ms for entry in entries},
@@ -135,13 +140,56 @@ def by_place(filed: Mapping[str, Mapping[str, Filed]]) -> dict[tuple[object, ...
 
 
 def held(tags: Mapping[str, str]) -> dict[str, Held]:
-    """The tasks that a run holds completely, by name."""
+    """The tasks that a run holds completely, by name; what a later version says beside is passed over."""
     found = {}
     for tag, key in tags.items():
-        if tag.startswith(TASK) and (about := tags.get(ABOUT + tag.removeprefix(TASK))):
-            entry = Held(**json.loads(about), key=key)
-            found[entry.task] = entry
+        name = ABOUT + tag.removeprefix(TASK)
+        if tag.startswith(TASK) and tags.get(name):
+            entry = _read(Held, tags, name, key=key)
+            if entry is not None:
+                found[entry.task] = entry
     return found
+
+
+def cell_of(tags: Mapping[str, str]) -> Cell | None:
+    """The checkpoint that a run is of; None where no tag of it says so."""
+    return _read(Cell, tags, CELL) if tags.get(CELL) else None
+
+
+def with_cell(tags: Mapping[str, str], cell: Cell) -> str:
+    """The tag of a checkpoint; what a later version said beside is kept."""
+    there = _mapping(tags.get(CELL)) or {}
+    return json.dumps({**there, **vars(cell)}, separators=(",", ":"))
+
+
+def sweeps_of(tags: Mapping[str, str]) -> list[str]:
+    """Every sweep that wanted the run."""
+    try:
+        said = json.loads(tags.get(SWEEPS, "[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in said] if isinstance(said, list) else []
+
+
+def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: str) -> Kind | None:
+    """What a tag holds, or None, which is said once: others may have copied or edited it."""
+    said = _mapping(tags[name])
+    try:
+        known = {field.name for field in fields(kind)}
+        return kind(**{key: value for key, value in (said or {}).items() if key in known} | more)
+    except TypeError:
+        if tags[name] not in _unread:
+            _unread.add(tags[name])
+            log.warning("a run's tag '%s' is not as evalrun writes it, so what it speaks of is passed over", name)
+        return None
+
+
+def _mapping(text: str | None) -> dict[str, Any] | None:
+    try:
+        said = json.loads(text or "null")
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def made_by(tags: Mapping[str, str]) -> str:

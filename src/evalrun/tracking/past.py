@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from evalrun.tracking import filed, layout
@@ -31,9 +30,9 @@ def read(link: Link, suite: str) -> list[Past]:
         link.check()  # answers soon where nobody listens
     found = []
     for run in reversed(filed.noted(link, suite)):
-        cell = json.loads(run.tags.get(layout.CELL, "null"))
-        if cell:
-            about = (cell["model"], cell["n_params"], cell["step"], cell["seed"])
+        cell = layout.cell_of(run.tags)
+        if cell is not None:
+            about = (cell.model, cell.n_params, cell.step, cell.seed)
             said = (run.tags.get(layout.SETTINGS, ""), run.tags.get(layout.HARDWARE, ""))
             found.append(Past(run.tags[layout.KEY], *about, *said, layout.held(run.tags), run.run_id))
     return found

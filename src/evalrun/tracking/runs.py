@@ -126,12 +126,8 @@ def opening(experiment: Any, result: TaskResult, sizes: Iterable[int] = ()) -> t
 
 def _same_checkpoint(link: Link, run: Any, result: TaskResult) -> None:
     """One key cannot be two checkpoints: equal weights under two names would overwrite each other."""
-    there = json.loads(run.data.tags.get(layout.CELL, "null"))
-    if there and [there[name] for name in ("model", "step", "seed")] != [
-        result.cell.model,
-        result.cell.step,
-        result.cell.seed,
-    ]:
+    there, ours = layout.cell_of(run.data.tags), result.cell
+    if there is not None and (there.model, there.step, there.seed) != (ours.model, ours.step, ours.seed):
         raise TrackingError(
             f"the MLflow run '{run.info.run_name}' ({run.info.run_id}) at {link.shown} already holds these weights and "
             f"settings, so '{result.cell.label}' cannot be filed; if it was renamed, delete that run, else check that "
@@ -259,7 +255,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
     cell = result.cell
     skipped = "; ".join(f"{name} of {e.task} is {value}" for e in there.values() for name, value in e.missing.items())
     tags = {
-        layout.CELL: json.dumps({**vars(cell)}, separators=(",", ":")),
+        layout.CELL: layout.with_cell(run.data.tags, cell),
         layout.SETTINGS: layout.settings_label(result),
         layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} "
         + ("task" if len(there) == 1 else "tasks")
@@ -281,7 +277,7 @@ def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
     """What the tags of a run become once a sweep has wanted it."""
     if not sweep:
         return {}
-    sweeps = [name for name in json.loads(there.get(layout.SWEEPS, "[]")) if name != sweep] + [sweep]
+    sweeps = [name for name in layout.sweeps_of(there) if name != sweep] + [sweep]
     while len(json.dumps(sweeps)) > layout.TAG_LIMIT:
         sweeps = sweeps[1:]
     return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}

@@ -35,7 +35,7 @@ class Store:
     def __init__(self, conf: TrackingConf, patience_s: float = 10.0) -> None:
         self.conf = conf
         self.patience_s = patience_s
-        self._link = Link(conf.uri, Path(conf.root), patience_s)
+        self._link = Link(conf.uri, Path(conf.root), patience_s, conf.upgrade)
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
         """Pickle by configuration: a connection belongs to the process that opened it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
+from mlflow.entities import ViewType
 
-from evalrun.records import TABLE_COLUMNS, Cell
+from evalrun.records import TABLE_COLUMNS
 from evalrun.tracking import layout
 from evalrun.tracking.link import Link
 from evalrun.tracking.names import metric_key, stderr_key
@@ -35,7 +35,11 @@ Row = dict[str, Any]
 
 def suites(link: Link) -> list[str]:
     """See Store.suites."""
-    found = link.client.search_experiments(filter_string=f"tags.`{layout.KIND}` = 'checkpoints'")
+    wanted = f"tags.`{layout.KIND}` = 'checkpoints'"
+    found = link.client.search_experiments(filter_string=wanted)
+    if not found:
+        for gone in link.client.search_experiments(view_type=ViewType.DELETED_ONLY, filter_string=wanted):
+            raise link.deleted(gone.name, gone.experiment_id)
     return sorted(
         experiment.name
         for experiment in found
@@ -74,7 +78,7 @@ def read(link: Link, suite: str, sweep: str | None = None) -> list[Row]:
         return []
     rows: dict[tuple[Any, ...], Row] = {}
     for run in search(link, experiment.experiment_id, "checkpoint"):
-        if sweep is not None and sweep not in json.loads(run.data.tags.get(layout.SWEEPS, "[]")):
+        if sweep is not None and sweep not in layout.sweeps_of(run.data.tags):
             continue
         for row in _rows_of(run):
             place = tuple(row[name] for name in ("model", "seed", "step", "task_key", "metric"))
@@ -118,9 +122,9 @@ def _without_garbage_collection() -> Iterator[None]:
 def _rows_of(run: Any) -> Iterator[Row]:
     tags, metrics = run.data.tags, run.data.metrics
     entries = layout.held(tags)
-    if not entries:
+    cell = layout.cell_of(tags)
+    if not entries or cell is None:
         return
-    cell = Cell(**json.loads(tags[layout.CELL]))
     checkpoint = {name: value for name, value in vars(cell).items() if name in TABLE_COLUMNS} | {
         "flops": cell.flops,
         "weights": tags.get("evalrun.weights", ""),

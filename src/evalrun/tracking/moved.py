@@ -1,0 +1,100 @@
+"""A store that was moved or copied: MLflow keeps the full paths of artifacts, and so would go on in the old place.
+
+The paths are put right in the database before MLflow opens it: the results of a store that moved are found, and work in
+a copy writes nothing into the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+log = logging.getLogger(__name__)
+_FOLDER = "artifacts"  # below the store's root
+
+
+def settle(database: Path, root: Path, patience_s: float) -> None:
+    """Make the paths in a database those of the folder that it lies in.
+
+    Args:
+        database: A SQLite file.
+        root: The store's folder. Where the file lies elsewhere, somebody chose both, and nothing is changed.
+        patience_s: Seconds to wait for a locked database.
+
+    Raises:
+        sqlite3.Error: it cannot be read or written.
+    """
+    if database.parent != root:
+        return
+    with contextlib.closing(sqlite3.connect(database, timeout=patience_s)) as connection:
+        try:
+            places = connection.execute(
+                "SELECT e.artifact_location FROM experiments e JOIN experiment_tags t ON t.experiment_id = "
+                "e.experiment_id WHERE t.key = 'evalrun.kind'"
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # MLflow has made none yet
+                return
+            raise
+        for old in dict.fromkeys(_roots(place for (place,) in places)):
+            if not _is_same(old, root):
+                _move(connection, old, root)
+
+
+def here(uri: str, root: Path) -> Path | None:
+    """Where the artifacts of an address lie on this machine, those of a store that moved below its root; or None."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return None
+    path = Path(unquote(parts.path))
+    if path.parts[-4:-3] == (_FOLDER,) and not path.is_dir():  # artifacts/<suite>/<run>/artifacts
+        moved = root.joinpath(*path.parts[-4:])
+        return moved if moved.is_dir() else path
+    return path
+
+
+def _roots(places: Iterable[str | None]) -> Iterator[Path]:
+    """The stores' folders that experiments name as theirs."""
+    for place in places:
+        parts = urlsplit(place or "")
+        folder = Path(unquote(parts.path))
+        if parts.scheme == "file" and folder.parent.name == _FOLDER:
+            yield folder.parent.parent
+
+
+def _is_same(old: Path, root: Path) -> bool:
+    if old == root:
+        return True
+    with contextlib.suppress(OSError):
+        return os.path.samefile(old, root)  # by another name, as through a link
+    return False
+
+
+def _move(connection: sqlite3.Connection, old: Path, root: Path) -> None:
+    """Rewrite what begins with the old folder, all of it or nothing."""
+    before, after = f"{(old / _FOLDER).as_uri()}/", f"{(root / _FOLDER).as_uri()}/"
+    runs = [uri for (uri,) in connection.execute("SELECT artifact_uri FROM runs") if (uri or "").startswith(before)]
+    with connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (after, len(before) + 1, len(before), before),
+            )
+    log.warning(
+        "this store was in %s before: the artifacts of its %d runs are looked for in %s now", old, len(runs), root
+    )
+    left = [uri for uri in runs if _is_folder(uri) and not _is_folder(after + uri.removeprefix(before))]
+    if left:
+        log.warning(
+            "the artifacts of %d runs are there only: `cp -rn %s/. %s` brings them here",
+            len(left), old / _FOLDER, root / _FOLDER,
+        )  # fmt: skip
+
+
+def _is_folder(uri: str) -> bool:
+    return Path(unquote(urlsplit(uri).path)).is_dir()
