@@ -62,7 +62,7 @@ def _answer(words: list[str]) -> int:
     if asked is not None:
         print(asked, end="")
         return 0
-    if words[0] == "--version":
+    if "--version" in words and words[0] not in manual.COMMANDS:
         from evalrun import __version__
 
         print(f"evalrun {__version__}")
@@ -79,6 +79,7 @@ def _answer(words: list[str]) -> int:
             raise ConfigError(f"'{name}' is a key and no command: write {name}=VALUE, with no spaces around the =.")
         raise ConfigError(f"unknown command '{name}': {nearest(name, manual.COMMANDS, show=20)}")
     _refuse_dashes(words)
+    manual.check_hydra_flags(words)
     manual.check_flags(manual.RUN, words)
     return run(words)
 
@@ -164,8 +165,13 @@ def job(cfg: DictConfig) -> str:
         raise
 
 
-def start_sweep(plan: Plan) -> list[Job] | None:
-    """Before the first job: leave out those that are done or refused; None when nothing can be started."""
+def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
+    """Before the first job: leave out those that are done or refused; None when nothing can be started.
+
+    Args:
+        plan: The sweep.
+        here: Whether its jobs run on this machine.
+    """
     from evalrun import ahead, ledger, pipeline
 
     try:
@@ -179,6 +185,12 @@ def start_sweep(plan: Plan) -> list[Job] | None:
         print(f"{len(done)} of {len(plan.jobs)} jobs found done" + (f", {rest} to do" if rest else ""), flush=True)
     _failures.extend(Failure(plan.jobs[position].cell.label, str(error)) for position, error in refused.items())
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
+    if here:
+        try:
+            pipeline.check_devices([job.config for job in todo])
+        except ConfigError as error:
+            stop_sweep(error)
+            return None
     ahead.jobs.expect([job.cell for job in todo])
     ledger.Ledger(replace(plan.config, sweep=plan.sweep)).expect([job.cell for job in todo])
     return todo

@@ -135,6 +135,7 @@ def _run_all(plan: Plan) -> None:
     failed = {plan.jobs[position].cell.label: str(error) for position, error in refused.items()}
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
     log.info("%d of %d jobs found done", len(done), len(plan.jobs))
+    pipeline.check_devices([job.config for job in todo])
     downloads = ledger.Ledger(replace(plan.config, sweep=plan.sweep))
     downloads.expect([job.cell for job in todo])
     ahead.jobs.expect([job.cell for job in todo])

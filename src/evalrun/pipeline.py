@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, provenance, recorded, task_files
 from evalrun.config import Config
-from evalrun.errors import CheckpointError, EvalrunError, TrackingError
+from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
 from evalrun.suites import allowed, cell_of, check
 from evalrun.tracking import Store
@@ -348,6 +348,24 @@ def pick_device(asked: str, torch: Any) -> str:
     except (RuntimeError, AssertionError):
         raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.") from None
     return asked
+
+
+def check_devices(configs: Iterable[Config]) -> None:
+    """See that the devices that jobs name are on this machine, before the first of them starts.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    named = {config.scorer.device for config in configs} - {"auto", "all", "cpu"}
+    if not named:
+        return
+    import torch
+
+    for device in sorted(named):
+        try:
+            pick_device(device, torch)
+        except CheckpointError as error:
+            raise ConfigError(error.problems) from None
 
 
 def _deliver(

@@ -76,6 +76,12 @@ def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None
         ("model=tiny/s step=1 scorer.verify=x", "scorer.verify is 'x': it must be a whole number."),
         ("model=tiny/s step=1 force=maybe", "force is 'maybe': it must be true or false."),
         ("model=tiny/s step=1 xyzzy=1", "unknown key 'xyzzy': `python -m evalrun help run` lists them."),
+        ("model=tiny/s step=1 --config-dir conf", "a run takes no '--config-dir': files of yours are found in ./conf"),
+        ("model=tiny/s step=1 --config-name mine", "a study of yours is a file of conf/experiment: experiment=NAME."),
+        ("model=tiny/s step=1 --resolve", "'--resolve' goes with --cfg job."),
+        ("model=tiny/s step=1 --package model", "'--package' goes with --cfg job."),
+        ("model=tiny/s step=1 --multirun --run", "'--run' is what a run does without flags: leave it out."),
+        ("model=tiny/s step=1 --cfg job --info config", "'--cfg' and '--info' do not go together: ask one at a time."),
         ("completion tcsh", "completion takes one shell, 'tcsh': choose from: bash, fish, zsh."),
     ],
 )
@@ -86,6 +92,12 @@ def test_mistakes_are_one_sentence(typed: str, said: str, capsys: pytest.Capture
     assert shown.err.startswith("evalrun: ")
     assert said in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_the_version_is_told_wherever_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for typed in ("--version", "model=tiny/s step=1 --version"):
+        assert cli.main(typed.split()) == 0
+        assert capsys.readouterr().out.startswith("evalrun ")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 class SweepLauncher(Launcher):
     """Runs every job, whatever happens to the others, unless `fail_fast=true`."""
 
+    here = False  # whether jobs run on this machine
     says = True  # a line for each job that ended; False where jobs log to this terminal themselves
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -74,13 +74,14 @@ def run(
         shared = ray.put(context)
         task = ray.remote(max_calls=0)(_run_there)  # keep the process, and its caches, after a job on a GPU too
         for work in largest_first(works):
+            cards = work.resources.get("gpus", gpus) if device != "cpu" else 0
             options = {
                 "num_cpus": work.resources.get("cpus", settings.cpus),
-                "num_gpus": work.resources.get("gpus", gpus) if device != "cpu" else 0,
+                "num_gpus": cards,
                 "max_retries": settings.retries,
                 "name": work.cell.label,
             }
-            pending[task.options(**options).remote(launch, shared, work, str(flag))] = work
+            pending[task.options(**options).remote(launch, shared, work, str(flag), cards)] = work
         _check_fits(ray, works, settings, gpus if device != "cpu" else 0)
         while pending:
             (ready,), _ = ray.wait(list(pending), num_returns=1)
@@ -194,9 +195,11 @@ def _outcome(ray: Any, ref: Any, work: Work, retries: int) -> Done:
     return Done(work.index, Status.FAILED, f"{work.cell.label}: {said}")
 
 
-def _run_there(launch: str, context: Context, work: Work, flag: str) -> Done:
-    """In a worker process."""
+def _run_there(launch: str, context: Context, work: Work, flag: str, cards: float) -> Done:
+    """In a worker process, with so many GPUs."""
     global _here
+    if not cards:  # Ray 2.60 leaves all of the node's in sight of a task that asked for none; those are others'
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if _here is None or _here[0] != launch:
         try:
             move_in(context)

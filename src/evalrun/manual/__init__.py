@@ -52,10 +52,17 @@ COMMANDS: dict[str, Command] = {
 }
 RUN = "run"  # the page about evaluating itself, which no command is named for
 RUN_FLAGS = (
-    *MANY, "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--hydra-help",
+    *MANY, "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--hydra-help",
     "--shell-completion", "-sc", "--run", "-r",
 )  # fmt: skip
 HELP = ("-h", "--help")
+_SHOWS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
+_OTHERS = {  # flags of Hydra's, and what does here what they are for
+    **dict.fromkeys(("--config-dir", "-cd"), "files of yours are found in ./conf, beside the shipped ones"),
+    **dict.fromkeys(("--config-path", "-cp"), "files of yours are found in ./conf, beside the shipped ones"),
+    **dict.fromkeys(("--config-name", "-cn"), "a study of yours is a file of conf/experiment: experiment=NAME"),
+    "--experimental-rerun": "the same command goes on from what is there",
+}
 
 _HEAD = """\
 evalrun: evaluate every checkpoint on every task, track it, find where capabilities rise, fall and return.
@@ -125,3 +132,22 @@ def check_flags(name: str, words: Iterable[str]) -> None:
         also = nearest(wrong[0], every) if known or close else "it takes none."
         shown = f"`python -m evalrun help {name}` lists what it takes."
         raise ConfigError(f"{asked} does not know '{wrong[0]}': {also} {shown}")
+
+
+def check_hydra_flags(words: Sequence[str]) -> None:
+    """Refuse flags of Hydra's that a run cannot follow, or not together.
+
+    Raises:
+        ConfigError: with what to write.
+    """
+    given = [word.partition("=")[0] for word in words if word.startswith("-")]
+    problems = [f"a run takes no '{flag}': {_OTHERS[flag]}." for flag in given if flag in _OTHERS]
+    shown = [flag for flag in given if flag in _SHOWS]
+    if len(shown) > 1:
+        problems.append(f"'{shown[0]}' and '{shown[1]}' do not go together: ask one at a time.")
+    problems += [f"'{flag}' goes with --cfg job." for flag in given
+                 if flag in ("--resolve", "--package", "-p") and not {"--cfg", "-c"} & set(given)]  # fmt: skip
+    if {"--run", "-r"} & set(given) and {*MANY, *_SHOWS} & set(given):
+        problems.append("'--run' is what a run does without flags: leave it out.")
+    if problems:
+        raise ConfigError(problems)

@@ -17,6 +17,13 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         uri: The tracking URI, without a password.
     """
     text = str(error)
+    if "Invalid Host header" in text:
+        host = urlsplit(uri).hostname or "HOST"
+        names = dict.fromkeys((host, f"{host}:*", "localhost:*", "127.0.0.1:*"))
+        return (
+            f"the MLflow server at {place} does not take this name of it (403, Invalid Host header): start it with "
+            f"--allowed-hosts '{','.join(names)}'."
+        )
     if "database is locked" in text:
         return f"the MLflow database {place} is locked by another process; end that process, or try again later."
     if "file is not a database" in text or "malformed" in text:
@@ -34,13 +41,6 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         return _other_version(place, uri, schema[1])
     if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out", text):
         return f"MLflow at {place} cannot be reached; start it, correct tracking.uri, or set tracking=local."
-    if "Invalid Host header" in text:
-        host = urlsplit(uri).hostname or "HOST"
-        names = dict.fromkeys((host, f"{host}:*", "localhost:*", "127.0.0.1:*"))
-        return (
-            f"the MLflow server at {place} does not take this name of it (403, Invalid Host header): start it with "
-            f"--allowed-hosts '{','.join(names)}'."
-        )
     if "database or disk is full" in text or "No space left on device" in text:  # SQLAlchemy may say more before it
         return f"no space left on the disk of {place} while {doing}: free some and run the same again."
     first = (text.strip().splitlines() or [type(error).__name__])[0].strip()

@@ -264,6 +264,13 @@ class Link:
                 f"{self.shown} answers, but not like an MLflow server (status {reply.status_code} for /health); "
                 "check tracking.uri and MLFLOW_TRACKING_USERNAME / _PASSWORD / _TOKEN."
             )
+        with self.guard("asking the server"):  # it takes any name for /health
+            asked = http_request(
+                creds, "/api/2.0/mlflow/experiments/get", "GET", params={"experiment_id": "0"},
+                timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False,
+            )  # fmt: skip
+        if asked.status_code == 403 and "Invalid Host header" in asked.text:
+            raise TrackingError(explain(PermissionError(asked.text), "", self.place, self.shown))
 
     def _check_database_server(self) -> None:
         """One attempt; MLflow itself would try ten times."""

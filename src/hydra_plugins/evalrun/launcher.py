@@ -10,6 +10,7 @@ from evalrun.launch.worker import Context, Worker
 class EvalrunLauncher(SweepLauncher):
     """Runs jobs in the order of the plan; they log to this terminal."""
 
+    here = True
     says = False
 
     def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:

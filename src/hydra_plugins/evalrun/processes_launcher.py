@@ -12,6 +12,8 @@ from evalrun.launch.worker import Context
 class ProcessesLauncher(SweepLauncher):
     """Hands jobs to worker processes of this machine; the settings are those of conf/hydra/launcher/processes.yaml."""
 
+    here = True
+
     def __init__(self, **settings: Any) -> None:
         self.settings = pool.Settings(**settings)
 

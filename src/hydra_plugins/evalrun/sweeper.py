@@ -54,7 +54,7 @@ class EvalrunSweeper(Sweeper):
             why = f"'{folder}' cannot be written ({error.strerror or error})"
             cli.stop_sweep(StorageError(f"{why}: free some space or check the folder, and run the same again."))
             return []
-        todo = cli.start_sweep(plan)
+        todo = cli.start_sweep(plan, here=getattr(self.launcher, "here", False))
         if todo is None:
             return []
         # In quotes: to Hydra a name such as 63e8210975 is a number, and infinite.
