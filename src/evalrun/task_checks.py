@@ -39,9 +39,12 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
         return found
     if isinstance(text, int):  # one continuation after several contexts (WinoGrande): the target is that continuation
         return None if 0 <= text < len(choices) else f"has answer index {text}, but only {len(choices)} choices"
+    found = _read_as_index(task, document, choices, target) if own else None
+    if found is not None:
+        return found
     targets = target if isinstance(target, list) else [target]
     found = next((found for one in targets if (found := _of_answer(task, one, choices, document))), None)
-    return found or (_read_as_index(task, document, choices) if own else None) or _of_prompt(task, text, local)
+    return found or _of_prompt(task, text, local)
 
 
 def example_problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> str | None:
@@ -151,18 +154,18 @@ def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str
     return f"has answer {answer!r}, which is none of its choices {choices!r}" if answer not in choices else None
 
 
-def _read_as_index(task: Any, document: Mapping[str, Any], choices: list[str]) -> str | None:
+def _read_as_index(task: Any, document: Mapping[str, Any], choices: list[str], target: Any) -> str | None:
     """Whether a template gives the text of a choice that lm-eval takes for the index of another.
 
     Where the template's expression is a number (`{{answer | int}}`), an index is what was meant.
     """
     template = task.config.doc_to_target
-    if not isinstance(template, str) or template in document or task.prompt is not None:
+    if isinstance(target, str) or not isinstance(template, str) or template in document or task.prompt is not None:
         return None
     text = task.resolve_field(document, template)
     if text not in choices or not (text.isdigit() or _LISTED.fullmatch(text)):
         return None
-    if text.isdigit() and choices.index(text) == task.doc_to_target(document):
+    if text.isdigit() and choices.index(text) == target:
         return None
     inner = re.fullmatch(r"\s*{{((?:(?!}}).)*)}}\s*", template, re.DOTALL)
     if inner and isinstance(_expression(inner[1])(**document), (int, list)):

@@ -174,6 +174,35 @@ FORMS: dict[str, tuple[str, list[dict[str, Any]], str, list[str], int]] = {
         [{"question": "2+2=", "choices": [3, 4], "answer": 4}, {"question": "2+1=", "choices": [3, 4], "answer": 3}],
         "2+2=", [" 3", " 4"], 1,
     ),
+    "truth values in a list": (
+        "a.jsonl",
+        [{"q": "Fire is cold:", "choices": [True, False], "answer": False},
+         {"q": "Ice is cold:", "choices": [True, False], "answer": True}],
+        "Fire is cold:", [" true", " false"], 1,
+    ),
+    "numbers, some of them whole": (
+        "a.jsonl",
+        [{"q": "Half is", "choices": [0.5, 1], "answer": 0}, {"q": "One is", "choices": [2, 1], "answer": 1}],
+        "Half is", [" 0.5", " 1"], 0,
+    ),
+    "dates": (
+        "a.jsonl",
+        [{"q": "The war ended", "choices": ["1945-09-02", "1944-01-01"], "answer": "1945-09-02"},
+         {"q": "The wall fell", "choices": ["1990-10-03", "1989-11-09"], "answer": "1989-11-09"}],
+        "The war ended", [" 1945-09-02", " 1944-01-01"], 0,
+    ),
+    "numerals to spell": (
+        "a.jsonl",
+        [{"prompt": "2", "choices": ["one", "two"], "answer": 1},
+         {"prompt": "1", "choices": ["one", "two"], "answer": 0}],
+        "2", [" one", " two"], 1,
+    ),
+    "BLiMP": (
+        "a.jsonl",
+        [{"sentence_good": "He walks.", "sentence_bad": "He walk.", "field": "syntax", "pair_id": 0},
+         {"sentence_good": "I walk.", "sentence_bad": "I walks.", "field": "syntax", "pair_id": 1}],
+        "", [" He walks.", " He walk."], 0,
+    ),
     "COPA with its word for what is asked": (
         "a.jsonl",
         [{"premise": "I fell.", "question": "cause", "choice1": "I slept.", "choice2": "I slid.", "label": 1},

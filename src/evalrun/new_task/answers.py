@@ -93,6 +93,12 @@ def _numbers_among(values: Sequence[Any], of_rows: Sequence[Sequence[str]]) -> b
 def _indices(values: Sequence[Any], choices: Choices, column: str, name: str) -> Iterator[Answer]:
     of_rows = choices.of_rows
     if all(isinstance(v, bool) for v in values):
+        words = {text for one in of_rows for text in one}
+        if choices.is_list and words in ({"true", "false"}, {"True", "False"}):
+            spelt = "string | lower" if "true" in words else "string"
+            index = f"({choices.template}).index({name} | {spelt})"
+            yield Answer(index, column, f"column '{column}', the truth value that is the choice")
+            return
         if all(len(one) == 2 for one in of_rows):
             yield Answer(f"{name} | int", column, f"column '{column}', false for the first choice, true for the second")
         return

@@ -16,6 +16,13 @@ _RIGHT = ("correctanswer", "correct", "rightanswer", "right", "bestanswer", "ans
 _TEXTS = ("text", "choice", "option", "answer", "content", "value")
 _LABELS = ("label", "labels", "key", "id")
 _STEMS = ("op", "opt", "option", "choice", "ans")  # of columns such as opa, opb
+_MINIMAL = (
+    ("sentencegood", "sentencebad"),
+    ("goodsentence", "badsentence"),
+    ("sentencegrammatical", "sentenceungrammatical"),
+    ("grammatical", "ungrammatical"),
+    ("acceptable", "unacceptable"),
+)
 _NOTHING = (None, "")
 _GAPS = "reject('in', ['', none])"
 
@@ -34,6 +41,7 @@ class Choices:
     answer_said: str = ""
     labels: tuple[list[str], ...] | None = None  # names of the choices, which the answer may be given by
     labels_template: str = ""
+    whole: bool = False  # sentences that stand for themselves, with nothing before them
     places: str = ""  # where some rows have gaps: an expression for the list with them, which answers count in
 
 
@@ -45,7 +53,7 @@ def find(rows: Rows, names: Mapping[str, str]) -> Choices | None:
         names: Column -> its name in templates.
     """
     ordered = sorted(rows.columns, key=_rank)
-    for way in (_tables, _named, _lists, _written_lists, _right_and_wrong, _family):
+    for way in (_pairs, _tables, _named, _lists, _written_lists, _right_and_wrong, _family):
         for found in way(rows, names, ordered):
             return found
     return None
@@ -89,6 +97,11 @@ def _lists(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Iter
         said = f"column '{column}', a list of {_size(texts)}"
         if _words(values):
             yield Choices(names[column], texts, (column,), said, bare=True)
+        elif all(isinstance(one, bool) for value in values if isinstance(value, list) for one in value):
+            written = tuple([text.lower() for text in one] for one in texts)  # as JSON has them
+            yield Choices(
+                f"{names[column]} | map('string') | map('lower') | list", written, (column,), f"{said} truth values"
+            )
         else:
             yield Choices(f"{names[column]} | map('string') | list", texts, (column,), said)
 
@@ -110,6 +123,18 @@ def _read(value: Any) -> Any:
         return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+
+
+def _pairs(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Iterator[Choices]:
+    """A good sentence and a bad one: BLiMP's form."""
+    columns = {key(column): column for column in rows.columns}
+    for good, bad in _MINIMAL:
+        if good in columns and bad in columns:
+            used = (columns[good], columns[bad])
+            of_rows = tuple([str(row[used[0]]), str(row[used[1]])] for row in rows.rows)
+            said = (f"columns '{used[0]}' and '{used[1]}', whole sentences", "always the first of these choices")
+            template = f"[{names[used[0]]}, {names[used[1]]}]"
+            yield Choices(template, of_rows, used, said[0], answer="0", answer_said=said[1], whole=True)
 
 
 def _tables(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Iterator[Choices]:

@@ -72,6 +72,7 @@ class _Scored:
     target: Part
     columns: tuple[str, ...]
     of_rows: Sequence[Sequence[str]]  # the texts, per row
+    whole: bool = False  # they are sentences with nothing before them
 
 
 def guess(rows: Rows) -> Guess:
@@ -84,7 +85,12 @@ def guess(rows: Rows) -> Guess:
     scored = _listed(rows, names) or _labelled(rows, names)
     if scored is None:
         raise ConfigError(f"'{rows.path}' has {_saw(rows)}, and none of them says what is right: {_NEEDS}.")
-    text, of_text, framed = _prompt(rows, names, scored.columns)
+    bare: tuple[tuple[Part, tuple[str, ...]], list[str], bool] = (
+        (Part("", "nothing: the sentences are whole"), ()),
+        [""],
+        False,
+    )
+    text, of_text, framed = bare if scored.whole else _prompt(rows, names, scored.columns)
     delimiter, doubt = _delimiter(["Answer:"] if framed else of_text, scored.of_rows)
     target = scored.target
     metrics: tuple[tuple[str, bool], ...] = (("acc", True), ("perplexity", False))
@@ -138,7 +144,7 @@ def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
     target: str | int = answer.template if answer.bare else f"{{{{{answer.template}}}}}"
     target = int(answer.template) if answer.template.isdigit() else target
     used = (*found.columns, *([answer.column] if answer.column else []))
-    return _Scored(Part(value, found.said), Part(target, answer.said, answer.comment), used, found.of_rows)
+    return _Scored(Part(value, found.said), Part(target, answer.said, answer.comment), used, found.of_rows, found.whole)
 
 
 def _labelled(rows: Rows, names: Mapping[str, str]) -> _Scored | None:

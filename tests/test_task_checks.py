@@ -1,0 +1,141 @@
+"""What can be wrong with a row is said with the row, before a checkpoint is fetched; and digits mean what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrun import task_files, tasks
+from evalrun.errors import TaskError
+from evalrun.scoring import rendered
+from helpers import write_rows
+
+NUMBERS = {"prompt": "One and one is", "choices": ["1", "2", "3"]}
+LISTS = {"prompt": "The list is", "choices": ["[1, 0]", "[0, 1]"]}
+
+
+def build(folder: Path, rows: list[Any], **keys: str) -> Any:
+    """The task over these rows; each key as it stands in the YAML."""
+    keys = {
+        "output_type": "multiple_choice",
+        "doc_to_text": '"{{prompt}}"',
+        "doc_to_choice": "choices",
+        "doc_to_target": "answer",
+    } | keys
+    if keys["output_type"] != "multiple_choice":
+        del keys["doc_to_choice"]
+    write_rows(folder / "data" / "mine.jsonl", rows)
+    lines = ["task: mine", "data: data/mine.jsonl", *(f"{key}: {value}" for key, value in keys.items())]
+    lines += ["metric_list:", "  - {metric: acc, aggregation: mean, higher_is_better: true}"]
+    (folder / "conf" / "task" / "mine.yaml").write_text("\n".join(lines) + "\n")
+    return tasks.build(task_files.resolve(["mine"]), None)["mine"]
+
+
+def right(task: Any) -> list[str]:
+    """The text of each row's right choice."""
+    found = []
+    for doc in task.eval_docs:
+        target = task.doc_to_target(doc)
+        found.append(task.doc_to_choice(doc)[target] if isinstance(target, int) else target)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "target", "said"),
+    [
+        (NUMBERS | {"answer": "2"}, "answer", "2"),
+        (NUMBERS | {"answer": 2}, "answer", "3"),
+        (NUMBERS | {"answer": 2}, '"{{answer}}"', "3"),
+        (NUMBERS | {"answer": "2"}, '"{{answer | int}}"', "3"),
+        (NUMBERS | {"answer": "2"}, '"{{choices.index(answer)}}"', "2"),
+        (NUMBERS | {"choices": ["0", "1", "2"], "answer": "2"}, '"{{answer}}"', "2"),  # the index of that very choice
+        (NUMBERS | {"choices": ["one", "two"], "answer": "1"}, '"{{answer}}"', "two"),
+        (NUMBERS | {"choices": ["²", "007"], "answer": "007"}, '"{{answer}}"', "007"),
+        (NUMBERS | {"choices": ["²", "007"], "answer": "²"}, '"{{answer}}"', "²"),
+        (LISTS | {"answer": "[1, 0]"}, "answer", "[1, 0]"),
+    ],
+)
+def test_digits_that_are_answers(workspace: Path, row: dict[str, Any], target: str, said: str) -> None:
+    assert right(build(workspace, [row], doc_to_target=target)) == [said]
+
+
+@pytest.mark.parametrize("row", [NUMBERS | {"answer": "2"}, NUMBERS | {"answer": "3"}, LISTS | {"answer": "[1, 0]"}])
+def test_a_digit_that_is_a_choice_and_the_index_of_another_is_refused(workspace: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(TaskError) as caught:
+        build(workspace, [NUMBERS | {"answer": 0}, row], doc_to_target='"{{answer}}"')
+    assert str(caught.value) == (
+        f"task 'mine': row 2 of 'data/mine.jsonl' has answer '{row['answer']}', which is the text of a choice but "
+        "which a template makes an index: write doc_to_target: answer for the text of the choice, or "
+        '"{{answer | int}}" for an index that counts from 0.'
+    )
+
+
+def test_lm_evals_own_files_keep_their_meaning_of_a_digit(workspace: Path) -> None:
+    rows = [{"ctx_a": "a", "ctx_b": "b", "activity_label": "c", "endings": ["1", "2", "0", "3"], "label": "2"}]
+    write_rows(workspace / "data" / "mine.jsonl", rows)
+    (workspace / "conf" / "task" / "mine.yaml").write_text(
+        "include: hellaswag/hellaswag.yaml\ntask: mine\ndata: data/mine.jsonl\n"
+    )
+    task = tasks.build(task_files.resolve(["mine"]), None)["mine"]
+    assert task.doc_to_target(task.eval_docs[0]) == 2
+
+
+@pytest.mark.parametrize("text", ['"{{n}}"', "n"])
+@pytest.mark.parametrize("last", [7, "seven"])
+def test_contexts_by_index_are_those_whose_target_is_no_choice(workspace: Path, text: str, last: object) -> None:
+    """WinoGrande's form stays; numerals among choices that the target names are prompts."""
+    rows = [{"n": 1, "choices": ["He was", "She was"], "answer": "glad"}] * 2
+    task = build(workspace, rows, doc_to_text=text)
+    assert task.multiple_input == 2
+    assert [r.args for r in rendered(task, None)][:2] == [("He was", " glad"), ("She was", " glad")]
+    rows = [{"n": n, "choices": ["one", "two"], "answer": "two"} for n in (1, 0, last)]
+    task = build(workspace, rows, doc_to_text=text)
+    assert not task.multiple_input
+    assert [r.args[0] for r in rendered(task, None)][::2] == ["1", "0", str(last)]
+
+
+def test_an_integer_in_a_template_is_read_with_its_neighbours(workspace: Path) -> None:
+    task = build(workspace, [{"a": 1, "b": 2, "choices": ["one", "two"], "answer": 1}], doc_to_text='"{{a}}{{b}}"')
+    assert [r.args for r in rendered(task, None)] == [("12", " one"), ("12", " two")]
+
+
+@pytest.mark.parametrize(
+    ("row", "keys", "said"),
+    [
+        ({"answer": 1.0}, {}, r'answer 1.0, which is neither a whole number.*doc_to_target: "{{answer \| int}}"'),
+        ({"answer": None}, {}, "has nothing in 'answer', which the target names"),
+        ({"prompt": None}, {}, "has nothing in 'prompt', which the prompt names"),
+        ({"prompt": None}, {"doc_to_text": "prompt"}, "has nothing in 'prompt', which the prompt names"),
+        ({"prompt": " \n"}, {}, "has a prompt of white space alone"),
+        ({"prompt": ["a"]}, {"doc_to_text": "prompt"}, "renders to a prompt of type list"),
+        ({"choices": [0.5, 1]}, {}, r"no texts, \[0.5, 1\].*\"{{choices \| map\('string'\) \| list}}\""),
+        (
+            {"choices": [True, False]},
+            {"doc_to_choice": '"{{choices}}"'},
+            r"no texts, \[True, False\].*{{choices \| map",
+        ),
+        ({"choices": ["a", None]}, {}, "has null among 'choices'"),
+        ({"choices": "ab"}, {}, "where a list of two or more choices"),
+        ({"answer": ""}, {"output_type": "loglikelihood"}, "has an empty target"),
+        ({"answer": None}, {"output_type": "loglikelihood"}, "has nothing in 'answer'"),
+        ({"answer": None}, {"output_type": "loglikelihood", "doc_to_target": '" {{answer}}"'}, "nothing in 'answer'"),
+        ({"answer": ["a"]}, {"output_type": "loglikelihood"}, r"a target of type list, \['a'\]"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_rows_that_cannot_be_scored(
+    workspace: Path, row: dict[str, Any], keys: dict[str, str], said: str, first: bool
+) -> None:
+    good = {"prompt": "a", "choices": ["a", "b"], "answer": "a"}
+    rows = [good | row] if first else [good, good, good | row]
+    with pytest.raises(TaskError, match=f"row {len(rows)} of 'data/mine.jsonl'.*{said}"):
+        build(workspace, rows, **keys)
+
+
+def test_texts_that_are_scored_whole_are_texts(workspace: Path) -> None:
+    rows = [{"prompt": "p", "answer": one} for one in ("[1, 2]", "12", "²")] + [{"prompt": "p", "answer": 5}]
+    for target in ("answer", '"{{answer}}"'):
+        task = build(workspace, rows, output_type="loglikelihood", doc_to_target=target)
+        assert [r.args[1] for r in rendered(task, None)] == ["[1, 2]", "12", "²", "5"]
