@@ -33,19 +33,24 @@ def encode(lm: Any, pairs: Sequence[tuple[str, str]], separate: bool) -> list[To
     ]
 
 
-def after_prefix(prefix: int, tokens: list[int]) -> TokenRequest:
-    """An empty context: the text is scored after the beginning-of-text token, which it may already start with."""
+def after_prefix(prefix: int | None, tokens: list[int]) -> TokenRequest:
+    """An empty context: the text is scored after the beginning-of-text token, which it may already start with.
+
+    A tokenizer without such a token leaves the context empty, which `scorable` refuses.
+    """
+    if prefix is None:
+        return [], tokens
     return ([prefix], tokens) if tokens[:1] != [prefix] else (tokens[:1], tokens[1:])
 
 
 def tokens_of(lm: Any, texts: Iterable[str], add_special_tokens: bool | None = None) -> dict[str, list[int]]:
     """Text -> tokens of each distinct text, with the special tokens that `HFLM.tok_encode` would add."""
-    start = lm.tokenizer.decode(lm.prefix_token_id)
+    start = None if lm.prefix_token_id is None else lm.tokenizer.decode(lm.prefix_token_id)
     flags: dict[bool | None, list[str]] = {}
     for text in dict.fromkeys(texts):
         flag = add_special_tokens
         if flag is None:
-            flag = False if has_bos_prefix(text, start) else lm.add_bos_token
+            flag = False if start is not None and has_bos_prefix(text, start) else lm.add_bos_token
         flags.setdefault(flag, []).append(text)
     found: dict[str, list[int]] = {}
     for flag, group in flags.items():

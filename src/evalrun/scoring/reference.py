@@ -13,6 +13,7 @@ from lm_eval.models.huggingface import HFLM
 
 from evalrun.config import ScorerConf
 from evalrun.errors import CheckpointError
+from evalrun.scoring import scorable
 from evalrun.scoring.parting import encode_items, items_of
 
 ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
@@ -48,13 +49,29 @@ class CheckpointLM(HFLM):
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
         """lm-eval's answers; items whose choices it cannot tell apart by its tokens are parted."""
-        if self.backend != "causal" or self._separate:
+        if self.backend != "causal":
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         pairs = [request.args for request in requests]
-        coded, parted = encode_items(self, pairs, items_of(requests), separate=False)
+        coded, parted = encode_items(self, pairs, items_of(requests), self._separate)
+        scorable.check(self, requests, coded)
         self._note_parted(requests, parted)
         whole = [(pair, list(a), list(b)) for pair, (a, b) in zip(pairs, coded, strict=True)]
         return self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        """lm-eval's answers, where every text has a beginning and tokens that the model knows."""
+        scorable.check_begin(self, requests)
+        begin = self.prefix_token_id
+        largest = ([max([begin, *self.tok_encode(request.args[0])])] for request in requests)
+        scorable.check(self, requests, [([begin], token) for token in largest])
+        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, *args: Any, **kwargs: Any) -> list[int]:
+        """lm-eval's tokens of a text, also by a tokenizer that has no token for a text's beginning or end."""
+        if add_special_tokens is None and self.prefix_token_id is None:
+            add_special_tokens = self.add_bos_token is not False
+        tokens: list[int] = super().tok_encode(string, add_special_tokens, *args, **kwargs)
+        return tokens
 
     def _note_parted(self, requests: Any, places: Iterable[int]) -> None:
         self.parted.update((requests[place].task_name, requests[place].doc_id) for place in places)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evalrun.config import ScorerConf
 from evalrun.errors import CheckpointError, TaskError, first_line
-from evalrun.scoring import attention
+from evalrun.scoring import attention, scorable
 from evalrun.scoring.head import ROWS, Head
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
@@ -90,8 +90,14 @@ class SharedPrefixLM(CheckpointLM):
         if not requests:
             return []
         pairs, items = [request.args for request in requests], items_of(requests)
-        rules = [self.prefix_token_id, self.add_bos_token, self._separate]
-        answers, parted = self._shared([rules, pairs, items], lambda: encode_items(self, pairs, items, self._separate))
+        rules = [self.prefix_token_id, self.add_bos_token, self._separate, scorable.embedded(self)]
+
+        def tokens() -> Coded:
+            coded, parted = encode_items(self, pairs, items, self._separate)
+            scorable.check(self, requests, coded)
+            return coded, parted
+
+        answers, parted = self._shared([rules, pairs, items], tokens)
         if answers is None:
             found: Answers = super().loglikelihood(requests, disable_tqdm=True)
             return found

@@ -226,16 +226,23 @@ def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
 
 def _unknown(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
     """A sentence about words that a small tokenizer does not know: a task about them tells nothing of the model."""
+    unknown = None if vocabulary.tokens is None else vocabulary.tokens.unknown
     spelt = [
         token
         for item in items
         for choice in item.choices
-        for token in (*(choice.context_tokens or ()), *(choice.tokens or ()))
+        for token in (*_of_text(choice, unknown), *(choice.tokens or ()))
     ]
-    unknown = None if vocabulary.tokens is None else vocabulary.tokens.unknown
     share = sum(token == unknown for token in spelt) / max(1, len(spelt))
     if share > 0.01:
         yield (
             f"{share:.0%} of these tokens are {unknown}, which {vocabulary.model} reads in place of words "
             "that it does not know: score this task with another model=, such as pythia-70m"
         )
+
+
+def _of_text(choice: Choice, unknown: str | None) -> list[str]:
+    """The tokens of a prompt without one that the scorer puts before it, which may be the unknown token's namesake."""
+    tokens = choice.context_tokens or []
+    put = tokens[:1] == [unknown] and not choice.context.startswith(str(unknown))
+    return tokens[1:] if put else tokens
