@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import normalizers
 
 from evalrun import cli, task_files, tasks
 from evalrun.config import ScorerConf
 from evalrun.scoring import rendered
 from evalrun.show.page import drawn
-from helpers import make_rows, shared_dir, write_rows
+from helpers import make_checkpoint, make_rows, shared_dir, write_rows
+from made_tokenizers import END, byte_level, save
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -89,6 +91,39 @@ def test_a_note_about_the_join_fits_what_is_scored(workspace: Path, capsys: pyte
         said[kind] = " ".join(task["notes"])
     assert "begin doc_to_target with one" in said["loglikelihood"]
     assert "no space stands" not in said["generate_until"]  # the model writes there itself
+
+
+def test_choices_that_part_from_each_other_are_shown_as_they_are_scored(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(byte_level(), make_checkpoint(workspace / "runs" / "mine" / "step1", seed=0), "PreTrainedTokenizerFast")
+    rows = [{"question": "she walk", "choices": ["ed", "ing"], "answer": 0}] * 2
+    write_rows(workspace / "data" / "alpha.jsonl", [*rows, {"question": "", "choices": ["he", "she"], "answer": 0}])
+    file = workspace / "conf" / "task" / "alpha.yaml"
+    file.write_text(file.read_text() + 'target_delimiter: ""\n')
+    (task,) = shown(capsys, "task=alpha", "model=local", "path=runs/mine")["tasks"]
+    spelt = [[choice["tokens"] for choice in item["choices"]] for item in task["items"]]
+    assert spelt[0] == [[" walked"], [" walking"]]
+    notes = " ".join(task["notes"])
+    assert "in 2 of 3 items a token spans the end of the prompt" in notes
+    assert "gives no token of its own" not in notes
+    assert "tokenizer.json" not in notes
+    assert END not in notes  # it stands before the third item's texts, and for no word
+
+
+def test_the_tokens_shown_are_those_of_the_file(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = byte_level(normalizer=normalizers.Lowercase())
+    save(raw, make_checkpoint(workspace / "runs" / "mine" / "step1", seed=0), "GPT2Tokenizer")
+    write_rows(workspace / "data" / "alpha.jsonl", [{"question": "she", "choices": ["Walks", "talks"], "answer": 0}])
+    words = ("task=alpha", "model=local", "path=runs/mine")
+    found = {}
+    for by in ("file", "class"):
+        (task,) = shown(capsys, *words, f"scorer.tokens_by={by}")["tasks"]
+        found[by] = task["items"][0]["choices"][0]["tokens"]
+        assert (
+            "1 of 2 texts have other tokens by tokenizer.json than by transformers' GPT2Tokenizer" in task["notes"][0]
+        )
+    assert found["file"] == [" walks"] != found["class"]
 
 
 def test_white_space_is_drawn_where_it_matters() -> None:

@@ -35,7 +35,7 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
         known = _found.setdefault(task, {})
         first_time = (id(tokenizer), limit) not in known
         if first_time:
-            known[id(tokenizer), limit] = _among(departure, rendered(task, limit))
+            known[id(tokenizer), limit] = among(departure, rendered(task, limit))
         number, texts, first = known[id(tokenizer), limit]
         if first is not None:
             said[name]["tokens_differ"] = number
@@ -53,7 +53,8 @@ def sentence(departure: Departure, number: int, texts: int, first: Difference, b
     )
 
 
-def _among(departure: Departure, requests: list[Any]) -> tuple[int, int, Difference | None]:
+def among(departure: Departure, requests: list[Any]) -> tuple[int, int, Difference | None]:
+    """How many distinct texts of some requests are parted differently, of how many, and the first of them."""
     texts = list(dict.fromkeys("".join(word for word in request.args if isinstance(word, str)) for request in requests))
     number, first = departure.among(texts)
     return number, len(texts), first

@@ -55,6 +55,7 @@ class Lengths:
     median: float
     most: int
     cut: int  # items of which the model reads only the end
+    parted: int  # items whose choices are scored from where their tokens part, because one spans the prompt's end
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
     task = tasks.build([file], config.num_fewshot)[file.name]
     requests = scoring.rendered(task, max(limit, MEASURED))
     items = tuple(_items(task, [r for r in requests if r.doc_id < limit], vocabulary, config.scorer.encoding))
+    lengths = _lengths(requests, vocabulary, config.scorer.encoding)
     own_code = callable(task.config.process_results)
     return Shown(
         name=file.name,
@@ -102,9 +104,11 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         profile=config.profile,
         items=items,
-        lengths=_lengths(requests, vocabulary, config.scorer.encoding),
+        lengths=lengths,
         notes=(
             *dict.fromkeys(_joins(items, task.OUTPUT_TYPE)),
+            *([] if vocabulary.tokens is None else vocabulary.tokens.apart(requests)),
+            *_parted(lengths),
             *_empty(items, vocabulary),
             *_unknown(items, vocabulary),
             *_placed(task),
@@ -144,7 +148,7 @@ def _spelt(
     """The tokens of each prompt and of what is scored after it, as text."""
     if known is None:
         return [(None, None)] * len(pairs)
-    coded = known.encode(pairs, separate)
+    coded, _ = known.encode(pairs, [0] * len(pairs), separate)
     return [([known.piece(t) for t in before], [known.piece(t) for t in after]) for before, after in coded]
 
 
@@ -181,13 +185,21 @@ def _lengths(requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> 
     asked = [r for r in requests if r.request_type == "loglikelihood"]
     if not asked:
         return None
-    coded = known.encode([(str(r.args[0]), str(r.args[1])) for r in asked], encoding == "separate")
+    pairs = [(str(r.args[0]), str(r.args[1])) for r in asked]
+    coded, parted = known.encode(pairs, [r.doc_id for r in asked], encoding == "separate")
     longest: dict[int, int] = {}
     for request, (context, continuation) in zip(asked, coded, strict=True):
         longest[request.doc_id] = max(longest.get(request.doc_id, 0), len(context) + len(continuation))
     lengths = list(longest.values())
     cut = sum(length > known.max_length + 1 for length in lengths)  # the last token is scored, not read
-    return Lengths(len(lengths), min(lengths), statistics.median(lengths), max(lengths), cut)
+    return Lengths(
+        len(lengths),
+        min(lengths),
+        statistics.median(lengths),
+        max(lengths),
+        cut,
+        len({asked[i].doc_id for i in parted}),
+    )
 
 
 def _empty(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
@@ -200,6 +212,16 @@ def _empty(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
                     f"{vocabulary.model}, so that model cannot be scored on it"
                 )
                 return
+
+
+def _parted(lengths: Lengths | None) -> Iterator[str]:
+    """A sentence about choices of which too little would be scored by the tokens past the prompt's own."""
+    if lengths is not None and lengths.parted:
+        yield (
+            f"in {lengths.parted:,} of {lengths.items:,} items a token spans the end of the prompt and the start of a "
+            "choice, so that the choices' own tokens do not tell them apart: these are scored from where all their "
+            "tokens part"
+        )
 
 
 def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
@@ -220,7 +242,7 @@ def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
             elif before.isascii() and before.isalnum() and after.isascii() and after.isalnum():
                 yield (
                     f"item {item.row + 1}: no space stands between the prompt and what is scored: {apart} in the "
-                    "task's file"
+                    "task's file, unless it is the end of a word"
                 )
 
 

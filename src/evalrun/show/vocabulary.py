@@ -103,4 +103,6 @@ def _load(config: Config, folder: Path) -> Vocabulary:
     """
     from evalrun.scoring.tokens import Tokens
 
-    return Vocabulary(config.model.name, str(folder), None, Tokens(folder, config.trust_remote_code))
+    return Vocabulary(
+        config.model.name, str(folder), None, Tokens(folder, config.trust_remote_code, config.scorer.tokens_by)
+    )
