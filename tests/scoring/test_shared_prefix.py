@@ -14,6 +14,7 @@ import torch
 import transformers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.errors import CheckpointError, TaskError
@@ -394,5 +395,7 @@ def test_texts_are_scored_as_lm_eval_scores_them(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_continuation_without_a_token_is_one_sentence(neox: SharedPrefixLM) -> None:
-    with pytest.raises(TaskError, match=r"request 1 has 1 \+ 0 tokens"):
-        neox.loglikelihood(instances([("w1", " w2"), ("w1", "")]))
+    pairs = [("w1", " w2"), ("w1", "")]
+    asked = [Instance("loglikelihood", {}, pair, i, metadata=("mine", 0, 1)) for i, pair in enumerate(pairs)]
+    with pytest.raises(TaskError, match="task 'mine', item 1, choice 2, '', gives no token of its own"):
+        neox.loglikelihood(asked)
