@@ -1,6 +1,12 @@
 """`python -m evalrun`."""
 
+import os
 import sys
+
+# Python puts the current folder first, where a file token.py or a package mlflow of the user's would be taken for the
+# library's. Last, it can still be imported from.
+if sys.path and sys.path[0] in ("", os.getcwd()):
+    sys.path.append(sys.path.pop(0))
 
 from evalrun.cli import main
 

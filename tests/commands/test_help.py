@@ -100,6 +100,21 @@ def test_the_version_is_told_wherever_it_is_asked_for(capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.startswith("evalrun ")
 
 
+def test_files_that_have_the_names_of_libraries_are_not_taken_for_them(tmp_path: Path) -> None:
+    for name in ("token.py", "statistics.py", "yaml.py", "hydra/__init__.py", "omegaconf/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('the wrong one was imported')\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "evalrun", "steps", "model=tiny/s"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "tiny-s" in ran.stdout
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from evalrun.cli import main; main(['plan', '--help']); main([]); "
