@@ -21,7 +21,7 @@ LEVELS: list[set[str]] = [
     {"task_shape", "task_scores"},
     {"task_groups"},
     {"task_files", "journal", "jobstate", "tracking", "analysis", "tiny", "tasks", "scoring"},
-    {"ledger", "live", "recorded"},
+    {"ledger", "live", "recorded", "attempts"},
     {"audit", "ahead"},
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},

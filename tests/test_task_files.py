@@ -179,6 +179,14 @@ def test_a_fault_of_trusted_code_is_told_with_its_line(workspace: Path) -> None:
         1 / 0  # noqa: B018  (a fault of evalrun's own keeps its traceback)
 
 
+def test_a_fault_of_a_metric_is_one_of_its_task(workspace: Path) -> None:
+    files = task_files.resolve(["alpha"])
+    task: Any = tasks.build(files, None)["alpha"]
+    said = r"^toy step 1: .* where lm-eval makes metrics of the answers to task alpha"
+    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+        task.process_results(task.eval_docs[0], [("no number", False)])
+
+
 def test_local_release_files_stand_in_for_the_hub() -> None:
     folder = shared_dir() / "data" / "tasks"
     for name, rows in (("memo_trap", 936), ("neqa", 300), ("truthfulqa_mc1", 817)):

@@ -265,10 +265,9 @@ def _score(
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     import torch
 
-    from evalrun import scoring, tasks
+    from evalrun import attempts, scoring, tasks
 
-    built = tasks.build(files, config.num_fewshot)
-    counts = {name: scoring.count_requests(task, config.limit) for name, task in built.items()}
+    built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
     ahead.jobs.wait()
@@ -293,9 +292,9 @@ def _score(
             work.doing(f"scoring {', '.join(names)}")
             began = time.perf_counter()
             try:
-                bundle = {name: built[name] for name in names}
-                with tasks.faults_named([by_name[name] for name in names], located.cell.label):
-                    scores = scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters)
+                scores = attempts.scored(
+                    lm, built, [by_name[name] for name in names], config, located.cell.label, faults
+                )
             except torch.OutOfMemoryError:
                 raise CheckpointError(
                     f"{located.cell.label}: no memory left on {device} at {', '.join(names)} with scorer.batch_size="
@@ -303,7 +302,7 @@ def _score(
                 ) from None
             a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
             lost |= scoring.refused(scores, config.scorer.allow_not_finite)
-            for name in (name for name in names if name not in lost):
+            for name in (name for name in scores if name not in lost):
                 tasks.warn_of_ties(built[name], name, located.cell.label, scores[name].ties, scores[name].n)
                 buffer = io.BytesIO()
                 scores[name].items.to_parquet(buffer, index=False)
@@ -323,8 +322,7 @@ def _score(
                 )
                 journal.write(folder, result, buffer.getvalue())
                 yield result
-        if lost:
-            raise CheckpointError(scoring.why_lost(located.cell.label, lost, loaded.model))
+        attempts.conclude(located.cell.label, lost, loaded.model, faults)
 
 
 def _group_options(config: Config) -> dict[str, Any]:

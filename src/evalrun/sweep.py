@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from evalrun import checkpoints
+from evalrun import checkpoints, task_groups
 from evalrun import overrides as ov
 from evalrun.as_typed import element
 from evalrun.config import Config, compose, typed
@@ -74,6 +74,8 @@ class Plan:
             said.update(dict.fromkeys(releases(config).notes))
             if config.checkpoint.tokens_per_step == 1:
                 said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
+        for name in task_groups.averaged(self.tasks):
+            said[f"{name} asks for a mean over its tasks, which is not computed: read each task's own value."] = None
         return list(said)
 
     def to_json(self) -> list[dict[str, Any]]:

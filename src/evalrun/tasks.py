@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import task_answers, task_checks, task_columns, task_documents, task_items, task_targets
-from evalrun.errors import TaskError
+from evalrun.errors import EvalrunError, TaskError
 from evalrun.task_data import sha256
 from evalrun.task_files import TaskFile
 from evalrun.task_yaml import Function
 
 log = logging.getLogger(__name__)
+_METRICS = ("process_results", "apply_filters", "_compute_task_aggregations")  # where lm-eval computes them
 _COUNTED = 200  # rows beyond those wanted: so many are never all the same item
 _built: dict[tuple[str, str, int | None], Any] = {}
 
@@ -248,26 +249,33 @@ def noted(task: Any) -> dict[str, int]:
 
 @contextlib.contextmanager
 def faults_named(files: Sequence[TaskFile], label: str) -> Iterator[None]:
-    """While tasks are scored: an error of the user's own task code is one of that task, with its line.
+    """While tasks are scored: an error of the user's own task code, or of a metric, is one of that task.
 
     Args:
         files: The tasks.
         label: The checkpoint.
 
     Raises:
-        TaskError: the code raised something.
+        TaskError: the code raised something, with its line; or a metric did.
     """
     try:
         yield
     except Exception as error:
         own = {str(f.code.resolve()): file for file in files for f in file.functions if f.code and not f.trusted}
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        frames = traceback.extract_tb(error.__traceback__)
+        for frame in reversed(frames):
             path = str(Path(frame.filename).resolve())
             if path in own:
                 raise TaskError(
                     f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) at line {frame.lineno} of "
                     f"'{path}', the code of task '{own[path].name}': mend it, then run the same again."
                 ) from error
+        if not isinstance(error, EvalrunError) and any(frame.name in _METRICS for frame in frames):
+            named = ", ".join(file.name for file in files)
+            raise TaskError(
+                f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) where lm-eval makes metrics "
+                f"of the answers to task {named}: look at its metric_list, filter_list and doc_to_target."
+            ) from error
         raise
 
 

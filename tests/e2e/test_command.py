@@ -226,3 +226,16 @@ def test_hydras_own_questions_still_work(evalrun: Run) -> None:
     assert found.returncode == 0, found.stderr
     assert "step: 8" in found.stdout
     assert "- alpha" in found.stdout
+
+
+def test_one_faulty_task_does_not_stop_the_others(evalrun: Run, workspace: Path) -> None:
+    data = workspace / "data" / "alpha.jsonl"
+    data.write_text(data.read_text() + '{"question": "a", "choices": ["a", "b"], "answer": 7}\n')
+    asked = ("model=toy/toy-s", "step=1", "task=alpha,beta")
+    for _ in range(2):
+        done = evalrun(*asked)
+        assert done.returncode == 1
+        assert "answer index 7" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    (record,) = (workspace / "multirun").rglob("results/*.json")
+    assert json.loads(record.read_text())["task"] == "beta"
