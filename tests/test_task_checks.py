@@ -117,6 +117,7 @@ def test_an_integer_in_a_template_is_read_with_its_neighbours(workspace: Path) -
             r"no texts, \[True, False\].*{{choices \| map",
         ),
         ({"choices": ["a", None]}, {}, "has null among 'choices'"),
+        ({"choices": ["true", "false"], "answer": True}, {}, "answer True, which as an index is the choice 'false'"),
         ({"choices": "ab"}, {}, "where a list of two or more choices"),
         ({"answer": ""}, {"output_type": "loglikelihood"}, "has an empty target"),
         ({"answer": None}, {"output_type": "loglikelihood"}, "has nothing in 'answer'"),

@@ -141,6 +141,12 @@ def _of_choices(task: Any, choices: Any) -> str | None:
 def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str, Any]) -> str | None:
     if answer is None:
         return "has no answer (null)"
+    words = [choice.strip().lower() for choice in choices]
+    if isinstance(answer, bool) and sorted(words) == ["false", "true"] and words[answer] != str(answer).lower():
+        return (
+            f"has answer {answer}, which as an index is the choice {choices[answer]!r}: write it as the text of "
+            "a choice, or as an index that counts from 0"
+        )
     if isinstance(answer, int):
         if 0 <= answer < len(choices):
             return None
