@@ -22,7 +22,7 @@ LEVELS: list[set[str]] = [
     {"task_groups"},
     {"task_files", "journal", "jobstate", "tracking", "analysis", "tiny", "tasks", "scoring"},
     {"ledger", "live", "recorded", "attempts"},
-    {"audit", "ahead"},
+    {"audit", "ahead", "namesakes"},
     {"overrides", "pipeline", "study"},
     {"sweep", "ingest", "launch"},
     {"supply", "survey"},

@@ -177,8 +177,8 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
     try:
         done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
     except EvalrunError as error:
-        print(f"evalrun: {error}", file=sys.stderr)
-        _failures.append(Failure("sweep", str(error)))
+        _complain(error)
+        _failures.append(Failure("sweep", str(error), isinstance(error, ConfigError)))
         return None
     if done:
         rest = len(plan.jobs) - len(done) - len(refused)

@@ -77,6 +77,15 @@ def read(folder: Path) -> dict[str, TaskResult]:
     return found
 
 
+def latest(folder: Path) -> dict[str, int]:
+    """Task -> when its latest result in a job's folder was computed, Unix time in milliseconds."""
+    found: dict[str, int] = {}
+    for path in (folder / FOLDER).glob("*.json"):
+        if (result := record_of(path)) is not None:
+            found[result.task] = max(found.get(result.task, 0), result.finished_ms)
+    return found
+
+
 def record_of(path: Path) -> TaskResult | None:
     """What a record says, or None where it cannot be read."""
     try:

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, provenance, recorded, task_files
+from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, namesakes, provenance, recorded, task_files
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError
 from evalrun.records import TaskResult
-from evalrun.suites import allowed, cell_of, check
+from evalrun.suites import allowed, cell_of, check, identity_of_gone
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
         if todo:
             if config.sweep is None:  # a sweep's jobs were compared with each other before the first began
                 audit.refuse(config, located, store)
+                namesakes.refuse([config], [located], store)
             journal.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
@@ -158,7 +159,10 @@ def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int
             done.add(position)
     for suite, run_keys in marked.items():
         store.mark_all(suite, run_keys, sweep)
-    refused = audit.refusals(configs, places, store) if len(done) < len(configs) else {}
+    refused: dict[int, CheckpointError] = {}
+    if len(done) < len(configs):
+        namesakes.refuse(configs, places, store)
+        refused = audit.refusals(configs, [namesakes.here(place) for place in places], store)
     return done, {position: error for position, error in refused.items() if position not in done}
 
 
@@ -195,6 +199,8 @@ def wanted_keys(configs: Sequence[Config]) -> set[str]:
 
 def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
     cell = cell_of(config)
+    if (identity := identity_of_gone(config)) is not None:
+        return checkpoints.Located(cell, identity, None, None)
     try:
         check(config)
         return allowed.locate(config, cell)
@@ -281,7 +287,8 @@ def _score(
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
-    said = {"identity": located.identity, **loaded.said, **_group_options(config)}
+    said = {**namesakes.origin(config, located), **loaded.said, **_group_options(config)}
+    before = journal.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
     with (
@@ -315,7 +322,7 @@ def _score(
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
                     | (said | tokens[name] | tasks.noted(built[name])),
                     environment={**provenance.versions(), **provenance.hardware(device)},
-                    finished_ms=int(time.time() * 1000),
+                    finished_ms=max(int(time.time() * 1000), 1 + before.get(name, 0)),
                     seconds=a_request * counts[name],
                     items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
                     **recorded.about(by_name[name], scores[name]),

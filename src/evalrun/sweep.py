@@ -8,20 +8,22 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from evalrun import checkpoints, task_groups
+from evalrun import checkpoints, journal, pipeline, task_groups
 from evalrun import overrides as ov
 from evalrun.as_typed import element
-from evalrun.config import Config, compose, typed
+from evalrun.config import Config, compose, seeded, typed
 from evalrun.errors import ConfigError, EvalrunError
 from evalrun.masking import stow
 from evalrun.records import Cell
 from evalrun.steps import expand_steps
-from evalrun.suites import cell_of, known_steps, releases
+from evalrun.suites import cell_of, gone, known_steps, releases
+from evalrun.suites.computed import folder_of
 from evalrun.suites.configured import config_of
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
@@ -235,10 +237,40 @@ def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
     if waiting:
         raise ConfigError(waiting)
     jobs = []
-    for number in expand_steps(step, found.steps, config.model.name):
+    for number in expand_steps(step, _with_gone(config, found.steps, step), config.model.name):
         own = replace(config, step=number)
         jobs.append(Job(cell_of(own), own, (*shared, f"step={number}")))
     return jobs
+
+
+def _with_gone(config: Config, present: Sequence[int], asked: Sequence[str]) -> list[int]:
+    """The steps that are there, and those that are gone since all that is asked of them was computed.
+
+    Raises:
+        ConfigError: a step is named that is gone, and something is left to compute.
+    """
+    steps, problems = list(present), []
+    for step, release in gone(config).items():
+        own = replace(config, step=step)
+        folder = folder_of(own.checkpoint.suite, seeded(own.model.name, own.checkpoint.seed), step)
+        lacks = _lacking(own, str(release.identity), folder)
+        if not lacks:
+            steps.append(step)
+        elif str(step) in asked:
+            problems.append(
+                f"step {step} of {own.model.name} is gone: {', '.join(lacks)} cannot be computed; leave the "
+                "step out (its other results stay), or restore its folder."
+            )
+    if problems:
+        raise ConfigError(problems)
+    return sorted(steps)
+
+
+def _lacking(config: Config, identity: str, folder: Path) -> list[str]:
+    """The tasks of a job that have no result of this checkpoint in its journal."""
+    names = {path.name for path in (folder / journal.FOLDER).glob("*.json")}
+    _, keys = pipeline.keys_by_identity(config, identity, pipeline.files_of_sweep(config))
+    return [name for name, key in keys.items() if config.force or journal.record_name(name, key) not in names]
 
 
 def final_steps() -> dict[str, int]:

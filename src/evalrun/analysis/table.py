@@ -149,16 +149,24 @@ def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     key = [*CHECKPOINT, "task", "metric"]
     again = rows[rows.duplicated(key, keep=False)]
     equal, disagree = 0, []
+    rewritten: dict[str, list[str]] = {}
     for _, group in again.groupby(key, dropna=False, sort=False):
         values = group["value"].tolist()
         if np.ptp(values) <= 1e-9:
             equal += 1
             continue
         row = group.iloc[-1].to_dict()
+        if group["weights"].nunique() > 1:
+            rewritten.setdefault(checkpoint_name(row), []).append(row["task"])
+            continue
         listed = ", ".join(f"{value:.4g}" for value in values)
         what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({listed})"
         disagree.append(f"{what}; the latest, {values[-1]:.4g}, is kept.")
-    notes = capped(disagree)
+    again_said = [
+        f"{name} was written again with other weights: what was computed last counts ({_listed(tasks)})."
+        for name, tasks in rewritten.items()
+    ]
+    notes = [*capped(again_said), *capped(disagree)]
     if equal:
         times = "1 result is" if equal == 1 else f"{equal} results are"
         notes.append(f"{times} there more than once with one value; each counts once.")

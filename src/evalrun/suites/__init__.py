@@ -2,6 +2,7 @@
 
 folders   one local folder: whole or not, what its training and its headers say
 local     the checkpoints of a training run in a folder
+computed  those that were evaluated and are gone
 step_units  what the numbers in the names of these count
 hub       those of a hub repository, from its list of revisions
 sizes     exact parameter counts without reading weights
@@ -15,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import patterns
-from evalrun.config import CheckpointConf, Config, ModelConf, at_home
+from evalrun.config import CheckpointConf, Config, ModelConf, at_home, seeded
 from evalrun.errors import CheckpointError, ConfigError, nearest
 from evalrun.records import Cell
 from evalrun.step_words import SAMPLES, TOKENS
 from evalrun.steps import released_steps
-from evalrun.suites import hub, local, sizes, step_units
+from evalrun.suites import computed, hub, local, sizes, step_units
 from evalrun.suites.releases import Release, Releases
 
-__all__ = ["Release", "Releases", "cell_of", "check", "forget", "known_steps", "location", "releases", "step_called"]
+__all__ = [
+    "Release", "Releases", "cell_of", "check", "forget", "gone", "identity_of_gone", "known_steps", "location",
+    "releases", "step_called",
+]  # fmt: skip
 
 
 def cell_of(config: Config) -> Cell:
@@ -82,6 +86,17 @@ def forget() -> None:
     """Look again when asked next: runs go on, and relative paths mean something else in another folder."""
     _found.cache_clear()
     _counted.cache_clear()
+    computed.releases.cache_clear()
+
+
+def gone(config: Config) -> dict[int, Release]:
+    """The checkpoints of a config's run that have results and are not there any more, by step."""
+    model, checkpoint = config.model, config.checkpoint
+    if checkpoint.folder is None or checkpoint.steps is not None:
+        return {}
+    found = releases(config)
+    present = tuple(sorted({*found.by_step, *found.unfinished}))
+    return computed.releases(location(config), checkpoint.suite, seeded(model.name, checkpoint.seed), present)
 
 
 def known_steps(config: Config) -> list[int] | None:
@@ -105,6 +120,11 @@ def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int
     if not found or (checkpoint.steps is not None and found[0].step not in released_steps(checkpoint.steps)):
         return None
     return found[0].step
+
+
+def identity_of_gone(config: Config) -> str | None:
+    """What the results of a job's checkpoint are of, if it is not there any more; None where it is."""
+    return _release(config).identity
 
 
 def check(config: Config) -> None:
@@ -136,6 +156,8 @@ def _release(config: Config) -> Release:
         return Release(step, _place(checkpoint, step))
     found = releases(config)
     if step not in found.by_step:
+        if step in (before := gone(config)):
+            return before[step]
         missing = f"step {step} of {config.model.name} is not there: {nearest(str(step), map(str, found.steps))}"
         raise ConfigError(found.unfinished.get(step, missing))
     return found.by_step[step]

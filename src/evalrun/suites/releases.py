@@ -18,6 +18,7 @@ class Release:
     tokens: int | None = None  # seen by then, where its name or its training says so
     tokenizer: str | None = None  # folder of its tokenizer, where that is elsewhere
     unit: str = STEPS  # what its step counts: one of step_words.UNITS
+    identity: str | None = None  # of one that is gone and has results: what these are of
     fault: str | None = None  # a sentence: why it is refused while the others run
 
 

@@ -45,7 +45,7 @@ class Curve:
     @property
     def digest(self) -> str:
         """Changes when any point does."""
-        return hashlib.sha256(json.dumps([self.name, self.n_params, self.points]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.name, self.n_params, sorted(self.points)]).encode()).hexdigest()
 
 
 def rebuild(link: Link, suite: str, made: tuple[str, str] | None = None) -> None:
@@ -76,9 +76,20 @@ def curves_of(rows: Sequence[Row]) -> list[Curve]:
     for (settings, model, seed), mine in groups.items():
         name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if len(common) > 1 else "")
         curve = Curve(name, model, seed, settings, mine[0]["n_params"], mine[0]["n_params_nominal"])
-        curve.points = sorted(_points(mine, common[settings]))
+        curve.points = _in_order(_points(mine, common[settings]))
         curves.append(curve)
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
+
+
+def _in_order(points: Iterable[Point]) -> list[Point]:
+    """Points by key and training step. A step that was computed again later than the next ones would be filed after
+    them, since MLflow keeps a metric's history by time: it takes the time of those before it where that is later.
+    """
+    ordered: list[Point] = []
+    for key, value, when, step in sorted(points, key=lambda point: (point[0], point[3])):
+        before = ordered[-1][2] if ordered and ordered[-1][0] == key else when
+        ordered.append((key, value, max(when, before), step))
+    return ordered
 
 
 def common_tasks(rows: Iterable[Row]) -> set[str]:

@@ -25,6 +25,7 @@ CELL = "evalrun.cell"
 KEY = "evalrun.run_key"
 KIND = "evalrun.kind"
 IDENTITY = "evalrun.identity"  # of the checkpoint: with the settings it makes the key
+FOLDER = "evalrun.folder"  # of the training run, in full; none for a model of the hub
 SETTINGS = "evalrun.settings"
 HARDWARE = "evalrun.hardware"  # what scored it, as provenance.label says it
 STATE = "evalrun.state"
@@ -115,6 +116,7 @@ class Filed:
     identity: str | None  # None on runs of earlier versions, and of results that were computed elsewhere
     tasks: dict[str, str]  # task -> task key
     finished_ms: dict[str, int]  # task -> when its result was computed
+    folder: str | None = None  # of the training run; None for the hub's, and on runs of earlier versions
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Filed:
@@ -126,6 +128,7 @@ class Filed:
             identity=tags.get(IDENTITY),
             tasks={entry.task: entry.key for entry in entries},
             finished_ms={entry.task: entry.finished_ms for entry in entries},
+            folder=tags.get(FOLDER),
         )
 
 

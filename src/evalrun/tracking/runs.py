@@ -264,6 +264,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
         + alarms.section(run.data.tags),
         "evalrun.weights": result.weights,
         layout.IDENTITY: str(result.settings.get("identity") or ""),
+        layout.FOLDER: str(result.settings.get("folder") or ""),
         "evalrun.version": __version__,
         "evalrun.device": str(layout.lookup(result, "device") or ""),
         layout.HARDWARE: provenance.label(result.environment),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from evalrun import pipeline
+from evalrun import namesakes, pipeline
 from evalrun.config import Config, seeded
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.masking import masked
@@ -65,6 +66,7 @@ class Watch:
     _done: dict[int, Files] = field(default_factory=dict)
     _seen: dict[int, Files] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
+    _is_named: bool = False  # whether the run's name was seen to be its own
     _owed: set[int] = field(default_factory=set)  # evaluated, and not compared yet
     _doubts: dict[tuple[str, str], str] = field(default_factory=dict)  # run and task -> why it is not believed
     _latest: int = -1  # step, of those that were there at the looks before
@@ -122,6 +124,10 @@ class Watch:
             EvalrunError: whatever a user can do something about.
         """
         folder = Path("multirun", config.checkpoint.suite, seeded(config.model.name, config.checkpoint.seed))
+        if not self._is_named:
+            with suppress(TrackingError):  # asked again with the next checkpoint; results wait in the journal
+                namesakes.refuse_one(config, self._store)
+                self._is_named = True
         plain = OmegaConf.create({**self.plain, "step": config.step, "sweep": config.sweep})
         done = pipeline.evaluate(config, folder / f"step{config.step}", masked(OmegaConf.to_yaml(plain)))
         fresh = bool(done.computed) or config.step in self._owed
