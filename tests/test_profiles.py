@@ -208,7 +208,7 @@ def naive_items(name: str, model: Any, limit: int) -> Iterator[tuple[list[float]
 @pytest.mark.parametrize("name", ["memo_trap", "neqa", "truthfulqa_mc1", "truthfulqa_mc2"])
 def test_as_published_is_what_lm_eval_0_3_computed(name: str, model_folder: Path) -> None:
     lm, limit = scorer(model_folder, "as_published"), 5 if "truthful" in name else 16  # its prompts are long
-    score = scoring.score(lm, {name: built(name, "as_published")}, limit, 100)[name]
+    score = scoring.score(lm, {name: built(name, "as_published")}, limit, 100, "first")[name]
     expected = list(naive_items(name, lm.model, limit))
     for (values, _), own in zip(expected, score.items["logprobs"], strict=True):
         assert own == pytest.approx(values, abs=2e-4)
@@ -275,7 +275,7 @@ def test_a_row_that_the_studys_parsing_garbles_is_scored_and_said(
     garbled = {"prompt": "p", "classes": '[" don\'t", " can\'t"]', "answer_index": 1}
     write_rows(tmp_path / "neqa_classification.jsonl", [raw("neqa")[0], garbled])
     (file,) = task_files.resolve(["neqa"], str(tmp_path), profile="as_published")
-    score = scoring.score(scorer(model_folder, "as_published"), tasks.build([file], None), None, 100)["neqa"]
+    score = scoring.score(scorer(model_folder, "as_published"), tasks.build([file], None), None, 100, "first")["neqa"]
     assert score.items["acc"].tolist()[1] == 0
     assert score.items["logprobs"].map(len).tolist() == [2, 1]
     assert "two or more choices" in caplog.text

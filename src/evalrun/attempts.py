@@ -54,7 +54,7 @@ def scored(
     try:
         with tasks.faults_named(files, label):
             bundle = {file.name: built[file.name] for file in files}
-            return scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters)
+            return scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters, config.scorer.ties)
     except TaskError as error:
         if len(files) == 1:
             faults += error.problems

@@ -75,6 +75,7 @@ class ScorerConf:
     bootstrap_iters: int = MISSING  # for standard errors that have no closed form
     encoding: str = MISSING  # joint: prompt and choice tokenised as one text, then split; separate: each alone
     tokens_by: str = MISSING  # file: a tokenizer follows its tokenizer.json; class: what transformers makes of it
+    ties: str = "expected"  # expected: each of equal choices counts the same; first: the first of them wins
     allow_not_finite: float = 0.0  # share of a task's items that may lack a finite log-likelihood
 
 
@@ -149,6 +150,7 @@ class Config:
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENCODINGS = ("joint", "separate")
 TOKENS_BY = ("file", "class")
+TIES = ("expected", "first")
 PARAMS = ("nominal", "total", "nonembedding")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
@@ -310,6 +312,10 @@ def _value_problems(config: Config) -> Iterator[str]:
             f"tracking.uri is '{config.tracking.uri}': it must be null, sqlite:///FILE, http(s)://HOST:PORT or a "
             "database such as postgresql://USER@HOST/NAME."
         )
+    if config.scorer.ties not in TIES:
+        yield f"scorer.ties is '{config.scorer.ties}': {nearest(config.scorer.ties, TIES)}"
+    if not 0 <= config.scorer.allow_not_finite <= 1:
+        yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {nearest(config.profile, profiles())}"
     if config.analysis.params not in PARAMS:

@@ -246,7 +246,8 @@ def _determining(config: Config) -> dict[str, Any]:
         "seed": cell.seed,
         "step": cell.step,
         "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding]
-        + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0),
+        + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0)
+        + [scorer.ties] * (scorer.ties != ("first" if config.profile == "as_published" else "expected")),
         "profile": config.profile,
         "num_fewshot": config.num_fewshot,
         "limit": config.limit,

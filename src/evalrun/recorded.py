@@ -46,6 +46,7 @@ def settings(config: Config, file: TaskFile, score: Any, device: str, dtype: str
         "data_files": [str(path) for path in file.data_files],
         "release_verified": file.release_verified,
         "ties": score.ties,
+        "ties_count": config.scorer.ties,
         "parted": score.parted,
         "not_finite": score.lost,
         "allow_not_finite": config.scorer.allow_not_finite,

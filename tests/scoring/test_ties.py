@@ -98,6 +98,13 @@ def test_a_tie_is_worth_its_share_and_its_standard_error_follows() -> None:
     assert found.items["acc_norm"].tolist() == [0.0, 1.0, 0.5, 1.0]  # -4 / 3 is less than -4 / 4, and -5 / 2 than both
 
 
+def test_ties_may_be_left_to_the_first_choice() -> None:
+    task = task_of([row(["mat", "tree"], 0), row(["tree", "mat"], 0), row(["tree", "mat"], 1)], metrics=["acc"])
+    found = scoring.score(Told({"mat": -4.0, "tree": -4.0}), {"made": task}, None, 10, "first")["made"]  # type: ignore[arg-type]
+    assert found.items["acc"].tolist() == [1.0, 1.0, 0.0]
+    assert found.ties == {"acc": 3}
+
+
 def test_where_one_choice_is_above_all_others_the_numbers_are_lm_evals() -> None:
     from lm_eval.evaluator import evaluate
 

@@ -41,7 +41,9 @@ class Score:
     lost: int  # items with a log-likelihood, or a generated text, that is no number
 
 
-def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstrap_iters: int) -> dict[str, Score]:
+def score(
+    lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstrap_iters: int, ties: str = "expected"
+) -> dict[str, Score]:
     """Evaluate some tasks at once: the scorer sees all of their requests together.
 
     Args:
@@ -49,6 +51,7 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
         tasks: Name -> lm-eval's task object, which serves the next checkpoint too.
         limit: First so many items of each; None for all.
         bootstrap_iters: For standard errors without a closed form.
+        ties: Of equal choices each counts with the same probability (expected), or the first wins.
 
     Raises:
         TaskError: a task yields no number.
@@ -62,7 +65,7 @@ def score(lm: CheckpointLM, tasks: Mapping[str, Any], limit: int | None, bootstr
         for name, task in tasks.items():
             stack.enter_context(_holding(task, rendered(task, limit)))
             stack.enter_context(answered(task))
-            stack.enter_context(counted(task, tallies[name]))
+            stack.enter_context(counted(task, tallies[name], ties == "first"))
         found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
     assert found is not None
     return {name: _score_of(found, name, task, tallies[name], lm) for name, task in tasks.items()}

@@ -44,8 +44,14 @@ def chosen(answers: Sequence[float]) -> int:
 
 
 @contextlib.contextmanager
-def counted(task: Any, tally: Tally) -> Iterator[None]:
-    """Let a task's accuracies be those of this module for a while, unless it computes them by code of its own."""
+def counted(task: Any, tally: Tally, first: bool) -> Iterator[None]:
+    """Let a task's accuracies be those of this module for a while, unless it computes them by code of its own.
+
+    Args:
+        task: lm-eval's task object.
+        tally: Where ties are counted.
+        first: Leave a tie to the first of its choices, as lm-eval does.
+    """
     if task.OUTPUT_TYPE != "multiple_choice" or callable(task.config.process_results):
         yield
         return
@@ -55,7 +61,8 @@ def counted(task: Any, tally: Tally) -> Iterator[None]:
         sound = [(value if is_number(value) else -math.inf, greedy) for value, greedy in results]
         with np.errstate(invalid="ignore"):  # where all are minus infinity
             found: dict[str, Any] = plain(document, sound)
-            return found | _expected(task, document, [value for value, _ in sound], found, tally)
+            expected = _expected(task, document, [value for value, _ in sound], found, tally)
+            return found if first else found | expected
 
     task.process_results = judged
     try:
