@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: end in order and say what is kept; the second time, end at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: end in order and say what is kept; the second time, end at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from evalrun import survey
@@ -16,7 +16,7 @@ from evalrun.masking import command_line
 from evalrun.survey import Entry
 from evalrun.sweep import Plan
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NAMED = 3  # checkpoints that are named one by one
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -122,5 +122,6 @@ def _counted(number: int, noun: str) -> str:
 
 def say(words: Sequence[str], plan: Plan, error: KeyboardInterrupt) -> int:
     """Print it; returns the exit code."""
-    print(f"evalrun: {told(words, plan)}", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be what is gone
+        print(f"evalrun: {told(words, plan)}", file=sys.stderr)
     return error.exit_code if isinstance(error, Interrupted) else 128 + signal.SIGINT

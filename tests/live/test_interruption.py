@@ -218,6 +218,19 @@ def test_what_goes_on() -> None:
     assert interruption.goes_on([ENTRY], force=False) == "The same command goes on with what is left to do"
 
 
+def test_a_hangup_is_heeded_and_one_that_nohup_ignores_is_not() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with interruption.heeded(), pytest.raises(interruption.Interrupted) as caught:
+            signal.raise_signal(signal.SIGHUP)
+        assert caught.value.exit_code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with interruption.heeded():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_signals_are_heeded_only_for_a_while() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
