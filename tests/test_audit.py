@@ -313,6 +313,21 @@ def test_pickles_that_repeat_beside_right_safetensors_change_nothing() -> None:
     assert distinct(Published(steps)) == 2
 
 
+def test_matrices_of_zeros_are_named_after_training_and_noted_before(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from evalrun.checkpoints.values import Suspect, suspect
+
+    whole = np.ones((2, 2), np.float32)
+    tensors = {"head": 0 * whole, "bias": np.zeros(2, np.float32), "wide": whole, "bad": whole * np.float32(np.inf)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert suspect(tmp_path, ["model.safetensors"]) == Suspect(("bad",), ("head",))
+    steps = {step: listing(model__safetensors=f"{step}") for step in (0, 1, 2)}
+    faults = find(Published(steps, dead=dict.fromkeys(steps, ("head",))))
+    assert [(fault.steps, fault.harmless) for fault in faults] == [((1, 2), False), ((0,), True)]
+
+
 @pytest.mark.parametrize(
     ("pickles", "said"),
     [

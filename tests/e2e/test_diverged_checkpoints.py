@@ -87,6 +87,7 @@ def test_the_good_are_scored_and_the_bad_are_named(run: Path, workspace: Path, e
         (8, "gpt_neox.final_layer_norm.weight holds"),
     ):
         assert f"step {step}: {tensor} NaN or infinity" in audited.stdout
+    assert "step 16: embed_out.weight holds zeros alone, so a save or the training went wrong." in audited.stdout
 
     watched = evalrun("watch", "path=runs/mine", "tokens_per_step=1", "task=alpha", "--once", "watch.poll_s=0.1")
     assert watched.returncode == 1

@@ -15,7 +15,7 @@ from evalrun.audit import hub, known
 from evalrun.audit.faults import Fault, Published, find
 from evalrun.audit.guard import refusals, refuse
 from evalrun.audit.weights import Listing, of_folder
-from evalrun.checkpoints.values import not_finite
+from evalrun.checkpoints.values import suspect
 from evalrun.config import Config, seeded
 from evalrun.errors import CheckpointError
 from evalrun.suites import cell_of, known_steps, releases, step_called
@@ -113,21 +113,23 @@ def _in_folders(configs: dict[int, Config]) -> Published:
         raise CheckpointError(f"folder '{root}' of {first.model.name} is not there; {hint or 'check model.path'}.")
     listings, unread, absent = {}, {}, []
     unsound: dict[int, tuple[str, ...]] = {}
+    dead: dict[int, tuple[str, ...]] = {}
     with console.bar(len(configs), first.model.name, "checkpoint") as bar:
         for step, config in configs.items():
             folder = Path(cell_of(config).location)
             try:
                 if folder.is_dir():
                     listings[step] = of_folder(folder)
-                    if bad := not_finite(folder, list(listings[step].contents)):
-                        unsound[step] = tuple(bad)
+                    found = suspect(folder, list(listings[step].contents))
+                    unsound |= {step: found.not_finite} if found.not_finite else {}
+                    dead |= {step: found.zero} if found.zero else {}
                 else:
                     absent.append(step)
             except OSError as error:
                 unread[step] = error.strerror or type(error).__name__
             bar.update()
     names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    return Published(listings, tuple(absent), unread, _unreleased(names, first), unsound=unsound)
+    return Published(listings, tuple(absent), unread, _unreleased(names, first), unsound=unsound, dead=dead)
 
 
 def _unreleased(names: Iterable[str], config: Config) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ class Published:
     extra: tuple[str, ...] = ()  # revisions or folders that look like steps and that the config does not release
     main: Listing | None = None  # of the hub's default branch
     unsound: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # step -> tensors that hold NaN or infinity
+    dead: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # step -> matrices of zeros alone
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Fault:
     """One thing that is wrong, or worth knowing."""
 
     kind: str  # shared_weights, shared_shards, missing_step, unread_step, missing_shard, missing_index, no_weights,
-    # extra_step, not_finite
+    # extra_step, not_finite, all_zero
     steps: tuple[int, ...]
     files: tuple[str, ...]
     format: str | None  # safetensors or bin, where it belongs to one
@@ -43,6 +44,7 @@ def find(published: Published) -> list[Fault]:
     found += _absent(published)
     found += _incomplete(published)
     found += _unsound(published)
+    found += _dead(published)
     return sorted(found, key=lambda fault: fault.harmless)
 
 
@@ -141,6 +143,19 @@ def _unsound(published: Published) -> Iterator[Fault]:
         first = f", the first {tensors[0]}" if len(tensors) > 1 else ""
         sentence = f"{spell(steps, published.listings)}: {many} NaN or infinity{first}, which cannot be scored."
         yield Fault("not_finite", tuple(steps), (), "safetensors", sentence)
+
+
+def _dead(published: Published) -> Iterator[Fault]:
+    """Matrices of zeros, of local checkpoints: harmless before training, where some recipes begin so."""
+    groups: dict[tuple[tuple[str, ...], bool], list[int]] = defaultdict(list)
+    for step, tensors in published.dead.items():
+        groups[tensors, step == 0].append(step)
+    for (tensors, untrained), steps in groups.items():
+        what = f"{len(tensors)} matrices hold" if len(tensors) > 1 else f"{tensors[0]} holds"
+        first = f", the first {tensors[0]}" if len(tensors) > 1 else ""
+        why = "as before training" if untrained else "so a save or the training went wrong"
+        sentence = f"{spell(steps, published.listings)}: {what} zeros alone{first}, {why}."
+        yield Fault("all_zero", tuple(steps), (), "safetensors", sentence, harmless=untrained)
 
 
 def _incomplete(published: Published) -> Iterator[Fault]:
