@@ -222,7 +222,11 @@ def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.T
     """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
     settings = {"identity": identity, **_determining(config)}
     shots, version = config.num_fewshot, task_files.lm_eval_version()
-    keys = {file.name: journal.digest([settings, file.name, file.digest_for(shots), version]) for file in files}
+    own = allowed.without_added(config, identity) if any(file.is_rolling for file in files) else []
+    keys = {
+        file.name: journal.digest([settings, file.name, file.digest_for(shots), version, *own * file.is_rolling])
+        for file in files
+    }
     return run_key_of(config, identity, task_files.options_of(files)), keys
 
 

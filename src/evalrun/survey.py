@@ -245,9 +245,8 @@ def _identity(job: sweep.Job, folder: Path, there: Mapping[str, int], filed: Seq
 
 def _by_tokens(job: sweep.Job, identity: str) -> str:
     """An identity with what the following of a tokenizer's file adds to it."""
-    cell, bare = job.cell, checkpoints.without_mark(identity)
-    folder, commit = (Path(cell.location), None) if cell.revision is None else (None, bare.partition("@")[2][:40])
-    return allowed.by_tokens(job.config, checkpoints.Located(cell, bare, folder, commit)).identity
+    bare = checkpoints.without_mark(identity)
+    return allowed.by_tokens(job.config, allowed.named(job.cell, bare)).identity
 
 
 def _newer(cell: Cell, finished_ms: int) -> bool:

@@ -56,6 +56,11 @@ class TaskFile:
         return found if isinstance(found, dict) else {}
 
     @property
+    def is_rolling(self) -> bool:
+        """Whether whole texts are scored."""
+        return bool(self.config.get("output_type") == "loglikelihood_rolling")
+
+    @property
     def functions(self) -> list[Function]:
         """All code that the config refers to."""
         return list(functions(self.config))

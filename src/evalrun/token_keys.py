@@ -1,7 +1,8 @@
-"""Whether following tokenizer.json changes a checkpoint's tokens: asked before it is loaded, for the key of a result.
+"""Whether evalrun's tokens are others than lm-eval's: asked before a checkpoint is loaded, for the key of a result.
 
 Where transformers' class for a tokenizer agrees with its file, results keep the keys that they had before the file was
-followed. The answer needs the tokenizer, which is loaded once for each and remembered in the cache of plans.
+followed; where a tokenizer adds no tokens of its own, those of rolling tasks keep theirs. The answers need the
+tokenizer, which is loaded once for each and remembered in the cache of plans.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ MARK = "+tokens:file"
 _OWN_CLASS = ("qwen", "siglip", "hyperclovax")
 _PATIENCE_S = 120.0
 # transformers imports torch where it can; here it must not, because a sweep asks this before its first job.
-_ASK = "import sys; sys.modules['torch'] = None; from evalrun import token_keys; token_keys.answer(sys.argv[1])"
-_known: dict[str, bool] = {}
+_ASK = "import sys; sys.modules['torch'] = None; from evalrun import token_keys; token_keys.answer(*sys.argv[1:])"
+_known: dict[str, bool | None] = {}  # None: its tokenizer cannot be loaded, which is told of when it is needed
 _one = Lock()
 
 
@@ -38,12 +39,40 @@ def mark(folder: Path | None, cache: str | None) -> str:
     """
     if folder is None or not (folder / token_rules.FILE).is_file() or _follows(folder):
         return ""
-    said = [FORMAT, importlib.metadata.version("transformers"), tokenizer.content(folder)]
-    key = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    key = _key(tokenizer.content(folder))
+    note = None if cache is None else Path(cache) / f"tokens-{key[:32]}.json"
     with _one:
+        if key not in _known and (found := _noted(note)) is not None:
+            _known[key] = found
         if key not in _known:
-            _known[key] = _asked(folder, None if cache is None else Path(cache) / f"tokens-{key[:32]}.json")
+            _known[key] = _asked(folder)
+            _write(note, _known[key])
     return MARK if _known[key] else ""
+
+
+def adds(folder: Path | None, identity: str, cache: str | None) -> bool:
+    """Whether a checkpoint's tokenizer puts special tokens round a text by itself.
+
+    The answer is kept by the checkpoint's identity, so that it is known when its files are gone, too.
+
+    Args:
+        folder: Of the tokenizer's files; None: they are not here.
+        identity: Of the checkpoint, with its mark.
+        cache: Where answers are kept (scorer.cache); None: in memory only.
+    """
+    key = _key(identity)
+    note = None if cache is None else Path(cache) / f"added-{key[:32]}.json"
+    with _one:
+        if key not in _known and (found := _noted(note)) is not None:
+            _known[key] = found
+        if key not in _known and folder is not None and tokenizer.is_in(folder):
+            by = "file" if identity.endswith(MARK) else "class"
+            alike = f"{by} {tokenizer.content(folder)}"
+            if alike not in _known:
+                _known[alike] = _has_own_code(folder) or _asked(folder, by)
+            _known[key] = _known[alike]
+            _write(note, _known[key])
+    return bool(_known.get(key))
 
 
 def departs(folder: Path) -> bool:
@@ -52,9 +81,26 @@ def departs(folder: Path) -> bool:
     return found is not None and found.first is not None
 
 
-def answer(folder: str) -> None:
-    """Print what `departs` says, for a process that must not load a tokenizer itself."""
-    print(json.dumps(departs(Path(folder))))
+def answer(folder: str, by: str = "") -> None:
+    """Print an answer, for a process that must not load a tokenizer itself."""
+    print(json.dumps(_answer(Path(folder), by)))
+
+
+def _answer(folder: Path, by: str) -> bool:
+    """What `departs` says; with `by`, whether the tokenizer that follows it adds tokens."""
+    return bool(tokenizer.added(tokenizer.load(folder, False, by))) if by else departs(folder)
+
+
+def _key(content: str) -> str:
+    return hashlib.sha256(
+        json.dumps([FORMAT, importlib.metadata.version("transformers"), content]).encode()
+    ).hexdigest()
+
+
+def _has_own_code(folder: Path) -> bool:
+    """Whether it takes code of the tokenizer's own to know; such code is not run for a key."""
+    described = folder / "tokenizer_config.json"
+    return described.is_file() and b'"auto_map"' in described.read_bytes()
 
 
 def _follows(folder: Path) -> bool:
@@ -68,30 +114,34 @@ def _follows(folder: Path) -> bool:
     return "auto_map" in said or (named in token_rules.FOLLOWING and not kind.startswith(_OWN_CLASS))
 
 
-def _asked(folder: Path, note: Path | None) -> bool:
-    """The answer, from a note or by loading the tokenizer; one that cannot be loaded is told of when it is needed."""
-    if note is not None:
-        with contextlib.suppress(OSError, ValueError):
-            said = json.loads(note.read_text())
-            if isinstance(said, bool):
-                return said
+def _noted(note: Path | None) -> bool | None:
+    with contextlib.suppress(OSError, ValueError):
+        said = None if note is None else json.loads(note.read_text())
+        return said if isinstance(said, bool) else None
+    return None
+
+
+def _write(note: Path | None, found: bool | None) -> None:
+    if note is None or found is None:
+        return
+    own = note.with_name(f"{note.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # a note that cannot be kept costs time only
+        note.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text(json.dumps(found))
+        os.replace(own, note)
+
+
+def _asked(folder: Path, by: str = "") -> bool | None:
     try:
-        found = departs(folder) if "torch" in sys.modules else _elsewhere(folder)
+        return _answer(folder, by) if "torch" in sys.modules else _elsewhere(folder, by)
     except Exception:  # transformers and tokenizers raise their own
-        return False
-    if note is not None:
-        own = note.with_name(f"{note.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):  # a note that cannot be kept costs time only
-            note.parent.mkdir(parents=True, exist_ok=True)
-            own.write_text(json.dumps(found))
-            os.replace(own, note)
-    return found
+        return None
 
 
-def _elsewhere(folder: Path) -> bool:
+def _elsewhere(folder: Path, by: str) -> bool:
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     said = subprocess.run(
-        [sys.executable, "-P", "-c", _ASK, str(folder.absolute())],
+        [sys.executable, "-P", "-c", _ASK, str(folder.absolute()), by],
         capture_output=True, text=True, timeout=_PATIENCE_S, check=True, stdin=subprocess.DEVNULL,
         env=surroundings | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip

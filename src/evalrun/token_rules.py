@@ -107,10 +107,15 @@ class Departure:
     of_class: Any
     first: Difference | None
 
-    def among(self, texts: Sequence[str]) -> tuple[int, Difference | None]:
-        """How many of some texts they part differently, and the first of these."""
+    def among(self, texts: Sequence[str], special: bool = True) -> tuple[int, Difference | None]:
+        """How many of some texts they part differently, and the first of these; without `special`, before any is added.
+
+        Args:
+            texts: Any.
+            special: Whether the tokens that each puts round a text count.
+        """
         number, first = 0, None
-        for difference in _differences(self.of_file, self.of_class, texts):
+        for difference in _differences(self.of_file, self.of_class, texts, special):
             if difference is not None:
                 number, first = number + 1, first or difference
         return number, first
@@ -213,10 +218,14 @@ _READ: dict[str, Callable[[Any], Any]] = {  # parts that bear on tokens, and how
 }  # fmt: skip
 
 
-def _differences(of_file: Any, of_class: Any, texts: Iterable[str]) -> Iterator[Difference | None]:
+def _differences(
+    of_file: Any, of_class: Any, texts: Iterable[str], special: bool = True
+) -> Iterator[Difference | None]:
     left = iter(texts)
     while some := list(islice(left, _AT_ONCE)):
-        one, other = (tokenizer.encode_batch_fast(some) for tokenizer in (of_file, of_class))
+        one, other = (
+            tokenizer.encode_batch_fast(some, add_special_tokens=special) for tokenizer in (of_file, of_class)
+        )
         for text, a, b in zip(some, one, other, strict=True):
             yield None if a.ids == b.ids else _difference(text, (of_file, a.ids), (of_class, b.ids))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ def content(folder: Path) -> str:
 def departure_of(tokenizer: Any) -> token_rules.Departure | None:
     """How a tokenizer that `load` gave parts texts otherwise by its class than by its file; None: not at all."""
     return next((found for made, found in _tokenizers.values() if made is tokenizer), None)
+
+
+def added(tokenizer: Any) -> list[str]:
+    """The special tokens that a tokenizer puts round a text by itself, as it spells them."""
+    extra = Counter(tokenizer("a")["input_ids"]) - Counter(tokenizer("a", add_special_tokens=False)["input_ids"])
+    return [str(tokenizer.convert_ids_to_tokens(token)) for token in extra.elements()]
 
 
 def check_fits(tokenizer: Any, rows: int, source: str, label: str) -> None:

@@ -56,6 +56,22 @@ def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None
     """
     if by != "file":
         return located
+    mark = token_keys.mark(_tokens_from(located, fetched), cache)
+    return located if located.identity.endswith(mark) else replace(located, identity=located.identity + mark)
+
+
+def adds_tokens(located: Located, cache: str | None) -> bool:
+    """Whether a checkpoint's tokenizer puts special tokens round a text by itself; False where that is not known yet.
+
+    Args:
+        located: As `by_tokens` gives it.
+        cache: scorer.cache.
+    """
+    return token_keys.adds(_tokens_from(located), located.identity, cache)
+
+
+def _tokens_from(located: Located, fetched: Path | None = None) -> Path | None:
+    """The folder of a checkpoint's tokenizer, if it is here."""
     cell, source = located.cell, located.cell.tokenizer
     if source is not None and not Path(source).is_dir():
         snapshots = (repository_cache(source) / "snapshots").glob("*")
@@ -64,8 +80,7 @@ def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None
         folder = located.folder if source is None else Path(source)
     else:
         folder = fetched or repository_cache(cell.location) / "snapshots" / str(located.commit)
-    mark = token_keys.mark(folder if folder is not None and folder.is_dir() else None, cache)
-    return located if located.identity.endswith(mark) else replace(located, identity=located.identity + mark)
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def without_mark(identity: str) -> str:

@@ -13,6 +13,7 @@ from evalrun.token_rules import Departure, Difference
 
 log = logging.getLogger(__name__)
 
+_left_out: set[tuple[str, ...]] = set()  # tokens of a tokenizer's own: said once in this process
 _found: WeakKeyDictionary[Any, dict[tuple[int, int | None], tuple[int, int, Difference | None]]] = WeakKeyDictionary()
 
 
@@ -26,10 +27,15 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
         by: Whether the tokenizer follows its `file` or its `class` (scorer.tokens_by).
 
     Returns:
-        Of each task `tokens_by`, and where any text differs `tokens_differ`, how many of its distinct texts do.
+        Of each task `tokens_by`, and where any text differs `tokens_differ`, how many of its distinct texts do; of one
+        that scores whole texts `tokens_left_out`, those that the tokenizer would add, if any.
     """
     departure = tokenizers.departure_of(tokenizer)
     said: dict[str, dict[str, Any]] = {name: {"tokens_by": by} for name in tasks}
+    rolling = [name for name, task in tasks.items() if task.OUTPUT_TYPE == "loglikelihood_rolling"]
+    if rolling and (own := tokenizers.added(tokenizer)):
+        said |= {name: said[name] | {"tokens_left_out": own} for name in rolling}
+        _say_left_out(rolling[0], own)
     for name, task in tasks.items() if departure is not None else ():
         assert departure is not None
         known = _found.setdefault(task, {})
@@ -44,6 +50,17 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
     return said
 
 
+def _say_left_out(name: str, own: list[str]) -> None:
+    if tuple(own) in _left_out:
+        return
+    _left_out.add(tuple(own))
+    log.warning(
+        "%s: whole texts are scored after one token for the beginning, without the %s that the tokenizer adds to each; "
+        "lm-eval scores those too",
+        *(name, " and ".join(own)),
+    )
+
+
 def sentence(departure: Departure, number: int, texts: int, first: Difference, by: str) -> str:
     """What to know of texts that are parted differently, without the full stop."""
     other = {"file": "class", "class": "file"}[by]
@@ -56,5 +73,6 @@ def sentence(departure: Departure, number: int, texts: int, first: Difference, b
 def among(departure: Departure, requests: list[Any]) -> tuple[int, int, Difference | None]:
     """How many distinct texts of some requests are parted differently, of how many, and the first of them."""
     texts = list(dict.fromkeys("".join(word for word in request.args if isinstance(word, str)) for request in requests))
-    number, first = departure.among(texts)
+    whole = any(request.request_type == "loglikelihood_rolling" for request in requests)
+    number, first = departure.among(texts, special=not whole)
     return number, len(texts), first

@@ -28,6 +28,7 @@ class CheckpointLM(HFLM):
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
         self._separate = conf.encoding == "separate"
+        self._bare = False  # whether texts are tokenised without the tokenizer's own special tokens
         chatter = logging.getLogger("lm_eval.models.huggingface")
         chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
         try:
@@ -59,16 +60,26 @@ class CheckpointLM(HFLM):
         return self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
-        """lm-eval's answers, where every text has a beginning and tokens that the model knows."""
+        """lm-eval's answers, where every text has a beginning and tokens that the model knows.
+
+        The text is scored after one beginning-of-text token. What the tokenizer would add is left out: lm-eval keeps
+        it, so that a second beginning or an end stands inside the text.
+        """
         scorable.check_begin(self, requests)
         begin = self.prefix_token_id
-        largest = ([max([begin, *self.tok_encode(request.args[0])])] for request in requests)
-        scorable.check(self, requests, [([begin], token) for token in largest])
-        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        self._bare = True
+        try:
+            largest = ([max([begin, *self.tok_encode(request.args[0])])] for request in requests)
+            scorable.check(self, requests, [([begin], token) for token in largest])
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._bare = False
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, *args: Any, **kwargs: Any) -> list[int]:
         """lm-eval's tokens of a text, also by a tokenizer that has no token for a text's beginning or end."""
-        if add_special_tokens is None and self.prefix_token_id is None:
+        if add_special_tokens is None and self._bare:
+            add_special_tokens = False
+        elif add_special_tokens is None and self.prefix_token_id is None:
             add_special_tokens = self.add_bos_token is not False
         tokens: list[int] = super().tok_encode(string, add_special_tokens, *args, **kwargs)
         return tokens

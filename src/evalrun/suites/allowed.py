@@ -36,6 +36,19 @@ def by_tokens(config: Config, located: checkpoints.Located, fetched: Path | None
     return checkpoints.by_tokens(located, config.scorer.tokens_by, config.scorer.cache, fetched)
 
 
+def named(cell: Cell, identity: str) -> checkpoints.Located:
+    """A checkpoint of which only the identity is known: from its journal, or from the store."""
+    bare = checkpoints.without_mark(identity)
+    folder, commit = (Path(cell.location), None) if cell.revision is None else (None, bare.partition("@")[2][:40])
+    return checkpoints.Located(cell, identity, folder, commit)
+
+
+def without_added(config: Config, identity: str) -> list[str]:
+    """What a rolling task's result is named by beside all else, where its tokenizer's own tokens are left out."""
+    adds = checkpoints.adds_tokens(named(cell_of(config), identity), config.scorer.cache)
+    return ["without the tokenizer's own tokens"] if adds else []
+
+
 def fetch(config: Config, located: checkpoints.Located) -> Path:
     """The folder of a job's checkpoint.
 
