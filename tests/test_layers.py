@@ -10,7 +10,7 @@ LEVELS: list[set[str]] = [
     {"masking", "directions"},
     {
         *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
-        *("digests", "task_answers", "task_targets", "lm_eval_source", "step_words", "token_rules"),
+        *("digests", "task_answers", "task_targets", "task_numbers", "lm_eval_source", "step_words", "token_rules"),
     },
     {"tokenizer", "patterns", "task_tables", "conf_yaml", "steps"},
     {"token_keys"},
@@ -45,7 +45,7 @@ HOMES = {
     "torch": {"checkpoints", "integrations", "tiny", "pipeline", "provenance", "scoring", "suites"},
     "transformers": {"checkpoints", "integrations", "scoring", "suites", "tiny", "tokenizer"},
     "tokenizers": {"token_rules", "tiny"},
-    "lm_eval": {"tasks", "task_checks", "scoring", "task_groups"},
+    "lm_eval": {"tasks", "task_checks", "task_numbers", "scoring", "task_groups"},
     "hydra": {"as_typed", "cli", "commands", "config", "launch", "overrides", "sweep"},
     "ray": {"launch"},
     "submitit": {"launch"},

@@ -135,6 +135,51 @@ def test_rows_that_cannot_be_scored(
         build(workspace, rows, **keys)
 
 
+READ = '"{{answer | int}}"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "keys", "said"),
+    [
+        (None, {}, "has None where doc_to_target asks for a number by `int`, which would make 0 of it"),
+        ("", {}, r"has '' where doc_to_target.*write int\(0\) where 0 is meant"),
+        ("b", {"doc_to_target": '"{{answer | int}}"'}, "has 'b' where doc_to_target"),
+        ("b", {"doc_to_target": '"{{answer|int - 1}}"'}, "has 'b' where doc_to_target"),
+        ("b", {"doc_to_target": "\"{{[answer] | map('int') | first}}\""}, "has 'b' where doc_to_target"),
+        (
+            "b",
+            {"doc_to_target": '"{{choices[0]}}"', "doc_to_text": '"{{answer | float}}"'},
+            "'b' where doc_to_text.*float",
+        ),
+        (float("nan"), {}, "has nan where doc_to_target"),
+        ("1", {"doc_to_target": "answer"}, r'none of its choices.*doc_to_target: "{{answer \| int}}" for an index'),
+        (0.5, {"doc_to_target": "answer"}, "neither a whole number, counted from 0, nor a choice's text\\.$"),
+    ],
+)
+def test_what_is_no_number_is_not_the_index_0(workspace: Path, answer: Any, keys: dict[str, str], said: str) -> None:
+    row = {"prompt": "a", "choices": ["x", "y"], "answer": answer}
+    with pytest.raises(TaskError, match=f"row 1 of 'data/mine.jsonl' .*{said}"):
+        build(workspace, [row], **({"doc_to_target": READ} | keys))
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "index"),
+    [
+        ("1", READ, 1),
+        ("1.0", READ, 1),
+        (1.0, READ, 1),
+        (True, READ, 1),
+        ("b", '"{{answer | int(1)}}"', 1),
+        (None, '"{{answer | int(default=0)}}"', 0),
+        ("0x1", '"{{answer | int(base=16)}}"', 1),
+        ("b", "\"{{'ab'.index(answer) if answer in 'ab' else answer | int}}\"", 1),
+    ],
+)
+def test_what_is_a_number_is_read(workspace: Path, answer: Any, target: str, index: int) -> None:
+    task = build(workspace, [{"prompt": "a", "choices": ["x", "y"], "answer": answer}], doc_to_target=target)
+    assert task.doc_to_target(task.eval_docs[0]) == index
+
+
 def test_texts_that_are_scored_whole_are_texts(workspace: Path) -> None:
     rows = [{"prompt": "p", "answer": one} for one in ("[1, 2]", "12", "²")] + [{"prompt": "p", "answer": 5}]
     for target in ("answer", '"{{answer}}"'):

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from evalrun import task_numbers
+
 _LISTED = re.compile(r"\[.*\]", re.DOTALL)
 _NEAR = 0.75  # difflib's ratio: Text and text, promt and prompt, not answer and prompt
 _LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling")
@@ -24,6 +26,7 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
     """
     found = next(_gaps(task, document), None) if local else None
     found = found or (_misspelt(task, document) if own else None)
+    found = found or (task_numbers.problem(task, document) if own or local else None)
     if found is not None:
         return found
     try:
@@ -152,12 +155,22 @@ def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str
             return None
         return f"has answer index {answer}, but its {len(choices)} choices are numbered from 0 to {len(choices) - 1}"
     if not isinstance(answer, str):
-        column = task.config.doc_to_target
-        named = f': write doc_to_target: "{{{{{column} | int}}}}"' if column in document else ""
+        whole = isinstance(answer, float) and answer.is_integer()
+        named = _by_index(task, document) if whole else ""
         return f"has answer {answer!r}, which is neither a whole number, counted from 0, nor a choice's text{named}"
     if answer not in choices and answer == task.config.doc_to_target:
         return f"has no column '{answer}', which doc_to_target names: it has {', '.join(document)}"
-    return f"has answer {answer!r}, which is none of its choices {choices!r}" if answer not in choices else None
+    if answer in choices:
+        return None
+    named = _by_index(task, document) if answer.isdecimal() and int(answer) < len(choices) else ""
+    named += " for an index that counts from 0" if named else ""
+    return f"has answer {answer!r}, which is none of its choices {choices!r}{named}"
+
+
+def _by_index(task: Any, document: Mapping[str, Any]) -> str:
+    """How a column is read as an index, where the target is a column; nothing elsewhere."""
+    column = task.config.doc_to_target
+    return f': write doc_to_target: "{{{{{column} | int}}}}"' if column in document else ""
 
 
 def _read_as_index(task: Any, document: Mapping[str, Any], choices: list[str], target: Any) -> str | None:
