@@ -15,9 +15,11 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import hydra
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,12 +27,18 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lm_eval.api.group import AggMetricConfig, Group
+from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.evaluator_utils import get_sample_size
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.telemetry import utils as telemetry
 from omegaconf import OmegaConf
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -50,6 +58,7 @@ from transformers import (
 )
 
 from helpers import ROOT
+from made_tokenizers import pieces, save
 
 SMALL: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 LLAMA = LlamaConfig(intermediate_size=64, **SMALL)
@@ -145,6 +154,78 @@ def test_lm_eval_reads_arguments_as_numbers() -> None:
     texts = ("7e20000", "0012345", "1_000", "7c20000")
     found = [simple_parse_args_string(f"revision={text}")["revision"] for text in texts]
     assert found == [math.inf, 12345, 1000.0, "7c20000"]
+
+
+def test_lm_eval_reads_a_limit_of_one_as_one_item_and_less_as_a_share() -> None:
+    task: Any = SimpleNamespace(eval_docs=range(12))
+    assert [get_sample_size(task, limit) for limit in (0.3, 0.5, 1.0, 1.5)] == [4, 6, 1, 1]
+
+
+YAML = """task: {name}
+custom_dataset: null
+output_type: multiple_choice
+test_split: test
+doc_to_text: from {folder}
+doc_to_choice: choices
+doc_to_target: answer
+"""
+
+
+def test_lm_eval_takes_the_later_of_two_tasks_of_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text(YAML.format(name="mine", folder=folder))
+    known = TaskManager(include_path=[str(tmp_path / "one"), str(tmp_path / "two")], include_defaults=False)
+    assert known.task_index["mine"].yaml_path == tmp_path / "two" / "mine.yaml"
+    assert "overrides existing task" in caplog.text
+
+
+def test_lm_eval_averages_the_leaves_of_a_group_and_writes_na() -> None:
+    leaves = [choosing([{"prompt": "It", "choices": ["ran", "run"], "answer": 0}], task=name) for name in "abc"]
+    inner, outer = (Group(name, aggregate_metric_list=[AggMetricConfig("acc", weight_by_size=False)]) for name in "io")
+    for task in leaves[1:]:
+        inner.add(task)
+    outer.add(leaves[0])
+    outer.add(inner)
+    values = {name: {"acc,none": value, "sample_len": 1} for name, value in zip("abc", (1.0, 1.0, 0.0), strict=True)}
+    found = outer.aggregate(values)
+    assert found["acc,none"] == pytest.approx(2 / 3)  # and not the mean of 1.0 and 0.5
+    assert found["acc_stderr,none"] == "N/A"
+    assert {"name", "alias", "sample_len"} < set(found)
+
+
+def tiny_lm(folder: Path, begin: bool) -> Any:
+    raw = pieces(begin=begin)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(intermediate_size=64, max_position_embeddings=8, **SMALL | {"vocab_size": 450})
+    )
+    made = AutoTokenizer.from_pretrained(save(raw, folder, "PreTrainedTokenizerFast"))
+    return HFLM(pretrained=model, tokenizer=made, batch_size=1)
+
+
+def asked(*texts: str) -> list[Instance]:
+    return [Instance("loglikelihood", {}, texts, 0)]
+
+
+def test_lm_eval_asserts_where_a_continuation_is_too_long_and_a_prompt_is_a_space(tmp_path: Path) -> None:
+    adds, adds_not = (tiny_lm(tmp_path / str(begin), begin) for begin in (True, False))
+    adds_not.loglikelihood(asked("walk", " the" * 8), disable_tqdm=True)
+    adds.loglikelihood(asked(" ", "the"), disable_tqdm=True)
+    for lm, *pair in ((adds_not, "walk", " the" * 9), (adds_not, " ", "the")):
+        with pytest.raises(AssertionError):
+            lm.loglikelihood(asked(*pair), disable_tqdm=True)
+
+
+def test_lm_eval_scores_what_a_tokenizer_adds_to_a_whole_text(tmp_path: Path) -> None:
+    adds, adds_not = (tiny_lm(tmp_path / str(begin), begin) for begin in (True, False))
+    ids = adds_not.tok_encode("the old man")
+    assert adds.tok_encode("the old man") == [adds.prefix_token_id, *ids]
+    with torch.no_grad():
+        logprobs = adds.model(torch.tensor([[1, 1, *ids]])).logits[0].log_softmax(-1)
+    twice = sum(float(logprobs[i, token]) for i, token in enumerate([1, *ids]))
+    assert adds.loglikelihood_rolling(asked("the old man"), disable_tqdm=True) == [pytest.approx(twice, abs=1e-3)]
+    assert adds_not.loglikelihood_rolling(asked("the old man"), disable_tqdm=True)[0] != pytest.approx(twice, abs=1e-2)
 
 
 # MLflow
@@ -244,6 +325,18 @@ def test_mlflow_tells_no_data_apart_by_lists_booleans_and_texts_with_gaps() -> N
     assert not same(["a", "b"], ["b", "b"])
 
 
+def test_mlflow_reads_do_not_track_by_the_word_true_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_IS_IN_CI_ENV_OR_TESTING", False)  # where it is off anyway
+    off = []
+    for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+        for value in ("1", "true", ""):
+            monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+            monkeypatch.setenv("DO_NOT_TRACK", "")
+            monkeypatch.setenv(name, value or "false")
+            off.append(telemetry.is_telemetry_disabled())
+    assert off == [False, True, False, True, True, False]
+
+
 # Hydra and OmegaConf
 
 
@@ -264,6 +357,38 @@ def test_hydra_reads_names_as_numbers() -> None:
     assert elements("x=.5e3") == [500.0]
     assert OmegaConf.create("x: .5e3").x == ".5e3"
     assert OmegaConf.create("x: 2024_11_28").x == 20241128
+
+
+def hydra_main(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str, leave: bool = False
+) -> tuple[list[Any], Any]:
+    """What the jobs of a sweep got, and the exit code; None: it came back."""
+    ran: list[Any] = []
+
+    def job(config: Any) -> None:
+        ran.append(config.g.v)
+        if leave:
+            sys.exit(0)
+
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder / 'out'}"]
+    monkeypatch.setattr(sys, "argv", ["app", "-m", *words, *quiet])
+    try:
+        hydra.main(version_base=None, config_path=str(folder), config_name="config")(job)()
+    except SystemExit as left:
+        return ran, left.code
+    return ran, None
+
+
+def test_hydra_looks_into_no_subfolder_and_ends_where_a_job_exits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("defaults: [{g: a}, _self_]\n")
+    for value, name in enumerate(("a", "b", "sub/c")):
+        (tmp_path / "g" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "g" / f"{name}.yaml").write_text(f"v: {value}\n")
+    assert hydra_main(tmp_path, monkeypatch, "g=glob(*)") == ([0, 1], None)
+    assert hydra_main(tmp_path, monkeypatch, "g=glob(sub/*)") == ([], None)
+    assert hydra_main(tmp_path, monkeypatch, "g=a,b", leave=True) == ([0], 0)
 
 
 # transformers and peft
