@@ -103,7 +103,7 @@ def test_an_index_without_its_shards_beside_a_whole_file_stops_nothing(cell: Cel
 
 
 def test_leftovers_of_older_releases_stop_nothing(cell: Cell) -> None:
-    """What published Pythia, GPT-2, GPT-Neo and OLMo checkpoints hold beside their weights."""
+    """What published Pythia, GPT-2, GPT-Neo, OLMo, Llama and BERT checkpoints hold beside their weights."""
     file = Path(cell.location) / "model.safetensors"
     tensors = load_file(file)
     for layer in range(2):
@@ -112,7 +112,12 @@ def test_leftovers_of_older_releases_stop_nothing(cell: Cell) -> None:
         tensors[f"{place}.masked_bias"] = torch.tensor(-1e9)
         tensors[f"{place}.rotary_emb.inv_freq"] = torch.ones(2)
         tensors[f"{place}._extra_state"] = torch.empty(0, dtype=torch.uint8)
+        tensors[f"{place}.rotary_emb.cos_sin_cache"] = torch.ones(64, 4)
+        tensors[f"{place}.rotary_emb._cos_cached"] = torch.ones(64, 4)
     tensors["gpt_neox.embed_positions.position_ids"] = torch.arange(64)[None]
+    tensors["gpt_neox.embeddings.token_type_ids"] = torch.zeros(1, 64, dtype=torch.int64)
+    tensors["gpt_neox.freqs_cis"] = torch.ones(64, 4)
+    tensors["rope.freqs"] = torch.ones(4)
     save_file(tensors, file, metadata={"format": "pt"})
     assert load(cell).unused == ()
     assert "+fit" not in checkpoints.locate(cell).identity

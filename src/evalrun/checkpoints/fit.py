@@ -10,8 +10,8 @@ from evalrun.checkpoints.headers import Stored, equal
 
 # Masks, positions and frequencies that older releases saved beside the weights, and which no model reads.
 _LEFTOVER = re.compile(
-    r"(?:^|\.)(?:(?:original_)?inv_freq|masked_bias|position_ids|_extra_state|num_batches_tracked|causal_mask|"
-    r"(?:cos|sin)_cached|embed_positions\.weights)$"
+    r"(?:^|\.)(?:(?:original_)?inv_freq|masked_bias|position_ids|token_type_ids|_extra_state|num_batches_tracked|"
+    r"causal_mask|_?(?:cos|sin)_cached|cos_sin_cache|freqs_cis|rope\.freqs|embed_positions\.weights)$"
 )
 _MASK = re.compile(r"(?:^|\.)(?:self_)?att(?:n|ention)\.(?:bias|mask)$")  # as [1, 1, window, window]
 # What wrappers put into names, and who does.
