@@ -136,8 +136,9 @@ def test_no_such_device() -> None:
 
     from evalrun.pipeline import pick_device
 
-    with pytest.raises(CheckpointError, match=r"scorer\.device is 'cuda:99'"):
-        pick_device("cuda:99", torch)
+    for name in ("cuda:99", "hpu", "meta", "gpu"):
+        with pytest.raises(CheckpointError, match=rf"scorer\.device is '{name}', which is not here"):
+            pick_device(name, torch)
     assert pick_device("cpu", torch) == "cpu"
 
 

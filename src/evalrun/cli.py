@@ -157,7 +157,7 @@ def job(cfg: DictConfig) -> str:
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)
-            _failures.append(Failure(hydra.job.name, str(error)))
+            _failures.append(Failure(hydra.job.name, str(error), isinstance(error, ConfigError)))
             return "failed"
         raise CompactHydraException(str(error)) from None
     except Exception:

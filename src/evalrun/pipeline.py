@@ -78,6 +78,7 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
             if config.sweep is None:  # a sweep's jobs were compared with each other before the first began
                 audit.refuse(config, located, store)
                 namesakes.refuse([config], [located], store)
+                check_devices([config])
             journal.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
@@ -354,10 +355,11 @@ def pick_device(asked: str, torch: Any) -> str:
     if asked == "all":
         return "all" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=asked)
-    except (RuntimeError, AssertionError):
-        raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.") from None
-    return asked
+        if torch.empty(1, device=asked).device.type != "meta":  # which holds shapes and no numbers
+            return asked
+    except (RuntimeError, AssertionError, ImportError):  # by the device, and by how torch was built
+        pass
+    raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.")
 
 
 def check_devices(configs: Iterable[Config]) -> None:

@@ -186,6 +186,16 @@ def test_bad_input_is_one_sentence(evalrun: Run, words: tuple[str, ...], code: i
     assert found.returncode == code
 
 
+@pytest.mark.parametrize("many", [["-m"], []], ids=["sweep", "single"])
+def test_a_device_that_is_not_here_is_said_before_anything_is_computed(evalrun: Run, many: list[str]) -> None:
+    import torch
+
+    name = "cuda:99" if torch.cuda.is_available() else "cuda"
+    found = evalrun(*many, "model=toy/toy-s", "step=1", "task=alpha", f"scorer.device={name}")
+    assert found.returncode == 2, found.stderr
+    assert found.stderr == f"evalrun: scorer.device is '{name}', which is not here: use auto, all or cpu.\n"
+
+
 def test_a_task_fault_is_found_before_the_first_job(evalrun: Run, workspace: Path) -> None:
     (workspace / "data" / "beta.jsonl").unlink()
     found = evalrun(*SWEEP)
