@@ -119,6 +119,13 @@ def added(tokenizer: Any) -> list[str]:
     return [str(tokenizer.convert_ids_to_tokens(token)) for token in extra.elements()]
 
 
+def ending(tokenizer: Any) -> list[str]:
+    """Those of `added` that stand after the text."""
+    whole, plain = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    ends = (i + len(plain) for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+    return [str(tokenizer.convert_ids_to_tokens(token)) for token in whole[next(ends, len(whole)) :]]
+
+
 def check_fits(tokenizer: Any, rows: int, source: str, label: str) -> None:
     """See that a tokenizer from elsewhere names no token that the model has no embedding for.
 

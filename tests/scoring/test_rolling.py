@@ -114,9 +114,16 @@ def test_it_is_said_once_and_kept_with_the_result(caplog: pytest.LogCaptureFixtu
     tasks = {name: SimpleNamespace(OUTPUT_TYPE=kind) for name, kind in KINDS.items()}
     both = tokenizer.load(save(pieces(end=True), tmp_path / "both", "PreTrainedTokenizerFast"), False)
     none = tokenizer.load(save(pieces(begin=False), tmp_path / "none", "PreTrainedTokenizerFast"), False)
+    begins = tokenizer.load(save(pieces(), tmp_path / "begins", "PreTrainedTokenizerFast"), False)
     for _ in range(2):
         said = departures.token_settings(both, tasks, None, "file")
         assert said["story"] == {"tokens_by": "file", "tokens_left_out": ["<s>", "</s>"]}
-        assert said["choice"] == {"tokens_by": "file"}
-        assert departures.token_settings(none, tasks, None, "file")["story"] == {"tokens_by": "file"}
+        assert said["choice"] == {"tokens_by": "file", "tokens_appended": ["</s>"]}
+        assert departures.token_settings(none, tasks, None, "file") == {name: {"tokens_by": "file"} for name in KINDS}
+        assert departures.token_settings(begins, {"choice": tasks["choice"]}, None, "file") == {
+            "choice": {"tokens_by": "file"}
+        }
     assert caplog.text.count("without the <s> and </s> that the tokenizer adds to each") == 1
+    assert (
+        caplog.text.count("choice: the tokenizer adds </s> to the end of every text, so that prompts end with it") == 1
+    )

@@ -13,7 +13,7 @@ from evalrun.token_rules import Departure, Difference
 
 log = logging.getLogger(__name__)
 
-_left_out: set[tuple[str, ...]] = set()  # tokens of a tokenizer's own: said once in this process
+_left_out: set[tuple[str, ...]] = set()  # tokens of a tokenizer's own that were told of in this process
 _found: WeakKeyDictionary[Any, dict[tuple[int, int | None], tuple[int, int, Difference | None]]] = WeakKeyDictionary()
 
 
@@ -28,7 +28,8 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
 
     Returns:
         Of each task `tokens_by`, and where any text differs `tokens_differ`, how many of its distinct texts do; of one
-        that scores whole texts `tokens_left_out`, those that the tokenizer would add, if any.
+        that scores whole texts `tokens_left_out`, those that the tokenizer would add, if any; of another
+        `tokens_appended`, those that it adds to the end of a prompt, if any.
     """
     departure = tokenizers.departure_of(tokenizer)
     said: dict[str, dict[str, Any]] = {name: {"tokens_by": by} for name in tasks}
@@ -36,6 +37,10 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
     if rolling and (own := tokenizers.added(tokenizer)):
         said |= {name: said[name] | {"tokens_left_out": own} for name in rolling}
         _say_left_out(rolling[0], own)
+    others = [name for name in tasks if name not in rolling]
+    if others and (end := tokenizers.ending(tokenizer)):
+        said |= {name: said[name] | {"tokens_appended": end} for name in others}
+        _warn_of_ending(others[0], end)
     for name, task in tasks.items() if departure is not None else ():
         assert departure is not None
         known = _found.setdefault(task, {})
@@ -58,6 +63,18 @@ def _say_left_out(name: str, own: list[str]) -> None:
         "%s: whole texts are scored after one token for the beginning, without the %s that the tokenizer adds to each; "
         "lm-eval scores those too",
         *(name, " and ".join(own)),
+    )
+
+
+def _warn_of_ending(name: str, end: list[str]) -> None:
+    if ("", *end) in _left_out:
+        return
+    _left_out.add(("", *end))
+    log.warning(
+        "%s: the tokenizer adds %s to the end of every text, so that prompts end with it before answers begin, and "
+        "a choice is scored without its first token where both are tokenised as one, as in lm-eval: take it out of "
+        "the tokenizer's files, or name a tokenizer that adds none with model.tokenizer=",
+        *(name, " and ".join(end)),
     )
 
 
