@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import dataset_hub
+from bad_checkpoints import with_an_adapter
 from helpers import ROOT, Run
 from local_hub import LocalHub, serve
 
@@ -151,6 +152,19 @@ def test_after_prefetch_an_offline_run_needs_nothing(
     assert "forbids" in refused.stderr
 
 
+def test_prefetch_allows_what_the_sweep_is_allowed(
+    evalrun: Run, hub: LocalHub, online: dict[str, str], workspace: Path
+) -> None:
+    with_an_adapter(workspace / "models" / "toy-s" / "step2")
+    words = ("prefetch", "model=pythia-70m", "step=2", "task=alpha")
+    refused = evalrun(*words, env=online)
+    assert refused.returncode == 1
+    assert "allow_unused_weights=true" in refused.stderr
+    found = evalrun(*words, "allow_unused_weights=true", env=online)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.slow
 def test_prefetch_goes_on_where_it_was_killed(
     workspace: Path, evalrun: Run, hub: LocalHub, online: dict[str, str], tmp_path: Path
 ) -> None:

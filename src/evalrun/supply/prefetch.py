@@ -14,6 +14,7 @@ from tqdm import tqdm
 from evalrun import checkpoints, console, ledger, tasks
 from evalrun.config import Config
 from evalrun.errors import CheckpointError, EvalrunError, TaskError, first_line
+from evalrun.suites import allowed
 from evalrun.supply.report import size
 from evalrun.supply.stock import Standing, survey
 
@@ -109,9 +110,8 @@ class _Fetch:
 
     def _one(self, job: Standing) -> None:
         assert job.located is not None
-        trust = job.config.trust_pickle
-        checkpoints.download(job.cell, trust, bar=_told(self._came))
-        checkpoints.fetch(job.located, trust)  # all is here: this notes the revision's name and looks that it is whole
+        checkpoints.download(job.cell, job.config.trust_pickle, bar=_told(self._came))
+        allowed.fetch(job.config, job.located)  # all is here: this notes the revision's name and looks that it is whole
         self._rest[id(job)] = 0
         if not self._bar.disable:
             return
