@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalrun import task_documents, task_files, tasks
+from evalrun import task_documents, task_files, task_rows, tasks
 from evalrun.errors import TaskError
 from evalrun.scoring import rendered
 from helpers import write_rows
@@ -194,3 +194,19 @@ def test_a_word_that_is_almost_a_column_is_no_prompt(workspace: Path, parts: dic
     write_rows(workspace / "data" / "mine.jsonl", [{"prompt": f"Is {n} a number?", "answer": 0} for n in range(3)])
     with contextlib.nullcontext() if near is None else pytest.raises(TaskError, match=near):
         mine(workspace, **parts)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_quotes_in_a_table_close_or_are_told(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / ("rows.tsv" if separator == "\t" else "rows.csv")
+    good = ['"a"|b', '"Yes| he\nsaid"|x', '"""No"" she said"|5" wide', 'it "is"|"y"']
+    path.write_text("\n".join(good).replace("|", separator))
+    assert [list(row.values()) for row in task_rows.read(path)] == [
+        [f"Yes{separator} he\nsaid", "x"],
+        ['"No" she said', '5" wide'],
+        ['it "is"', "y"],
+    ]
+    for wrong in ('"Yes| x\nNo|"y"', '"Yes" he said|x', 'Yes|"x\nNo|y', '"Yes|x\n"No|y'):
+        path.write_text(f"a|b\nc|d\n{wrong}\n".replace("|", separator))
+        with pytest.raises(TaskError, match="line 3 has a text that begins with a double quote"):
+            list(task_rows.read(path))

@@ -93,20 +93,32 @@ def _refuse_twice(header: list[str], said: str) -> None:
 
 def _separator(path: Path) -> str:
     known = _SEPARATORS[path.suffix.lower()]
-    counted = {one: len(next(_rows(path, str(path), one), (0, []))[1]) for one in known}
+    counted = {one: len(next(_rows(path, str(path), one, strict=False), (0, []))[1]) for one in known}
     return known[0] if counted[known[0]] > 1 else max(known, key=lambda one: counted[one])
 
 
-def _rows(path: Path, said: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The line that each row ends on, and its fields; empty lines are none."""
+def _rows(path: Path, said: str, separator: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """The line that each row ends on, and its fields; empty lines are none.
+
+    Strict, since a quote that nothing closes takes the rows after it for its text, up to the next quote or the end.
+    """
     csv.field_size_limit(1 << 30)  # a passage may be longer than the 128 KiB that are Python's guess
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator)
+        reader = csv.reader(file, delimiter=separator, strict=strict)
+        last = 0
         try:
             for fields in reader:
+                last = reader.line_num
                 if fields:
-                    yield reader.line_num, fields
+                    yield last, fields
         except csv.Error as error:
+            if "expected after" in str(error) or "end of data" in str(error):
+                mark = {"\t": "a tab"}.get(separator, f"'{separator}'")
+                raise TaskError(
+                    f"data file '{said}': line {last + 1} has a text that begins with a double quote and does not end "
+                    f"with one before {mark} or the line's end: put such a text in double quotes and write those "
+                    'within it twice, """Yes"" he said".'
+                ) from None
             raise TaskError(f"data file '{said}': line {reader.line_num} is no row of a table ({error}).") from None
 
 

@@ -350,6 +350,8 @@ def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("x data.jsonl", '{"n": 1, "choices": ["b", "c"], "answer": 0}', 2, "none of them is a prompt"),
         ("x data.jsonl --forse", "{}", 2, "did you mean '--force'?"),
         ("x data.csv", "a,b\n1,2,3\n", 1, "line 2 has 3 fields where the header names 2"),
+        ("x data.csv", 'a,b\n1,2\n"Yes, he said,2\nNo,1\n', 1, "line 3 has a text that begins with a double quote"),
+        ("x data.csv", 'a,b\n"Yes" he said,2\nNo,1\n', 1, "does not end with one before ',' or the line's end"),
         ("x data.csv", "a,b\n1,2\n,\n", 1, "line 3 has nothing in any column"),
         ("x data.jsonl", '[{"a": 1}]\n[{"a": 2}]', 1, "line 1 is a list: name the file .json"),
         ("x data.jsonl", '{"a": 1, "a": 2}', 1, "line 1 has the key 'a' twice: take one out"),
