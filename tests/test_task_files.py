@@ -187,6 +187,19 @@ def test_a_fault_of_a_metric_is_one_of_its_task(workspace: Path) -> None:
         task.process_results(task.eval_docs[0], [("no number", False)])
 
 
+def test_what_cannot_be_generated_is_a_fault_of_its_task(workspace: Path) -> None:
+    files = task_files.resolve(["alpha"])
+
+    def generate_until(error: Exception) -> None:
+        raise error
+
+    said = r"^toy step 1: a \(ValueError\) where the model writes its answers to task alpha: look at generation_kwargs"
+    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+        generate_until(ValueError("a."))
+    with pytest.raises(MemoryError), tasks.faults_named(files, "toy step 1"):
+        generate_until(MemoryError())
+
+
 def test_local_release_files_stand_in_for_the_hub() -> None:
     folder = shared_dir() / "data" / "tasks"
     for name, rows in (("memo_trap", 936), ("neqa", 300), ("truthfulqa_mc1", 817)):

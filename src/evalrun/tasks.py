@@ -19,6 +19,7 @@ from evalrun.task_yaml import Function
 
 log = logging.getLogger(__name__)
 _METRICS = ("process_results", "apply_filters", "_compute_task_aggregations")  # where lm-eval computes them
+_BY_WORDS = (AssertionError, TypeError, ValueError)  # of what is asked for; others are the machine's or the model's
 _COUNTED = 200  # rows beyond those wanted: so many are never all the same item
 _built: dict[tuple[str, str, int | None], Any] = {}
 
@@ -270,8 +271,13 @@ def faults_named(files: Sequence[TaskFile], label: str) -> Iterator[None]:
                     f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) at line {frame.lineno} of "
                     f"'{path}', the code of task '{own[path].name}': mend it, then run the same again."
                 ) from error
+        named = ", ".join(file.name for file in files)
+        if isinstance(error, _BY_WORDS) and any(frame.name == "generate_until" for frame in frames):
+            raise TaskError(
+                f"{label}: {' '.join(str(error).split()).rstrip('.')[:300]} ({type(error).__name__}) where the model "
+                f"writes its answers to task {named}: look at generation_kwargs (max_gen_toks, until, temperature)."
+            ) from error
         if not isinstance(error, EvalrunError) and any(frame.name in _METRICS for frame in frames):
-            named = ", ".join(file.name for file in files)
             raise TaskError(
                 f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) where lm-eval makes metrics "
                 f"of the answers to task {named}: look at its metric_list, filter_list and doc_to_target."
