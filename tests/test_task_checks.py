@@ -135,6 +135,20 @@ def test_rows_that_cannot_be_scored(
         build(workspace, rows, **keys)
 
 
+@pytest.mark.parametrize("metric", ["word_perplexity", "bits_per_byte", "byte_perplexity"])
+def test_blank_lines_of_a_corpus_count_nothing(workspace: Path, metric: str) -> None:
+    rows = [{"prompt": "", "answer": "a b"}, {"prompt": "", "answer": ""}]
+    write_rows(workspace / "data" / "mine.jsonl", rows)
+    lines = ["task: mine", "data: data/mine.jsonl", "output_type: loglikelihood_rolling", 'doc_to_text: ""']
+    lines += ["doc_to_target: answer", f"metric_list: [{{metric: {metric}}}]"]
+    (workspace / "conf" / "task" / "mine.yaml").write_text("\n".join(lines) + "\n")
+    if metric == "word_perplexity":
+        with pytest.raises(TaskError, match="row 2 .*has an empty target, which word_perplexity counts as one word"):
+            tasks.build(task_files.resolve(["mine"]), None)
+    else:
+        assert len(tasks.build(task_files.resolve(["mine"]), None)["mine"].eval_docs) == 2
+
+
 READ = '"{{answer | int}}"'
 
 

@@ -112,8 +112,12 @@ def _of_texts(task: Any, text: Any, target: Any, local: bool) -> str | None:
     if task.OUTPUT_TYPE in _LIKELIHOOD:
         if not isinstance(target, str):
             return f"has a target of type {type(target).__name__}, {target!r}, where a text is expected"
-        if not target:
+        if not target and task.OUTPUT_TYPE == "loglikelihood":
             return "has an empty target, of which nothing can be scored"
+        if (
+            not target and "word_perplexity" in task.aggregation()
+        ):  # a blank line of a corpus adds nothing to the others
+            return "has an empty target, which word_perplexity counts as one word: take the row out"
     return None if task.OUTPUT_TYPE == "loglikelihood_rolling" else _of_prompt(task, text, local)
 
 
