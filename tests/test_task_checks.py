@@ -135,6 +135,11 @@ def test_rows_that_cannot_be_scored(
         build(workspace, rows, **keys)
 
 
+def test_a_missing_column_in_a_list_of_choices_is_told(workspace: Path) -> None:
+    with pytest.raises(TaskError, match=r"doc_to_choice gives no list of texts, as where a column .* is missing"):
+        build(workspace, [{"prompt": "p", "a": "x", "answer": 0}], doc_to_choice='"{{[a, b]}}"')
+
+
 @pytest.mark.parametrize("metric", ["word_perplexity", "bits_per_byte", "byte_perplexity"])
 def test_blank_lines_of_a_corpus_count_nothing(workspace: Path, metric: str) -> None:
     rows = [{"prompt": "", "answer": "a b"}, {"prompt": "", "answer": ""}]

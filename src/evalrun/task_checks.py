@@ -72,6 +72,8 @@ def why(message: str, name: str) -> str:
     """
     if "is undefined" in message:
         return f"a column that the templates name is missing, {message.rstrip('.')}"
+    if "malformed node" in message:  # a column that is not there stands as Undefined in a list that is rendered
+        return "doc_to_choice gives no list of texts, as where a column that it names in [...] is missing or misspelt"
     return f"{message[:300].rstrip('.')} ({name})"
 
 
