@@ -15,7 +15,7 @@ from evalrun.analysis.table import prepare
 from evalrun.config import TrackingConf
 from evalrun.errors import ConfigError
 from evalrun.tracking import Store
-from helpers import make_checkpoint
+from helpers import Run, make_checkpoint
 
 STEPS = (1, 2, 4)
 
@@ -61,6 +61,16 @@ def test_another_run_of_the_name_is_refused_with_what_to_do(sft: Path, toy_model
     assert list(evaluate("ben/sft", **{"model.name": "sft-ben"})) == list(STEPS)
     assert evaluate("ann/sft") == before
     assert list(evaluate("ben/sft", allow_other_folder=True)) == list(STEPS)
+
+
+def test_plan_says_that_the_name_is_taken(sft: Path, toy_models: Path, evalrun: Run) -> None:
+    shutil.copytree(toy_models / "toy-m" / "step1", sft.parents[1] / "ben" / "sft" / "step1")
+    words = ("plan", "model=local", "step=all", "task=alpha", "tokens_per_step=10")
+    assert f"is the name of the run in '{sft}' already" in " ".join(evalrun(*words, "path=ben/sft").stdout.split())
+    for more in ("path=ann/sft", "path=ben/sft model.name=sft-ben", "path=ben/sft allow_other_folder=true"):
+        shown = evalrun(*words, *more.split())
+        assert shown.returncode == 0, shown.stderr
+        assert "is the name of" not in shown.stdout
 
 
 def test_other_steps_of_another_folder_are_refused_while_the_first_is_there(sft: Path, toy_models: Path) -> None:

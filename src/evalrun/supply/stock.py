@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun import checkpoints, ledger, pipeline, task_files
+from evalrun import checkpoints, ledger, namesakes, pipeline, task_files
 from evalrun.checkpoints import Located
 from evalrun.config import Config
-from evalrun.errors import CheckpointError, TrackingError
+from evalrun.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.records import Cell
 from evalrun.suites import allowed, cell_of, check
 from evalrun.supply.data import Need, data_of
@@ -90,6 +90,8 @@ def survey(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = 
         placed = [_read(pair, cell, config, there) for pair, cell, config, there in
                   zip(placed, cells, configs, here, strict=True)]  # fmt: skip
     todo = [_todo(config, located, past) for config, (located, _) in zip(configs, placed, strict=True)]
+    if past:
+        placed = _with_namesakes(configs, placed, todo)
     needing = [
         (located, config)
         for (located, _), config, tasks, there in zip(placed, configs, todo, here, strict=True)
@@ -166,6 +168,29 @@ def _read(
         return allowed.locate(config, cell), None
     except CheckpointError as error:
         return None, str(error)
+
+
+def _with_namesakes(
+    configs: Sequence[Config], placed: Sequence[tuple[Located | None, str | None]], todo: Sequence[tuple[str, ...]]
+) -> list[tuple[Located | None, str | None]]:
+    """Where jobs' checkpoints are, with the sentence by which a sweep would refuse a name that another run has."""
+    runs: dict[tuple[str, str, int | None], list[int]] = {}
+    for position, config in enumerate(configs):
+        if config.checkpoint.folder is not None:
+            key = (config.checkpoint.suite, config.model.name, config.checkpoint.seed)
+            runs.setdefault(key, []).append(position)
+    found = list(placed)
+    for run in runs.values():
+        places = [placed[position][0] or CheckpointError(str(placed[position][1])) for position in run]
+        try:
+            if any(todo[position] for position in run):
+                namesakes.refuse([configs[position] for position in run], places, Store(configs[run[0]].tracking))
+        except TrackingError:
+            continue  # said by the survey
+        except ConfigError as error:
+            for position in run:
+                found[position] = (placed[position][0], placed[position][1] or str(error))
+    return found
 
 
 def _is_here(cell: Cell, located: Located | None, trust_pickle: bool) -> bool:
