@@ -195,6 +195,10 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m", "step=1", "hydra.sweep.dirr=x"), "Hydra does not take hydra.sweep.dirr=x"),
         (("model=pythia-70m", "step=1", "hydra/sweeper=optuna"), "unknown hydra/sweeper 'optuna'"),
         (("model=pythia-70m", "step=1", "hydra/sweeper=basic"), "expands its grids itself"),
+        (
+            ("model=pythia-70m", "step=1", "hydra.job.chdir=true"),
+            "where relative paths of models",
+        ),
         (("model=pythia-70m", "step=1", "tracking.uri=foo://bar"), "tracking.uri is 'foo://bar': it must be null"),
         (("model=pythia-70m", "step=1", "task=[]"), "no task is given"),
     ],

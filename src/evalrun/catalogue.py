@@ -92,7 +92,7 @@ def _models() -> tuple[list[Model], list[str]]:
             config = config_of(name)
             found.append(Model(name, config, *_known(config)))
         except EvalrunError as error:
-            broken.append(f"conf/model/{name}.yaml: {error}")
+            broken += ov.file_problems("model", name) or [f"conf/model/{name}.yaml: {error}"]
     return sorted(found, key=_place), broken
 
 

@@ -110,6 +110,11 @@ def models() -> list[str]:
     return [name for name in group_options("model") if name != LOCAL]
 
 
+def file_problems(group: str, name: str) -> list[str]:
+    """Sentences about a file of the user's that an option of a group stands for, and about those that it builds on."""
+    return conf_files.problems(group, name, _options)
+
+
 def choices(override: Override) -> list[str]:
     """The names that a group override selects, globs resolved; `*` does not cross a `/`.
 
@@ -181,7 +186,7 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
             if name not in (options := group_options(group)):
                 yield f"unknown {group} '{name}': {nearest(name, options)}"
                 return
-            if found := conf_files.problems(group, name, _options):
+            if found := file_problems(group, name):
                 yield from found
                 return
     try:
@@ -268,7 +273,7 @@ def _group_problems(override: Override) -> Iterator[str]:
         elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
         else:
-            yield from conf_files.problems(group, name, _options)
+            yield from file_problems(group, name)
 
 
 def _value_problems(override: Override) -> Iterator[str]:

@@ -202,7 +202,13 @@ def _experiment_params(given: Sequence[Override]) -> list[Override]:
     plain = [
         o.input_line for o in given if not o.is_sweep_override() and o.key_or_group not in ("task", "model", "step")
     ]
-    params = compose(plain, partial=True).hydra.sweeper.params or {}
+    hydra = compose(plain, partial=True).hydra
+    if hydra.job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir is true: each job would start in a folder of its own, where relative paths of models and "
+            "data lead nowhere; leave it out."
+        )
+    params = hydra.sweeper.params or {}
     return ov.parse([f"{key}={value}" for key, value in params.items()])
 
 

@@ -171,7 +171,8 @@ def test_a_run_of_your_own_by_name(evalrun: Run, workspace: Path) -> None:
     assert [(job["model"], job["step"], job["tokens"]) for job in jobs] == [("my-run", s, 9 * s) for s in (1, 2, 4, 8)]
 
 
-def test_suites_are_listed_without_the_hub(evalrun: Run) -> None:
+def test_suites_are_listed_without_the_hub(evalrun: Run, workspace: Path) -> None:
+    (workspace / "conf" / "model" / "broken.yaml").write_text("name: x\nn_layer: 2\n")
     shown = evalrun("suites", "--json")
     assert shown.returncode == 0, shown.stderr
     told = {suite["suite"]: suite for suite in json.loads(shown.stdout)}
@@ -180,7 +181,9 @@ def test_suites_are_listed_without_the_hub(evalrun: Run) -> None:
     assert told["toy"]["checked"] is None
     hub_suites = [suite for suite in told.values() if suite["suite"] not in ("toy", "tiny")]
     assert all(suite["source"] and suite["checked"] is False for suite in hub_suites)
-    assert "olmo2/1b, 7b, 13b" in evalrun("suites").stdout
+    listed = evalrun("suites").stdout
+    assert "olmo2/1b, 7b, 13b" in listed
+    assert "  note: conf/model/broken.yaml: unknown key 'n_layer': choose from: architecture, " in listed
 
 
 # Every way in which a published suite names its revisions; the third is one that it must pass over.
