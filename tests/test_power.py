@@ -124,7 +124,9 @@ def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config:
     own.write_text(hosted.replace("task: beta", "task: told").replace('"Beta"', '"Told", rows: 900'))
     own.rename(own.with_name("told.yaml"))
     (workspace / "conf" / "task" / "untold.yaml").write_text(hosted.replace("task: beta", "task: untold"))
-    graded = hosted.replace("task: beta", "task: graded").replace("metric: acc", "metric: logprob")
+    graded = hosted.replace("task: beta", "task: graded").replace(
+        "metric: acc, aggregation: mean, higher_is_better: true", "metric: brier_score"
+    )
     (workspace / "conf" / "task" / "graded.yaml").write_text(graded)
     told, untold, graded_task = power.power_of(survey_of(replace(config, tasks=["told", "untold", "graded"]))).tasks
     assert told.items == 900

@@ -219,7 +219,7 @@ def test_what_goes_on() -> None:
 
 
 def test_a_hangup_is_heeded_and_one_that_nohup_ignores_is_not() -> None:
-    before = signal.getsignal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
         with interruption.heeded(), pytest.raises(interruption.Interrupted) as caught:
             signal.raise_signal(signal.SIGHUP)

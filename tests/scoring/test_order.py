@@ -91,12 +91,13 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 def fresh() -> Session:
     shared_prefix._checked.clear()
-    shared_prefix._refused.clear()
     return Session(open_lm)
 
 
 class Request:
     """lm-eval's, as far as a scorer looks at it."""
+
+    task_name = "words"
 
     def __init__(self, *args: str) -> None:
         self.args = args

@@ -109,7 +109,7 @@ def test_items_of_a_moved_store_that_may_only_be_read(first: Path, tmp_path: Pat
 
 
 def old_database(root: Path) -> Path:
-    """A database as MLflow 2.22 makes it: its first tables, and its own migrations as far as then."""
+    """A database as MLflow 2.22 makes it: its first tables, its own migrations as far as then, its experiment."""
     from alembic import command
     from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine_with_retry
     from mlflow.store.tracking.dbmodels.initial_models import Base
@@ -122,6 +122,9 @@ def old_database(root: Path) -> Path:
         config = _get_alembic_config(f"sqlite:///{path}")
         config.attributes["connection"] = connection
         command.upgrade(config, OLDER)
+        columns = "experiment_id, name, artifact_location, lifecycle_stage"
+        values = (0, "Default", str(root / "0"), "active")
+        connection.exec_driver_sql(f"INSERT INTO experiments ({columns}) VALUES (?, ?, ?, ?)", values)
     engine.dispose()
     return path
 

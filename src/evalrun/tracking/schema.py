@@ -63,7 +63,7 @@ def check_file(database: Path, patience_s: float, upgrade: bool) -> None:
         sqlite3.Error: it cannot be read.
     """
     there = of_file(database, patience_s)
-    if _is_current(there, str(database)):
+    if _is_current(there, str(database)) or _is_unfinished(database, patience_s):
         return
     if not upgrade:
         raise TrackingError(
@@ -73,6 +73,14 @@ def check_file(database: Path, patience_s: float, upgrade: bool) -> None:
     kept = _copy(database, f"{database.name}.schema-{there}", patience_s)
     log.warning("%s is migrated to the schema of this MLflow; as it was before it is kept in %s", database, kept)
     _migrate(f"sqlite:///{database}")
+
+
+def _is_unfinished(database: Path, patience_s: float) -> bool:
+    """Whether its making was cut short: MLflow ends by filing an experiment of its own, and no older one has it yet."""
+    with contextlib.closing(
+        sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=patience_s, uri=True)
+    ) as connection:
+        return connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is None
 
 
 def check_server(uri: str, shown: str, upgrade: bool) -> None:
