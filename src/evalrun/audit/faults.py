@@ -134,28 +134,30 @@ def _absent(published: Published) -> Iterator[Fault]:
 
 
 def _unsound(published: Published) -> Iterator[Fault]:
-    """Weights that are no numbers, of local checkpoints; steps with the same tensors are one fault."""
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for step, tensors in published.unsound.items():
-        groups[tensors].append(step)
-    for tensors, steps in groups.items():
-        many = f"{len(tensors)} tensors hold" if len(tensors) > 1 else f"{tensors[0]} holds"
-        first = f", the first {tensors[0]}" if len(tensors) > 1 else ""
-        sentence = f"{spell(steps, published.listings)}: {many} NaN or infinity{first}, which cannot be scored."
-        yield Fault("not_finite", tuple(steps), (), "safetensors", sentence)
+    """Weights that are no numbers, of local checkpoints."""
+    for steps, (holding, first) in _holders(published.unsound, "tensors"):
+        sentence = f"{spell(steps, published.listings)}: {holding} NaN or infinity{first}, which cannot be scored."
+        yield Fault("not_finite", steps, (), "safetensors", sentence)
 
 
 def _dead(published: Published) -> Iterator[Fault]:
     """Matrices of zeros, of local checkpoints: harmless before training, where some recipes begin so."""
-    groups: dict[tuple[tuple[str, ...], bool], list[int]] = defaultdict(list)
-    for step, tensors in published.dead.items():
-        groups[tensors, step == 0].append(step)
-    for (tensors, untrained), steps in groups.items():
-        what = f"{len(tensors)} matrices hold" if len(tensors) > 1 else f"{tensors[0]} holds"
-        first = f", the first {tensors[0]}" if len(tensors) > 1 else ""
-        why = "as before training" if untrained else "so a save or the training went wrong"
-        sentence = f"{spell(steps, published.listings)}: {what} zeros alone{first}, {why}."
-        yield Fault("all_zero", tuple(steps), (), "safetensors", sentence, harmless=untrained)
+    before = {step: tensors for step, tensors in published.dead.items() if step == 0}
+    after = {step: tensors for step, tensors in published.dead.items() if step != 0}
+    for part, why in ((after, "so a save or the training went wrong"), (before, "as before training")):
+        for steps, (holding, first) in _holders(part, "matrices"):
+            sentence = f"{spell(steps, published.listings)}: {holding} zeros alone{first}, {why}."
+            yield Fault("all_zero", steps, (), "safetensors", sentence, harmless=part is before)
+
+
+def _holders(held: Mapping[int, tuple[str, ...]], kind: str) -> Iterator[tuple[tuple[int, ...], tuple[str, str]]]:
+    """Steps of which the same tensors are named, and these in words: who holds, and the first where it is many."""
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for step, tensors in held.items():
+        groups[tensors].append(step)
+    for (name, *more), steps in groups.items():
+        words = (f"{1 + len(more)} {kind} hold", f", the first {name}") if more else (f"{name} holds", "")
+        yield tuple(steps), words
 
 
 def _incomplete(published: Published) -> Iterator[Fault]:
