@@ -210,6 +210,8 @@ def _is_odd_digit(text: Any) -> bool:
     """A numeral that is none of Python's, such as ² or 007."""
     if not isinstance(text, str) or not text.isdigit():
         return False
+    if text.isascii() and text[0] != "0":
+        return False
     try:
         return not isinstance(ast.literal_eval(text), int)
     except (SyntaxError, ValueError):

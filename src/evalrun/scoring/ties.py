@@ -76,19 +76,28 @@ def _expected(
 ) -> dict[str, float]:
     """The accuracies of an item that differ from lm-eval's, which are right where one choice is above all others."""
     several = len(answers) // (1 + ("acc_mutual_info" in found))
-    first = np.array(answers[:several])
-    by: dict[str, Callable[[], Any]] = {
-        "acc": lambda: first,
-        "acc_norm": lambda: first / [len(choice) for choice in task.doc_to_choice(document)],
-        "acc_bytes": lambda: first / [len(choice.encode()) for choice in task.doc_to_choice(document)],
-        "acc_mutual_info": lambda: first - np.array(answers[several:]),
+    first = answers[:several]
+    choices = task.doc_to_choice(document) if found.keys() & {"acc_norm", "acc_bytes"} else ()
+    by: dict[str, Callable[[], list[float]]] = {
+        "acc": lambda: list(first),
+        "acc_norm": lambda: [_ratio(value, len(choice)) for value, choice in zip(first, choices, strict=True)],
+        "acc_bytes": lambda: [
+            _ratio(value, len(choice.encode())) for value, choice in zip(first, choices, strict=True)
+        ],
+        "acc_mutual_info": lambda: [value - alone for value, alone in zip(first, answers[several:], strict=True)],
     }
     changed = {}
     for metric in by.keys() & found.keys():
-        values = np.nan_to_num(by[metric](), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        likeliest = np.flatnonzero(values == values.max())
+        values = [-math.inf if math.isnan(value) else value for value in by[metric]()]
+        highest = max(values)
+        likeliest = [place for place, value in enumerate(values) if value == highest]
         if len(likeliest) > 1:
             right = task_answers.right(task, document, task.doc_to_choice(document))
             tally.ties[metric] += 1
-            changed[metric] = sum(int(place) in right for place in likeliest) / len(likeliest)
+            changed[metric] = sum(place in right for place in likeliest) / len(likeliest)
     return changed
+
+
+def _ratio(value: float, length: int) -> float:
+    """As NumPy divides: what has no length is infinitely unlikely."""
+    return value / length if length else math.copysign(math.inf, value)
