@@ -223,9 +223,9 @@ def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.T
     """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
     settings = {"identity": identity, **_determining(config)}
     shots, version = config.num_fewshot, task_files.lm_eval_version()
-    own = allowed.without_added(config, identity) if any(file.is_rolling for file in files) else []
+    own = {kind: allowed.left_out(config, identity, kind) for kind in {file.is_rolling for file in files}}
     keys = {
-        file.name: journal.digest([settings, file.name, file.digest_for(shots), version, *own * file.is_rolling])
+        file.name: journal.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
         for file in files
     }
     return run_key_of(config, identity, task_files.options_of(files)), keys

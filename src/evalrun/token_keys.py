@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from threading import Lock
 
-from evalrun import token_rules, tokenizer
+from evalrun import token_ends, token_rules, tokenizer
 
 FORMAT = 1  # raise it when the comparison becomes another
 MARK = "+tokens:file"
@@ -60,16 +60,30 @@ def adds(folder: Path | None, identity: str, cache: str | None) -> bool:
         identity: Of the checkpoint, with its mark.
         cache: Where answers are kept (scorer.cache); None: in memory only.
     """
-    key = _key(identity)
-    note = None if cache is None else Path(cache) / f"added-{key[:32]}.json"
+    here = folder if folder is not None and tokenizer.is_in(folder) else None
+    return _of_own(here, identity, cache, "added")
+
+
+def ends(folder: Path | None, identity: str, cache: str | None) -> bool:
+    """Whether a checkpoint's tokenizer was kept from putting special tokens after a text; see `adds`."""
+    here = folder if folder is not None and tokenizer.is_in(folder) else None
+    if here is not None and (tokenizer.has_own_code(here) or not token_ends.may_be(here)):
+        return False
+    return _of_own(here, identity, cache, "left_off")
+
+
+def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) -> bool:
+    key = _key(identity) if what == "added" else _key(f"{what} {identity}")
+    note = None if cache is None else Path(cache) / f"{what}-{key[:32]}.json"
     with _one:
         if key not in _known and (found := _noted(note)) is not None:
             _known[key] = found
-        if key not in _known and folder is not None and tokenizer.is_in(folder):
+        if key not in _known and folder is not None:
             by = "file" if identity.endswith(MARK) else "class"
-            alike = f"{by} {tokenizer.content(folder)}"
+            alike = f"{what} {by} {tokenizer.content(folder)}"
             if alike not in _known:
-                _known[alike] = _has_own_code(folder) or _asked(folder, by)
+                own_code = what == "added" and tokenizer.has_own_code(folder)  # which is not run to know
+                _known[alike] = own_code or _asked(folder, by, what)
             _known[key] = _known[alike]
             _write(note, _known[key])
     return bool(_known.get(key))
@@ -81,26 +95,23 @@ def departs(folder: Path) -> bool:
     return found is not None and found.first is not None
 
 
-def answer(folder: str, by: str = "") -> None:
+def answer(folder: str, by: str = "", what: str = "") -> None:
     """Print an answer, for a process that must not load a tokenizer itself."""
-    print(json.dumps(_answer(Path(folder), by)))
+    print(json.dumps(_answer(Path(folder), by, what)))
 
 
-def _answer(folder: Path, by: str) -> bool:
-    """What `departs` says; with `by`, whether the tokenizer that follows it adds tokens."""
-    return bool(tokenizer.added(tokenizer.load(folder, False, by))) if by else departs(folder)
+def _answer(folder: Path, by: str, what: str) -> bool:
+    """What `departs` says; with `what`, whether the tokenizer that follows `by` has any tokens of that kind."""
+    if not what:
+        return departs(folder)
+    made = tokenizer.load(folder, False, by)
+    return bool(tokenizer.added(made) if what == "added" else tokenizer.left_off(made))
 
 
 def _key(content: str) -> str:
     return hashlib.sha256(
         json.dumps([FORMAT, importlib.metadata.version("transformers"), content]).encode()
     ).hexdigest()
-
-
-def _has_own_code(folder: Path) -> bool:
-    """Whether it takes code of the tokenizer's own to know; such code is not run for a key."""
-    described = folder / "tokenizer_config.json"
-    return described.is_file() and b'"auto_map"' in described.read_bytes()
 
 
 def _follows(folder: Path) -> bool:
@@ -131,17 +142,17 @@ def _write(note: Path | None, found: bool | None) -> None:
         os.replace(own, note)
 
 
-def _asked(folder: Path, by: str = "") -> bool | None:
+def _asked(folder: Path, by: str = "", what: str = "") -> bool | None:
     try:
-        return _answer(folder, by) if "torch" in sys.modules else _elsewhere(folder, by)
+        return (_answer if "torch" in sys.modules else _elsewhere)(folder, by, what)
     except Exception:  # transformers and tokenizers raise their own
         return None
 
 
-def _elsewhere(folder: Path, by: str) -> bool:
+def _elsewhere(folder: Path, by: str, what: str) -> bool:
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     said = subprocess.run(
-        [sys.executable, "-P", "-c", _ASK, str(folder.absolute()), by],
+        [sys.executable, "-P", "-c", _ASK, str(folder.absolute()), by, what],
         capture_output=True, text=True, timeout=_PATIENCE_S, check=True, stdin=subprocess.DEVNULL,
         env=surroundings | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrun import token_rules
+from evalrun import token_ends, token_rules
 from evalrun.digests import file_sha256
 from evalrun.errors import CheckpointError
 
@@ -21,7 +21,17 @@ _NOT_OF_TOKENIZER = re.compile(
 )
 _OF_TOKENIZER = re.compile(r"^(tokenizer|vocab|merges|special_tokens|added_tokens|spiece)|\.(model|tiktoken|spm)$")
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_tokenizers: dict[str, tuple[Any, token_rules.Departure | None]] = {}
+_tokenizers: dict[str, _Made] = {}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A tokenizer that is loaded, and what was seen of it then."""
+
+    tokenizer: Any
+    departure: token_rules.Departure | None
+    added: list[str]
+    left_off: list[str]
 
 
 def is_in(folder: Path) -> bool:
@@ -79,6 +89,8 @@ def check_repository(name: str) -> None:
 def load(folder: Path, remote_code: bool, by: str = "file") -> Any:
     """A tokenizer; loaded once for all folders whose files, weights aside, give the same one.
 
+    It puts no tokens after a text, whatever its files say: see `left_off`. One with code of its own is left as it is.
+
     Args:
         folder: Its files.
         remote_code: Whether code in the folder may run.
@@ -94,8 +106,10 @@ def load(folder: Path, remote_code: bool, by: str = "file") -> Any:
         found = None if own_code else token_rules.departure(made, folder)
         if found is not None and by == "file":
             token_rules.follow_file(made, found)
-        _tokenizers[key] = made, found
-    return _tokenizers[key][0]
+        own = [str(made.convert_ids_to_tokens(token)) for part in token_ends.around(made) or () for token in part]
+        off = [] if has_own_code(folder) else token_ends.take_off(made, found)
+        _tokenizers[key] = _Made(made, found, own, off)
+    return _tokenizers[key].tokenizer
 
 
 def content(folder: Path) -> str:
@@ -108,22 +122,36 @@ def content(folder: Path) -> str:
     return hashlib.sha256(json.dumps([chosen, lines]).encode()).hexdigest()
 
 
+def has_own_code(folder: Path) -> bool:
+    """Whether a tokenizer names code of its own, which is not run to know what it would do."""
+    described = folder / "tokenizer_config.json"
+    return described.is_file() and b'"auto_map"' in described.read_bytes()
+
+
 def departure_of(tokenizer: Any) -> token_rules.Departure | None:
     """How a tokenizer that `load` gave parts texts otherwise by its class than by its file; None: not at all."""
-    return next((found for made, found in _tokenizers.values() if made is tokenizer), None)
+    return _made(tokenizer).departure
 
 
 def added(tokenizer: Any) -> list[str]:
-    """The special tokens that a tokenizer puts round a text by itself, as it spells them."""
-    extra = Counter(tokenizer("a")["input_ids"]) - Counter(tokenizer("a", add_special_tokens=False)["input_ids"])
-    return [str(tokenizer.convert_ids_to_tokens(token)) for token in extra.elements()]
+    """The special tokens that a tokenizer that `load` gave puts round a text by its files, as it spells them."""
+    return _made(tokenizer).added
+
+
+def left_off(tokenizer: Any) -> list[str]:
+    """Those of `added` that stand after a text, which it was kept from."""
+    return _made(tokenizer).left_off
 
 
 def ending(tokenizer: Any) -> list[str]:
-    """Those of `added` that stand after the text."""
-    whole, plain = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
-    ends = (i + len(plain) for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
-    return [str(tokenizer.convert_ids_to_tokens(token)) for token in whole[next(ends, len(whole)) :]]
+    """The special tokens that a tokenizer puts after a text all the same."""
+    _, end = token_ends.around(tokenizer) or ([], [])
+    return [str(tokenizer.convert_ids_to_tokens(token)) for token in end]
+
+
+def _made(tokenizer: Any) -> _Made:
+    known = (made for made in _tokenizers.values() if made.tokenizer is tokenizer)
+    return next(known, _Made(tokenizer, None, [], []))
 
 
 def check_fits(tokenizer: Any, rows: int, source: str, label: str) -> None:

@@ -14,10 +14,10 @@ import torch
 import transformers as hf
 from lm_eval.api.instance import Instance
 
-from evalrun import pipeline, task_files, token_keys, tokenizer
+from evalrun import checkpoints, pipeline, task_files, token_keys, tokenizer
 from evalrun.config import compose, hydra_session, typed
 from evalrun.scoring import departures, open_lm
-from evalrun.suites import allowed, cell_of
+from evalrun.suites import cell_of
 from helpers import write_rows
 from made_tokenizers import pieces, save
 from random_models import CONF, spread
@@ -58,7 +58,7 @@ def test_a_text_has_one_beginning_and_no_end(name: str, begin: bool, end: bool, 
     ids = [raw.encode(text, add_special_tokens=False).ids for text in TEXTS]
     assert len(ids[1]) > 2 * WINDOW
     assert rolled(lm) == pytest.approx([plain(lm, one) for one in ids], abs=1e-3)
-    assert lm.tok_encode("the old") == raw.encode("the old").ids  # prompts keep what the tokenizer adds
+    assert lm.tok_encode("the old") == [1] * begin + raw.encode("the old", add_special_tokens=False).ids
     assert rolled(lm, ("",)) == [0.0]
 
 
@@ -85,7 +85,7 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
         monkeypatch.setattr(token_keys, "_known", {})
         with monkeypatch.context() as patch:
             if not known:
-                patch.setattr(allowed, "without_added", lambda *_: [])
+                patch.setattr(checkpoints, "adds_tokens", lambda *_: False)
             run, found = pipeline.keys_by_identity(config, identity, files)
         return run, found["alpha"], found["story"]
 
@@ -118,12 +118,10 @@ def test_it_is_said_once_and_kept_with_the_result(caplog: pytest.LogCaptureFixtu
     for _ in range(2):
         said = departures.token_settings(both, tasks, None, "file")
         assert said["story"] == {"tokens_by": "file", "tokens_left_out": ["<s>", "</s>"]}
-        assert said["choice"] == {"tokens_by": "file", "tokens_appended": ["</s>"]}
+        assert said["choice"] == {"tokens_by": "file", "tokens_left_out": ["</s>"]}
         assert departures.token_settings(none, tasks, None, "file") == {name: {"tokens_by": "file"} for name in KINDS}
         assert departures.token_settings(begins, {"choice": tasks["choice"]}, None, "file") == {
             "choice": {"tokens_by": "file"}
         }
     assert caplog.text.count("without the <s> and </s> that the tokenizer adds to each") == 1
-    assert (
-        caplog.text.count("choice: the tokenizer adds </s> to the end of every text, so that prompts end with it") == 1
-    )
+    assert caplog.text.count("choice: prompts and choices are read without the </s> that the tokenizer puts") == 1

@@ -27,11 +27,11 @@ from evalrun.checkpoints.hub import (
     wanted,
 )
 from evalrun.checkpoints.loading import Loaded, load
-from evalrun.checkpoints.place import Located, adds_tokens, by_tokens, fetch, locate, without_mark
+from evalrun.checkpoints.place import Located, adds_tokens, by_tokens, ends_texts, fetch, locate, without_mark
 from evalrun.checkpoints.whole import check_folder
 
 __all__ = [
     "INDEXES", "SINGLE", "Loaded", "Located", "adds_tokens", "by_tokens", "cached_commit", "check_folder", "download",
-    "fetch", "forget", "go_offline", "hub_cache", "hub_fault", "load", "locate", "repository_cache", "revisions",
-    "shards_of", "wanted", "weight_files", "weights_digest", "without_mark",
+    "ends_texts", "fetch", "forget", "go_offline", "hub_cache", "hub_fault", "load", "locate", "repository_cache",
+    "revisions", "shards_of", "wanted", "weight_files", "weights_digest", "without_mark",
 ]  # fmt: skip

@@ -70,6 +70,11 @@ def adds_tokens(located: Located, cache: str | None) -> bool:
     return token_keys.adds(_tokens_from(located), located.identity, cache)
 
 
+def ends_texts(located: Located, cache: str | None) -> bool:
+    """Whether its tokenizer was kept from putting special tokens after a text; see `adds_tokens`."""
+    return token_keys.ends(_tokens_from(located), located.identity, cache)
+
+
 def _tokens_from(located: Located, fetched: Path | None = None) -> Path | None:
     """The folder of a checkpoint's tokenizer, if it is here."""
     cell, source = located.cell, located.cell.tokenizer

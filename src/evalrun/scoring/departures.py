@@ -28,8 +28,8 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
 
     Returns:
         Of each task `tokens_by`, and where any text differs `tokens_differ`, how many of its distinct texts do; of one
-        that scores whole texts `tokens_left_out`, those that the tokenizer would add, if any; of another
-        `tokens_appended`, those that it adds to the end of a prompt, if any.
+        that scores whole texts `tokens_left_out`, those that the tokenizer would add, if any; of another those that it
+        would put after a text, or, where code of its own still does, `tokens_appended`.
     """
     departure = tokenizers.departure_of(tokenizer)
     said: dict[str, dict[str, Any]] = {name: {"tokens_by": by} for name in tasks}
@@ -38,6 +38,9 @@ def token_settings(tokenizer: Any, tasks: Mapping[str, Any], limit: int | None, 
         said |= {name: said[name] | {"tokens_left_out": own} for name in rolling}
         _say_left_out(rolling[0], own)
     others = [name for name in tasks if name not in rolling]
+    if others and (off := tokenizers.left_off(tokenizer)):
+        said |= {name: said[name] | {"tokens_left_out": off} for name in others}
+        _say_no_end(others[0], off)
     if others and (end := tokenizers.ending(tokenizer)):
         said |= {name: said[name] | {"tokens_appended": end} for name in others}
         _warn_of_ending(others[0], end)
@@ -66,14 +69,25 @@ def _say_left_out(name: str, own: list[str]) -> None:
     )
 
 
+def _say_no_end(name: str, end: list[str]) -> None:
+    if ("no", *end) in _left_out:
+        return
+    _left_out.add(("no", *end))
+    log.warning(
+        "%s: prompts and choices are read without the %s that the tokenizer puts after every text; lm-eval ends "
+        "prompts with it, and scores it instead of a choice's first token",
+        *(name, " and ".join(end)),
+    )
+
+
 def _warn_of_ending(name: str, end: list[str]) -> None:
     if ("", *end) in _left_out:
         return
     _left_out.add(("", *end))
     log.warning(
-        "%s: the tokenizer adds %s to the end of every text, so that prompts end with it before answers begin, and "
-        "a choice is scored without its first token where both are tokenised as one, as in lm-eval: take it out of "
-        "the tokenizer's files, or name a tokenizer that adds none with model.tokenizer=",
+        "%s: the tokenizer's own code adds %s to the end of every text, so that prompts end with it before answers "
+        "begin, and a choice is scored without its first token where both are tokenised as one, as in lm-eval: take it "
+        "out of the tokenizer's files, or name a tokenizer that adds none with model.tokenizer=",
         *(name, " and ".join(end)),
     )
 

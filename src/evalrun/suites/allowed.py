@@ -43,10 +43,18 @@ def named(cell: Cell, identity: str) -> checkpoints.Located:
     return checkpoints.Located(cell, identity, folder, commit)
 
 
-def without_added(config: Config, identity: str) -> list[str]:
-    """What a rolling task's result is named by beside all else, where its tokenizer's own tokens are left out."""
-    adds = checkpoints.adds_tokens(named(cell_of(config), identity), config.scorer.cache)
-    return ["without the tokenizer's own tokens"] if adds else []
+def left_out(config: Config, identity: str, rolling: bool) -> list[str]:
+    """What a result is named by beside all else, where tokens that its tokenizer adds by itself are left out.
+
+    Args:
+        config: The job's.
+        identity: Of its checkpoint.
+        rolling: Whether the task scores whole texts, round which nothing is left; of another only the end is off.
+    """
+    located, cache = named(cell_of(config), identity), config.scorer.cache
+    if rolling:
+        return ["without the tokenizer's own tokens"] if checkpoints.adds_tokens(located, cache) else []
+    return ["without the tokenizer's end"] if checkpoints.ends_texts(located, cache) else []
 
 
 def fetch(config: Config, located: checkpoints.Located) -> Path:
