@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+# lm-eval's metrics of the choices that were taken, over all items at once.
+OF_ONE_CHOICE = frozenset({"f1", "mcc"})
+
 
 def right(task: Any, document: Mapping[str, Any], choices: Sequence[str]) -> frozenset[int]:
     """The places of an item's right choices; none where nothing that is there is marked right.

@@ -233,6 +233,13 @@ def warn_of_ties(task: Any, name: str, label: str, ties: Mapping[str, int], n: i
             "%s says the same of several choices in %d of %d items of %s, as a model does whose head is zero",
             *(label, most, n, name),
         )
+    of_one = sorted(task_answers.OF_ONE_CHOICE & ties.keys())
+    if of_one:
+        log.warning(
+            "%s: %s takes the first of equally likely choices, as lm-eval does, in %d of %d items: acc counts such a "
+            "tie at its expected value",
+            *(name, " and ".join(of_one), ties[of_one[0]], n),
+        )
     place = task_answers.only_place(task) if ties else None
     if place is not None:
         log.warning(

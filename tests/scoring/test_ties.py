@@ -55,7 +55,10 @@ def task_of(rows: Sequence[Mapping[str, Any]], name: str = "made", metrics: Sequ
     write_rows(Path(f"data/{name}.jsonl"), list(rows))
     text = TASK.format(name=name, title=name).replace(
         "  - {metric: acc, aggregation: mean, higher_is_better: true}\n",
-        "".join(f"  - {{metric: {metric}, aggregation: mean, higher_is_better: true}}\n" for metric in metrics),
+        "".join(
+            f"  - {{metric: {metric}, aggregation: {metric if metric == 'f1' else 'mean'}, higher_is_better: true}}\n"
+            for metric in metrics
+        ),
     )
     Path(f"conf/task/{name}.yaml").write_text(text)
     return tasks.build(task_files.resolve([name]), None)[name]
@@ -153,6 +156,15 @@ def test_the_only_place_of_the_right_choice_is_named_where_ties_matter(caplog: p
         "tiny step 1 says the same of several choices in 2 of 2 items of mixed, as a model does whose head is zero"
     ]
     assert (task_answers.only_place(always), task_answers.only_place(mixed)) == (1, None)
+
+
+def test_a_metric_of_the_choices_taken_is_named_where_it_hangs_on_a_tie(caplog: pytest.LogCaptureFixture) -> None:
+    task = task_of([row(["mat", "tree"], 1), row(["at", "tree"], 1), row(["tree", "at"], 0)], metrics=["f1"])
+    found = score(task, {"mat": -4.0, "tree": -4.0, "at": -5.0})
+    assert found.ties == {"f1": 1}
+    assert found.metrics["f1"] == pytest.approx(2 / 3)  # one found, one missed by the tie: lm-eval's number
+    tasks.warn_of_ties(task, "made", "tiny step 1", found.ties, found.n)
+    assert "made: f1 takes the first of equally likely choices, as lm-eval does, in 1 of 3 items" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -85,15 +85,18 @@ def _expected(
             _ratio(value, len(choice.encode())) for value, choice in zip(first, choices, strict=True)
         ],
         "acc_mutual_info": lambda: [value - alone for value, alone in zip(first, answers[several:], strict=True)],
+        **dict.fromkeys(task_answers.OF_ONE_CHOICE, lambda: list(first)),
     }
     changed = {}
     for metric in by.keys() & found.keys():
         values = [-math.inf if math.isnan(value) else value for value in by[metric]()]
         highest = max(values)
         likeliest = [place for place, value in enumerate(values) if value == highest]
-        if len(likeliest) > 1:
+        if len(likeliest) == 1:
+            continue
+        tally.ties[metric] += 1
+        if metric not in task_answers.OF_ONE_CHOICE:  # of which an item has no share
             right = task_answers.right(task, document, task.doc_to_choice(document))
-            tally.ties[metric] += 1
             changed[metric] = sum(place in right for place in likeliest) / len(likeliest)
     return changed
 
