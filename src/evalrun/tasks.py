@@ -55,7 +55,8 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     _compile_templates_once()
     config = _resolve_functions(copy.deepcopy(file.config), file)
     try:
-        task = _manager(TaskManager).load([_mended(config, file)])["tasks"][file.name]
+        with _defaults_unsaid():
+            task = _manager(TaskManager).load([_mended(config, file)])["tasks"][file.name]
     except TaskError:
         raise
     except Exception as error:  # datasets, pyarrow and jinja raise their own
@@ -102,6 +103,21 @@ def _mended(config: dict[str, Any], file: TaskFile) -> dict[str, Any]:
         return task_checks.example_problem(task, row, local is not None, own)
 
     return config | {"class": task_items.of(ConfigurableTask, local, fault)}
+
+
+@contextlib.contextmanager
+def _defaults_unsaid() -> Iterator[None]:
+    """Keep from the log that a metric without aggregation or direction has those that lm-eval registers for it."""
+    logger = logging.getLogger("lm_eval.api.task")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "is defined, but" not in record.getMessage()
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @lru_cache(maxsize=1)

@@ -101,6 +101,16 @@ def test_a_tie_is_worth_its_share_and_its_standard_error_follows() -> None:
     assert found.items["acc_norm"].tolist() == [0.0, 1.0, 0.5, 1.0]  # -4 / 3 is less than -4 / 4, and -5 / 2 than both
 
 
+def test_a_metric_without_a_direction_is_lm_evals_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    task_of([row(["mat", "tree"], 0)])
+    Path("conf/task/made.yaml").write_text(
+        Path("conf/task/made.yaml").read_text().replace(", aggregation: mean, higher_is_better: true", "")
+    )
+    task = tasks.build(task_files.resolve(["made"]), None)["made"]
+    assert score(task, {"mat": -1.0, "tree": -2.0}).higher_is_better
+    assert caplog.text == ""
+
+
 def test_ties_may_be_left_to_the_first_choice() -> None:
     task = task_of([row(["mat", "tree"], 0), row(["tree", "mat"], 0), row(["tree", "mat"], 1)], metrics=["acc"])
     found = scoring.score(Told({"mat": -4.0, "tree": -4.0}), {"made": task}, None, 10, "first")["made"]  # type: ignore[arg-type]
