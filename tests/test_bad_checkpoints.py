@@ -224,3 +224,25 @@ def test_a_model_saved_without_its_head_says_so(cell: Cell) -> None:
     model.gpt_neox.save_pretrained(folder)
     with pytest.raises(CheckpointError, match="saved as a GPTNeoXModel, which is no GPTNeoXForCausalLM"):
         load(replace(cell))
+
+
+def test_weights_of_several_precisions_are_said_where_the_config_names_none(
+    cell: Cell, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(cell.location)
+    file = folder / "model.safetensors"
+    first, *others = sorted(tensors := load_file(file))
+    halved = {name: tensors[name].bfloat16() for name in others}
+    save_file({first: tensors[first], **halved}, file, metadata={"format": "pt"})
+    assert load(cell).said == {"unused_weights": []}  # the config says float32
+    described = json.loads((folder / "config.json").read_text())
+    bare = {key: value for key, value in described.items() if key not in ("dtype", "torch_dtype")}
+    (folder / "config.json").write_text(json.dumps(bare))
+    for _ in range(2):
+        found = load(cell)
+        assert found.said == {"unused_weights": [], "stored_dtypes": {"bfloat16": len(others), "float32": 1}}
+    said = f"config.json names no dtype and the weights have several ({len(others)} in bfloat16, 1 in float32)"
+    assert caplog.text.count(said) == 1
+    assert f"all are read in {str(found.model.dtype).removeprefix('torch.')}, that of the first" in caplog.text
+    save_file(halved | {first: tensors[first].bfloat16()}, file, metadata={"format": "pt"})
+    assert "stored_dtypes" not in load(cell).said

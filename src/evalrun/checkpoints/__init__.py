@@ -8,6 +8,7 @@ hub       revisions, downloads and the cache of the Hugging Face hub
 place     where a checkpoint is, and what identifies it
 fit       weights in the file and weights in the model
 causal    whether a model sees what it is to predict
+precision weights in several precisions
 loading   model and tokenizer
 values    weights that are no numbers
 """

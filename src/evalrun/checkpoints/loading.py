@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalrun import tokenizer
-from evalrun.checkpoints import beside, causal, fit, headers
+from evalrun.checkpoints import beside, causal, fit, headers, precision
 from evalrun.checkpoints.files import config_of, weight_files
 from evalrun.checkpoints.place import Located, tokenizer_folder
 from evalrun.errors import CheckpointError, first_line
@@ -23,11 +23,12 @@ class Loaded:
     model: Any  # a transformers causal language model in eval mode, on its device
     tokenizer: Any  # one object for all checkpoints of this process that have the same tokenizer files
     unused: tuple[str, ...]  # files and tensors of the checkpoint that are no part of the model
+    mixed: Mapping[str, int] = field(default_factory=dict)  # see `precision.mixed`
 
     @property
-    def said(self) -> dict[str, list[str]]:
+    def said(self) -> dict[str, Any]:
         """What a result keeps of it."""
-        return {"unused_weights": list(self.unused)}
+        return {"unused_weights": list(self.unused)} | ({"stored_dtypes": dict(self.mixed)} if self.mixed else {})
 
     @property
     def parameters(self) -> tuple[int, int] | None:
@@ -78,7 +79,10 @@ def load(
     causal.check(model, label)
     if located.cell.tokenizer is not None:
         tokenizer.check_fits(made, model.get_input_embeddings().num_embeddings, located.cell.tokenizer, label)
-    return Loaded(model, made, tuple(unused))
+    several = precision.mixed(config_of(folder), headers.read_all(weight_files(folder))) if dtype == "auto" else {}
+    if several:
+        precision.warn(label, several, model)
+    return Loaded(model, made, tuple(unused), several)
 
 
 def _model(
