@@ -7,7 +7,7 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "evalrun"
 LEVELS: list[set[str]] = [
-    {"masking", "directions"},
+    {"masking", "directions", "wording"},
     {
         *("__init__", "errors", "records", "causes", "palette", "markup", "power", "task_metrics", "task_columns"),
         *("digests", "task_answers", "task_targets", "task_numbers", "lm_eval_source", "step_words", "token_rules"),

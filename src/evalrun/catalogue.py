@@ -16,6 +16,7 @@ from evalrun.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.records import Cell
 from evalrun.suites import Release, Releases, cell_of, hub, known_steps, local, location, releases
 from evalrun.suites.configured import config_of
+from evalrun.wording import counted
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")
 
@@ -236,8 +237,8 @@ def _steps_text(entry: dict[str, Any]) -> str:
     listed = entry["checkpoints"]
     seed = "" if entry["seed"] is None else f" seed {entry['seed']}"
     unchecked = " (not compared with the hub's own)" if entry["checked"] is False else ""
-    counted = f"{len(listed)} checkpoints ({entry['origin']}), {sum(one['here'] for one in listed)} here"
-    head = f"{entry['name']}{seed} ({entry['path']}): {counted}{unchecked}"
+    said = f"{counted(len(listed), 'checkpoint')} ({entry['origin']}), {sum(one['here'] for one in listed)} here"
+    head = f"{entry['name']}{seed} ({entry['path']}): {said}{unchecked}"
     rows = [_STEP_COLUMNS]
     for one in listed:
         tokens = "unknown" if one["tokens"] is None else f"{one['tokens']:,}"

@@ -17,6 +17,7 @@ from evalrun.masking import command_line
 from evalrun.tracking import Store
 from evalrun.tracking.link import PORT
 from evalrun.tracking.names import slug
+from evalrun.wording import counted
 
 
 def plan(words: Sequence[str]) -> int:
@@ -139,7 +140,7 @@ def tiny(words: Sequence[str]) -> int:
     trained = train_suite(
         sizes, ordered[0][1].checkpoint, settings, Path(settings.root), say=print, progress=sys.stderr.isatty()
     )
-    print(f"{trained} models trained" if trained else f"all models are in {settings.root} already")
+    print(f"{counted(trained, 'model')} trained" if trained else f"all models are in {settings.root} already")
     return 0
 
 

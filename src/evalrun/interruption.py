@@ -15,6 +15,7 @@ from evalrun.errors import EvalrunError
 from evalrun.masking import command_line
 from evalrun.survey import Entry
 from evalrun.sweep import Plan
+from evalrun.wording import counted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NAMED = 3  # checkpoints that are named one by one
@@ -94,12 +95,12 @@ def kept(entries: Sequence[Entry], where: str) -> str:
     if len(entries) == 1:
         (entry,) = entries
         tasks = len(entry.tasks) - len(entry.missing)
-        said = f"{tasks} of {_counted(len(entry.tasks), 'task')} of {entry.label}"
+        said = f"{tasks} of {counted(len(entry.tasks), 'task')} of {entry.label}"
         return f"nothing of {entry.label} was done yet." if not tasks else f"{said} done, kept in '{where}'."
     if len(done) == len(entries):
         return f"all {len(entries)} jobs are done and kept in '{where}', their analysis is not."
     parts = [f"{len(done)} of {len(entries)} jobs done"]
-    parts += [f"{len(entry.tasks) - len(entry.missing)} of {_counted(len(entry.tasks), 'task')} of {entry.label}"
+    parts += [f"{len(entry.tasks) - len(entry.missing)} of {counted(len(entry.tasks), 'task')} of {entry.label}"
               for entry in begun[:_NAMED]]  # fmt: skip
     if len(begun) > _NAMED:
         parts.append(f"parts of {len(begun) - _NAMED} more")
@@ -114,10 +115,6 @@ def goes_on(entries: Sequence[Entry], force: bool) -> str:
     if any(entry.missing for entry in entries):
         return "The same command goes on from there"
     return "The same command goes on with what is left to do"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def say(words: Sequence[str], plan: Plan, error: KeyboardInterrupt) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from evalrun.config import Config
 from evalrun.records import TaskResult
 from evalrun.task_files import TaskFile
+from evalrun.wording import counted
 
 
 def about(file: TaskFile, score: Any) -> dict[str, Any]:
@@ -62,5 +63,6 @@ def said(result: TaskResult) -> str:
     more += f", {parted} scored from where their tokens part" if parted else ""
     more += f", {lost} with a log-likelihood that is not finite" if lost else ""
     return (
-        f"{result.task}: {result.primary_metric} {value:.4f}{spread} on {result.n} items{more}, {result.seconds:.1f} s"
+        f"{result.task}: {result.primary_metric} {value:.4f}{spread} on {counted(result.n, 'item')}{more}, "
+        f"{result.seconds:.1f} s"
     )

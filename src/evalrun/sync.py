@@ -14,6 +14,7 @@ from evalrun.masking import command_line
 from evalrun.records import TaskResult
 from evalrun.survey import Asked
 from evalrun.tracking import Store
+from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 500  # results; what is delivered is said, and stays when the next fail
@@ -100,9 +101,9 @@ def _sweep(config: str | None) -> str | None:
 
 def _said(store: Store, found: Sequence[tuple[TaskResult, Path]], todo: Sequence[tuple[TaskResult, Path]]) -> str:
     if not todo:
-        return f"nothing to deliver: {len(found)} results in the journal, all in {store.uri}"
+        return f"nothing to deliver: {counted(len(found), 'result')} in the journal, all in {store.uri}"
     runs = len({result.run_key for result, _ in todo})
-    lines = [f"{len(todo)} of {len(found)} results delivered to {store.uri}, of {runs} checkpoint{'s' * (runs > 1)}:"]
+    lines = [f"{len(todo)} of {len(found)} results delivered to {store.uri}, of {counted(runs, 'checkpoint')}:"]
     counts = Counter((result.cell.suite, result.cell.model) for result, _ in todo)
     lines += [f"  {model:<14} {count:>5}" for (_, model), count in counts.items()]
     return "\n".join(lines)

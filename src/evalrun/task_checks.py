@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from evalrun import task_numbers
+from evalrun.wording import counted
 
 _LISTED = re.compile(r"\[.*\]", re.DOTALL)
 _NEAR = 0.75  # difflib's ratio: Text and text, promt and prompt, not answer and prompt
@@ -41,7 +42,8 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
     if found is not None:
         return found
     if isinstance(text, int):  # one continuation after several contexts (WinoGrande): the target is that continuation
-        return None if 0 <= text < len(choices) else f"has answer index {text}, but only {len(choices)} choices"
+        number = counted(len(choices), "choice")
+        return None if 0 <= text < len(choices) else f"has answer index {text}, but only {number}"
     found = _read_as_index(task, document, choices, target) if own else None
     if found is not None:
         return found

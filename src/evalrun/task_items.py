@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from evalrun.errors import TaskError
+from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]
@@ -157,8 +158,8 @@ class OtherItems:
                     kept.append(row)
         if len(kept) < n:
             raise TaskError(
-                f"task '{self._task.config.task}': num_fewshot is {n}, but only {len(kept)} rows can be examples of an "
-                f"item that others repeat: give at most {len(kept)}."
+                f"task '{self._task.config.task}': num_fewshot is {n}, but only {counted(len(kept), 'row')} can be "
+                f"examples of an item that others repeat: give at most {len(kept)}."
             )
         return kept
 

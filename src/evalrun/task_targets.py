@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from evalrun.wording import counted
+
 _PAIRS = frozenset({"f1", "mcc", "brier_score", "likelihood"})  # of the one right answer and what was said
 
 
@@ -45,4 +47,5 @@ def _problems(task: Any, asked: set[str]) -> Iterator[str]:
         if "f1" in by_lm_eval and choices > 2:
             yield f"row {row} has {choices} choices, and f1 is of two: leave it out, or take mcc"
         if "brier_score" in by_lm_eval and choices != first:
-            yield f"row {row} has {choices} choices and row 1 has {first}: brier_score wants equal numbers of them"
+            own = counted(choices, "choice")
+            yield f"row {row} has {own} and row 1 has {first}: brier_score wants equal numbers of them"

@@ -213,7 +213,7 @@ def test_a_metric_that_is_missing_somewhere_says_so(tidy):
     assert row["label"] == "none"
     assert row["note"] == "the metric is missing at one of the two checkpoints"
     (row,) = found_in(tidy, JUMP, [*LINE[:5], np.nan]).to_dict("records")
-    assert (row["label"], row["note"]) == ("only in accuracy", "the metric is missing at 1 checkpoints")
+    assert (row["label"], row["note"]) == ("only in accuracy", "the metric is missing at 1 checkpoint")
     assert found_in(tidy, JUMP, [np.nan] * 6).empty
     assert found_in(tidy, JUMP, LINE, metric="acc_norm").empty  # counts right answers too
     assert list(found_in(tidy, JUMP, LINE, metric="acc_norm").columns) == COLUMNS

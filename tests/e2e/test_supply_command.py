@@ -187,7 +187,7 @@ def test_prefetch_goes_on_where_it_was_killed(
     hub.silent = ""
     hub.requests.clear()
     found = evalrun("prefetch", *GRID, env=online)
-    assert "1 checkpoints fetched" in found.stdout, found.stderr
+    assert "1 checkpoint fetched" in found.stdout, found.stderr
     assert len(bodies(hub)) == 1
 
 

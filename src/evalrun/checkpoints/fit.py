@@ -92,16 +92,19 @@ def misfit(missing: Iterable[str], mismatched: Iterable[Any], unexpected: Iterab
             f"does not fit its config.json: {name} is {there} in the file and {here} in the model"
             f"{_of_all(len(other))}; put the config.json beside it that it was saved with."
         )
+    some = f"{len(absent)} of its weights, the first {absent[0]}" if len(absent) > 1 else f"the weight {absent[0]}"
     return (
-        f"lacks {len(absent)} of its weights, the first {absent[0]}: it would be scored with random ones; "
+        f"lacks {some}: it would be scored with {'random ones' if len(absent) > 1 else 'a random one'}; "
         f"{_cause_of_absence(absent, sorted(unexpected), model)}."
     )
 
 
 def surplus(names: Sequence[str], model: Any) -> str:
     """What to say of tensors that the model has no place for, after the checkpoint's place."""
+    one = f"the tensor {names[0]}, which its model has no place for"
+    some = f"{len(names)} tensors that its model has no place for, the first {names[0]}" if len(names) > 1 else one
     return (
-        f"holds {len(names)} tensors that its model has no place for, the first {names[0]}: "
+        f"holds {some}: "
         f"{_cause_of_surplus(names, model)}; write it again, or score the model without them with "
         "allow_unused_weights=true."
     )

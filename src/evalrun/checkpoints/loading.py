@@ -127,9 +127,9 @@ def _unused(folder: Path, model: Any, info: Mapping[str, Any], where: str, allow
         raise CheckpointError(f"{where} {why}")
     if not hasattr(model.config, "quantization_config") and (strange := fit.unreadable(stored, unexpected)):
         raise CheckpointError(
-            f"{where} has {len(strange)} weights that are quantised, the first {strange[0]} as "
-            f"{stored[strange[0]].dtype}, and its config.json has no quantization_config that says how to read them: "
-            "write it again with it, or in bfloat16."
+            f"{where} has quantised weights ({len(strange)}, the first {strange[0]} as {stored[strange[0]].dtype}), "
+            "and its config.json has no quantization_config that says how to read them: write it again with it, or in "
+            "bfloat16."
         )
     unexpected += fit.shadowed(stored, unexpected)
     if unexpected and not allowed:

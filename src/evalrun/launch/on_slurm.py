@@ -24,6 +24,7 @@ from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
 from evalrun.launch.settings import below, refuse
 from evalrun.launch.worker import Context, move_in
+from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 _POLL_S = 2.0
@@ -84,13 +85,14 @@ def run(
     tasks = {task: keys for task, keys in tasks.items() if keys}
     known = {key for keys in tasks.values() for key in keys}
     if known:
-        log.info("%d jobs are in the queue already: %s", len(known), ", ".join(tasks))
+        log.info("in the queue already: %s, as %s", counted(len(known), "job"), ", ".join(tasks))
     new = [work for work in works if work.key not in known]
     if new:
         submitted = _submit(context, new, settings, device, folder)
         tasks |= submitted
         ledger.write(queued | submitted)
-        log.info("submitted %d jobs as %d SLURM tasks: %s", len(new), len(submitted), _shown(submitted))
+        asked = counted(len(submitted), "SLURM task")
+        log.info("submitted %s as %s: %s", counted(len(new), "job"), asked, _shown(submitted))
     if not settings.wait:
         for task, keys in tasks.items():
             for key in keys:

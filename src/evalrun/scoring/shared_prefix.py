@@ -27,6 +27,7 @@ from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest, make_plan
 from evalrun.scoring.plans import Coded, Plans
 from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.unsupported import UnsupportedError
+from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -292,8 +293,8 @@ class SharedPrefixLM(CheckpointLM):
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
             ours, theirs = self._both(plan, answers, drawn)
             worst = self._largest_difference(ours, theirs)
-            said = "verify: %d requests scored again by lm-eval's own path, largest difference %.1e nats"
-            log.info(said, len(drawn), self.counts.difference)
+            said = "verify: %s scored again by lm-eval's own path, largest difference %.1e nats"
+            log.info(said, counted(len(drawn), "request"), self.counts.difference)
             if worst is not None:
                 raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
 

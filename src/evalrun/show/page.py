@@ -61,7 +61,8 @@ def _fact(name: str, said: str) -> Text:
 
 
 def _lengths(found: Lengths, rows: int, window: int) -> str:
-    of = "" if found.items == rows else f" of the first {found.items:,} items"
+    first = f"{found.items:,} items" if found.items > 1 else "item"
+    of = "" if found.items == rows else f" of the first {first}"
     fate = f"{found.cut:,} are cut at the start" if found.cut else "none is cut"
     return (
         f"{found.least:,} to {found.most:,} tokens{of}, median {found.median:,.0f}, prompt and longest choice; "

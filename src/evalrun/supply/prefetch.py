@@ -17,6 +17,7 @@ from evalrun.errors import CheckpointError, EvalrunError, TaskError, first_line
 from evalrun.suites import allowed
 from evalrun.supply.report import size
 from evalrun.supply.stock import Standing, survey
+from evalrun.wording import counted
 
 _AT_ONCE = 2  # checkpoints under way: enough to keep a line busy, few enough for the hub's limits
 RESERVE = 10**9  # bytes of the disk that are left free
@@ -40,7 +41,7 @@ def prefetch(configs: Sequence[Config]) -> str:
     lost = [job.problem or job.cell.label for job in wanted if job.located is None]
     if found.hub is not None and wanted:
         raise CheckpointError(
-            f"the hub is {found.hub}, and {len(wanted)} checkpoints are not here: connect, run again."
+            f"the hub is {found.hub}, and {counted(len(wanted), 'checkpoint')} must come from it: connect, run again."
         )
     jobs = [job for job in wanted if job.located is not None]
     ledger.remember([job.located for job in found.jobs if job.located is not None])
@@ -52,7 +53,10 @@ def prefetch(configs: Sequence[Config]) -> str:
         kind = CheckpointError if lost or failed else TaskError
         raise kind(f"{len(problems)} could not be fetched, the rest is here: {' '.join(problems)}")
     here = len({(job.cell.location, job.cell.revision) for job in found.jobs}) - len(jobs)
-    return f"{len(jobs)} checkpoints fetched ({size(fetched)}), {here} here or done before; {made} datasets fetched"
+    return (
+        f"{counted(len(jobs), 'checkpoint')} fetched ({size(fetched)}), {here} here or done before; "
+        f"{counted(made, 'dataset')} fetched"
+    )
 
 
 class _Fetch:

@@ -11,6 +11,7 @@ from evalrun import checkpoints
 from evalrun.supply import estimate
 from evalrun.supply.estimate import Device, Memory, Time
 from evalrun.supply.stock import Standing, Survey
+from evalrun.wording import counted
 
 _UNKNOWN = "unknown"
 
@@ -132,9 +133,9 @@ def _sums(found: Survey, there: Sequence[Device]) -> list[str]:
         if fetch and needed is None:
             known = sum(job.download or 0 for job in found.to_fetch)
             why = f"the hub is {found.hub}" if found.hub else "the hub does not say"
-            said = f"{fetch} checkpoints, size unknown: {why}" + (f" ({size(known)} known)" if known else "")
+            said = f"{counted(fetch, 'checkpoint')}, size unknown: {why}" + (f" ({size(known)} known)" if known else "")
         elif fetch:
-            said = f"{fetch} checkpoints, {size(needed)}"
+            said = f"{counted(fetch, 'checkpoint')}, {size(needed)}"
         else:
             said = "nothing"
         lines.append(("download", said))

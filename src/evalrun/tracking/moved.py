@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from evalrun.wording import counted
+
 log = logging.getLogger(__name__)
 _FOLDER = "artifacts"  # below the store's root
 
@@ -86,13 +88,14 @@ def _move(connection: sqlite3.Connection, old: Path, root: Path) -> None:
                 (after, len(before) + 1, len(before), before),
             )
     log.warning(
-        "this store was in %s before: the artifacts of its %d runs are looked for in %s now", old, len(runs), root
+        "this store was in %s before: the artifacts of its %s are looked for in %s now",
+        *(old, counted(len(runs), "run"), root),
     )
     left = [uri for uri in runs if _is_folder(uri) and not _is_folder(after + uri.removeprefix(before))]
     if left:
         log.warning(
-            "the artifacts of %d runs are there only: `cp -rn %s/. %s` brings them here",
-            len(left), old / _FOLDER, root / _FOLDER,
+            "the artifacts of %s are there only: `cp -rn %s/. %s` brings them here",
+            counted(len(left), "run"), old / _FOLDER, root / _FOLDER,
         )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from scipy.stats import norm
 
 from evalrun.analysis.items.continuous import METRICS, Floats, Integers
 from evalrun.analysis.spread.intervals import standard_errors
+from evalrun.wording import counted
 
 LABELS = ("only in accuracy", "in both", "opposite", "none")
 COLUMNS = [
@@ -230,7 +231,7 @@ def _notes(value: Floats, doublings: Floats, shown: _Moves, known: np.ndarray[An
         if shown.found[i] and not known[i]:
             parts.append("the metric is missing at one of the two checkpoints")
         elif missing[i]:
-            parts.append(f"the metric is missing at {missing[i]} checkpoints")
+            parts.append(f"the metric is missing at {counted(int(missing[i]), 'checkpoint')}")
         notes.append("; ".join(parts))
     return notes
 

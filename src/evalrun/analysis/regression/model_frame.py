@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.wording import counted
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 EFFECTS = ("parameters", "tokens", "interaction")
@@ -114,7 +116,7 @@ def _frame(rows: pd.DataFrame, choice: Choice) -> TaskFrame:
     labels = {name: first[name] for name in ("task", "title", "cause")}
     what = "tokens" if choice.axis == "tokens" else "FLOPs"
     lost = len(rows) - len(used)
-    left_out = f"{lost} rows without a value, a parameter count or {what} left out" if lost else ""
+    left_out = f"{counted(lost, 'row')} without a value, a parameter count or {what} left out" if lost else ""
     data = predictors(used, choice)
     constant = [name for name in PREDICTORS if data[name].nunique() < 2]
     why = unfit(data, constant)
@@ -147,7 +149,7 @@ def unfit(data: pd.DataFrame, constant: list[str]) -> str | None:
     if np.ptp(data["value"]) <= 1e-12 * np.abs(data["value"]).max():
         return f"the value is constant ({data['value'].iloc[0]:.4g} in all {n} rows)"
     if n <= coefficients:
-        return f"too few points: {n} rows for {coefficients} coefficients"
+        return f"too few points: {counted(n, 'row')} for {counted(coefficients, 'coefficient')}"
     return None
 
 

@@ -12,6 +12,7 @@ from evalrun.analysis.findings import Study
 from evalrun.analysis.items.continuous import METRICS
 from evalrun.analysis.regression.interactions import EFFECTS, METHODS
 from evalrun.analysis.shapes.labels import LABELS, label_of, of_largest
+from evalrun.wording import counted
 
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
 
@@ -41,11 +42,6 @@ def listed(words: Sequence[str], most: int = 6) -> str:
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 task`, `2 tasks`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _regression(study: Study) -> Iterator[str]:
