@@ -204,3 +204,61 @@ def test_texts_that_are_scored_whole_are_texts(workspace: Path) -> None:
     for target in ("answer", '"{{answer}}"'):
         task = build(workspace, rows, output_type="loglikelihood", doc_to_target=target)
         assert [r.args[1] for r in rendered(task, None)] == ["[1, 2]", "12", "²", "5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "name"),
+    [
+        ("{{q | trim}}", {"q": None}, "q"),
+        ("{{'Q: ' ~ q}}", {"q": None}, "q"),
+        ("{{q.said}}", {"q": {"said": None}}, "q.said"),
+        ("{% for one in q %}{{one}} {% endfor %}", {"q": ["a", None]}, "q"),
+        ("{{q | join(' ')}}", {"q": ["a", None]}, "q"),
+        ("{{q}}", {"q": float("nan")}, "q"),
+        ("q", {"q": float("nan")}, "q"),
+    ],
+)
+def test_a_null_is_not_written_as_a_word(workspace: Path, text: str, row: dict[str, Any], name: str) -> None:
+    good = {"q": {"said": "b"} if "said" in text else ["a", "b"] if "for" in text or "join" in text else "b"}
+    rest = {"choices": ["a", "b"], "answer": 0}
+    with pytest.raises(TaskError, match=f"row 2 of 'data/mine.jsonl' has nothing in '{name}', which the prompt names"):
+        build(workspace, [good | rest, row | rest], doc_to_text=f'"{text}"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if q %}{{q}} {% endif %}{{p}}",
+        "{{q or ''}}{{p}}",
+        "{% if q is not none %}{{q}} {% endif %}{{p}}",
+        "{% if q == none %}{% else %}{{q}} {% endif %}{{p}}",
+        "{{q | default('', true)}}{{p}}",
+    ],
+)
+def test_a_null_that_a_template_looks_out_for_stops_nothing(workspace: Path, text: str) -> None:
+    rest = {"p": "x", "choices": ["a", "b"], "answer": 0}
+    task = build(workspace, [{"q": None} | rest, {"q": "so"} | rest], doc_to_text=f'"{text}"')
+    assert [task.doc_to_text(row).replace(" ", "") for row in task.eval_docs] == ["x", "sox"]
+
+
+@pytest.mark.parametrize(
+    ("row", "keys", "said"),
+    [
+        ({"choices": ["Yes", "No"], "answer": True}, {}, "answer True, which as an index is the choice 'No'"),
+        ({"answer": False}, {"doc_to_choice": "['Correct.', 'wrong']"}, "answer False, .* the choice 'Correct.'"),
+        ({"choices": ["a", "b", "c"], "answer": [True, False, True]}, {}, r"answers \[True, False, True\], .* places"),
+        ({}, {"doc_to_text": '"Q: {prompt}"'}, "names in single braces.*write {{prompt}}"),
+        ({}, {"doc_to_text": "\"{{promt | default('')}}\""}, "no column 'promt'.*nearest is 'prompt'"),
+        ({"choices": "a b"}, {"doc_to_choice": '"{{choices}}"'}, "doc_to_choice gives no list of texts"),
+    ],
+)
+def test_rows_that_would_be_scored_otherwise_than_written(
+    workspace: Path, row: dict[str, Any], keys: dict[str, str], said: str
+) -> None:
+    with pytest.raises(TaskError, match=said):
+        build(workspace, [{"prompt": "x", "choices": ["a", "b"], "answer": 0} | row], **keys)
+
+
+@pytest.mark.parametrize(("choices", "said"), [(["No", "Yes"], "Yes"), (["Paris", "Rome"], "Rome")])
+def test_a_truth_value_that_is_the_index_it_says(workspace: Path, choices: list[str], said: str) -> None:
+    assert right(build(workspace, [{"prompt": "x", "choices": choices, "answer": True}])) == [said]

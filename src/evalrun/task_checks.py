@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from evalrun import task_numbers
+from evalrun import task_gaps, task_numbers
 from evalrun.wording import counted
 
 _LISTED = re.compile(r"\[.*\]", re.DOTALL)
 _NEAR = 0.75  # difflib's ratio: Text and text, promt and prompt, not answer and prompt
+_WORDS = (  # for false, for true
+    frozenset({"false", "no", "incorrect", "wrong", "f", "n"}),
+    frozenset({"true", "yes", "correct", "right", "t", "y"}),
+)
 _LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling")
 
 
@@ -25,7 +29,7 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
         local: Whether the data is a file of the user's, whose nulls are then gaps.
         own: Whether the task's file is the user's; in lm-eval's own a digit is the index that lm-eval takes it for.
     """
-    found = next(_gaps(task, document), None) if local else None
+    found = task_gaps.problem(task, document) if local else None
     found = found or (_misspelt(task, document) if own else None)
     found = found or (task_numbers.problem(task, document) if own or local else None)
     if found is not None:
@@ -48,6 +52,8 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
     if found is not None:
         return found
     targets = target if isinstance(target, list) else [target]
+    if isinstance(target, list) and any(isinstance(one, bool) for one in target):
+        return f"has answers {target!r}, which as indices are the first two choices: list the places of the right ones"
     found = next((found for one in targets if (found := _of_answer(task, one, choices, document))), None)
     return found or _of_prompt(task, text, local)
 
@@ -74,39 +80,48 @@ def why(message: str, name: str) -> str:
     """
     if "is undefined" in message:
         return f"a column that the templates name is missing, {message.rstrip('.')}"
-    if "malformed node" in message:  # a column that is not there stands as Undefined in a list that is rendered
+    if name.startswith("Template"):  # jinja's own words for a template that cannot be read
+        return f"a template cannot be read, {message[:300].rstrip('.')}"
+    # A column that is not there stands as Undefined in a list that is rendered.
+    if "malformed node" in message or name == "SyntaxError":
         return "doc_to_choice gives no list of texts, as where a column that it names in [...] is missing or misspelt"
     return f"{message[:300].rstrip('.')} ({name})"
 
 
-def _gaps(task: Any, document: Mapping[str, Any]) -> Iterator[str]:
-    """Nulls that a template would make the word "None"."""
-    for part, key in (("prompt", "doc_to_text"), ("target", "doc_to_target")):
-        template = getattr(task.config, key)
-        if not isinstance(template, str):
-            continue
-        for column in [template] if template in document else re.findall(r"{{\s*(\w+)\s*}}", template):
-            if document.get(column, "") is None:
-                yield f"has nothing in '{column}', which the {part} names"
-    template = task.config.doc_to_choice
-    if isinstance(template, str) and "reject" not in template:
-        for column in [template] if template in document else re.findall(r"\w+", template):
-            if isinstance(held := document.get(column), list) and None in held:
-                yield f"has null among '{column}', which the choices name"
-
-
 def _misspelt(task: Any, document: Mapping[str, Any]) -> str | None:
-    """A bare word that is almost a column: lm-eval takes it for the text itself, of every row."""
+    """A word that is almost a column, or a column in single braces: lm-eval takes them for the text itself."""
     for key in ("doc_to_text", "doc_to_target"):
         word = getattr(task.config, key)
-        if not isinstance(word, str) or not word.isidentifier() or word in document:
+        if not isinstance(word, str) or word in document:
             continue
-        if near := difflib.get_close_matches(word, map(str, document), 1, _NEAR):
+        if "{{" not in word and "{%" not in word:
+            single = next((name for name in re.findall(r"{ *(\w+) *}", word) if name in document), None)
+            if single is not None:
+                return (
+                    f"has the column '{single}', which {key} names in single braces, and so as the text itself: write "
+                    f"{{{{{single}}}}}"
+                )
+        if word.isidentifier() and (near := difflib.get_close_matches(word, map(str, document), 1, _NEAR)):
             return (
                 f"has no column '{word}', which {key} names: the nearest is '{near[0]}', and the word itself, where it "
                 f"is meant, is written \"{{{{'{word}'}}}}\""
             )
+        for name in sorted(_names_in(word)) if "{{" in word or "{%" in word else ():
+            if name not in document and (near := difflib.get_close_matches(name, map(str, document), 1, _NEAR)):
+                return f"has no column '{name}', which {key} names: the nearest is '{near[0]}'"
     return None
+
+
+@lru_cache(maxsize=64)
+def _names_in(template: str) -> frozenset[str]:
+    """What a template asks its row for; one that has a default says nothing where it is misspelt."""
+    from jinja2 import meta
+    from lm_eval.utils import env
+
+    try:
+        return frozenset(meta.find_undeclared_variables(env.parse(template)) - set(env.globals))
+    except Exception:  # told where the template is rendered
+        return frozenset()
 
 
 def _of_texts(task: Any, text: Any, target: Any, local: bool) -> str | None:
@@ -152,8 +167,7 @@ def _of_choices(task: Any, choices: Any) -> str | None:
 def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str, Any]) -> str | None:
     if answer is None:
         return "has no answer (null)"
-    words = [choice.strip().lower() for choice in choices]
-    if isinstance(answer, bool) and sorted(words) == ["false", "true"] and words[answer] != str(answer).lower():
+    if isinstance(answer, bool) and _opposed(choices[answer] if len(choices) == 2 else "", answer):
         return (
             f"has answer {answer}, which as an index is the choice {choices[answer]!r}: write it as the text of "
             "a choice, or as an index that counts from 0"
@@ -173,6 +187,11 @@ def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str
     named = _by_index(task, document) if answer.isdecimal() and int(answer) < len(choices) else ""
     named += " for an index that counts from 0" if named else ""
     return f"has answer {answer!r}, which is none of its choices {choices!r}{named}"
+
+
+def _opposed(choice: str, answer: bool) -> bool:
+    """Whether a choice is a word for the other truth value."""
+    return choice.strip().rstrip(".").lower() in _WORDS[not answer]
 
 
 def _by_index(task: Any, document: Mapping[str, Any]) -> str:
