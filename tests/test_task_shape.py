@@ -49,6 +49,9 @@ ACC = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
         ({"process_results": "mine"}, "must be a !function"),
         ({"profiles": {"corrected": ["x"]}}, "do not map names to keys"),
         ({3: "x"}, "'3'"),
+        ({"data": None}, "either data"),
+        ({"data": {"dev": "data/alpha.jsonl"}}, "test_split: dev"),
+        ({"data": {"dev": "data/alpha.jsonl"}, "test_split": "test"}, "test_split: test, of which .*it has dev"),
     ],
 )  # fmt: skip
 def test_one_sentence_for_each_mistake(workspace: Path, changes: dict[Any, Any], expected: str) -> None:
@@ -57,7 +60,40 @@ def test_one_sentence_for_each_mistake(workspace: Path, changes: dict[Any, Any],
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "-"}))
     with pytest.raises(TaskError, match=expected) as caught:
         task_files.resolve(["alpha"])
-    assert all(str(path) in problem for problem in caught.value.problems)
+    assert all(str(path) in problem or "task 'alpha'" in problem for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "is empty"),
+        (b"# later\n", "is empty"),
+        (b"task: alpha\n---\ntask: alpha\n", "take out the line ---"),
+        (b"task: alpha\nmetric_list:\n\t- {metric: acc}\n", "put spaces where tabs stand"),
+        ("task: alpha\ndescription: Zürich\n".encode("latin-1"), "save it as UTF-8"),
+        (b"task: alpha\ninclude: alpha.yaml\n", "includes itself"),
+    ],
+)
+def test_a_file_that_is_no_task_at_all(workspace: Path, text: bytes, expected: str) -> None:
+    (workspace / "conf" / "task" / "alpha.yaml").write_bytes(text)
+    with pytest.raises(EvalrunError, match=f"alpha.yaml.*{expected}"):
+        task_files.resolve(["alpha"])
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("csv", "question,choices,answer\n"), ("json", "[]"), ("jsonl", " \n")])
+def test_a_data_file_without_rows(workspace: Path, suffix: str, text: str) -> None:
+    path = workspace / "conf" / "task" / "alpha.yaml"
+    path.write_text(path.read_text().replace("alpha.jsonl", f"alpha.{suffix}"))
+    (workspace / "data" / f"alpha.{suffix}").write_text(text)
+    with pytest.raises(TaskError, match=f"'data/alpha.{suffix}' has no rows"):
+        tasks.build(task_files.resolve(["alpha"]), None)
+
+
+def test_a_template_that_cannot_be_read_is_one_of_the_task_file(workspace: Path) -> None:
+    path = workspace / "conf" / "task" / "alpha.yaml"
+    path.write_text(path.read_text().replace("{{question}}", "{{question"))
+    with pytest.raises(TaskError, match=f"{path} cannot be built: a template cannot be read, unexpected end"):
+        tasks.build(task_files.resolve(["alpha"]), None)
 
 
 def test_all_mistakes_of_a_file_at_once(workspace: Path) -> None:
@@ -77,7 +113,7 @@ def test_all_mistakes_of_a_file_at_once(workspace: Path) -> None:
         (f"tag: {'[' * 5000}{']' * 5000}\n", "not valid YAML"),
         ("metadata: {day: 2024-13-01}\n", "not valid YAML"),
         ("process_docs: !function nothing\n", "!function MODULE.NAME"),
-        ("include: [alpha.yaml]\n", "neither beside it"),
+        ("include: [alpha.yaml]\n", "includes itself"),
     ],
 )
 def test_yaml_that_says_two_things_or_none(workspace: Path, text: str, expected: str) -> None:

@@ -48,6 +48,8 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
         config.update(dict.fromkeys(SPLITS))
         # Without a split for examples lm-eval takes them from all rows, the very one that is asked about among them.
         config["test_split"] = config["fewshot_split"] = evaluated
+    else:
+        _check_splits(name, config, files)
     config["dataset_path"] = builders.pop()
     config["dataset_name"] = None
     config["dataset_kwargs"] = {"data_files": {split: str(path.resolve()) for split, path in files.items()}}
@@ -56,6 +58,24 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     except TaskError as error:
         raise TaskError(f"task '{name}': {error}") from None
     return tuple(files.values())
+
+
+def _check_splits(name: str, config: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """See that what a task takes from a split is taken from one that has a file.
+
+    Raises:
+        TaskError: naming the key.
+    """
+    said = {key: config[key] for key in (*SPLITS, "fewshot_split") if config.get(key) is not None}
+    held = ", ".join(files)
+    for key, split in said.items():
+        if split not in files:
+            raise TaskError(f"task '{name}' has {key}: {split}, of which its data has no file: it has {held}.")
+    if not {"test_split", "validation_split"} & set(said):
+        raise TaskError(
+            f"task '{name}' has data for {held} and does not say which is scored: write test_split: "
+            f"{next(iter(files))}."
+        )
 
 
 def release_verified(release_file: str, path: Path) -> bool | None:

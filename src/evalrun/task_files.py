@@ -253,7 +253,8 @@ def _check(name: str, read: Sequence[tuple[Path, dict[str, Any]]], whole: Mappin
         if not is_lm_evals(place):
             known = allowed | set(content) if "class" in whole else allowed  # a class has keys of its own
             _refuse(where if place == path else f"task '{name}' includes {place}, which", _faults(content, known))
-    if "output_type" not in whole or not ({"dataset_path", "data", "custom_dataset", "class"} & set(whole)):
+    sources = ("dataset_path", "data", "custom_dataset", "class")
+    if whole.get("output_type") is None or all(whole.get(key) is None for key in sources):
         raise TaskError(f"{where} needs an output_type and either data (a file) or dataset_path (hub).")
 
 

@@ -118,18 +118,29 @@ def _content(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path))
+    except UnicodeDecodeError:
+        raise TaskError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
         what = " ".join(str(error).split())
-        raise TaskError(
-            f"{path} is not valid YAML ({what}): put texts that hold ': ', '#' or '{{{{' in quotes."
-        ) from None
+        raise TaskError(f"{path} is not valid YAML ({what}): {_remedy(what)}.") from None
     except OSError as error:
         raise TaskError(f"{path} cannot be read ({error.strerror}): correct it, or take it away.") from None
+    if content is None:
+        raise TaskError(f"{path} is empty where a task config (key: value lines) is expected: write it, or remove it.")
     if not isinstance(content, dict):
         raise TaskError(f"{path} holds {type(content).__name__} where a task config (key: value lines) is expected.")
     if not is_lm_evals(path) and not _is_small(content):
         raise TaskError(f"{path} holds more than {_LARGEST:,} values, or too deep ones: look at its & and *, and [.")
     return content
+
+
+def _remedy(what: str) -> str:
+    """What to do about a file that is no YAML, by the parser's words for it."""
+    if r"'\t'" in what:
+        return "put spaces where tabs stand"
+    if "a single document" in what:
+        return "take out the line --- and what follows it"
+    return "put texts that hold ': ', '#' or '{{' in quotes"
 
 
 def _is_small(content: object) -> bool:
@@ -211,6 +222,8 @@ def _included(path: Path, include: str) -> Path:
     for candidate in (path.parent / include, conf_dirs()[0] / "task" / include, lm_eval_tasks() / include):
         if candidate.is_file() and candidate.resolve() != path.resolve():
             return candidate
+    if (path.parent / include).resolve() == path.resolve():
+        raise TaskError(f"{path} includes itself: take its include out.")
     raise TaskError(
         f"{path} includes '{include}', which is neither beside it nor in lm-eval's tasks folder: correct its name."
     )

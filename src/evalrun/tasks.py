@@ -94,6 +94,9 @@ def _mended(config: dict[str, Any], file: TaskFile) -> dict[str, Any]:
         changed = next((path for path, known in file.data_sha256.items() if sha256(path) != known), None)
         if changed is not None:
             raise TaskError(f"task '{file.name}': data file '{changed}' was changed while it was read: start again.")
+        for split, documents in local.items():
+            if len(documents) == 0:  # lm-eval looks at the first row of whatever split it takes
+                raise TaskError(f"task '{file.name}': '{file.splits[split]}' has no rows: put one item in each row.")
         if file.has_written_examples:  # they stand in the file, and the split of the data is evalrun's addition
             config["fewshot_split"] = None
 
@@ -152,7 +155,7 @@ def _resolve_functions(value: Any, file: TaskFile) -> Any:
 def _load_sentence(file: TaskFile, error: Exception) -> str:
     message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     name = type(error).__name__
-    if file.splits:
+    if file.splits and not name.startswith("Template"):
         return f"task '{file.name}': {_said(file)} cannot be used: {task_checks.why(message, name)}."
     network = ("Connection", "OfflineMode", "LocalEntry", "HubHTTP", "DatasetNotFound")
     if name.startswith(network) or "offline" in message.lower() or "reach" in message.lower():
