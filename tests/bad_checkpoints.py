@@ -71,6 +71,17 @@ def with_shards(folder: Path, scale: float = 2.0) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 
+def held_twice(folder: Path) -> None:
+    """Two shards with one tensor, of which the index names the first and transformers reads the last."""
+    with_shards(folder)
+    (folder / "model.safetensors").unlink()
+    from safetensors.torch import load_file, save_file
+
+    one, other = sorted(folder.glob("model-*.safetensors"))
+    name, tensor = min(load_file(one).items())
+    save_file({**load_file(other), name: tensor + 1}, other, metadata={"format": "pt"})
+
+
 def unindexed(folder: Path) -> None:
     with_shards(folder)
     (folder / "model.safetensors.index.json").unlink()
@@ -158,6 +169,10 @@ BY_THEIR_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         ["model.safetensors and the shards of model.safetensors.index.json", "reads the first", "allow_unused_weights"],
     ),
     "save cut short": (cut_short, [".tmpA1b2C3", "older than its config.json", "allow_unused_weights=true"]),
+    "a tensor in two shards": (
+        held_twice,
+        ["has two of ", "model-00001-of-00002.safetensors and another in model-00002", "allow_unused_weights=true"],
+    ),
     "shards without index": (unindexed, ["model-00001-of-00002.safetensors", "no model.safetensors.index.json"]),
     "adapter alone": (an_adapter_alone, ["an adapter and no whole model", "in a folder of its own"]),
     "sharded state": (a_states_shards, ["FSDP's sharded state (pytorch_model_fsdp_0)", "merge-weights"]),

@@ -38,6 +38,7 @@ ACC = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
         ({"fewshot_config": {"samples": "rows"}}, "fewshot_config.samples: 'rows'"),
         ({"filter_list": [{"name": "x", "filter": [{"function": "tak_first"}]}]}, "did you mean 'take_first'"),
         ({"filter_list": [{"name": "x", "filter": [{"function": "regex", "regex": "a"}]}]}, "'regex' in entry 1"),
+        ({"filter_list": [{"name": "x", "filter": [{"function": "lowercase"}]}]}, "'lowercase', which is of texts"),
         ({"generation_kwargs": {"untill": ["."]}}, "did you mean 'until'"),
         ({"output_type": "multiple-choice"}, "did you mean 'multiple_choice'"),
         ({"target_delimiter": None}, 'a text: "" for none'),

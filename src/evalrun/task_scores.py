@@ -33,6 +33,7 @@ GIVEN: dict[str, dict[str, frozenset[str]]] = {
         "bypass": frozenset({"bypass", "mean"}),
     },
 }
+_OF_ANY = frozenset({"take_first", "take_first_k", "custom", "decontaminate"})  # filters of any kind of answer
 _LESS = frozenset({"perplexity", "weighted_perplexity", "bits_per_byte", "brier_score", "ter"})  # aggregations
 
 
@@ -52,6 +53,14 @@ def faults(config: Mapping[str, Any]) -> Iterator[str]:
             if config.get(key) is None:
                 yield f"has no {key}, which a task of output_type {kind} needs."
     own = isinstance(config.get("process_results"), Function)
+    if kind != "generate_until":
+        for entry in config.get("filter_list") or []:
+            for step in entry["filter"]:
+                if isinstance(step["function"], str) and step["function"] not in _OF_ANY:
+                    yield (
+                        f"has the filter '{step['function']}', which is of texts that a model writes, and a task of "
+                        f"output_type {kind} gives log-likelihoods: take it out of filter_list."
+                    )
     seen: set[str] = set()
     for entry in config.get("metric_list") or []:
         yield from _entry_faults(entry, kind, own)

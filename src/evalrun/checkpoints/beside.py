@@ -49,11 +49,28 @@ def second_model(folder: Path, files: list[Path]) -> tuple[str, str] | None:
             f"may be older than its config.json: save it again, or delete {draft} if you know that it is whole, or say "
             "allow_unused_weights=true."
         )
+    if (twice := _differs(files)) is not None:
+        name, one, other = twice
+        return other, (
+            f"has two of {name}, one in {one} and another in {other}, and transformers reads the last: take away the "
+            "shard that is not this checkpoint's, or score it as transformers reads it with allow_unused_weights=true."
+        )
     if len(files) == 1 and (index := _other_shards(folder, files[0])) is not None:
         return index, (
             f"holds two models, {files[0].name} and the shards of {index}, and transformers reads the first: move away "
             "the one that is not this checkpoint, or score the first with allow_unused_weights=true."
         )
+    return None
+
+
+def _differs(files: list[Path]) -> tuple[str, str, str] | None:
+    """A tensor that two shards of one checkpoint hold, and hold differently: its name and theirs."""
+    held: dict[str, headers.Stored] = {}
+    for file in files if len(files) > 1 else ():
+        for name, stored in (headers.read(file) or {}).items():
+            first = held.setdefault(name, stored)
+            if first is not stored and not headers.equal(first, stored):
+                return name, first.file.name, file.name
     return None
 
 

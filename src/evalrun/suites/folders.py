@@ -57,7 +57,7 @@ def unfinished(folder: Path) -> str | None:
     if not files:
         why, grows = beside.no_weights(folder)
         return why + CUT_SHORT * grows
-    absent = [file.name for file in files if file.name not in names]
+    absent = [file.name for file in files if not file.is_file()]
     if absent:
         return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}{CUT_SHORT}"
     cut = [file.name for file in files if _is_cut(file)]
