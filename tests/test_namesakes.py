@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from evalrun.analysis.table import prepare
 from evalrun.config import TrackingConf
 from evalrun.errors import ConfigError
 from evalrun.tracking import Store
+from evalrun.watch import command as watch
 from helpers import Run, make_checkpoint
 
 STEPS = (1, 2, 4)
@@ -71,6 +73,37 @@ def test_plan_says_that_the_name_is_taken(sft: Path, toy_models: Path, evalrun: 
         shown = evalrun(*words, *more.split())
         assert shown.returncode == 0, shown.stderr
         assert "is the name of" not in shown.stdout
+
+
+def test_status_says_that_the_name_is_taken(sft: Path, toy_models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = sft.parents[1] / "ben" / "sft"
+    for step in STEPS:  # older than the results, as a run of last week is
+        shutil.copytree(toy_models / "toy-m" / f"step{step}", other / f"step{step}")
+        for file in [*(other / f"step{step}").iterdir(), other / f"step{step}"]:
+            os.utime(file, (1, 1))
+    words = ["model=local", "step=all", "task=alpha", "tokens_per_step=10"]
+    assert status.command([*words, "path=ben/sft"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("0 of 3 jobs done")
+    assert f"'sft' in suite local is the name of the run in '{sft}' already, and this is '{other}'" in shown
+    assert status.command([*words, "path=ben/sft", "allow_other_folder=true"]) == 1
+    assert "is the name of" not in capsys.readouterr().out
+    shutil.copytree(sft, sft.parents[1] / "copy" / "sft")
+    for path in ("ann/sft", "copy/sft"):
+        assert status.command([*words, f"path={path}"]) == 0
+        assert "is the name of" not in capsys.readouterr().out
+
+
+def test_watch_refuses_another_run_of_the_name_and_a_device_that_is_not_here(
+    sft: Path, toy_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(toy_models / "toy-m" / "step8", sft.parents[1] / "ben" / "sft" / "step8")
+    words = ["task=alpha", "tokens_per_step=10", "watch.poll_s=0.1", "--once"]
+    assert watch.command(["path=ben/sft", *words]) == 1
+    assert capsys.readouterr().err.count(f"is the name of the run in '{sft}' already") == 1
+    assert set(store().table("local")["step"]) == set(STEPS)
+    with pytest.raises(ConfigError, match=r"scorer.device is 'cuda:99', which is not here"):
+        watch.command(["path=ann/sft", *words, "scorer.device=cuda:99"])
 
 
 def test_other_steps_of_another_folder_are_refused_while_the_first_is_there(sft: Path, toy_models: Path) -> None:

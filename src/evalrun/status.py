@@ -69,6 +69,7 @@ def text(asked: Asked, found: Survey) -> str:
     parts = [f"{counts['done']} of {total} job{'s' * (total > 1)} done", "", *_table(found.entries)]
     if found.store_fault is not None:
         parts += ["", f"whether MLflow has what is done is not known: {found.store_fault}"]
+    parts += [line for sentence in found.taken for line in ("", sentence)]
     for state, told in (("failed", _cause), ("undelivered", _undelivered), ("died", _last_seen), ("running", _doing)):
         parts += _listed(state, [told(entry) for entry in found.entries if entry.state == state])
     follow = list(_next(asked, counts, found))

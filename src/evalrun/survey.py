@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalrun import checkpoints, jobstate, journal, pipeline, sweep
+from evalrun import checkpoints, jobstate, journal, namesakes, pipeline, sweep
 from evalrun import overrides as ov
-from evalrun.config import TrackingConf, compose, hydra_session, typed
-from evalrun.errors import CheckpointError, TrackingError
+from evalrun.config import Config, TrackingConf, compose, hydra_session, typed
+from evalrun.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.jobstate import JobState
 from evalrun.records import Cell, TaskResult
-from evalrun.suites import allowed
+from evalrun.suites import allowed, cell_of
 from evalrun.tracking import Store
 from evalrun.tracking.layout import Filed, by_place
 
@@ -67,10 +67,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Survey:
-    """All entries, and why the store could not be asked, if so."""
+    """All entries, why the store could not be asked, if so, and which names are other runs' already."""
 
     entries: list[Entry]
     store_fault: str | None
+    taken: tuple[str, ...] = ()
 
 
 def ask(words: Sequence[str]) -> Asked:
@@ -118,7 +119,8 @@ def look(asked: Asked) -> Survey:
         if asked.plan is not None:
             suites = {job.cell.suite for job in asked.plan.jobs}
             held, fault = _held(store, suites)
-            return Survey(list(_of_grid(asked.plan, asked.folders, held)), fault)
+            entries = list(_of_grid(asked.plan, asked.folders, held))
+            return Survey(entries, fault, () if held is None else _taken(asked.plan, entries, held, store))
         found = {folder: list(records(folder)) for folder in job_folders(asked.root)}
         held, fault = _held(store, {result.cell.suite for results in found.values() for result in results})
         return Survey([entry for folder in found for entry in _of_folder(folder, found[folder], held)], fault)
@@ -188,6 +190,32 @@ def _of_grid(plan: sweep.Plan, folders: Sequence[Path], held: Held | None) -> It
         )  # fmt: skip
 
 
+def _taken(plan: sweep.Plan, entries: Sequence[Entry], held: Held, store: Store) -> tuple[str, ...]:
+    """Why a sweep of what is missing would be refused: a name is another run's. Weights are read only if it may be."""
+    folders: dict[tuple[str, str, int | None], set[str]] = defaultdict(set)
+    for suite, runs in held.items():
+        for run in runs.values():
+            if run.place is not None and run.folder is not None:
+                folders[suite, *run.place[:2]].add(run.folder)
+    configs = []
+    for job, entry in zip(plan.jobs, entries, strict=True):
+        known = folders[entry.suite, entry.model, entry.seed]
+        if entry.missing and known and not any(_may_be_of(job, folder) for folder in known):
+            configs.append(job.config)
+    try:
+        namesakes.refuse(configs, [_place(config) for config in configs], store)
+    except ConfigError as error:
+        return tuple(error.problems)
+    return ()
+
+
+def _place(config: Config) -> checkpoints.Located | CheckpointError:
+    try:
+        return allowed.locate(config, cell_of(config))
+    except CheckpointError as error:
+        return error
+
+
 def _of_folder(folder: Path, results: Sequence[TaskResult], held: Held | None) -> Iterator[Entry]:
     """The entries of a folder: one for each run key, and one for each job that found no checkpoint."""
     states = jobstate.read_all(folder)
@@ -228,6 +256,8 @@ def _identity(job: sweep.Job, folder: Path, there: Mapping[str, int], filed: Seq
         result = journal.record_of(folder / journal.FOLDER / name)
         if result is not None:
             said = result.settings.get("identity")
+            if not _may_be_of(job, result.settings.get("folder")):
+                break
             if isinstance(said, str) and not _newer(job.cell, result.finished_ms):
                 return _by_tokens(job, said)
             break
@@ -235,12 +265,21 @@ def _identity(job: sweep.Job, folder: Path, there: Mapping[str, int], filed: Seq
         if not filed:
             return None
         for one in filed:
-            if one.identity is not None and not _newer(job.cell, max(one.finished_ms.values(), default=0)):
+            if (
+                one.identity is not None
+                and _may_be_of(job, one.folder)
+                and not _newer(job.cell, max(one.finished_ms.values(), default=0))
+            ):
                 return _by_tokens(job, one.identity)
-    try:  # results of an earlier version, or a checkpoint that changed after them
+    try:  # results of an earlier version or of another folder, or a checkpoint that changed after them
         return allowed.locate(job.config, job.cell).identity
     except CheckpointError:
         return said
+
+
+def _may_be_of(job: sweep.Job, folder: object) -> bool:
+    """Whether a result computed in a folder is taken for a job's unseen; if not, its run was moved, or is another."""
+    return namesakes.folder_of(job.config) in (folder, None) or folder is None
 
 
 def _by_tokens(job: sweep.Job, identity: str) -> str:

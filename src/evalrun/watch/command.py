@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from evalrun import console, task_files
+from evalrun import console, pipeline, task_files
 from evalrun import overrides as ov
 from evalrun.config import Config, compose, hydra_session, typed
 from evalrun.errors import ConfigError
@@ -40,6 +40,7 @@ def command(words: Sequence[str]) -> int:
     config, plain = configured([word for word in words if word != "--once"])
     Store(config.tracking).check()  # before the first checkpoint, not after it
     task_files.resolve_for(config)
+    pipeline.check_devices([config])
     watch = Watch(config, plain, say=_say, warn=_warn)
     if threading.current_thread() is threading.main_thread():  # how a service manager ends it
         signal.signal(signal.SIGTERM, signal.default_int_handler)
