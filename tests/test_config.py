@@ -176,6 +176,14 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m",), "no step is given"),
         (("step=1",), "no model is given"),
         (("model=pythia-70m", "step=1", "+extra=2"), "unknown key 'extra'"),
+        (
+            ("model=pythia-70m", "step=1", "task=memo_trap", "task=redefine"),
+            "task is given twice, task=memo_trap and task=redefine: several are written task=A,B.",
+        ),
+        (
+            ("model=pythia-70m", "step=1", "limit=2", "limit=3"),
+            "limit is given twice, limit=2 and limit=3: leave one out.",
+        ),
         (("model=pythia-70m", "step=1", "~limit"), "cannot be deleted"),
         (("model=pythia-70m", "step=1", "limit=0"), "limit is 0"),
         (("model=pythia-70m", "step=1", "num_fewshot=-1"), "num_fewshot is -1"),

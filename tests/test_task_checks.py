@@ -262,3 +262,12 @@ def test_rows_that_would_be_scored_otherwise_than_written(
 @pytest.mark.parametrize(("choices", "said"), [(["No", "Yes"], "Yes"), (["Paris", "Rome"], "Rome")])
 def test_a_truth_value_that_is_the_index_it_says(workspace: Path, choices: list[str], said: str) -> None:
     assert right(build(workspace, [{"prompt": "x", "choices": choices, "answer": True}])) == [said]
+
+
+def test_a_prompt_that_is_the_same_in_all_rows_is_said(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"question": f"What is {n}?", "choices": ["a", "b"], "answer": 0} for n in range(3)]
+    build(workspace, rows, doc_to_text='"Question:"', doc_to_choice='"{{choices}}"', doc_to_target="answer")
+    assert "the prompt is 'Question:' in all 3 rows" in caplog.text
+    caplog.clear()
+    build(workspace, rows, doc_to_text='"{{question}}"', doc_to_choice='"{{choices}}"', doc_to_target="answer")
+    assert "the prompt is" not in caplog.text

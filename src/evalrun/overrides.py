@@ -166,7 +166,21 @@ def check(overrides: Sequence[Override]) -> None:
 def mistakes(overrides: Sequence[Override]) -> list[tuple[Override | None, str]]:
     """Each override that cannot be right, with a sentence; None where it is about Hydra's own keys."""
     found: list[tuple[Override | None, str]] = [(None, sentence) for sentence in _hydra_problems(overrides)]
+    found += _given_twice(overrides)
     return found + [(override, sentence) for override in overrides for sentence in _problems(override)]
+
+
+def _given_twice(overrides: Sequence[Override]) -> Iterator[tuple[Override, str]]:
+    """Keys that are there more than once: Hydra takes the last without a word."""
+    first: dict[str, Override] = {}
+    for override in overrides:
+        key = "task" if override.key_or_group == "tasks" else override.key_or_group
+        if key not in first or _is_hydra(key):
+            first[key] = override
+        elif override.input_line != first[key].input_line:
+            both = f"{first[key].input_line} and {override.input_line}"
+            several = f": several are written {key}=A,B" if key in ("task", "model", "step") else ""
+            yield override, f"{key} is given twice, {both}{several or ': leave one out'}."
 
 
 def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:

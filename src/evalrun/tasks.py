@@ -188,8 +188,9 @@ def _check_documents(file: TaskFile, task: Any) -> None:
             if not file.faults_kept:
                 raise TaskError(sentence)
             log.warning("%s It is scored all the same, as the profile asks.", sentence)
-    if (said := repeated_choices(file, task)) is not None:
-        log.warning("%s", said)
+    for said in (repeated_choices(file, task), same_prompt(file, task)):
+        if said is not None:
+            log.warning("%s", said)
 
 
 def repeated_choices(file: TaskFile, task: Any) -> str | None:
@@ -208,6 +209,19 @@ def repeated_choices(file: TaskFile, task: Any) -> str | None:
     return (
         f"task '{file.name}': {count} the same choice twice, the first row {row} ({text!r}): no model can tell these "
         "apart, so each of them counts with the same probability; give such a row different choices."
+    )
+
+
+def same_prompt(file: TaskFile, task: Any) -> str | None:
+    """A sentence about a task of the user's that asks every item alike, as a template without a column does."""
+    if not file.splits or not isinstance(task.config.doc_to_text, str) or len(task.eval_docs) < 2:
+        return None
+    texts = {str(task.doc_to_text(document)) for document in task.eval_docs}
+    if len(texts) > 1 or not (text := texts.pop()).strip():
+        return None
+    return (
+        f"task '{file.name}': the prompt is {text[:60]!r} in all {len(task.eval_docs)} rows: if a column is meant, "
+        "name it in doc_to_text with two braces, {{column}}."
     )
 
 
