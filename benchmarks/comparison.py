@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from counting import Request, Shape, count, padded_tokens, shareable_requests
-from evalrun import config
-from evalrun.scoring import plans
+from evalrun.config import schema
+from evalrun.scoring import trie_cache
 from evalrun.scoring.shared_prefix import SharedPrefixLM
 from machine import Measured, matmul_peak, measure
 from workloads import Item
@@ -201,19 +201,19 @@ def _through_lm_eval(lm: HFLM, requests: Sequence[Request]) -> Answers:
     return answers
 
 
-def _scorer_conf(setting: Setting) -> config.ScorerConf:
+def _scorer_conf(setting: Setting) -> schema.ScorerConf:
     """conf/scorer/shared_prefix.yaml, on this run's device and without its folder of kept plans."""
     overrides = ["scorer=shared_prefix", f"scorer.device={setting.device}", "scorer.cache=null"]
-    with config.hydra_session():
-        scorer = config.compose(overrides, partial=True).scorer
+    with schema.hydra_session():
+        scorer = schema.compose(overrides, partial=True).scorer
     conf = OmegaConf.to_object(scorer)
-    assert isinstance(conf, config.ScorerConf)
+    assert isinstance(conf, schema.ScorerConf)
     return conf
 
 
 def _first_passes(reference: HFLM, scorer: SharedPrefixLM, texts: Sequence[tuple[str, str]], setting: Setting) -> Turn:
     """Both from text: tokenising, and for evalrun its plan too, which another model of this run may have left."""
-    plans.forget()
+    trie_cache.forget()
     instances = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(texts)]
     first = {
         name: measure(partial(lm.loglikelihood, instances, disable_tqdm=True), setting.device)

@@ -388,7 +388,7 @@ def prepare(work: Path, tracking: str, launcher: str, items: int) -> Settings:
     place.make_suite(work / "suite", items)
     if tracking == "server":
         code = (
-            "from evalrun.config import TrackingConf; from evalrun.tracking import Store\n"
+            "from evalrun.config.schema import TrackingConf; from evalrun.tracking import Store\n"
             "Store(TrackingConf(uri=None, root='empty')).check()"
         )
         (work / "tmp").mkdir()

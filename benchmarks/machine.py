@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from evalrun import provenance
+from evalrun.core import environment
 
 T = TypeVar("T")
 PEAK_SIZES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
@@ -59,7 +59,7 @@ def matmul_peak(device: str, dtype: torch.dtype) -> float:
 
 def describe(device: str, dtype: str) -> dict[str, object]:
     """Hardware and versions, without the name of the host."""
-    found = provenance.hardware(device)
+    found = environment.hardware(device)
     return {
         "processor": _processor(),
         "cpus": found["cpus"],
@@ -69,7 +69,7 @@ def describe(device: str, dtype: str) -> dict[str, object]:
         "machine": found["machine"],
         "device": device,
         "dtype": dtype,
-        "versions": provenance.versions(),
+        "versions": environment.versions(),
     }
 
 

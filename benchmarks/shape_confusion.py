@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalrun.analysis.shapes.labels import describe_shapes
-from evalrun.analysis.shapes.moves import LABELS
+from evalrun.statistics.shapes.labels import describe_shapes
+from evalrun.statistics.shapes.moves import LABELS
 
 CLASSES = ("positive", "inverse", "U-shaped", "inverted-U", "late drop", "emergent", "flat")
 SHIFT = 0.3  # how far a curve moves

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments, default_data_collator
 
-from evalrun.config import compose, hydra_session
-from evalrun.tiny.corpus import Corpus
-from evalrun.tiny.files import write_items
-from evalrun.tiny.model import END, build_model, build_tokenizer
-from evalrun.tiny.settings import TinyConf
+from evalrun.checkpoints.tiny.corpus import Corpus
+from evalrun.checkpoints.tiny.model import END, build_model, build_tokenizer
+from evalrun.checkpoints.tiny.settings import TinyConf
+from evalrun.checkpoints.tiny.suite_files import write_items
+from evalrun.config.schema import compose, hydra_session
 
 RUN = Path("runs/forgetting")
 DATA = Path("models/tiny/data")  # where conf/task/tiny_recall.yaml looks

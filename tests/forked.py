@@ -25,8 +25,8 @@ from typing import Any
 LIBRARIES = (
     "torch mlflow mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.backends.backend_pdf hydra jinja2 "
-    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands evalrun.pipeline evalrun.study "
-    "evalrun.analysis.findings evalrun.analysis.report.page evalrun.tracking.store"
+    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands.small evalrun.pipeline evalrun.study "
+    "evalrun.statistics.findings evalrun.reporting.html_page evalrun.tracking.store"
 ).split()
 OF_THE_HUB = (  # these read HF_* when they are imported
     "transformers transformers.models.gpt_neox.modeling_gpt_neox transformers.models.auto.modeling_auto "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from evalrun.config import ScorerConf
+from evalrun.config.schema import ScorerConf
 
 VOCABULARY, WINDOW = 120, 96
 CONF = ScorerConf(

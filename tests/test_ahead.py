@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from evalrun import ahead, checkpoints
-from evalrun.records import Cell
+from evalrun import checkpoints
+from evalrun.checkpoints import read_ahead
+from evalrun.core.records import Cell
 from helpers import ROOT, Run
 from local_hub import serve
 
@@ -34,8 +35,8 @@ def test_one_ahead_in_order(workspace: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = workspace / "models" / "toy-s"
     cells = [local(folder, step) for step in (1, 1, 2, 4)]  # the first is scored twice, in two ways
     read: list[Path] = []
-    monkeypatch.setattr(ahead, "_read", read.append)
-    jobs = ahead.Ahead()
+    monkeypatch.setattr(read_ahead, "_read", read.append)
+    jobs = read_ahead.Ahead()
     jobs.start(cells[0], folder / "step1")  # nothing is expected: a single run
     jobs.wait()
     assert read == []
@@ -50,7 +51,7 @@ def test_one_ahead_in_order(workspace: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_fails_ahead_is_left_to_its_job(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace / "models" / "toy-s"
-    jobs = ahead.Ahead()
+    jobs = read_ahead.Ahead()
     jobs.expect([local(folder, 1), local(folder, 3)])  # there is no step 3
     jobs.start(local(folder, 1), folder / "step1")
     jobs.wait()
@@ -63,10 +64,10 @@ def test_a_full_disk_is_not_filled_further(workspace: Path, monkeypatch: pytest.
     folder = workspace / "models" / "toy-s" / "step1"
     here = local(folder.parent, 1)
     following = Cell("pythia", "pythia-70m", 1, 1, 1, 2, 2, None, REPOSITORY, "step2")
-    jobs = ahead.Ahead()
+    jobs = read_ahead.Ahead()
     size = (folder / "model.safetensors").stat().st_size
     for free, wanted in ((2 * size - 1, 0), (2 * size + 1, 1)):
-        monkeypatch.setattr(ahead.shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        monkeypatch.setattr(read_ahead.shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
         jobs.expect([here, following])
         jobs.start(here, folder)
         jobs.wait()

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 import evalrun
-from evalrun import inprocess
+from evalrun.commands.run import inprocess
+from evalrun.core.records import TABLE_COLUMNS
 from evalrun.errors import AnalysisError, ConfigError, EvalrunError
-from evalrun.records import TABLE_COLUMNS
 from helpers import make_checkpoint, make_rows, write_rows
 
 
@@ -40,7 +40,7 @@ def test_importing_it_costs_nothing_and_its_names_are_there() -> None:
     heavy = ["torch", "mlflow", "hydra", "omegaconf", "pandas", "numpy", "matplotlib", "lm_eval", "evalrun.api"]
     code = (
         f"import sys, json, evalrun; said = [m for m in {heavy!r} if m in sys.modules]; names = dir(evalrun); "
-        "import evalrun.comparison; from evalrun import compare, fit; "
+        "import evalrun.commands.compare; from evalrun import compare, fit; "
         "late = [m for m in ('torch', 'mlflow', 'pandas', 'lm_eval') if m in sys.modules]; "
         "print(json.dumps([said, names, callable(compare), callable(evalrun.compare), late]))"
     )

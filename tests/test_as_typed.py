@@ -10,11 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalrun import inprocess, sweep
-from evalrun import overrides as ov
-from evalrun.as_typed import element, yaml_text
-from evalrun.config import compose, hydra_session
-from evalrun.suites.configured import config_of
+from evalrun.checkpoints.suites.configured import config_of
+from evalrun.commands.run import inprocess
+from evalrun.config.as_typed import element, yaml_text
+from evalrun.config.schema import compose, hydra_session
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
 
 # What Hydra or YAML take for a number, a boolean, nothing, a time, or for a sign of their own grammar.
 READ_OTHERWISE = [
@@ -127,7 +128,7 @@ def test_files_of_the_user_hold_text_where_text_is_expected(tmp_path: Path, monk
         assert config.tasks == ["1e3", "on", "2"]
         assert (config.data_dir, config.limit, config.model.tokenizer) == ("0x10", 12, None)
         assert config.checkpoint.steps == {500: "1e3", 600: "a"}
-        params = {o.key_or_group: ov.words(o) for o in sweep._experiment_params(ov.parse(["experiment=mine"]))}
+        params = {o.key_or_group: ov.words(o) for o in planning._experiment_params(ov.parse(["experiment=mine"]))}
         assert params == {"model": ["local"], "model.path": ["1.20"], "step": ["all"], "model.name": ["1e-4"],
                           "num_fewshot": ["1"]}  # fmt: skip
 
@@ -148,7 +149,7 @@ def test_what_is_typed_reaches_the_jobs() -> None:
     """The words of each job, which workers, Ray and SLURM compose again."""
     with hydra_session():
         override = ov.parse(["path=1.10,plain,my run"])[0]
-        words = sweep._axis(override)
+        words = planning._axis(override)
         assert words == ["model.path='1.10'", "model.path=plain", "model.path='my run'"]
         for word, name in zip(words, ["1.10", "plain", "my run"], strict=True):
             assert compose(["model=local", "step=0", word]).model.path == name

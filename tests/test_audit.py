@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from evalrun.audit import known
-from evalrun.audit.faults import Published, distinct, find
-from evalrun.audit.weights import Listing, digest, of_folder, spell
 from evalrun.checkpoints import weights_digest
+from evalrun.checkpoints.audit import known_faults
+from evalrun.checkpoints.audit.faults import Published, distinct, find
+from evalrun.checkpoints.audit.weights import Listing, digest, of_folder, spell
 from helpers import ROOT, Run
 from local_hub import LocalHub, serve
 
@@ -317,7 +317,7 @@ def test_matrices_of_zeros_are_named_after_training_and_noted_before(tmp_path: P
     import numpy as np
     from safetensors.numpy import save_file
 
-    from evalrun.checkpoints.values import Suspect, suspect
+    from evalrun.checkpoints.tensor_values import Suspect, suspect
 
     whole = np.ones((2, 2), np.float32)
     tensors = {"head": 0 * whole, "bias": np.zeros(2, np.float32), "wide": whole, "bad": whole * np.float32(np.inf)}
@@ -365,10 +365,10 @@ def test_steps_are_spelt_as_runs_of_the_released_ones() -> None:
 
 
 def test_known_faults_say_what_is_known() -> None:
-    entries = {entry.repository: entry for entry in known.entries()}
+    entries = {entry.repository: entry for entry in known_faults.entries()}
     assert entries["EleutherAI/pythia-12b"].steps == (50000, 58000)
     assert entries["EleutherAI/pythia-2.8b"].steps is None
-    for entry in known.entries():
+    for entry in known_faults.entries():
         assert entry.kind in ("shared_weights", "shared_shards")
         assert entry.format in ("safetensors", "bin", None)
         assert not entry.says.endswith(".")
@@ -376,7 +376,8 @@ def test_known_faults_say_what_is_known() -> None:
 
 def test_the_audit_needs_no_torch() -> None:
     code = (
-        "import sys, evalrun.audit.report; print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
+        "import sys, evalrun.checkpoints.audit.render; "
+        "print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import TrackingConf
-from evalrun.steps import untrusted
+from evalrun.config.schema import TrackingConf
+from evalrun.config.steps import untrusted
 from evalrun.tracking import Store
 from helpers import Run, make_rows, write_rows
 from local_hub import LocalHub, serve

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from bad_checkpoints import BY_THEIR_FILES, BY_THEIR_WEIGHTS, says, with_an_adapter, with_shards
 from evalrun import checkpoints
 from evalrun.checkpoints import fit
+from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError
-from evalrun.records import Cell
 from helpers import make_checkpoint
 
 TRUST = {"remote_code": False, "pickle": False, "unused_weights": False}

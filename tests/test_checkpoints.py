@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from evalrun import checkpoints
+from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError
-from evalrun.records import Cell
 
 TRUST = {"remote_code": False, "pickle": False}
 

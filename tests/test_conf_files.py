@@ -12,10 +12,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evalrun import overrides as ov
-from evalrun import sweep
-from evalrun.config import hydra_session
+from evalrun.config.schema import hydra_session
 from evalrun.errors import ConfigError, EvalrunError
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
 
 MODEL = """\
 defaults:
@@ -70,10 +70,10 @@ def write(folder: Path, group: str, text: str | bytes) -> None:
 
 def said(group: str) -> list[str]:
     """What the command says of the project; nothing where it finds no mistake."""
-    sweep.plan.cache_clear()
+    planning.plan.cache_clear()
     words = [*FILES[group][1].split(), "step=1", "tokens_per_step=1"]
     try:
-        sweep.planned(ov.parse(words))
+        planning.planned(ov.parse(words))
     except EvalrunError as error:
         return error.problems
     return []

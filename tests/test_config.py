@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import overrides as ov
-from evalrun import sweep
-from evalrun.config import Config, compose, conf_dir, hydra_session, typed
+from evalrun.checkpoints.suites import cell_of
+from evalrun.config.schema import Config, compose, conf_dir, hydra_session, typed
 from evalrun.errors import ConfigError
-from evalrun.suites import cell_of
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
 
 EXACT = {  # non-embedding, total: from the Pythia release
     "70m": (18_915_328, 70_426_624),
@@ -24,11 +24,11 @@ EXACT = {  # non-embedding, total: from the Pythia release
 }
 
 
-def plan(*words: str) -> sweep.Plan:
+def plan(*words: str) -> planning.Plan:
     with hydra_session():
         given = ov.parse(words)
         ov.check(given)
-        return sweep.plan(tuple(ov.for_hydra(given)))
+        return planning.plan(tuple(ov.for_hydra(given)))
 
 
 def config(*words: str) -> Config:
@@ -218,7 +218,7 @@ def test_one_mistake_one_sentence(words: tuple[str, ...], said: str) -> None:
 
 def test_a_wrong_word_hides_no_wrong_step() -> None:
     with hydra_session(), pytest.raises(ConfigError) as caught:
-        sweep.check(ov.parse(("model=glob(tiny/*)", "step=3", "scorer.verify=x")))
+        planning.check(ov.parse(("model=glob(tiny/*)", "step=3", "scorer.verify=x")))
     assert len(caught.value.problems) == 1 + 4
     assert "step 3 was never released for tiny-l" in caught.value.problems[-1]
 

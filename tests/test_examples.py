@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalrun import task_files, tasks
 from evalrun.errors import TaskError
 from evalrun.scoring import rendered
+from evalrun.tasks import builder, task_file
 from helpers import write_rows
 
 BASE = """\
@@ -43,8 +43,8 @@ def build(folder: Path, more: str, shots: int | None, rows: list[Any] | None = N
     """The built task, and its file."""
     write_rows(folder / "data" / "a.jsonl", ROWS if rows is None else rows)
     (folder / "conf" / "task" / "mine.yaml").write_text(BASE + more)
-    (file,) = task_files.resolve(["mine"])
-    return tasks.build([file], shots)["mine"], file
+    (file,) = task_file.resolve(["mine"])
+    return builder.build([file], shots)["mine"], file
 
 
 def examples(task: Any) -> list[tuple[str, list[str]]]:
@@ -108,7 +108,7 @@ def test_what_lm_eval_draws_rightly_stays(workspace: Path, caplog: pytest.LogCap
     ]
     said = f"mine: lm-eval would show the asked item among its own examples in {len(leaks)} of its prompts"
     assert [record.message for record in caplog.records if said in record.message]
-    assert tasks.noted(task) == {"fewshot_replaced": len(leaks)}
+    assert builder.noted(task) == {"fewshot_replaced": len(leaks)}
 
 
 def test_names_of_results_change_only_where_the_asked_item_could_be_shown(workspace: Path) -> None:

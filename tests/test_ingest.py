@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 
 from evalrun.cli import main
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import make_checkpoint, make_rows, shared_dir, write_rows
 

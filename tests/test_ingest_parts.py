@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.utils import simple_parse_args_string
 
-from evalrun import task_files
-from evalrun.config import CheckpointConf, ModelConf, hydra_session
+from evalrun.checkpoints.suites import known_steps
+from evalrun.commands.ingest.assemble import _counted
+from evalrun.commands.ingest.model_args import model_args, split
+from evalrun.commands.ingest.models import Known, Models, UnknownModelError
+from evalrun.commands.ingest.task_names import Tasks
+from evalrun.config.schema import CheckpointConf, ModelConf, hydra_session
 from evalrun.errors import ConfigError
-from evalrun.ingest.arguments import model_args, split
-from evalrun.ingest.build import _counted
-from evalrun.ingest.models import Known, Models, UnknownModelError
-from evalrun.ingest.tasks import Tasks
-from evalrun.suites import known_steps
+from evalrun.tasks import task_file
 
 plain = st.text(st.characters(blacklist_characters=",=", blacklist_categories=["Cs", "Z", "Cc"]), min_size=1)
 values = st.text(st.characters(blacklist_characters=",", blacklist_categories=["Cs", "Z", "Cc"]))
@@ -142,9 +142,9 @@ def test_aliases_name_the_papers_tasks() -> None:
 
 
 def test_no_shipped_alias_is_claimed_twice_or_is_a_task_of_its_own() -> None:
-    own = set(task_files.own_names())
-    for path in task_files.own_names().values():
-        assert not own & {str(a) for a in (task_files.load(path).get("metadata") or {}).get("aliases", [])}
+    own = set(task_file.own_names())
+    for path in task_file.own_names().values():
+        assert not own & {str(a) for a in (task_file.load(path).get("metadata") or {}).get("aliases", [])}
     two = {name: {"metadata": {"aliases": ["x"]}} for name in ("a", "b")}
     with pytest.raises(ConfigError, match="alias 'x' of task b means a already"):
         Tasks(two)

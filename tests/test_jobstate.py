@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import jobstate
 from evalrun.errors import CheckpointError
-from evalrun.jobstate import JobState, watched
+from evalrun.journal import job_state
+from evalrun.journal.job_state import JobState, watched
 from helpers import ROOT
 
 ABOUT = JobState(
@@ -25,7 +25,7 @@ ABOUT = JobState(
 
 
 def state(folder: Path) -> JobState | None:
-    return jobstate.read(jobstate.path_of(folder, "name"))
+    return job_state.read(job_state.path_of(folder, "name"))
 
 
 def test_a_job_is_seen_at_work_and_leaves_nothing_when_done(tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ def test_a_killed_job_is_known_at_once_on_its_host_and_by_its_silence_elsewhere(
 
 def test_damaged_and_newer_files_are_read_as_far_as_possible(tmp_path: Path) -> None:
     with watched(tmp_path, "name", ABOUT) as work, work.at_work():
-        path = jobstate.path_of(tmp_path, "name")
+        path = job_state.path_of(tmp_path, "name")
         content = json.loads(path.read_text())
         path.write_text(json.dumps({**content, "key_of_a_later_version": 1}))
         assert state(tmp_path) is not None
     path.write_text("{")
     assert state(tmp_path) is None
-    assert jobstate.read_all(tmp_path) == []
+    assert job_state.read_all(tmp_path) == []
 
 
 def test_it_costs_a_small_part_of_a_tiny_job(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import journal
+from evalrun.core.records import Cell, TaskResult
 from evalrun.errors import StorageError
-from evalrun.records import Cell, TaskResult
+from evalrun.journal import result_files
 
 CELL = Cell("toy", "toy-s", 10, 8, 10, 4, 4000, None, "models/toy-s/step4", None)
 ITEMS = b"items"
@@ -22,17 +22,17 @@ RESULT = TaskResult(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    with journal.locked(tmp_path):
-        journal.write(tmp_path, RESULT, ITEMS)
-    assert journal.read(tmp_path) == {RESULT.key: RESULT}
+    with result_files.locked(tmp_path):
+        result_files.write(tmp_path, RESULT, ITEMS)
+    assert result_files.read(tmp_path) == {RESULT.key: RESULT}
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("damage", ["half a record", "other items", "no items", "an older record"])
 def test_damage_is_set_aside(tmp_path: Path, damage: str) -> None:
-    with journal.locked(tmp_path):
-        journal.write(tmp_path, RESULT, ITEMS)
-    record, items = journal.record_path(tmp_path, RESULT), journal.items_path(tmp_path, RESULT)
+    with result_files.locked(tmp_path):
+        result_files.write(tmp_path, RESULT, ITEMS)
+    record, items = result_files.record_path(tmp_path, RESULT), result_files.items_path(tmp_path, RESULT)
     if damage == "half a record":
         record.write_bytes(record.read_bytes()[:100])
     elif damage == "other items":
@@ -41,38 +41,42 @@ def test_damage_is_set_aside(tmp_path: Path, damage: str) -> None:
         items.unlink()
     else:
         record.write_text(record.read_text().replace('"n": 12', '"count": 12'))
-    assert journal.read(tmp_path) == {}
+    assert result_files.read(tmp_path) == {}
     assert record.with_name(record.name + ".damaged").exists()
 
 
 def test_items_without_a_record_are_nothing(tmp_path: Path) -> None:
     """Killed between the two writes: the record, written last, is what makes a result."""
-    with journal.locked(tmp_path):
-        journal.write(tmp_path, RESULT, ITEMS)
-    journal.record_path(tmp_path, RESULT).unlink()
-    assert journal.read(tmp_path) == {}
+    with result_files.locked(tmp_path):
+        result_files.write(tmp_path, RESULT, ITEMS)
+    result_files.record_path(tmp_path, RESULT).unlink()
+    assert result_files.read(tmp_path) == {}
 
 
 def test_results_of_two_settings_lie_side_by_side(tmp_path: Path) -> None:
     other = replace(RESULT, key="o" * 64)
-    with journal.locked(tmp_path):
-        journal.write(tmp_path, RESULT, ITEMS)
-        journal.write(tmp_path, other, ITEMS)
-    assert set(journal.read(tmp_path)) == {RESULT.key, other.key}
+    with result_files.locked(tmp_path):
+        result_files.write(tmp_path, RESULT, ITEMS)
+        result_files.write(tmp_path, other, ITEMS)
+    assert set(result_files.read(tmp_path)) == {RESULT.key, other.key}
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(StorageError, match="no space left"), journal._storage_errors(tmp_path), full.open("wb") as file:
+    with (
+        pytest.raises(StorageError, match="no space left"),
+        result_files._storage_errors(tmp_path),
+        full.open("wb") as file,
+    ):
         file.write(b"x" * 10)
         file.flush()
 
 
 def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "job").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"), journal.locked(tmp_path / "job"):
+    with pytest.raises(StorageError, match="cannot be written"), result_files.locked(tmp_path / "job"):
         pass
 
 

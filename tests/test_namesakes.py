@@ -11,12 +11,12 @@ import pytest
 from mlflow import MlflowClient
 
 import evalrun
-from evalrun import status
-from evalrun.analysis.table import prepare
-from evalrun.config import TrackingConf
+from evalrun.commands import status
+from evalrun.commands.watch import command as watch
+from evalrun.config.schema import TrackingConf
 from evalrun.errors import ConfigError
+from evalrun.statistics.table import prepare
 from evalrun.tracking import Store
-from evalrun.watch import command as watch
 from helpers import Run, make_checkpoint
 
 STEPS = (1, 2, 4)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalrun import patterns
+from evalrun.config import step_names
 from evalrun.errors import ConfigError
 
 PATTERNS = [
@@ -26,19 +26,19 @@ PATTERNS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_suites_pattern_can_name_steps(pattern: str) -> None:
-    assert patterns.pattern_problem(pattern, "checkpoint.revision") is None
+    assert step_names.pattern_problem(pattern, "checkpoint.revision") is None
 
 
 @given(st.sampled_from([p for p in PATTERNS if "tokens" not in p]), st.integers(0, 10**6), st.integers(0, 9))
 def test_what_a_pattern_writes_it_reads(pattern: str, step: int, seed: int) -> None:
-    (found,) = patterns.matching([pattern.format(step=step, seed=seed)], pattern, seed)
+    (found,) = step_names.matching([pattern.format(step=step, seed=seed)], pattern, seed)
     assert found.step == step
 
 
 @given(st.integers(0, 10**6), st.integers(0, 9999))
 def test_tokens_are_read_from_the_name(step: int, billions: int) -> None:
     names = [f"step{step}-tokens{billions}B", f"stage2-ingredient1-step{step}-tokens{billions}B", "main"]
-    (found,) = patterns.matching(names, "step{step}-tokens{tokens}")
+    (found,) = step_names.matching(names, "step{step}-tokens{tokens}")
     assert (found.step, found.tokens) == (step, billions * 10**9)
 
 
@@ -46,17 +46,17 @@ def test_tokens_are_read_from_the_name(step: int, billions: int) -> None:
 def test_other_revisions_are_passed_over(steps: list[int], noise: list[str]) -> None:
     noise = [name for name in noise if not name.startswith("step")]
     names = [*(f"step{step}" for step in steps), *noise, "main", "step", "stepx", "step1-rc", "xstep1"]
-    assert [found.step for found in patterns.matching(names, "step{step}")] == sorted(steps)
+    assert [found.step for found in step_names.matching(names, "step{step}")] == sorted(steps)
 
 
 def test_another_seeds_revisions_are_passed_over() -> None:
-    found = patterns.matching(["step1-seed-1", "step1-seed-2", "step2-seed-1"], "step{step}-seed-{seed}", 1)
+    found = step_names.matching(["step1-seed-1", "step1-seed-2", "step2-seed-1"], "step{step}-seed-{seed}", 1)
     assert [one.name for one in found] == ["step1-seed-1", "step2-seed-1"]
 
 
 def test_two_names_of_one_step() -> None:
     with pytest.raises(ConfigError, match=r"two checkpoints of step 1, 'step01' and 'step1'"):
-        patterns.matching(["step1", "step01"], "step{step}")
+        step_names.matching(["step1", "step01"], "step{step}")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_two_names_of_one_step() -> None:
     ],
 )
 def test_a_pattern_that_names_no_steps(pattern: str, said: str) -> None:
-    assert said in str(patterns.pattern_problem(pattern, "checkpoint.folder"))
+    assert said in str(step_names.pattern_problem(pattern, "checkpoint.folder"))
 
 
 @pytest.mark.parametrize(
@@ -90,27 +90,27 @@ def test_a_pattern_that_names_no_steps(pattern: str, said: str) -> None:
     ],
 )
 def test_a_folder_says_its_step(name: str, step: int, tokens: int | None) -> None:
-    (found,) = patterns.numbered([name])
+    (found,) = step_names.numbered([name])
     assert (found.step, found.tokens) == (step, tokens)
 
 
 @pytest.mark.parametrize("name", ["runs", "logs", "tmp-checkpoint-500", ".cache1", "v1.2", "2024-05-01", "_step1"])
 def test_a_folder_that_says_none(name: str) -> None:
-    assert patterns.numbered([name]) == []
+    assert step_names.numbered([name]) == []
 
 
 @given(
     st.sampled_from(["checkpoint-{}", "step{}", "global_step{}", "{}", "iter_{:07d}"]), st.sets(st.integers(0, 10**6))
 )
 def test_one_runs_folders_are_one_family(shape: str, steps: set[int]) -> None:
-    found = patterns.numbered([shape.format(step) for step in steps])
+    found = step_names.numbered([shape.format(step) for step in steps])
     assert [one.step for one in found] == sorted(steps)
     assert len({one.family for one in found}) <= 1
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("4B", 4 * 10**9), ("1.5T", 15 * 10**11), ("30m", 3 * 10**7), ("17", 17)])
 def test_tokens_in_words(text: str, tokens: int) -> None:
-    assert patterns.tokens_of(text) == tokens
+    assert step_names.tokens_of(text) == tokens
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_tokens_in_words(text: str, tokens: int) -> None:
     ],
 )
 def test_a_unit_behind_a_number_keeps_the_order(names: list[str], steps: list[int]) -> None:
-    found = patterns.numbered(reversed(names))
+    found = step_names.numbered(reversed(names))
     assert [(one.step, one.name) for one in found] == list(zip(steps, names, strict=True))
     assert len({one.family for one in found}) == 1
     assert {one.unit for one in found} == {"steps"}
@@ -155,13 +155,13 @@ def test_a_unit_behind_a_number_keeps_the_order(names: list[str], steps: list[in
     ],
 )
 def test_a_name_says_what_it_counts(name: str, step: int, unit: str, tokens: int | None) -> None:
-    (found,) = patterns.numbered([name])
+    (found,) = step_names.numbered([name])
     assert (found.step, found.unit, found.tokens, found.whole) == (step, unit, tokens, True)
 
 
 @pytest.mark.parametrize("name", ["step1.5", "epoch-0.5", "step-2.0005k"])
 def test_a_fraction_is_no_step(name: str) -> None:
-    (found,) = patterns.numbered([name])
+    (found,) = step_names.numbered([name])
     assert not found.whole
 
 
@@ -180,7 +180,7 @@ _SPELT = {
 )
 def test_however_steps_are_spelt_their_order_is_right(shape: str, spelt: dict[int, str]) -> None:
     names = {step: shape.format(_SPELT[how](step)) for step, how in spelt.items()}
-    found = patterns.numbered(names.values())
+    found = step_names.numbered(names.values())
     assert {one.step: one.name for one in found} == names or any(
         how == "{}k" and n >= 10**6 for n, how in spelt.items()
     )

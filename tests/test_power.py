@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, nct, t
 
-from evalrun import config as conf
-from evalrun.config import Config, hydra_session
-from evalrun.power import smallest_difference, smallest_slope
-from evalrun.records import Cell
-from evalrun.supply import power
-from evalrun.supply.stock import Standing, Survey
+from evalrun.commands.plan import detectable
+from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.config import schema as conf
+from evalrun.config.schema import Config, hydra_session
+from evalrun.core.records import Cell
+from evalrun.statistics.power import smallest_difference, smallest_slope
 from evalrun.tracking import Past
 from evalrun.tracking.layout import Held
 from helpers import ROOT, Run
@@ -114,11 +114,11 @@ def past_run(n: int, settings: str = "shared_prefix float32") -> Past:
 
 
 def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config: Config, workspace: Path) -> None:
-    alpha, beta = power.power_of(survey_of(config)).tasks
+    alpha, beta = detectable.power_of(survey_of(config)).tasks
     assert (alpha.title, alpha.items, beta.items) == ("Alpha", 12, 12)  # lines of its file
-    assert power.power_of(survey_of(config, past_run(500))).tasks[0].items == 500
-    assert power.power_of(survey_of(config, past_run(5, "shared_prefix float32 limit 5"))).tasks[0].items == 12
-    assert power.power_of(survey_of(replace(config, limit=7))).tasks[0].items == 7
+    assert detectable.power_of(survey_of(config, past_run(500))).tasks[0].items == 500
+    assert detectable.power_of(survey_of(config, past_run(5, "shared_prefix float32 limit 5"))).tasks[0].items == 12
+    assert detectable.power_of(survey_of(replace(config, limit=7))).tasks[0].items == 7
     own = workspace / "conf" / "task" / "beta.yaml"
     hosted = own.read_text().replace("data: data/beta.jsonl", "dataset_path: some/where\ntest_split: test")
     own.write_text(hosted.replace("task: beta", "task: told").replace('"Beta"', '"Told", rows: 900'))
@@ -128,7 +128,9 @@ def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config:
         "metric: acc, aggregation: mean, higher_is_better: true", "metric: brier_score"
     )
     (workspace / "conf" / "task" / "graded.yaml").write_text(graded)
-    told, untold, graded_task = power.power_of(survey_of(replace(config, tasks=["told", "untold", "graded"]))).tasks
+    told, untold, graded_task = detectable.power_of(
+        survey_of(replace(config, tasks=["told", "untold", "graded"]))
+    ).tasks
     assert told.items == 900
     assert told.difference == pytest.approx(smallest_difference(900, 0.05 / 3))
     assert (untold.items, untold.difference) == (None, None)
@@ -137,22 +139,22 @@ def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config:
 
 
 def test_the_regression_counts_checkpoints_with_tokens_and_what_varies(config: Config) -> None:
-    found = power.power_of(survey_of(config, past_run(500)))
+    found = detectable.power_of(survey_of(config, past_run(500)))
     assert (found.checkpoints, found.models, found.effects) == (9, 3, 6)  # step 0 has no logarithm
     assert found.slope == pytest.approx(smallest_slope(9, 4, 0.05 / 6))
     assert found.slope_models == pytest.approx(smallest_slope(3, 2, 0.05 / 6))
-    said = power.describe(found)
+    said = detectable.describe(found)
     assert f"  Alpha    500  {100 * smallest_difference(500, 0.05 / 2):.1f} points" in said
     assert "on model size over 0.99, if only its 3 models" in said.replace("\n  ", " ")
     assert f"a standardised slope of {found.slope:.2f}, if the 9" in said.replace("\n  ", " ")
     assert max(len(line) for line in said.splitlines()) <= 100
-    one_model = power.power_of(survey_of(config, models=1))
+    one_model = detectable.power_of(survey_of(config, models=1))
     assert (one_model.effects, one_model.slope_models) == (2, None)
     assert one_model.slope == pytest.approx(smallest_slope(3, 2, 0.05 / 2))
-    assert "on model size" not in power.describe(one_model)
-    single = power.power_of(survey_of(config, models=1, steps=2))
+    assert "on model size" not in detectable.describe(one_model)
+    single = detectable.power_of(survey_of(config, models=1, steps=2))
     assert (single.effects, single.slope) == (0, None)
-    assert "regression" not in power.describe(single)
+    assert "regression" not in detectable.describe(single)
 
 
 def test_plan_tells_it_and_loads_no_statistics(evalrun: Run, workspace: Path) -> None:

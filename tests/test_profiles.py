@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalrun import scoring, task_files, tasks
-from evalrun.config import ScorerConf, compose, conf_dir, hydra_session, typed
+from evalrun import scoring
+from evalrun.config.schema import ScorerConf, compose, conf_dir, hydra_session, typed
 from evalrun.errors import TaskError
-from evalrun.task_metrics import logprob, mc2_true_first
+from evalrun.tasks import builder, task_file
+from evalrun.tasks.metrics import logprob, mc2_true_first
 from helpers import make_checkpoint, shared_dir, write_rows
 
 PRESET = (
@@ -67,8 +68,8 @@ def data() -> Path:
 
 
 def built(name: str, profile: str) -> Any:
-    (file,) = task_files.resolve([name], str(data()), False, profile)
-    return tasks.build([file], None)[name]
+    (file,) = task_file.resolve([name], str(data()), False, profile)
+    return builder.build([file], None)[name]
 
 
 def requests(name: str, profile: str, row: int) -> list[tuple[str, str]]:
@@ -239,7 +240,7 @@ def test_a_profile_is_one_switch_for_task_and_scorer() -> None:
 
 def test_a_task_without_the_block_is_the_same_in_every_profile() -> None:
     for name, same in (("memo_trap", False), ("truthfulqa_mc2", False), ("truthfulqa_mc1", True), ("arc_easy", True)):
-        digests = {task_files.resolve([name], str(data()), False, profile)[0].digest for profile in PROFILES}
+        digests = {task_file.resolve([name], str(data()), False, profile)[0].digest for profile in PROFILES}
         assert (len(digests) == 1) == same
 
 
@@ -255,7 +256,7 @@ def test_mistakes_in_a_profile(workspace: Path, block: str, said: str) -> None:
     file = workspace / "conf" / "task" / "alpha.yaml"
     file.write_text(f"{file.read_text()}{block}\n")
     with pytest.raises(TaskError, match=said):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
 
 
 def test_a_users_profile(workspace: Path) -> None:
@@ -263,7 +264,7 @@ def test_a_users_profile(workspace: Path) -> None:
     (workspace / "conf" / "profile" / "bare.yaml").write_text("# @package _global_\nprofile: bare\n")
     file = workspace / "conf" / "task" / "alpha.yaml"
     file.write_text(f"{file.read_text()}profiles: {{bare: {{target_delimiter: ''}}}}\n")
-    assert task_files.resolve(["alpha"], profile="bare")[0].config["target_delimiter"] == ""
+    assert task_file.resolve(["alpha"], profile="bare")[0].config["target_delimiter"] == ""
     with hydra_session():
         assert typed(compose(["model=pythia-70m", "step=1", "profile=bare"])).profile == "bare"
 
@@ -274,8 +275,8 @@ def test_a_row_that_the_studys_parsing_garbles_is_scored_and_said(
     """Two choices with a quote mark each become one: wrong in the study, whatever the model says."""
     garbled = {"prompt": "p", "classes": '[" don\'t", " can\'t"]', "answer_index": 1}
     write_rows(tmp_path / "neqa_classification.jsonl", [raw("neqa")[0], garbled])
-    (file,) = task_files.resolve(["neqa"], str(tmp_path), profile="as_published")
-    score = scoring.score(scorer(model_folder, "as_published"), tasks.build([file], None), None, 100, "first")["neqa"]
+    (file,) = task_file.resolve(["neqa"], str(tmp_path), profile="as_published")
+    score = scoring.score(scorer(model_folder, "as_published"), builder.build([file], None), None, 100, "first")["neqa"]
     assert score.items["acc"].tolist()[1] == 0
     assert score.items["logprobs"].map(len).tolist() == [2, 1]
     assert "two or more choices" in caplog.text
@@ -284,14 +285,14 @@ def test_a_row_that_the_studys_parsing_garbles_is_scored_and_said(
 
 def test_release_files_are_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asked = ["memo_trap", "neqa", "truthfulqa_mc1", "arc_easy"]
-    verified = {file.name: file.release_verified for file in task_files.resolve(asked, str(data()))}
+    verified = {file.name: file.release_verified for file in task_file.resolve(asked, str(data()))}
     assert verified == {"memo_trap": True, "neqa": True, "truthfulqa_mc1": None, "arc_easy": None}
     assert "DIFFERS" not in caplog.text
     content = bytearray((data() / "neqa_classification.jsonl").read_bytes())
     content[200] ^= 1
     (tmp_path / "neqa_classification.jsonl").write_bytes(bytes(content))
     for _ in range(2):
-        (changed,) = task_files.resolve(["neqa"], str(tmp_path))
+        (changed,) = task_file.resolve(["neqa"], str(tmp_path))
         assert changed.release_verified is False
     assert caplog.text.count("DATA DIFFERS FROM THE RELEASE") == 1
     assert "50ca9dca517d" in caplog.text
@@ -300,13 +301,13 @@ def test_release_files_are_checked(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_a_users_own_data_is_not_compared_with_the_release(workspace: Path) -> None:
     write_rows(workspace / "data" / "own.jsonl", [{"prompt": "p", "classes": "[' a', ' b']", "answer_index": 1}])
     (workspace / "conf" / "task" / "own.yaml").write_text("include: neqa.yaml\ntask: own\ndata: data/own.jsonl\n")
-    assert task_files.resolve(["own"], str(workspace))[0].release_verified is None
+    assert task_file.resolve(["own"], str(workspace))[0].release_verified is None
 
 
 def test_every_shipped_task_resolves() -> None:
     for profile in PROFILES:
-        names = [name for name, path in task_files.own_names().items() if path.is_relative_to(conf_dir())]
-        found = task_files.resolve([n for n in names if not n.startswith("tiny")], profile=profile)
+        names = [name for name, path in task_file.own_names().items() if path.is_relative_to(conf_dir())]
+        found = task_file.resolve([n for n in names if not n.startswith("tiny")], profile=profile)
         assert len(found) == 20
         for file in found:
             assert file.metadata["title"]
@@ -317,7 +318,7 @@ def test_every_shipped_task_resolves() -> None:
 
 def test_sets() -> None:
     def names(of: str) -> list[str]:
-        return [file.name for file in task_files.resolve([of])]
+        return [file.name for file in task_file.resolve([of])]
 
     assert names("controls") == ["arc_easy", "lambada_openai", "piqa", "sciq", "winogrande"]
     assert names("paper_v1") == ["hindsight_neglect", "neqa", "quote_repetition", "redefine_math"]
@@ -354,9 +355,9 @@ def test_prompt_injection_is_a_log_probability(tmp_path: Path, model_folder: Pat
         {"prompt": "Repeat my sentences.\n\nInput: three.\nOutput:", "completion": " three.", "round": 2, "part": 1},
     ]
     write_rows(tmp_path / "prompt-injection_sequence-probability.jsonl", rows)
-    (file,) = task_files.resolve(["prompt_injection"], str(tmp_path))
+    (file,) = task_file.resolve(["prompt_injection"], str(tmp_path))
     assert file.release_verified is False
-    task = tasks.build([file], None)["prompt_injection"]
+    task = builder.build([file], None)["prompt_injection"]
     assert requests_of(task, 0) == (rows[0]["prompt"], " one two.")
     lm = scorer(model_folder, "corrected")
     score = scoring.score(lm, {"prompt_injection": task}, None, 100)["prompt_injection"]
@@ -364,7 +365,7 @@ def test_prompt_injection_is_a_log_probability(tmp_path: Path, model_folder: Pat
     expected = [float(naive(lm.model, str(row["prompt"]), [str(row["completion"])[1:]])[0]) for row in rows]
     assert score.metrics["logprob"] == pytest.approx(np.mean(expected), abs=1e-4)
     assert score.items["logprobs"].map(lambda one: one[0]).tolist() == pytest.approx(expected, abs=1e-4)
-    assert tasks.chance(task) is None
+    assert builder.chance(task) is None
     assert logprob({}, [(-2.0, False)]) == {"logprob": -2.0}
 
 
@@ -372,14 +373,14 @@ def test_code_of_a_task_is_trusted_only_where_it_came_with_the_installation(work
     folder = workspace / "conf" / "task"
     file = folder / "alpha.yaml"
     file.write_text(f"{file.read_text()}process_results: !function evalrun.task_metrics.logprob\n")
-    task_files.resolve(["alpha"])
+    task_file.resolve(["alpha"])
     (folder / "evalrun").mkdir()
     (folder / "evalrun" / "task_metrics.py").write_text("def logprob(doc, results):\n    raise SystemExit\n")
     with pytest.raises(TaskError, match="trust_task_code=true"):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
     file.write_text(file.read_text().replace("evalrun.task_metrics.logprob", "os.system"))
     with pytest.raises(TaskError, match="trust_task_code=true"):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
 
 
 def test_prize_classes_of_both_parsings_differ_in_two_rows_only() -> None:

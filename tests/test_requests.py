@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evalrun import scoring, task_files, tasks
-from evalrun.config import compose, hydra_session, typed
-from evalrun.scoring.session import Session
+from evalrun import scoring
+from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.scoring.scorer_cache import Session
+from evalrun.tasks import builder, task_file
 from helpers import TASK, make_rows, write_rows
 
 
@@ -22,7 +23,7 @@ def conf(workspace: Path) -> Any:
 
 def load(folder: Path) -> tuple[Any, Any]:
     from evalrun import checkpoints
-    from evalrun.records import Cell
+    from evalrun.core.records import Cell
 
     cell = Cell("toy", "toy-s", 1, 1, 1, 1, 1, None, str(folder), None)
     trust = {"remote_code": False, "pickle": False}
@@ -37,7 +38,7 @@ def items(lm: Any, built: dict[str, Any]) -> pd.DataFrame:
 def test_a_later_checkpoint_finds_requests_rendered_and_gets_what_a_fresh_process_gets(
     workspace: Path, conf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = tasks.build(task_files.resolve(["alpha", "beta"]), 2)
+    built = builder.build(task_file.resolve(["alpha", "beta"]), 2)
     first, second = (workspace / "models" / "toy-s" / step for step in ("step1", "step8"))
     session = Session(scoring.open_lm)
     with session.scorer(*load(first), conf, lambda rows: None) as lm:
@@ -48,15 +49,15 @@ def test_a_later_checkpoint_finds_requests_rendered_and_gets_what_a_fresh_proces
         with session.scorer(*load(second), conf, lambda rows: None) as lm:
             assert lm is kept
             later = items(lm, built)
-    monkeypatch.setattr(tasks, "_built", {})
-    fresh = tasks.build(task_files.resolve(["alpha", "beta"]), 2)
+    monkeypatch.setattr(builder, "_built", {})
+    fresh = builder.build(task_file.resolve(["alpha", "beta"]), 2)
     assert fresh["alpha"] is not built["alpha"]
     pd.testing.assert_frame_equal(later, items(scoring.open_lm(*load(second), conf, lambda rows: None), fresh))
 
 
 def test_limits_and_shots_are_rendered_apart(workspace: Path) -> None:
-    (none,) = tasks.build(task_files.resolve(["alpha"]), None).values()
-    (two,) = tasks.build(task_files.resolve(["alpha"]), 2).values()
+    (none,) = builder.build(task_file.resolve(["alpha"]), None).values()
+    (two,) = builder.build(task_file.resolve(["alpha"]), 2).values()
     assert (scoring.count_requests(none, None), scoring.count_requests(none, 2)) == (36, 5)
     assert scoring.count_requests(two, 2) == 5
 
@@ -72,14 +73,14 @@ def test_tasks_that_share_prompts_are_bundled(workspace: Path) -> None:
         text = TASK.format(name=name, title=name)
         (workspace / "conf" / "task" / f"{name}.yaml").write_text(text)
         write_rows(workspace / "data" / f"{name}.jsonl", some)
-    built = tasks.build(task_files.resolve(["first", "apart", "last"]), None)
+    built = builder.build(task_file.resolve(["first", "apart", "last"]), None)
     assert scoring.bundles(built, None) == [["first"], ["apart"], ["last"]]
-    built = tasks.build(task_files.resolve(["first", "apart", "last", "bridge"]), None)
+    built = builder.build(task_file.resolve(["first", "apart", "last", "bridge"]), None)
     assert scoring.bundles(built, None) == [["first", "last", "bridge"], ["apart"]]
 
 
 def test_together_is_as_apart(workspace: Path, conf: Any) -> None:
-    built = tasks.build(task_files.resolve(["alpha", "beta"]), None)
+    built = builder.build(task_file.resolve(["alpha", "beta"]), None)
     lm = scoring.open_lm(*load(workspace / "models" / "toy-m" / "step4"), conf, lambda rows: None)
     together = scoring.score(lm, built, None, 100)
     for name, task in built.items():
@@ -92,7 +93,7 @@ def test_together_is_as_apart(workspace: Path, conf: Any) -> None:
 def test_a_scorer_lets_go_of_its_model(workspace: Path, conf: Any) -> None:
     folder = workspace / "models" / "toy-s" / "step1"
     session = Session(scoring.open_lm)
-    built = tasks.build(task_files.resolve(["alpha"]), None)
+    built = builder.build(task_file.resolve(["alpha"]), None)
     model, tokenizer = load(folder)
     with session.scorer(model, tokenizer, conf, lambda rows: None) as lm:
         scoring.score(lm, built, None, 100)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import masking
-from evalrun.config import TrackingConf
-from evalrun.console import Formatter
+from evalrun.config.schema import TrackingConf
+from evalrun.core import secrets
+from evalrun.core.console import Formatter
 from evalrun.errors import ConfigError, TrackingError
 from evalrun.tracking import Store
 from helpers import Run
@@ -106,9 +106,9 @@ def test_what_is_saved_of_a_plan_is_no_pickle(workspace: Path) -> None:
     """A cache file that somebody else wrote must not run either."""
     import numpy as np
 
-    from evalrun.scoring import plans
+    from evalrun.scoring import trie_cache
 
-    assert "allow_pickle=False" in Path(plans.__file__).read_text()
+    assert "allow_pickle=False" in Path(trie_cache.__file__).read_text()
     np.savez(workspace / "x.npz", a=np.array([Bomb(workspace / "exploded")], dtype=object))
     with np.load(workspace / "x.npz", allow_pickle=False) as arrays, pytest.raises(ValueError, match="allow_pickle"):
         arrays["a"]
@@ -227,19 +227,19 @@ def test_errors_and_log_lines_are_masked(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_address_without_its_password_is_whole_again_for_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (masking.PASSWORD, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+    for name in (secrets.PASSWORD, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     whole = "postgresql+psycopg://us%40er:p%2Fa%40ss@host:5432/db?sslmode=require"
-    bare = masking.stow(whole)
+    bare = secrets.stow(whole)
     assert bare == "postgresql+psycopg://us%40er@host:5432/db?sslmode=require"
-    assert masking.unstow(bare) == whole
-    assert masking.stow(bare) == bare
-    assert masking.stow("http://u:p%40ss@host:1/x") == "http://host:1/x"
+    assert secrets.unstow(bare) == whole
+    assert secrets.stow(bare) == bare
+    assert secrets.stow("http://u:p%40ss@host:1/x") == "http://host:1/x"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss"
     for plain in ("sqlite:////a@b/c.db", "http://host:1", "postgresql://user@host/db"):
-        assert masking.stow(plain) == plain
+        assert secrets.stow(plain) == plain
     assert Store(TrackingConf(uri=whole, root="x")).uri == "postgresql+psycopg://***@host:5432/db?sslmode=require"
-    assert masking.masked("sqlite:////a@b/c.db") == "sqlite:////a@b/c.db"
+    assert secrets.masked("sqlite:////a@b/c.db") == "sqlite:////a@b/c.db"
 
 
 # --- names ---

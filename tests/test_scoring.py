@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalrun import scoring, task_files, tasks
-from evalrun.config import ScorerConf
+from evalrun import scoring
+from evalrun.config.schema import ScorerConf
+from evalrun.tasks import builder, task_file
 from helpers import make_checkpoint, shared_dir
 
 CONF = ScorerConf("lm_eval", "auto", "float32", "cpu", 8, False, 100)
@@ -23,7 +24,7 @@ def checkpoint(folder: Path) -> scoring.CheckpointLM:
 
 
 def test_items_hold_every_choice(workspace: Path) -> None:
-    built = tasks.build(task_files.resolve(["alpha"]), None)
+    built = builder.build(task_file.resolve(["alpha"]), None)
     lm = checkpoint(workspace / "models" / "toy-s" / "step4")
     score = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
     items = score.items
@@ -42,7 +43,7 @@ def test_log_likelihoods_are_the_models_own(workspace: Path) -> None:
     """Against the definition: the sum of log-softmax at the choice's tokens."""
     import torch
 
-    built = tasks.build(task_files.resolve(["alpha"]), None)
+    built = builder.build(task_file.resolve(["alpha"]), None)
     lm = checkpoint(workspace / "models" / "toy-m" / "step2")
     items = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"].items
     task = built["alpha"]
@@ -57,7 +58,7 @@ def test_log_likelihoods_are_the_models_own(workspace: Path) -> None:
 
 
 def test_fewshot_examples_do_not_depend_on_what_was_scored_before(workspace: Path) -> None:
-    built = tasks.build(task_files.resolve(["alpha"]), 2)
+    built = builder.build(task_file.resolve(["alpha"]), 2)
     lm = checkpoint(workspace / "models" / "toy-s" / "step4")
     first = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
     second = scoring.score(lm, {"alpha": built["alpha"]}, None, 100)["alpha"]
@@ -66,7 +67,7 @@ def test_fewshot_examples_do_not_depend_on_what_was_scored_before(workspace: Pat
     assert np.concatenate(first.items["logprobs"].tolist()) == pytest.approx(
         np.concatenate(second.items["logprobs"].tolist())
     )
-    zero = scoring.score(lm, tasks.build(task_files.resolve(["alpha"]), None), None, 100)["alpha"]
+    zero = scoring.score(lm, builder.build(task_file.resolve(["alpha"]), None), None, 100)["alpha"]
     assert zero.items["prompt_hash"].tolist() != first.items["prompt_hash"].tolist()
 
 
@@ -95,7 +96,7 @@ def reference(name: str, folder: Path) -> dict[str, Any]:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     suite = {"arc_easy": "arc"}.get(name, "truthfulqa")
-    config = load_yaml(task_files.lm_eval_tasks() / suite / f"{name}.yaml")
+    config = load_yaml(task_file.lm_eval_tasks() / suite / f"{name}.yaml")
     release = data / ("arc_easy_test.jsonl" if name == "arc_easy" else "truthfulqa_multiple_choice.jsonl")
     split = "test" if name == "arc_easy" else "validation"
     unused = dict.fromkeys({"training_split", "validation_split", "test_split"} - {f"{split}_split"})
@@ -117,8 +118,8 @@ def test_real_data_gives_the_numbers_of_lm_eval_itself(name: str, pythia_shaped:
         task_manager=TaskManager(include_defaults=False),
         device="cpu", batch_size=4, limit=limit, bootstrap_iters=100,
     )  # fmt: skip
-    file = task_files.resolve([name], str(shared_dir() / "data" / "tasks"))
-    ours = scoring.score(checkpoint(pythia_shaped), tasks.build(file, None), limit, 100)[name]
+    file = task_file.resolve([name], str(shared_dir() / "data" / "tasks"))
+    ours = scoring.score(checkpoint(pythia_shaped), builder.build(file, None), limit, 100)[name]
     for metric, value in ours.metrics.items():
         assert value == pytest.approx(theirs["results"][name][f"{metric},none"], abs=1e-6)
     for metric, value in ours.stderrs.items():

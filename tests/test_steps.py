@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalrun.config.steps import expand_steps, released_steps
 from evalrun.errors import ConfigError
-from evalrun.steps import expand_steps, released_steps
 
 PYTHIA = released_steps([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, {"from": 1000, "to": 143000, "by": 1000}])
 

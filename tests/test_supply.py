@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import config as conf
-from evalrun import ledger
-from evalrun.config import Config, bytes_of, hydra_session
+from evalrun.checkpoints import downloads
+from evalrun.commands.plan import cost, render
+from evalrun.commands.plan.cost import Device, Time
+from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.config import schema as conf
+from evalrun.config.schema import Config, bytes_of, hydra_session
+from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError
-from evalrun.records import Cell
-from evalrun.supply import estimate, report
-from evalrun.supply.estimate import Device, Time
-from evalrun.supply.stock import Standing, Survey
 from evalrun.tracking import Past
 from evalrun.tracking.layout import Held
 from helpers import ROOT
@@ -55,22 +55,22 @@ def test_sizes_are_read(text: str, size: int | None) -> None:
 
 
 def test_sizes_and_times_are_said_in_human_units() -> None:
-    assert [report.size(n) for n in (None, 0, 999, 1000, 141_000_000, 23_700_000_000, 2 * 10**12)] == [
+    assert [render.size(n) for n in (None, 0, 999, 1000, 141_000_000, 23_700_000_000, 2 * 10**12)] == [
         "unknown", "0 B", "999 B", "1 kB", "141 MB", "23.7 GB", "2 TB",
     ]  # fmt: skip
-    assert report.duration(Time(None, 0, ("a",))) == "no past run to estimate from"
-    assert report.duration(Time(7503, 3, ())) == "about 2 h 5 min"
-    assert report.duration(Time(0.2, 1, ("b",))) == "under 1 s without b"
+    assert render.duration(Time(None, 0, ("a",))) == "no past run to estimate from"
+    assert render.duration(Time(7503, 3, ())) == "about 2 h 5 min"
+    assert render.duration(Time(0.2, 1, ("b",))) == "under 1 s without b"
 
 
 def test_time_is_of_the_same_size_else_in_proportion_and_never_of_other_hardware(config: Config) -> None:
     job = Standing(config, replace(CELL, n_params=100), None, None, ("alpha",), True, 0, 0)
     same = past(100, held("alpha", 10, 2.0))
     small, large = past(50, held("alpha", 10, 1.5)), past(1000, held("alpha", 10, 50.0))
-    assert estimate.time_of([job], survey_of([job], same, large), [CPU]) == Time(2.0, 1, ())
-    assert estimate.time_of([job], survey_of([job], small, large), [CPU]) == Time(3.0, 1, ())
+    assert cost.time_of([job], survey_of([job], same, large), [CPU]) == Time(2.0, 1, ())
+    assert cost.time_of([job], survey_of([job], small, large), [CPU]) == Time(3.0, 1, ())
     limited = replace(job, config=replace(config, limit=5))
-    assert estimate.time_of([limited], survey_of([limited], same), [CPU]).seconds == 1.0
+    assert cost.time_of([limited], survey_of([limited], same), [CPU]).seconds == 1.0
     for other in (
         past(100, held("alpha", 10, 2.0), hardware="NVIDIA H100"),
         past(100, held("alpha", 10, 2.0), hardware=""),
@@ -78,23 +78,23 @@ def test_time_is_of_the_same_size_else_in_proportion_and_never_of_other_hardware
         past(100, held("alpha", 10, 2.0), settings="shared_prefix float32 5-shot"),
         past(100, held("alpha", 3, 2.0), settings="shared_prefix float32 limit 3"),
     ):
-        assert estimate.time_of([job], survey_of([job], other), [CPU]) == Time(None, 0, ("alpha",))
+        assert cost.time_of([job], survey_of([job], other), [CPU]) == Time(None, 0, ("alpha",))
     both = replace(job, todo=("alpha", "beta"))
-    assert estimate.time_of([both], survey_of([both], same), [CPU]) == Time(2.0, 1, ("beta",))
-    assert estimate.time_of([replace(job, todo=())], survey_of([job], same), [CPU]) == Time(0.0, 0, ())
+    assert cost.time_of([both], survey_of([both], same), [CPU]) == Time(2.0, 1, ("beta",))
+    assert cost.time_of([replace(job, todo=())], survey_of([job], same), [CPU]) == Time(0.0, 0, ())
 
 
 def test_memory_in_the_dtype_asked_for_and_where_it_fits(config: Config) -> None:
     gpus = [Device("cuda:0", "G", 800), Device("cuda:1", "G", 800), replace(CPU, memory=10**4)]
     job = Standing(config, replace(CELL, n_params=300), None, None, ("alpha",), False, None, None)
 
-    def of(dtype: str, there: list[Device] = gpus, weights: int | None = None) -> estimate.Memory:
+    def of(dtype: str, there: list[Device] = gpus, weights: int | None = None) -> cost.Memory:
         scorer = replace(config.scorer, dtype=dtype)
-        return estimate.memory_of(replace(job, config=replace(config, scorer=scorer), weights=weights), there)
+        return cost.memory_of(replace(job, config=replace(config, scorer=scorer), weights=weights), there)
 
-    assert of("float16") == estimate.Memory(600, "float16", ("cuda:0", "cuda:1", "cpu"))
-    assert of("float32") == estimate.Memory(1200, "float32", ("all", "cpu"))
-    assert of("auto", weights=1201) == estimate.Memory(1201, "float32", ("all", "cpu"))
+    assert of("float16") == cost.Memory(600, "float16", ("cuda:0", "cuda:1", "cpu"))
+    assert of("float32") == cost.Memory(1200, "float32", ("all", "cpu"))
+    assert of("auto", weights=1201) == cost.Memory(1201, "float32", ("all", "cpu"))
     assert of("auto").dtype == ""
     assert of("float32", [replace(CPU, memory=1000)]).fits == ()
 
@@ -105,15 +105,15 @@ def test_gpus_are_seen_without_torch_as_torch_would_see_them(tmp_path: Path, mon
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(estimate.importlib.metadata, "version", lambda name: "2.13.0+cu130")
-    assert [device.name for device in estimate.devices()] == ["cuda:0", "cuda:1", "cpu"]
-    assert estimate.devices()[0].memory == 81559 * 2**20
+    monkeypatch.setattr(cost.importlib.metadata, "version", lambda name: "2.13.0+cu130")
+    assert [device.name for device in cost.devices()] == ["cuda:0", "cuda:1", "cpu"]
+    assert cost.devices()[0].memory == 81559 * 2**20
     for visible, n in (("1", 1), ("", 0), ("GPU-bbb,GPU-aaa", 2), ("-1", 0)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert len(estimate.devices()) == n + 1, visible
-    monkeypatch.setattr(estimate.importlib.metadata, "version", lambda name: "2.13.0+cpu")
+        assert len(cost.devices()) == n + 1, visible
+    monkeypatch.setattr(cost.importlib.metadata, "version", lambda name: "2.13.0+cpu")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert [device.name for device in estimate.devices()] == ["cpu"]
+    assert [device.name for device in cost.devices()] == ["cpu"]
 
 
 # --- the ledger, on a cache as the hub's library lays it out ---
@@ -139,8 +139,8 @@ def put(cache: Path, commit: str, revision: str, own: str, shared: str = "tokeni
     return snapshot
 
 
-def sweep_of(config: Config, **keys: object) -> ledger.Ledger:
-    return ledger.Ledger(replace(config, keep_checkpoints=False, sweep="abc", **keys))  # type: ignore[arg-type]
+def sweep_of(config: Config, **keys: object) -> downloads.Ledger:
+    return downloads.Ledger(replace(config, keep_checkpoints=False, sweep="abc", **keys))  # type: ignore[arg-type]
 
 
 def test_only_what_was_claimed_is_deleted_and_shared_blobs_stay(config: Config, cache: Path) -> None:
@@ -164,14 +164,14 @@ def test_only_what_was_claimed_is_deleted_and_shared_blobs_stay(config: Config, 
 
 
 def test_keeping_is_the_default(config: Config, cache: Path) -> None:
-    sweep = ledger.Ledger(replace(config, sweep="abc"))
+    sweep = downloads.Ledger(replace(config, sweep="abc"))
     sweep.expect([CELL])
     sweep.claim(CELL, "c1")
     mine = put(cache, "c1", "step1", "w1")
     sweep.used(CELL, "job1")
     sweep.finish()
     assert mine.exists()
-    assert not (ledger.FOLDER / "downloads.jsonl").exists()
+    assert not (downloads.FOLDER / "downloads.jsonl").exists()
 
 
 def test_what_the_user_fetched_after_a_claim_was_lost_is_theirs(config: Config, cache: Path) -> None:
@@ -192,7 +192,7 @@ def test_what_the_user_fetched_after_a_claim_was_lost_is_theirs(config: Config, 
 
 
 def test_another_sweeps_downloads_are_not_ours(config: Config, cache: Path) -> None:
-    other = ledger.Ledger(replace(config, keep_checkpoints=False, sweep="other"))
+    other = downloads.Ledger(replace(config, keep_checkpoints=False, sweep="other"))
     other.expect([CELL])
     other.claim(CELL, "c1")
     theirs = put(cache, "c1", "step1", "w1")
@@ -225,7 +225,7 @@ def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: P
         "import os, sys; from pathlib import Path; from huggingface_hub import constants\n"
         f"constants.HF_HUB_CACHE = {str(cache.parent)!r}\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from evalrun import ledger; from evalrun.config import Config\n"
+        "from evalrun.checkpoints import downloads; from evalrun.config.schema import Config\n"
         "from test_supply import CELL, put\n"
         "append = ledger._append\n"
         "def dies(line):\n"
@@ -258,7 +258,7 @@ def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: P
 def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
     config: Config, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "sizes", lambda location, commit, trust: {"model.safetensors": 600})
+    monkeypatch.setattr(downloads, "sizes", lambda location, commit, trust: {"model.safetensors": 600})
     sweep = sweep_of(config, disk_budget="1kB")
     two = replace(CELL, revision="step2")
     sweep.expect([CELL, two])
@@ -266,11 +266,11 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
     first = put(cache, "c1", "step1", "w1")
     with pytest.raises(CheckpointError, match="no room"):
         sweep.claim(two, "c2", wait=False)
-    lines = (ledger.FOLDER / "downloads.jsonl").read_text().splitlines()
+    lines = (downloads.FOLDER / "downloads.jsonl").read_text().splitlines()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     claim = {**json.loads(lines[-1]), "pid": dead.pid}
-    (ledger.FOLDER / "downloads.jsonl").write_text("\n".join([*lines[:-1], json.dumps(claim)]) + "\n")
+    (downloads.FOLDER / "downloads.jsonl").write_text("\n".join([*lines[:-1], json.dumps(claim)]) + "\n")
     sweep.claim(two, "c2")
     assert not first.exists()
 
@@ -278,7 +278,7 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
 def test_a_revisions_commit_is_known_when_its_files_are_gone(cache: Path) -> None:
     from evalrun.checkpoints import Located
 
-    assert ledger.recall(CELL) is None
-    ledger.remember([Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
-    assert ledger.recall(CELL) == Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
-    assert ledger.recall(replace(CELL, revision=None)) is None
+    assert downloads.recall(CELL) is None
+    downloads.remember([Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
+    assert downloads.recall(CELL) == Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
+    assert downloads.recall(replace(CELL, revision=None)) is None

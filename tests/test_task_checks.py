@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalrun import task_files, tasks
 from evalrun.errors import TaskError
 from evalrun.scoring import rendered
+from evalrun.tasks import builder, task_file
 from helpers import write_rows
 
 NUMBERS = {"prompt": "One and one is", "choices": ["1", "2", "3"]}
@@ -30,7 +30,7 @@ def build(folder: Path, rows: list[Any], **keys: str) -> Any:
     lines = ["task: mine", "data: data/mine.jsonl", *(f"{key}: {value}" for key, value in keys.items())]
     lines += ["metric_list:", "  - {metric: acc, aggregation: mean, higher_is_better: true}"]
     (folder / "conf" / "task" / "mine.yaml").write_text("\n".join(lines) + "\n")
-    return tasks.build(task_files.resolve(["mine"]), None)["mine"]
+    return builder.build(task_file.resolve(["mine"]), None)["mine"]
 
 
 def right(task: Any) -> list[str]:
@@ -78,7 +78,7 @@ def test_lm_evals_own_files_keep_their_meaning_of_a_digit(workspace: Path) -> No
     (workspace / "conf" / "task" / "mine.yaml").write_text(
         "include: hellaswag/hellaswag.yaml\ntask: mine\ndata: data/mine.jsonl\n"
     )
-    task = tasks.build(task_files.resolve(["mine"]), None)["mine"]
+    task = builder.build(task_file.resolve(["mine"]), None)["mine"]
     assert task.doc_to_target(task.eval_docs[0]) == 2
 
 
@@ -149,9 +149,9 @@ def test_blank_lines_of_a_corpus_count_nothing(workspace: Path, metric: str) -> 
     (workspace / "conf" / "task" / "mine.yaml").write_text("\n".join(lines) + "\n")
     if metric == "word_perplexity":
         with pytest.raises(TaskError, match="row 2 .*has an empty target, which word_perplexity counts as one word"):
-            tasks.build(task_files.resolve(["mine"]), None)
+            builder.build(task_file.resolve(["mine"]), None)
     else:
-        assert len(tasks.build(task_files.resolve(["mine"]), None)["mine"].eval_docs) == 2
+        assert len(builder.build(task_file.resolve(["mine"]), None)["mine"].eval_docs) == 2
 
 
 READ = '"{{answer | int}}"'

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from evalrun import task_files, tasks
 from evalrun.errors import ConfigError, EvalrunError, TaskError
+from evalrun.tasks import builder, task_file
 from helpers import make_rows, shared_dir, write_rows
 
 
 def names(*asked: str) -> list[str]:
-    return [file.name for file in task_files.resolve(asked)]
+    return [file.name for file in task_file.resolve(asked)]
 
 
 def test_the_papers_twelve() -> None:
@@ -24,15 +24,15 @@ def test_the_papers_twelve() -> None:
 
 def test_titles_causes_and_sources_of_the_papers_twelve() -> None:
     causes = {"strong prior", "unwanted imitation", "distractor task", "spurious few-shot"}
-    for file in task_files.resolve(["paper"]):
+    for file in task_file.resolve(["paper"]):
         assert file.metadata["cause"] in causes
         assert file.metadata["source"]
         assert file.metadata["rows"] > 0
 
 
 def test_any_name_that_lm_eval_knows() -> None:
-    (file,) = task_files.resolve(["openbookqa"])
-    assert file.path.is_relative_to(task_files.lm_eval_tasks())
+    (file,) = task_file.resolve(["openbookqa"])
+    assert file.path.is_relative_to(task_file.lm_eval_tasks())
     assert file.config["dataset_path"]
 
 
@@ -57,7 +57,7 @@ def test_a_users_task_and_set(workspace: Path) -> None:
 
 def test_the_digest_follows_what_determines_the_items(workspace: Path) -> None:
     def digest() -> str:
-        return task_files.resolve(["alpha"])[0].digest
+        return task_file.resolve(["alpha"])[0].digest
 
     first = digest()
     assert digest() == first
@@ -104,7 +104,7 @@ def test_all_mistakes_of_a_set_at_once(workspace: Path) -> None:
 
 
 def build(name: str = "alpha", **options: bool) -> dict[str, object]:
-    return tasks.build(task_files.resolve([name], None, options.get("trust", False)), None)
+    return builder.build(task_file.resolve([name], None, options.get("trust", False)), None)
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_a_trusted_function_runs_and_its_code_is_part_of_the_digest(workspace: P
     (folder / "code.py").write_text("def target(doc):\n    return doc['answer']\n")
     file = folder / "alpha.yaml"
     file.write_text(file.read_text().replace("doc_to_target: answer", "doc_to_target: !function code.target"))
-    first = task_files.resolve(["alpha"], None, True)[0].digest
+    first = task_file.resolve(["alpha"], None, True)[0].digest
     task = build(trust=True)["alpha"]
     assert [task.doc_to_target(doc) for doc in task.eval_docs] == [row["answer"] for row in make_rows(12)]  # type: ignore[attr-defined]
     (folder / "code.py").write_text("def target(doc):\n    return 0\n")
-    assert task_files.resolve(["alpha"], None, True)[0].digest != first
+    assert task_file.resolve(["alpha"], None, True)[0].digest != first
 
 
 def test_a_fault_of_trusted_code_is_told_with_its_line(workspace: Path) -> None:
@@ -169,52 +169,52 @@ def test_a_fault_of_trusted_code_is_told_with_its_line(workspace: Path) -> None:
     (folder / "code.py").write_text("def process(doc, results):\n    return {'acc': 1 / doc['answer']}\n")
     file = folder / "alpha.yaml"
     file.write_text(file.read_text() + "process_results: !function code.process\n")
-    files = task_files.resolve(["alpha"], None, True)
-    task: Any = tasks.build(files, None)["alpha"]
+    files = task_file.resolve(["alpha"], None, True)
+    task: Any = builder.build(files, None)["alpha"]
     doc = next(doc for doc in task.eval_docs if doc["answer"] == 0)
     said = rf"^toy step 1: division by zero \(ZeroDivisionError\) at line 2 of '{folder / 'code.py'}', .* task 'alpha'"
-    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
         task.process_results(doc, [])
-    with pytest.raises(ZeroDivisionError), tasks.faults_named(files, "toy step 1"):
+    with pytest.raises(ZeroDivisionError), builder.faults_named(files, "toy step 1"):
         1 / 0  # noqa: B018  (a fault of evalrun's own keeps its traceback)
 
 
 def test_a_fault_of_a_metric_is_one_of_its_task(workspace: Path) -> None:
-    files = task_files.resolve(["alpha"])
-    task: Any = tasks.build(files, None)["alpha"]
+    files = task_file.resolve(["alpha"])
+    task: Any = builder.build(files, None)["alpha"]
     said = r"^toy step 1: .* where lm-eval makes metrics of the answers to task alpha"
-    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
         task.process_results(task.eval_docs[0], [("no number", False)])
 
 
 def test_what_cannot_be_generated_is_a_fault_of_its_task(workspace: Path) -> None:
-    files = task_files.resolve(["alpha"])
+    files = task_file.resolve(["alpha"])
 
     def generate_until(error: Exception) -> None:
         raise error
 
     said = r"^toy step 1: a \(ValueError\) where the model writes its answers to task alpha: look at generation_kwargs"
-    with pytest.raises(TaskError, match=said), tasks.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
         generate_until(ValueError("a."))
-    with pytest.raises(MemoryError), tasks.faults_named(files, "toy step 1"):
+    with pytest.raises(MemoryError), builder.faults_named(files, "toy step 1"):
         generate_until(MemoryError())
 
 
 def test_local_release_files_stand_in_for_the_hub() -> None:
     folder = shared_dir() / "data" / "tasks"
     for name, rows in (("memo_trap", 936), ("neqa", 300), ("truthfulqa_mc1", 817)):
-        (file,) = task_files.resolve([name], str(folder))
+        (file,) = task_file.resolve([name], str(folder))
         assert file.config["dataset_path"] == "json"
-        task = tasks.build([file], None)[name]
+        task = builder.build([file], None)[name]
         assert len(task.eval_docs) == rows == file.metadata["rows"]
     with pytest.raises(TaskError, match=r"sig-figs_classification.jsonl' is not there"):
-        task_files.resolve(["sig_figs"], str(folder))
+        task_file.resolve(["sig_figs"], str(folder))
 
 
 def test_prize_classes_are_parsed_as_python_lists() -> None:
     """Splitting on the quote mark, as the first study did, breaks two rows of memo-trap."""
-    (file,) = task_files.resolve(["memo_trap"], str(shared_dir() / "data" / "tasks"))
-    task = tasks.build([file], None)["memo_trap"]
+    (file,) = task_file.resolve(["memo_trap"], str(shared_dir() / "data" / "tasks"))
+    task = builder.build([file], None)["memo_trap"]
     for row in (203, 493):
         choices = task.doc_to_choice(task.eval_docs[row])
         assert len(choices) == 2
@@ -223,10 +223,10 @@ def test_prize_classes_are_parsed_as_python_lists() -> None:
 
 def test_without_the_hub_a_task_says_so() -> None:
     with pytest.raises(TaskError, match=r"on the hub, which cannot be reached.*data_dir"):
-        tasks.build(task_files.resolve(["modus_tollens"]), None)
+        builder.build(task_file.resolve(["modus_tollens"]), None)
 
 
 def test_chance_is_the_mean_share_of_a_guess(workspace: Path) -> None:
     task = build()["alpha"]
     shares = [1 / len(row["choices"]) for row in make_rows(12)]  # type: ignore[arg-type]
-    assert tasks.chance(task) == pytest.approx(sum(shares) / len(shares))
+    assert builder.chance(task) == pytest.approx(sum(shares) / len(shares))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from evalrun import pipeline, task_files, task_groups
-from evalrun.config import compose, hydra_session, typed
+from evalrun import pipeline
+from evalrun.config.schema import compose, hydra_session, typed
 from evalrun.errors import ConfigError, EvalrunError, TaskError
+from evalrun.tasks import groups, task_file
 
 
 def write(workspace: Path, name: str, text: str) -> None:
@@ -17,11 +18,11 @@ def write(workspace: Path, name: str, text: str) -> None:
 
 
 def shots(*names: str) -> dict[str, Any]:
-    return {file.name: file.config.get("num_fewshot") for file in task_files.resolve(names)}
+    return {file.name: file.config.get("num_fewshot") for file in task_file.resolve(names)}
 
 
 def test_lm_evals_groups_with_numbers_of_examples() -> None:
-    found = {member.name: dict(member.options) for member in task_groups.members(["openllm"])}
+    found = {member.name: dict(member.options) for member in groups.members(["openllm"])}
     assert found["arc_challenge"] == {"fewshot_split": "train", "num_fewshot": 25}
     assert {name: found[name]["num_fewshot"] for name in ("hellaswag", "winogrande", "gsm8k")} == {
         "hellaswag": 10, "winogrande": 5, "gsm8k": 5,
@@ -33,7 +34,7 @@ def test_lm_evals_groups_with_numbers_of_examples() -> None:
 def test_members_written_as_mappings_and_groups_of_groups(workspace: Path) -> None:
     write(workspace, "inner", "group: inner\ntask: [beta]\nnum_fewshot: 2\n")
     write(workspace, "outer", "group: outer\ntask: [{task: alpha, num_fewshot: 1}, inner]\ndescription: 'Go. '\n")
-    alpha, beta = task_files.resolve(["outer"])
+    alpha, beta = task_file.resolve(["outer"])
     assert (alpha.config["num_fewshot"], alpha.config["description"]) == (1, "Go. ")
     assert (beta.config["num_fewshot"], beta.config["description"]) == (2, "Go. ")
     write(workspace, "outer", "group: outer\ntask: [{group: mine, task: [alpha, beta], num_fewshot: 1}]\n")
@@ -59,13 +60,13 @@ def test_a_groups_options_make_another_run(workspace: Path) -> None:
     def keys(*tasks: str) -> tuple[str, dict[str, str]]:
         with hydra_session():
             config = typed(compose(["model=toy/toy-s", f"tasks=[{','.join(tasks)}]", "step=1"]))
-        return pipeline.keys_by_identity(config, "x", task_files.resolve_for(config))
+        return pipeline.keys_by_identity(config, "x", task_file.resolve_for(config))
 
     alone, grouped, few = keys("alpha", "beta"), keys("plain"), keys("few")
     assert alone == grouped
     assert few[0] != alone[0]
     assert not set(few[1].values()) & set(alone[1].values())
-    assert task_groups.averaged(["plain", "few", "alpha"]) == ["plain"]
+    assert groups.averaged(["plain", "few", "alpha"]) == ["plain"]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalrun import task_documents, task_files, task_rows, tasks
 from evalrun.errors import TaskError
 from evalrun.scoring import rendered
+from evalrun.tasks import builder, data_rows, local_documents, task_file
 from helpers import write_rows
 
 YAML = """\
@@ -49,7 +49,7 @@ def mine(folder: Path, suffix: str = "jsonl", **parts: str) -> Any:
     parts = {"text": '"{{prompt}}"', "choices": '["yes", "no"]', "target": "0"} | parts
     path = folder / "conf" / "task" / "mine.yaml"
     path.write_text(YAML.format(suffix=suffix, **parts) + parts.get("more", ""))
-    return tasks.build(task_files.resolve(["mine"]), None)["mine"]
+    return builder.build(task_file.resolve(["mine"]), None)["mine"]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -94,7 +94,7 @@ def test_a_type_that_changes_late_in_a_large_file(workspace: Path) -> None:
     row = {"prompt": "x" * 2000, "note": 1}
     path.write_text("\n".join([json.dumps(row)] * 6000 + [json.dumps(row | {"note": "late", "more": [None]})]))
     assert path.stat().st_size > 12_000_000
-    (documents,) = task_documents.read({"test": path}, None).values()
+    (documents,) = local_documents.read({"test": path}, None).values()
     assert [documents[0]["note"], documents[6000]["note"], documents[5]["more"]] == [1, "late", None]
 
 
@@ -113,18 +113,18 @@ def test_a_file_that_changes_under_the_command_is_said(workspace: Path) -> None:
     path = workspace / "data" / "mine.jsonl"
     write_rows(path, [{"prompt": "a"}])
     mine(workspace)
-    (file,) = task_files.resolve(["mine"])
+    (file,) = task_file.resolve(["mine"])
     assert file.digest
     write_rows(path, [{"prompt": "b"}])
-    tasks._built.clear()
+    builder._built.clear()
     with pytest.raises(TaskError, match=r"'data/mine.jsonl' was changed while it was read: start again"):
-        tasks.build([file], None)
+        builder.build([file], None)
 
 
 def test_what_a_tasks_code_does_to_a_row_stays_there(workspace: Path) -> None:
     path = workspace / "data" / "mine.jsonl"
     write_rows(path, [{"a": [1, {"b": 2}]}])
-    (documents,) = task_documents.read({"test": path}, None).values()
+    (documents,) = local_documents.read({"test": path}, None).values()
     documents[0]["a"][1]["b"] = 3
     next(iter(documents))["a"].append(4)
     assert documents[0] == {"a": [1, {"b": 2}]}
@@ -151,7 +151,7 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPat
         path.write_text(text)
         for code in (None, len):  # for code of a task's own, rows go through `datasets`
             with contextlib.nullcontext() if code is None else allowed:
-                (documents,) = task_documents.read({"test": path}, code).values()
+                (documents,) = local_documents.read({"test": path}, code).values()
                 assert repr(list(documents)) == repr(whole)
 
 
@@ -162,9 +162,9 @@ def test_only_what_was_misread_has_a_new_name(workspace: Path) -> None:
     def is_new(row: dict[str, Any], **parts: str) -> bool:
         write_rows(workspace / "data" / "mine.jsonl", [row, row])
         mine(workspace, **parts)
-        (file,) = task_files.resolve(["mine"])
+        (file,) = task_file.resolve(["mine"])
         config = {k: v for k, v in file.config.items() if k not in ("metadata", "dataset_kwargs", "tag")}
-        known = [json.dumps(config, sort_keys=True), *(task_files.sha256(path) for path in file.data_files)]
+        known = [json.dumps(config, sort_keys=True), *(task_file.sha256(path) for path in file.data_files)]
         return file.digest != hashlib.sha256("\n".join(known).encode()).hexdigest()
 
     assert not is_new({"prompt": "a", "n": 1, "s": "5", "o": {"a": [1.5]}, "b": True})
@@ -201,7 +201,7 @@ def test_quotes_in_a_table_close_or_are_told(tmp_path: Path, separator: str) -> 
     path = tmp_path / ("rows.tsv" if separator == "\t" else "rows.csv")
     good = ['"a"|b', '"Yes| he\nsaid"|x', '"""No"" she said"|5" wide', 'it "is"|"y"']
     path.write_text("\n".join(good).replace("|", separator))
-    assert [list(row.values()) for row in task_rows.read(path)] == [
+    assert [list(row.values()) for row in data_rows.read(path)] == [
         [f"Yes{separator} he\nsaid", "x"],
         ['"No" she said', '5" wide'],
         ['it "is"', "y"],
@@ -209,4 +209,4 @@ def test_quotes_in_a_table_close_or_are_told(tmp_path: Path, separator: str) -> 
     for wrong in ('"Yes| x\nNo|"y"', '"Yes" he said|x', 'Yes|"x\nNo|y', '"Yes|x\n"No|y'):
         path.write_text(f"a|b\nc|d\n{wrong}\n".replace("|", separator))
         with pytest.raises(TaskError, match="line 3 has a text that begins with a double quote"):
-            list(task_rows.read(path))
+            list(data_rows.read(path))

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalrun import lm_eval_source, scoring, task_files, task_scores, task_shape, task_yaml, tasks
+from evalrun import scoring
 from evalrun.errors import EvalrunError, TaskError
+from evalrun.tasks import builder, lm_eval_names, scores, shape, task_file, task_yaml
 
 ACC = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
 
@@ -60,7 +61,7 @@ def test_one_sentence_for_each_mistake(workspace: Path, changes: dict[Any, Any],
     content = yaml.safe_load(path.read_text()) | changes
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "-"}))
     with pytest.raises(TaskError, match=expected) as caught:
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
     assert all(str(path) in problem or "task 'alpha'" in problem for problem in caught.value.problems)
 
 
@@ -78,7 +79,7 @@ def test_one_sentence_for_each_mistake(workspace: Path, changes: dict[Any, Any],
 def test_a_file_that_is_no_task_at_all(workspace: Path, text: bytes, expected: str) -> None:
     (workspace / "conf" / "task" / "alpha.yaml").write_bytes(text)
     with pytest.raises(EvalrunError, match=f"alpha.yaml.*{expected}"):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
 
 
 @pytest.mark.parametrize(("suffix", "text"), [("csv", "question,choices,answer\n"), ("json", "[]"), ("jsonl", " \n")])
@@ -87,21 +88,21 @@ def test_a_data_file_without_rows(workspace: Path, suffix: str, text: str) -> No
     path.write_text(path.read_text().replace("alpha.jsonl", f"alpha.{suffix}"))
     (workspace / "data" / f"alpha.{suffix}").write_text(text)
     with pytest.raises(TaskError, match=f"'data/alpha.{suffix}' has no rows"):
-        tasks.build(task_files.resolve(["alpha"]), None)
+        builder.build(task_file.resolve(["alpha"]), None)
 
 
 def test_a_template_that_cannot_be_read_is_one_of_the_task_file(workspace: Path) -> None:
     path = workspace / "conf" / "task" / "alpha.yaml"
     path.write_text(path.read_text().replace("{{question}}", "{{question"))
     with pytest.raises(TaskError, match=f"{path} cannot be built: a template cannot be read, unexpected end"):
-        tasks.build(task_files.resolve(["alpha"]), None)
+        builder.build(task_file.resolve(["alpha"]), None)
 
 
 def test_all_mistakes_of_a_file_at_once(workspace: Path) -> None:
     path = workspace / "conf" / "task" / "alpha.yaml"
     path.write_text(path.read_text() + "fewshot_config: {samplr: x}\nnum_fewshot: many\n")
     with pytest.raises(TaskError) as caught:
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
     assert len(caught.value.problems) == 2
 
 
@@ -121,7 +122,7 @@ def test_yaml_that_says_two_things_or_none(workspace: Path, text: str, expected:
     path = workspace / "conf" / "task" / "alpha.yaml"
     path.write_text(path.read_text().replace('metadata: {version: 1.0, title: "Alpha"}\n', "") + text)
     with pytest.raises(EvalrunError, match=expected):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
 
 
 def test_files_that_include_each_other(workspace: Path) -> None:
@@ -129,29 +130,29 @@ def test_files_that_include_each_other(workspace: Path) -> None:
     (folder / "alpha.yaml").write_text("include: beta.yaml\n")
     (folder / "beta.yaml").write_text("include: alpha.yaml\n")
     with pytest.raises(EvalrunError, match="includes it in turn"):
-        task_files.resolve(["alpha"])
+        task_file.resolve(["alpha"])
 
 
 def test_a_merged_key_may_be_set_again(workspace: Path) -> None:
     path = workspace / "conf" / "task" / "alpha.yaml"
     path.write_text(path.read_text().replace("metadata: {", "metadata: {<<: {title: Old},"))
-    assert task_files.resolve(["alpha"])[0].title == "Alpha"
+    assert task_file.resolve(["alpha"])[0].title == "Alpha"
 
 
 def test_lm_evals_own_files_are_as_they_are() -> None:
     """Of all the tasks that it ships, those few that it would be wrong to copy are known."""
-    root = lm_eval_source.folder() / "tasks"
+    root = lm_eval_names.folder() / "tasks"
     paths = sorted(root.rglob("*.yaml"))
-    allowed = lm_eval_source.task_keys() | task_shape.OWN_KEYS
+    allowed = lm_eval_names.task_keys() | shape.OWN_KEYS
     odd: list[str] = []
     for path in random.Random(0).sample(paths, 400):
         read = task_yaml.parts(path)
         whole = task_yaml.merged(read)
         if "group" in read[-1][1] or "class" in whole:
             continue
-        odd += [fault for _, content in read for fault in task_shape.faults(content, allowed)]
+        odd += [fault for _, content in read for fault in shape.faults(content, allowed)]
         if "task" in read[-1][1] and not odd:
-            odd += task_scores.faults(whole)
+            odd += scores.faults(whole)
     known = ("'weight_by_size'", "ACP_grammar_filter", "'average'", "'ignore_", "'regexes_to_ignore'", "'high_is")
     assert [fault for fault in odd if not any(word in fault for word in known)] == []
 
@@ -205,7 +206,7 @@ def test_whatever_stands_in_a_task_file_it_works_or_is_one_sentence(
         holder[str(junk) if isinstance(junk, list | dict) else junk] = holder.pop(where[-1])
     (workspace / "conf" / "task" / "alpha.yaml").write_text(yaml.safe_dump(config))
     try:
-        task = tasks.build(task_files.resolve(["alpha"]), None)["alpha"]
+        task = builder.build(task_file.resolve(["alpha"]), None)["alpha"]
         scoring.rendered(task, 2)
         problems = ["alpha works"]
     except EvalrunError as error:

@@ -11,12 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalrun.config import CheckpointConf, ModelConf
+from evalrun.checkpoints.tiny import suite_files, train_suite
+from evalrun.checkpoints.tiny.corpus import Corpus
+from evalrun.checkpoints.tiny.model import END, UNKNOWN, build_model, build_tokenizer
+from evalrun.checkpoints.tiny.settings import TinyConf
+from evalrun.config.schema import CheckpointConf, ModelConf
 from evalrun.errors import ConfigError, StorageError
-from evalrun.tiny import files, train_suite
-from evalrun.tiny.corpus import Corpus
-from evalrun.tiny.model import END, UNKNOWN, build_model, build_tokenizer
-from evalrun.tiny.settings import TinyConf
 
 CONF = Path(__file__).parents[1] / "conf"
 SIZES = sorted(path.stem for path in (CONF / "model" / "tiny").glob("*.yaml"))
@@ -143,11 +143,11 @@ def test_interruption_leaves_nothing_half_done(train, tmp_path, monkeypatch):
         if folder.name == "step2":
             model.save_pretrained(folder.with_name(".step2.partial"))
             raise KeyboardInterrupt
-        files.save_checkpoint(model, tokenizer, folder)
+        suite_files.save_checkpoint(model, tokenizer, folder)
 
     folder = tmp_path / "tiny" / "seed0" / "xs"
     with monkeypatch.context() as patch:
-        patch.setattr("evalrun.tiny.train.save_checkpoint", interrupted)
+        patch.setattr("evalrun.checkpoints.tiny.train.save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train()
     assert [path.name for path in folder.glob("step*")] == ["step1"]

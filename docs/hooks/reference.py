@@ -17,9 +17,11 @@ from typing import Any
 
 import yaml
 
-from evalrun import cli, manual, records
-from evalrun import config as schema
-from evalrun.config import conf_dir
+from evalrun import cli
+from evalrun.commands import help
+from evalrun.config import schema
+from evalrun.config.schema import conf_dir
+from evalrun.core import records
 
 LAUNCHERS = "hydra/launcher"
 
@@ -27,7 +29,7 @@ LAUNCHERS = "hydra/launcher"
 def commands() -> str:
     """Each command's help, as `python -m evalrun help COMMAND` prints it."""
     parts = [_block(_printed(["--help"]), "text")]
-    for name in (manual.RUN, *manual.COMMANDS):
+    for name in (help.RUN, *help.COMMANDS):
         parts.append(f"## {name}\n\n{_block(_printed(['help', name]), 'text')}")
     return "\n\n".join(parts)
 

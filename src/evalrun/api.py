@@ -23,18 +23,22 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun import commands, comparison, inprocess, pipeline, study, sweep
-from evalrun import overrides as ov
-from evalrun.comparison.names import HOW
-from evalrun.config import AnalysisConf, Config, compose, typed
+from evalrun import pipeline, study
+from evalrun.commands import compare as comparison
+from evalrun.commands import small
+from evalrun.commands.compare.selection import HOW
+from evalrun.commands.run import inprocess
+from evalrun.commands.run.inprocess import Value
+from evalrun.config.schema import AnalysisConf, Config, compose, typed
 from evalrun.errors import AnalysisError, ConfigError, nearest
-from evalrun.inprocess import Value
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning as sweep
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.analysis.report.figures import NotebookFigure
+    from evalrun.reporting.figures import NotebookFigure
 
 __all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
 log = logging.getLogger(__name__)
@@ -62,7 +66,7 @@ def evaluate(
 
     Returns:
         One row for each checkpoint, task and metric of what was asked for, with the columns of
-        `evalrun.records.TABLE_COLUMNS`; `tokens` and `n_params` are counts, `value` is in the metric's units.
+        `evalrun.core.records.TABLE_COLUMNS`; `tokens` and `n_params` are counts, `value` is in the metric's units.
 
     Raises:
         ConfigError: mistakes, before anything runs.
@@ -95,8 +99,8 @@ def results(
             `experiment="paper"`, `tracking={"uri": "http://..."}`.
 
     Returns:
-        One row for each checkpoint, task and metric, with the columns of `evalrun.records.TABLE_COLUMNS`, older results
-        first where there are several of one kind.
+        One row for each checkpoint, task and metric, with the columns of `evalrun.core.records.TABLE_COLUMNS`, older
+        results first where there are several of one kind.
 
     Raises:
         ConfigError: mistakes.
@@ -106,7 +110,7 @@ def results(
     import pandas as pd
 
     with inprocess.session(root):
-        plan, selection = commands.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
+        plan, selection = small.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
         store = Store(plan.config.tracking)
         store.check_readable()
         return pd.concat(study.tables(store, selection).values(), ignore_index=True)
@@ -129,8 +133,8 @@ def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: V
         ConfigError: a setting that cannot be right.
         AnalysisError: a table that cannot be analysed, or a method or correction that there is not.
     """
-    from evalrun.analysis.findings import choice_of
-    from evalrun.analysis.regression.interactions import fit_interactions
+    from evalrun.statistics.findings import choice_of
+    from evalrun.statistics.regression.interactions import fit_interactions
 
     conf = _config(settings | ({} if methods is None else {"methods": methods})).analysis
     return fit_interactions(_prepared(table, conf), choice_of(conf))
@@ -145,12 +149,12 @@ def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
 
     Returns:
         One row for each task, model and seed: `label` and `sentence`, the steps that show it, the strongest moves in
-        standard errors; see `evalrun.analysis.shapes.labels.describe_shapes`.
+        standard errors; see `evalrun.statistics.shapes.labels.describe_shapes`.
 
     Raises:
         ConfigError, AnalysisError: as `fit`.
     """
-    from evalrun.analysis.shapes.labels import describe_shapes
+    from evalrun.statistics.shapes.labels import describe_shapes
 
     conf = _config(settings).analysis
     return describe_shapes(_prepared(table, conf), conf.flat_within)
@@ -173,7 +177,7 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
         ConfigError, AnalysisError: as `fit`.
         TrackingError: the store cannot be read.
     """
-    from evalrun.analysis.items.drops import find_drops
+    from evalrun.statistics.items.drops import find_drops
 
     with inprocess.session(root):
         config = _config(settings)
@@ -230,7 +234,7 @@ def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = No
         ConfigError, AnalysisError, TrackingError: as `falls`.
         StorageError: a file cannot be written.
     """
-    from evalrun.analysis import run_analysis
+    from evalrun.reporting.build import run_analysis
 
     out = Path(out).expanduser().absolute()
     with inprocess.session(root):
@@ -256,8 +260,8 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
     Raises:
         ConfigError, AnalysisError: as `fit`.
     """
-    from evalrun.analysis.regression.model_frame import AXES, PARAMS
-    from evalrun.analysis.report.figures import accuracy_figure, scaling_figure
+    from evalrun.reporting.figures import accuracy_figure, scaling_figure
+    from evalrun.statistics.regression.model_frame import AXES, PARAMS
 
     if x not in (*AXES, "parameters"):
         raise ConfigError(f"x is '{x}': {nearest(str(x), [*AXES, 'parameters'])}")
@@ -289,7 +293,7 @@ def _one_study(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         AnalysisError: no table of results, or results that do not belong in one analysis.
     """
-    from evalrun.analysis.table import check
+    from evalrun.statistics.table import check
 
     check(table)
     for column in ("suite", "settings"):
@@ -304,7 +308,7 @@ def _one_study(table: pd.DataFrame) -> pd.DataFrame:
 
 def _prepared(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
     """The rows that are analysed; what is left out is logged."""
-    from evalrun.analysis.table import prepare
+    from evalrun.statistics.table import prepare
 
     prepared = prepare(_one_study(table), conf.metric, _finals(table))
     for note in prepared.notes:

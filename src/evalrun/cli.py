@@ -11,14 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrun import manual
+from evalrun.commands import help
+from evalrun.core.secrets import command_line, masked
 from evalrun.errors import ConfigError, EvalrunError, nearest
-from evalrun.masking import command_line, masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from evalrun.sweep import Job, Plan
+    from evalrun.grid.planning import Job, Plan
 
 log = logging.getLogger(__name__)
 
@@ -54,39 +54,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(words: list[str]) -> int:
     if words[:1] == ["__complete"]:  # a shell asks, at every press of the tab key
-        from evalrun.completion import candidates
+        from evalrun.commands.help.completion import candidates
 
         print("\n".join(candidates(words[1:])))
         return 0
-    asked = manual.help_asked(words)
+    asked = help.help_asked(words)
     if asked is not None:
         print(asked, end="")
         return 0
-    if "--version" in words and words[0] not in manual.COMMANDS:
+    if "--version" in words and words[0] not in help.COMMANDS:
         from evalrun import __version__
 
         print(f"evalrun {__version__}")
         return 0
     name = words[0]
-    if name in manual.COMMANDS:
-        manual.check_flags(name, words[1:])
-        module, _, function = manual.COMMANDS[name].where.partition(":")
+    if name in help.COMMANDS:
+        help.check_flags(name, words[1:])
+        module, _, function = help.COMMANDS[name].where.partition(":")
         return int(getattr(import_module(f"evalrun.{module}"), function)(words[1:]))
     if not name.startswith("-") and "=" not in name:
-        from evalrun.completion import keys
+        from evalrun.commands.help.completion import keys
 
         if name in keys():
             raise ConfigError(f"'{name}' is a key and no command: write {name}=VALUE, with no spaces around the =.")
-        raise ConfigError(f"unknown command '{name}': {nearest(name, manual.COMMANDS, show=20)}")
+        raise ConfigError(f"unknown command '{name}': {nearest(name, help.COMMANDS, show=20)}")
     _refuse_dashes(words)
-    manual.check_hydra_flags(words)
-    manual.check_flags(manual.RUN, words)
+    help.check_hydra_flags(words)
+    help.check_flags(help.RUN, words)
     return run(words)
 
 
 def _refuse_dashes(words: Sequence[str]) -> None:
     """Keys that are written as flags, the way of most other commands."""
-    from evalrun.completion import keys
+    from evalrun.commands.help.completion import keys
 
     dashed = [(word, word[2:].partition("=")) for word in words if word.startswith("--")]
     kinds = keys() if dashed else {}
@@ -103,9 +103,12 @@ def run(words: Sequence[str]) -> int:
     """Evaluate: check and show the grid, then let Hydra run it."""
     import hydra
 
-    from evalrun import interruption, supply, sweep, task_files
-    from evalrun import overrides as ov
-    from evalrun.config import CONFIG_NAME, conf_dir, hydra_session
+    from evalrun.commands import plan as supply
+    from evalrun.commands.run import signals
+    from evalrun.config.schema import CONFIG_NAME, conf_dir, hydra_session
+    from evalrun.grid import overrides as ov
+    from evalrun.grid import planning
+    from evalrun.tasks import task_file
     from evalrun.tracking import Store
 
     flags, overrides = ov.split_flags(words)
@@ -115,10 +118,10 @@ def run(words: Sequence[str]) -> int:
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
         given = ov.parse(overrides)
-        plan, sayable = sweep.planned(given)
+        plan, sayable = planning.planned(given)
         if not many and not only_asks and len(plan.jobs) > 1:
             raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
-        task_files.resolve_for(plan.config)
+        task_file.resolve_for(plan.config)
         if not many or only_asks:  # one job, composed as it would be
             sayable = [*plan.jobs[0].overrides, *(word for word in sayable if word.startswith("hydra"))]
     sys.argv = ["evalrun", *(flag for flag in flags if not only_asks or flag not in ("-m", "--multirun")), *sayable]
@@ -129,11 +132,11 @@ def run(words: Sequence[str]) -> int:
     Store(plan.config.tracking).check()  # before the first hour of computing, not after it
     print(plan.describe(), flush=True)
     supply.refuse_missing([job.config for job in plan.jobs])
-    with interruption.heeded():
+    with signals.heeded():
         try:
             composed()
         except KeyboardInterrupt as error:
-            return interruption.say(words, plan, error)
+            return signals.say(words, plan, error)
     return 2 if any(failure.mistake for failure in _failures) else 1 if _failures else 0
 
 
@@ -148,12 +151,13 @@ def job(cfg: DictConfig) -> str:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    from evalrun import config, pipeline
+    from evalrun import pipeline
+    from evalrun.config import schema
 
     hydra = HydraConfig.get()
     try:
         folder = Path(hydra.runtime.output_dir)
-        return str(pipeline.evaluate(config.typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
+        return str(pipeline.evaluate(schema.typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)
@@ -172,7 +176,8 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
         plan: The sweep.
         here: Whether its jobs run on this machine.
     """
-    from evalrun import ahead, ledger, pipeline
+    from evalrun import pipeline
+    from evalrun.checkpoints import downloads, read_ahead
 
     try:
         done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
@@ -191,8 +196,8 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
         except ConfigError as error:
             stop_sweep(error)
             return None
-    ahead.jobs.expect([job.cell for job in todo])
-    ledger.Ledger(replace(plan.config, sweep=plan.sweep)).expect([job.cell for job in todo])
+    read_ahead.jobs.expect([job.cell for job in todo])
+    downloads.Ledger(replace(plan.config, sweep=plan.sweep)).expect([job.cell for job in todo])
     return todo
 
 
@@ -204,7 +209,9 @@ def stop_sweep(error: EvalrunError) -> None:
 
 def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra: Sequence[str]) -> None:
     """After the last job: say what failed, was not started or is still queued; show and analyse what is there."""
-    from evalrun import ledger, study, summary, survey
+    from evalrun import progress, study
+    from evalrun.checkpoints import downloads
+    from evalrun.commands import summary
     from evalrun.launch import outcome
 
     verdict = outcome.judge([job.config for job in todo], returns, plan.sweep)
@@ -219,8 +226,8 @@ def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra:
         print(line, file=sys.stderr)
     if verdict.queued:
         return
-    ledger.Ledger(replace(plan.config, sweep=plan.sweep)).finish()
-    summary.show(plan, list(survey.folders_of(plan, hydra)))
+    downloads.Ledger(replace(plan.config, sweep=plan.sweep)).finish()
+    summary.show(plan, list(progress.folders_of(plan, hydra)))
     if len(_failures) == len(plan.jobs) or not plan.config.analysis.after_sweep:
         return
     try:

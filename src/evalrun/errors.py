@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from evalrun.masking import masked
+from evalrun.core.secrets import masked
 
 
 class EvalrunError(Exception):

@@ -19,7 +19,7 @@ import transformers
 from evalrun.errors import first_line
 
 if TYPE_CHECKING:
-    from evalrun.watch.loop import Visit, Watch
+    from evalrun.commands.watch.loop import Visit, Watch
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +61,22 @@ class TrainerCallback(transformers.TrainerCallback):
 
     def _opened(self, output_dir: str) -> Watch:
         if self._watch is None:
-            from evalrun import task_files
-            from evalrun.config import apart
+            from evalrun.commands.watch.command import configured
+            from evalrun.commands.watch.loop import Watch
+            from evalrun.config.schema import apart
+            from evalrun.tasks import task_file
             from evalrun.tracking import Store
-            from evalrun.watch.command import configured
-            from evalrun.watch.loop import Watch
 
             with apart():
                 words = [f"path={self._path or output_dir}", f"task={','.join(self._tasks)}", *self._overrides]
                 config, plain = configured(words)
             Store(config.tracking).check()
-            task_files.resolve_for(config)
+            task_file.resolve_for(config)
             self._watch = Watch(config, plain, say=print, warn=log.warning)
         return self._watch
 
     def _evaluate(self, output_dir: str, step: int) -> Visit | None:
-        from evalrun.watch.look import look
+        from evalrun.commands.watch.scan import look
 
         watch = self._opened(output_dir)
         seen = look(watch.config, {}, rest_s=0)  # the Trainer has finished it

@@ -14,15 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrun import ahead, audit, checkpoints, jobstate, journal, ledger, namesakes, provenance, recorded, task_files
-from evalrun.config import Config
+from evalrun import checkpoints
+from evalrun.checkpoints import audit, downloads, read_ahead
+from evalrun.checkpoints.suites import allowed, cell_of, check, identity_of_gone
+from evalrun.config.schema import Config
+from evalrun.core import environment
+from evalrun.core.records import TaskResult
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError
-from evalrun.records import TaskResult
-from evalrun.suites import allowed, cell_of, check, identity_of_gone
+from evalrun.grid import namesakes
+from evalrun.journal import job_state, result_files
+from evalrun.scoring import recorded
+from evalrun.tasks import task_file
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
-_files: dict[tuple[Any, ...], list[task_files.TaskFile]] = {}
+_files: dict[tuple[Any, ...], list[task_file.TaskFile]] = {}
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,11 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> Evaluated:
     """
     if config.offline:
         checkpoints.go_offline()
-    with jobstate.watched(folder, state_name(config), _about(config)) as work:
+    with job_state.watched(folder, state_name(config), _about(config)) as work:
         return _evaluate(config, folder, config_yaml, work)
 
 
-def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Work) -> Evaluated:
+def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Work) -> Evaluated:
     cell = cell_of(config)
     files = files_of_sweep(config)
     located = _try_to_locate(config)
@@ -64,9 +70,9 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
     run_key, keys = result_keys(config, located, files)
     store = Store(config.tracking)
     unreachable = _unreachable(store, config.sweep)
-    with journal.locked(folder), work.at_work(), ledger.at_work(config, located):
+    with result_files.locked(folder), work.at_work(), downloads.at_work(config, located):
         work.doing("reading its journal", run_key)
-        done = journal.read(folder)
+        done = result_files.read(folder)
         delivered = {} if unreachable else store.delivered(cell.suite, run_key)
         todo = [
             file
@@ -79,20 +85,20 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: jobstate.Wor
                 audit.refuse(config, located, store)
                 namesakes.refuse([config], [located], store)
                 check_devices([config])
-            journal.write_config(folder, run_key, config_yaml)
+            result_files.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
                 for result in _score(config, located, todo, folder, work):
                     if result.run_key != run_key:  # what its tokenizer is became known when it was fetched
                         run_key = result.run_key
-                        journal.write_config(folder, run_key, config_yaml)
+                        result_files.write_config(folder, run_key, config_yaml)
                     keys[result.task] = result.key
                     done[result.key] = result
                     log.info("  %s", recorded.said(result))
             except EvalrunError as error:  # what was scored before it is delivered all the same
                 fault = error
         undelivered = [
-            (done[key], journal.items_path(folder, done[key]))
+            (done[key], result_files.items_path(folder, done[key]))
             for name, key in keys.items()
             if key in done and (delivered.get(name) != key or name in {file.name for file in todo})
         ]
@@ -143,7 +149,7 @@ def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int
     store = Store(configs[0].tracking)
     with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
         places = list(pool.map(_try_to_locate, configs))
-    ledger.remember([place for place in places if not isinstance(place, CheckpointError)])
+    downloads.remember([place for place in places if not isinstance(place, CheckpointError)])
     faults = [place for place in places if isinstance(place, CheckpointError)]
     if len(faults) == len(places):
         raise CheckpointError(f"none of the {len(places)} checkpoints can be had; the first: {faults[0]}")
@@ -167,13 +173,13 @@ def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int
     return done, {position: error for position, error in refused.items() if position not in done}
 
 
-def files_of_sweep(config: Config) -> list[task_files.TaskFile]:
+def files_of_sweep(config: Config) -> list[task_file.TaskFile]:
     """The tasks of a job; read once a sweep, whose jobs are then all scored on the same."""
     if config.sweep is None:
-        return task_files.resolve_for(config)
+        return task_file.resolve_for(config)
     asked = (config.sweep, *config.tasks, config.data_dir, config.trust_task_code, config.profile)
     if asked not in _files:
-        _files[asked] = task_files.resolve_for(config)
+        _files[asked] = task_file.resolve_for(config)
     return _files[asked]
 
 
@@ -206,11 +212,11 @@ def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
         check(config)
         return allowed.locate(config, cell)
     except CheckpointError as error:
-        return ledger.recall(cell) or error  # what is done needs no files
+        return downloads.recall(cell) or error  # what is done needs no files
 
 
 def result_keys(
-    config: Config, located: checkpoints.Located, files: Sequence[task_files.TaskFile]
+    config: Config, located: checkpoints.Located, files: Sequence[task_file.TaskFile]
 ) -> tuple[str, dict[str, str]]:
     """Names by content: of the MLflow run (checkpoint and settings) and of each task's result in it.
 
@@ -219,27 +225,27 @@ def result_keys(
     return keys_by_identity(config, located.identity, files)
 
 
-def keys_by_identity(config: Config, identity: str, files: Sequence[task_files.TaskFile]) -> tuple[str, dict[str, str]]:
+def keys_by_identity(config: Config, identity: str, files: Sequence[task_file.TaskFile]) -> tuple[str, dict[str, str]]:
     """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
     settings = {"identity": identity, **_determining(config)}
-    shots, version = config.num_fewshot, task_files.lm_eval_version()
+    shots, version = config.num_fewshot, task_file.lm_eval_version()
     own = {kind: allowed.left_out(config, identity, kind) for kind in {file.is_rolling for file in files}}
     keys = {
-        file.name: journal.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
+        file.name: result_files.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
         for file in files
     }
-    return run_key_of(config, identity, task_files.options_of(files)), keys
+    return run_key_of(config, identity, task_file.options_of(files)), keys
 
 
 def run_key_of(config: Config, identity: str, options: Mapping[str, Any]) -> str:
     """The run's key alone. A run holds a task once, so with options that a group sets it is another run."""
     settings = {"identity": identity, **_determining(config)}
-    return journal.digest(settings | ({"options": options} if options else {}))
+    return result_files.digest(settings | ({"options": options} if options else {}))
 
 
 def state_name(config: Config) -> str:
     """What tells a job from others in its folder, known before the checkpoint is found."""
-    return journal.digest(_determining(config))
+    return result_files.digest(_determining(config))
 
 
 def _determining(config: Config) -> dict[str, Any]:
@@ -259,10 +265,10 @@ def _determining(config: Config) -> dict[str, Any]:
     }
 
 
-def _about(config: Config) -> jobstate.JobState:
+def _about(config: Config) -> job_state.JobState:
     cell, names = cell_of(config), [file.name for file in files_of_sweep(config)]
-    return jobstate.JobState(
-        *(jobstate.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
+    return job_state.JobState(
+        *(job_state.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,
     )
 
@@ -270,20 +276,22 @@ def _about(config: Config) -> jobstate.JobState:
 def _score(
     config: Config,
     located: checkpoints.Located,
-    files: Sequence[task_files.TaskFile],
+    files: Sequence[task_file.TaskFile],
     folder: Path,
-    work: jobstate.Work,
+    work: job_state.Work,
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     import torch
 
-    from evalrun import attempts, scoring, tasks
+    from evalrun import scoring
+    from evalrun.scoring import attempts
+    from evalrun.tasks import builder
 
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
-    ahead.jobs.wait()
-    ledger.Ledger(config).claim(located.cell, str(located.commit))
+    read_ahead.jobs.wait()
+    downloads.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
     device = pick_device(config.scorer.device, torch)
@@ -292,13 +300,13 @@ def _score(
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, ledger.claimer(config))
+    read_ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(config)}
-    before = journal.latest(folder)  # a clock that was set back puts no new result before an old one
+    before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
     with (
-        work.scoring(sum(counts.values()), partial(provenance.gpu_memory, device)) as tick,
+        work.scoring(sum(counts.values()), partial(environment.gpu_memory, device)) as tick,
         scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
     ):
         for names in scoring.bundles(built, config.limit):
@@ -316,31 +324,31 @@ def _score(
             a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
             lost |= scoring.refused(scores, config.scorer.allow_not_finite)
             for name in (name for name in scores if name not in lost):
-                tasks.warn_of_ties(built[name], name, located.cell.label, scores[name].ties, scores[name].n)
+                builder.warn_of_ties(built[name], name, located.cell.label, scores[name].ties, scores[name].n)
                 buffer = io.BytesIO()
                 scores[name].items.to_parquet(buffer, index=False)
                 result = TaskResult(
                     key=keys[name],
                     run_key=run_key,
-                    chance=tasks.chance(built[name]),
+                    chance=builder.chance(built[name]),
                     cell=cell,
                     weights=weights,
                     settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
-                    | (said | tokens[name] | tasks.noted(built[name])),
-                    environment={**provenance.versions(), **provenance.hardware(device)},
+                    | (said | tokens[name] | builder.noted(built[name])),
+                    environment={**environment.versions(), **environment.hardware(device)},
                     finished_ms=max(int(time.time() * 1000), 1 + before.get(name, 0)),
                     seconds=a_request * counts[name],
                     items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
                     **recorded.about(by_name[name], scores[name]),
                 )
-                journal.write(folder, result, buffer.getvalue())
+                result_files.write(folder, result, buffer.getvalue())
                 yield result
         attempts.conclude(located.cell.label, lost, loaded.model, faults)
 
 
 def _group_options(config: Config) -> dict[str, Any]:
     """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
-    options = task_files.options_of(files_of_sweep(config))
+    options = task_file.options_of(files_of_sweep(config))
     return {"group_options": options} if options else {}
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun import task_files
-from evalrun.config import Config
-from evalrun.console import columns
+from evalrun.config.schema import Config
+from evalrun.core.console import columns
+from evalrun.core.records import Cell
 from evalrun.errors import AnalysisError, nearest
-from evalrun.records import Cell
+from evalrun.tasks import task_file
 from evalrun.tracking import Store
-from evalrun.tracking.names import slug
+from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.analysis.items.values import Items
+    from evalrun.statistics.items.values import Items
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Selection:
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
         if self.tasks is not None:
-            files = task_files.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
+            files = task_file.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
             table = table[table["task"].isin([file.name for file in files])]
         if self.cells is not None:
             grid = {(cell.model, cell.step) for cell in self.cells}
@@ -139,7 +139,7 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
 ) -> Path:
-    from evalrun.analysis import run_analysis
+    from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:

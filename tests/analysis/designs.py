@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evalrun.analysis.regression.model_frame import EFFECTS, Design
+from evalrun.statistics.regression.model_frame import EFFECTS, Design
 
 SIZES = np.log10([70e6, 160e6, 410e6, 1e9, 1.4e9, 2.8e9, 6.9e9, 12e9])
 STEPS = np.log10([2, 4, 8, 16, 32, 64, 128, 143])

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.items.artefacts import COLUMNS, LABELS, find_artefacts
-from evalrun.analysis.items.continuous import METRICS, continuous
-from evalrun.analysis.table import prepare
+from evalrun.statistics.items.artefacts import COLUMNS, LABELS, find_artefacts
+from evalrun.statistics.items.continuous import METRICS, continuous
+from evalrun.statistics.table import prepare
 
 GRADED = [name for name, metric in METRICS.items() if metric.graded]
 BEST = "gold_logprob_choices"

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis.conftest import make_table
-from evalrun.analysis.items.believed import doubt
-from evalrun.analysis.items.measured import continuous_table
-from evalrun.analysis.items.paired import compare_checkpoints
+from evalrun.statistics.items.believed import doubt
+from evalrun.statistics.items.measured import continuous_table
+from evalrun.statistics.items.paired import compare_checkpoints
 
 NAN, INF = math.nan, math.inf
 

@@ -9,7 +9,7 @@ import pytest
 from designs import design, predictors
 from scipy import optimize, stats
 
-from evalrun.analysis.regression.bounded import fit_quasibinomial
+from evalrun.statistics.regression.bounded import fit_quasibinomial
 
 
 def proportions(seed=0, items=None):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from evalrun.analysis.shapes.breaks import broken_line
-from evalrun.analysis.shapes.curve_tests import Known
+from evalrun.statistics.shapes.breaks import broken_line
+from evalrun.statistics.shapes.curve_tests import Known
 
 
 def squares(x, y, w, turn):

@@ -9,9 +9,9 @@ import pytest
 from designs import design, example, predictors
 from scipy import linalg, stats
 
-from evalrun.analysis.regression.clustered import fit_cluster, fit_cr2
-from evalrun.analysis.regression.estimators import fit_hc3
-from evalrun.analysis.regression.wild import fit_wild, sign_patterns
+from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
+from evalrun.statistics.regression.estimators import fit_hc3
+from evalrun.statistics.regression.wild import fit_wild, sign_patterns
 
 
 def ols(data):

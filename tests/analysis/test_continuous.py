@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalrun.analysis.items.continuous import METRICS, continuous, per_item
+from evalrun.statistics.items.continuous import METRICS, continuous, per_item
 from helpers import WORDS, write_rows
 
 LOGPROB = st.floats(-60, -1e-3)
@@ -72,8 +72,9 @@ def test_lm_eval_has_the_same_accuracy_by_length_and_brier_score(workspace: Path
     """On items whose choices differ in length, with a delimiter that is no part of it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from evalrun import scoring, task_files, tasks
-    from evalrun.config import ScorerConf
+    from evalrun import scoring
+    from evalrun.config.schema import ScorerConf
+    from evalrun.tasks import builder, task_file
 
     text = (workspace / "conf" / "task" / "alpha.yaml").read_text()
     metrics = "".join(
@@ -99,7 +100,7 @@ def test_lm_eval_has_the_same_accuracy_by_length_and_brier_score(workspace: Path
         AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder),
         ScorerConf("lm_eval", "auto", "float32", "cpu", 8, False, 100), lambda rows: None,
     )  # fmt: skip
-    score = scoring.score(lm, tasks.build(task_files.resolve(["long"]), None), None, 100)["long"]
+    score = scoring.score(lm, builder.build(task_file.resolve(["long"]), None), None, 100)["long"]
     assert score.items["choice_chars"].tolist() == [[len(choice) for choice in row["choices"]] for row in rows]
     values, note = per_item(score.items)
     assert note == ""

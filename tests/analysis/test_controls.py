@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis import run_analysis
-from evalrun.analysis.controls import control_sentences
-from evalrun.analysis.shapes.labels import describe_shapes
-from evalrun.analysis.table import prepare
+from evalrun.reporting.build import run_analysis
+from evalrun.statistics.controls import control_sentences
+from evalrun.statistics.shapes.labels import describe_shapes
+from evalrun.statistics.table import prepare
 
 CONF = SimpleNamespace(
     name="interaction",

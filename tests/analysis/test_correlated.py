@@ -10,8 +10,8 @@ import statsmodels.api as sm
 from designs import design, example, predictors
 from scipy import stats
 
-from evalrun.analysis.regression.clustered import fit_cluster
-from evalrun.analysis.regression.correlated import fit_gee, fit_mixed
+from evalrun.statistics.regression.clustered import fit_cluster
+from evalrun.statistics.regression.correlated import fit_gee, fit_mixed
 
 
 def test_gee_errors_by_mancl_and_derouen():

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from designs import design, errors, predictors
 
-from evalrun.analysis.regression.diagnostics import diagnose
-from evalrun.analysis.regression.interactions import corrected, fit_design, fit_interactions
-from evalrun.analysis.regression.model_frame import Choice
+from evalrun.statistics.regression.diagnostics import diagnose
+from evalrun.statistics.regression.interactions import corrected, fit_design, fit_interactions
+from evalrun.statistics.regression.model_frame import Choice
 
 pytestmark = [pytest.mark.slow, pytest.mark.simulation]
 CHOICE = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 999, 0)

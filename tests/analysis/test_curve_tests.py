@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
-from evalrun.analysis.shapes.curve_tests import Known, quadratic, two_lines
+from evalrun.statistics.shapes.curve_tests import Known, quadratic, two_lines
 
 INF = np.array([np.inf])
 

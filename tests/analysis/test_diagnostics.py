@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evalrun.analysis.regression.diagnostics import COLUMNS, diagnose
-from evalrun.analysis.regression.interactions import METHODS, fit_interactions
-from evalrun.analysis.regression.model_frame import Choice
+from evalrun.statistics.regression.diagnostics import COLUMNS, diagnose
+from evalrun.statistics.regression.interactions import METHODS, fit_interactions
+from evalrun.statistics.regression.model_frame import Choice
 
 CHOICE = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 99, 0)
 

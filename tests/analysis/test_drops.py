@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from evalrun.analysis.items.drops import COLUMNS, T_TEST, find_drops
-from evalrun.analysis.items.paired import MCNEMAR, Z_TEST, corrected, newcombe
+from evalrun.statistics.items.drops import COLUMNS, T_TEST, find_drops
+from evalrun.statistics.items.paired import MCNEMAR, Z_TEST, corrected, newcombe
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.text import Text
 
-from evalrun.analysis.report.figures import accuracy_figure, model_series, panel_figure, scaling_figure
-from evalrun.analysis.report.scales import axis_name, log_ticks, rounded, si, spread
-from evalrun.analysis.table import prepare
+from evalrun.reporting.figures import accuracy_figure, model_series, panel_figure, scaling_figure
+from evalrun.reporting.scales import axis_name, log_ticks, rounded, si, spread
+from evalrun.statistics.table import prepare
 
 
 def figure_of(table, **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from evalrun.analysis.spread.intervals import with_intervals
+from evalrun.statistics.reliability.intervals import with_intervals
 
 
 def row_of(tidy, **given):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.items.values import align, columns_of, item_values
+from evalrun.statistics.items.values import align, columns_of, item_values
 
 
 def frame(values, ids=None, **columns):

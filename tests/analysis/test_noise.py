@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from evalrun.analysis.shapes.curves import over_training
-from evalrun.analysis.shapes.noise import FEWEST_RESIDUALS
+from evalrun.statistics.shapes.curves import over_training
+from evalrun.statistics.shapes.noise import FEWEST_RESIDUALS
 
 
 def made(tidy, values, **given):

@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from evalrun.analysis.items import paired as module
-from evalrun.analysis.items.paired import (
-    COLUMNS,
-    compare_checkpoints,
-    corrected,
-    mcnemar,
-    newcombe,
-    paired,
-)
-from evalrun.analysis.spread.intervals import standard_errors
+from evalrun.statistics.items import paired as module
+from evalrun.statistics.items.paired import COLUMNS, compare_checkpoints, corrected, mcnemar, newcombe, paired
+from evalrun.statistics.reliability.intervals import standard_errors
 
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda counts: sum(counts) > 0)
 

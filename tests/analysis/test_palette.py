@@ -2,8 +2,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from evalrun import palette
-from evalrun.palette import model_colors
+from evalrun.core import palette
+from evalrun.core.palette import model_colors
 
 
 def lightness(color):

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from designs import design, z
 
-from evalrun.analysis.regression.clustered import fit_cr2
-from evalrun.analysis.regression.interactions import fit_interactions
-from evalrun.analysis.regression.model_frame import Choice
-from evalrun.analysis.regression.pooled import ALL, fit_pooled, pooled_columns
+from evalrun.statistics.regression.clustered import fit_cr2
+from evalrun.statistics.regression.interactions import fit_interactions
+from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.pooled import ALL, fit_pooled, pooled_columns
 
 CHOICE = Choice("nominal", "tokens", ["cr2"], ["fdr_bh", "holm"], 0.05, 99, 0)
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from evalrun.analysis.regression.correlated import _mixed_t, _reml, _sums
-from evalrun.analysis.regression.diagnostics import diagnose
-from evalrun.analysis.regression.interactions import fit_interactions
-from evalrun.analysis.regression.model_frame import Choice, task_frames
+from evalrun.statistics.regression.correlated import _mixed_t, _reml, _sums
+from evalrun.statistics.regression.diagnostics import diagnose
+from evalrun.statistics.regression.interactions import fit_interactions
+from evalrun.statistics.regression.model_frame import Choice, task_frames
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 CHOICE = Choice(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evalrun.analysis.regression.interactions import CORRECTIONS, METHODS, Choice, columns, fit_interactions
 from evalrun.errors import AnalysisError
+from evalrun.statistics.regression.interactions import CORRECTIONS, METHODS, Choice, columns, fit_interactions
 
 PLAIN = {
     "params": "nominal",

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis import run_analysis
-from evalrun.analysis.report.files import write_file
+from evalrun.core.atomic import write_file
 from evalrun.errors import AnalysisError, StorageError
+from evalrun.reporting.build import run_analysis
 
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{"
 PAPER = ("png", "pdf", "svg")
@@ -256,7 +256,8 @@ def test_a_folder_that_is_a_file(tidy, tmp_path):
 
 def test_imports_stay_light():
     code = (
-        "import sys, evalrun.analysis; heavy = {'torch', 'mlflow', 'hydra', 'omegaconf', 'lm_eval', 'transformers'};"
+        "import sys, evalrun.reporting.build; "
+        "heavy = {'torch', 'mlflow', 'hydra', 'omegaconf', 'lm_eval', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)), 'matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -264,6 +265,6 @@ def test_imports_stay_light():
 
 
 def test_palette_imports_nothing_heavy():
-    code = "import sys, evalrun.palette; print(sorted({'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, evalrun.core.palette; print(sorted({'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import chi2, ttest_ind
 from statsmodels.formula.api import mixedlm
 
-from evalrun.analysis.spread.seeds import COLUMNS, seed_variance
-from evalrun.analysis.table import prepare
+from evalrun.statistics.reliability.seeds import COLUMNS, seed_variance
+from evalrun.statistics.table import prepare
 
 STEPS = (1, 2, 4, 8, 16)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.shapes.evidence import COLUMNS, evidence
-from evalrun.analysis.shapes.labels import describe_shapes
+from evalrun.statistics.shapes.evidence import COLUMNS, evidence
+from evalrun.statistics.shapes.labels import describe_shapes
 
 SHAPES = {
     "positive": np.linspace(0.2, 0.8, 10),

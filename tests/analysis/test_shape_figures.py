@@ -5,10 +5,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from evalrun.analysis.report.evidence_figure import evidence_figure
-from evalrun.analysis.report.shape_figures import LOOKS, WIDTH, size_grid, training_grid
-from evalrun.analysis.shapes.evidence import evidence
-from evalrun.analysis.shapes.labels import LABELS, describe_shapes, shapes_over_size
+from evalrun.reporting.evidence_figure import evidence_figure
+from evalrun.reporting.shape_figures import LOOKS, WIDTH, size_grid, training_grid
+from evalrun.statistics.shapes.evidence import evidence
+from evalrun.statistics.shapes.labels import LABELS, describe_shapes, shapes_over_size
 
 
 def texts(figure):

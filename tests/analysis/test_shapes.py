@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evalrun.analysis.shapes.labels import (
+from evalrun.statistics.shapes.labels import (
     COLUMNS,
     LABELS,
     OVER_SIZE_COLUMNS,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.spread.snr import COLUMNS, signal_to_noise
-from evalrun.analysis.table import prepare
+from evalrun.statistics.reliability.snr import COLUMNS, signal_to_noise
+from evalrun.statistics.table import prepare
 
 STEPS = (100, 110, 120, 130, 140, 150)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.table import prepare
+from evalrun.core.records import TABLE_COLUMNS
 from evalrun.errors import AnalysisError
-from evalrun.records import TABLE_COLUMNS
+from evalrun.statistics.table import prepare
 
 
 def test_a_clean_table_passes_whole_and_sorted(tidy):

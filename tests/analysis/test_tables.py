@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis.regression.interactions import Choice, fit_interactions
-from evalrun.analysis.report import tables
-from evalrun.records import TABLE_COLUMNS
+from evalrun.core.records import TABLE_COLUMNS
+from evalrun.reporting import regression_table
+from evalrun.statistics.regression.interactions import Choice, fit_interactions
 
 PAPER = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
 
@@ -29,29 +29,33 @@ def read(text):
 
 
 def test_csv_columns_and_values(effects):
-    lines = read(tables.effects_csv(effects))
-    assert list(lines[0]) == tables.CSV_COLUMNS
+    lines = read(regression_table.effects_csv(effects))
+    assert list(lines[0]) == regression_table.CSV_COLUMNS
     assert len(lines) == 6
     assert [float(line["t"]) for line in lines] == pytest.approx(effects["t"].tolist(), rel=1e-12)
     assert lines[0]["df"] == "14"
 
 
 def test_missing_numbers_are_empty_in_csv(untested):
-    lines = [line for line in read(tables.effects_csv(untested)) if line["task"] == "c" and line["effect"] != "tokens"]
+    lines = [
+        line
+        for line in read(regression_table.effects_csv(untested))
+        if line["task"] == "c" and line["effect"] != "tokens"
+    ]
     assert {line["t"] for line in lines} == {""}
     assert {line["note"] for line in lines} == {"only one model size: not fitted"}
 
 
 def test_results_csv_is_the_tidy_table(tidy):
     table = tidy.grid(seeds=[1, 2])
-    back = pd.read_csv(io.StringIO(tables.results_csv(table)))
+    back = pd.read_csv(io.StringIO(regression_table.results_csv(table)))
     assert list(back.columns) == list(TABLE_COLUMNS)
     np.testing.assert_array_equal(back["value"], table["value"])
-    assert read(tables.results_csv(table))[0]["seed"] == "1"
+    assert read(regression_table.results_csv(table))[0]["seed"] == "1"
 
 
 def test_latex_escapes(untested):
-    text = tables.effects_latex(untested, "fdr_bh", 0.05)
+    text = regression_table.effects_latex(untested, "fdr_bh", 0.05)
     assert r"100\% \& \textless{}script\textgreater{}\_x|y\textasciicircum{}\textasciitilde{}" in text
     assert r"\textbackslash{}\{\}\#\$" in text
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
@@ -61,12 +65,12 @@ def test_latex_escapes(untested):
 
 
 def test_latex_marks_significant_effects(effects):
-    text = tables.effects_latex(effects, "fdr_bh", 0.05)
+    text = regression_table.effects_latex(effects, "fdr_bh", 0.05)
     assert text.count(r"\textbf{") == (effects["q"] < 0.05).sum() > 0
 
 
 def test_markdown(untested):
-    text = tables.effects_markdown(untested, "fdr_bh", 0.05)
+    text = regression_table.effects_markdown(untested, "fdr_bh", 0.05)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows)
     assert "<script>" not in text
@@ -79,7 +83,7 @@ def test_text_fits_a_terminal(tidy):
     table = pd.concat([table, tidy.grid(tasks=["one"], models=["tiny-s"])])
     effects = fit_interactions(table, PAPER)
     effects["t"] *= 100
-    text = tables.effects_text(effects, {"one": "too few points"}, "a-model-of-some-size", "fdr_tsbky", 0.05)
+    text = regression_table.effects_text(effects, {"one": "too few points"}, "a-model-of-some-size", "fdr_tsbky", 0.05)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "a_task_with_a_..." in text
     assert "one, parameters, interaction: only one model size: not fitted" in text
@@ -88,17 +92,17 @@ def test_text_fits_a_terminal(tidy):
     assert set(rule) == {"-", " "}
     assert len(rows) == 4
     effects["t"] /= 100
-    narrow = tables.effects_text(effects, {"one": "U-shaped"}, "a-model-of-some-size", "fdr_tsbky", 0.05, 80)
+    narrow = regression_table.effects_text(effects, {"one": "U-shaped"}, "a-model-of-some-size", "fdr_tsbky", 0.05, 80)
     assert max(len(line) for line in narrow.splitlines()) <= 80
 
 
 def test_notes_are_told_once(tidy):
     effects = fit_interactions(tidy.table([{}]), PAPER)
-    assert tables.unfitted(effects) == ["tiny_obey: only one model size and only one training step"]
+    assert regression_table.unfitted(effects) == ["tiny_obey: only one model size and only one training step"]
 
 
 @pytest.mark.parametrize(
     ("q", "text"), [(0.0, "<0.001"), (0.0004, "<0.001"), (0.0006, "0.001"), (0.012, "0.012"), (1.0, "1.000")]
 )
 def test_q(q, text):
-    assert tables.q_text(q) == text
+    assert regression_table.q_text(q) == text

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from test_run import conf
 
-from evalrun.analysis.findings import find
-from evalrun.analysis.items.continuous import METRICS
-from evalrun.analysis.report.sections import references, sections
-from evalrun.analysis.report.table_files import latex_table, table_files
-from evalrun.analysis.report.words import listed, summary
+from evalrun.reporting.sections import references, sections
+from evalrun.reporting.sentences import listed, summary
+from evalrun.reporting.table_files import latex_table, table_files
+from evalrun.statistics.findings import find
+from evalrun.statistics.items.continuous import METRICS
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.analysis import run_analysis
-from evalrun.config import TrackingConf
-from evalrun.records import TABLE_COLUMNS
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TABLE_COLUMNS
+from evalrun.reporting.build import run_analysis
 from evalrun.tracking import Store
 from helpers import CHECKPOINT, MODEL, ROOT, TASK, make_rows, write_rows
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from evalrun.palette import model_colors
+from evalrun.core.palette import model_colors
 from evalrun.tracking import Store
 
 from .conftest import COMMAND, SIZES, Shot, report_of, study, sync_api

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import manual
-from evalrun.completion import SHELLS, candidates
+from evalrun.commands import help
+from evalrun.commands.help.completion import SHELLS, candidates
 from helpers import ROOT, TASK
 
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commands_flags_and_keys(folder: Path) -> None:
     assert candidates(["sh"]) == ["show"]
-    assert set(manual.COMMANDS) <= set(candidates([""]))
+    assert set(help.COMMANDS) <= set(candidates([""]))
     assert "model=" in candidates([""])
     assert not any("." in one for one in candidates([""]))  # a first look is not flooded
     assert candidates(["scorer.ve"]) == ["scorer.verify="]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalrun import cli
-from evalrun.doctor import material, software
-from evalrun.doctor.check import FAIL, OK, WARN
+from evalrun.commands.doctor import material, software
+from evalrun.commands.doctor.check import FAIL, OK, WARN
 
 
 def checks(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, str]]]:

@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import cli, manual
-from evalrun import overrides as ov
-from evalrun.config import hydra_session
+from evalrun import cli
+from evalrun.commands import help
+from evalrun.config.schema import hydra_session
+from evalrun.grid import overrides as ov
 from helpers import ROOT, make_checkpoint, make_rows, write_rows
 
-PAGES = [*manual.COMMANDS, manual.RUN]
+PAGES = [*help.COMMANDS, help.RUN]
 NOT_RUN = ("ui", "tiny")  # one serves until it is stopped, the other trains: tests of their own
 STEPS = [2**power for power in range(11)]
 
 
 def examples(name: str) -> list[tuple[str, str]]:
     """What each example says it does, and the command."""
-    return re.findall(r"^  (\S.*):\n    (python -m evalrun .*)$", manual.page(name), re.MULTILINE)
+    return re.findall(r"^  (\S.*):\n    (python -m evalrun .*)$", help.page(name), re.MULTILINE)
 
 
 def words(command: str) -> list[str]:
@@ -37,24 +38,24 @@ def words(command: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    page = manual.page(name)
+    page = help.page(name)
     assert page.startswith(f"{name}: ")
     assert max(map(len, page.splitlines())) <= 120
-    assert f"usage: python -m evalrun {'' if name == manual.RUN else name}" in page
+    assert f"usage: python -m evalrun {'' if name == help.RUN else name}" in page
     assert examples(name), "no example that can be pasted"
-    asked = [["help", name]] if name == manual.RUN else [["help", name], [name, "--help"], [name, "task=x", "-h"]]
+    asked = [["help", name]] if name == help.RUN else [["help", name], [name, "--help"], [name, "task=x", "-h"]]
     for one in asked:
         assert cli.main(one) == 0
         assert capsys.readouterr().out == page
-    for flag in () if name == manual.RUN else manual.COMMANDS[name].flags:
-        assert flag in page or flag in manual.MANY, f"{flag} is not explained"
+    for flag in () if name == help.RUN else help.COMMANDS[name].flags:
+        assert flag in page or flag in help.MANY, f"{flag} is not explained"
 
 
 def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     for one in ([], ["--help"], ["help"], ["model=tiny/s", "--help"]):
         assert cli.main(one) == 0
         shown = capsys.readouterr().out
-        assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in manual.COMMANDS)
+        assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in help.COMMANDS)
         assert len(shown.splitlines()) <= 40
         assert max(map(len, shown.splitlines())) <= 110
 
@@ -142,15 +143,15 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codes = {"python -m evalrun status experiment=demo": 1}  # of which a part is done here
     ran = 0
-    for name in (manual.RUN, *manual.COMMANDS):
+    for name in (help.RUN, *help.COMMANDS):
         for said, command in examples(name):
             own = words(command)
             if "the hub" in said or name in NOT_RUN:  # seen to be well formed, and not run
-                manual.check_flags(name, own[1:] if name != manual.RUN else own)
+                help.check_flags(name, own[1:] if name != help.RUN else own)
                 with hydra_session():
                     ov.check(ov.parse([word for word in own if "=" in word]))
                 continue
-            short = ["analysis=interaction"] if name == manual.RUN else []
+            short = ["analysis=interaction"] if name == help.RUN else []
             code = cli.main([*own, *short])
             shown = capsys.readouterr()
             assert code == codes.get(command, 0), f"{command}\n{shown.out}\n{shown.err}"

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from evalrun import cli, task_files, tasks
+from evalrun import cli
+from evalrun.commands.new_task import preview
+from evalrun.commands.new_task.guess import guess
+from evalrun.commands.new_task.to_yaml import text
 from evalrun.errors import ConfigError, TaskError
-from evalrun.new_task import rows
-from evalrun.new_task.guess import guess
-from evalrun.new_task.write import text
 from evalrun.scoring import rendered
+from evalrun.tasks import builder, task_file
 from helpers import write_rows
 
 
@@ -216,10 +217,10 @@ FORMS: dict[str, tuple[str, list[dict[str, Any]], str, list[str], int]] = {
 def test_a_form_is_scored_as_it_is_meant(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name, data, prompt, scored, right = FORMS[form]
-    found = rows.read(write(tmp_path / name, data))
+    found = preview.read(write(tmp_path / name, data))
     (tmp_path / "conf" / "task").mkdir(parents=True)
     (tmp_path / "conf" / "task" / "mine.yaml").write_text(text("mine", name, guess(found)))
-    (task,) = tasks.build(task_files.resolve(["mine"]), None).values()
+    (task,) = builder.build(task_file.resolve(["mine"]), None).values()
     assert len(task.eval_docs) == len(data)
     requests = [request for request in rendered(task, None) if request.doc_id == 0]
     assert [request.args for request in requests] == [(prompt, choice) for choice in scored]
@@ -230,7 +231,7 @@ def test_a_form_is_scored_as_it_is_meant(form: str, tmp_path: Path, monkeypatch:
 def test_many_texts_are_scored_without_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = [{"text": f"The fox {i}", "completion": f"jumps {i}"} for i in range(40)]
-    config = yaml.safe_load(text("mine", "a.jsonl", guess(rows.read(write(tmp_path / "a.jsonl", data)))))
+    config = yaml.safe_load(text("mine", "a.jsonl", guess(preview.read(write(tmp_path / "a.jsonl", data)))))
     assert config["output_type"] == "loglikelihood"
     assert config["doc_to_target"] == " {{completion}}"
     assert "doc_to_choice" not in config
@@ -244,18 +245,18 @@ def test_a_semicolon_parts_as_well_and_no_example_is_the_item_itself(
         "\ufeffquestion;A;B;answer\nhot, or;ice;fire;B\nwet, or;rain;sun;A\ndry, or;x;y;A\n"
     )
     (tmp_path / "conf" / "task").mkdir(parents=True)
-    (tmp_path / "conf" / "task" / "mine.yaml").write_text(text("mine", "a.csv", guess(rows.read(Path("a.csv")))))
-    (task,) = tasks.build(task_files.resolve(["mine"]), 2).values()
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(text("mine", "a.csv", guess(preview.read(Path("a.csv")))))
+    (task,) = builder.build(task_file.resolve(["mine"]), 2).values()
     asked = [str(request.args[0]).split("\n\n") for request in rendered(task, None)][::2]
     every = {"hot, or fire", "wet, or rain", "dry, or x"}
     for *examples, question in asked:
         assert {*examples} == {one for one in every if not one.startswith(question)}
     with pytest.raises(TaskError, match="num_fewshot is 3, but 3 rows can be examples: give at most 2"):
-        tasks.build(task_files.resolve(["mine"]), 3)
+        builder.build(task_file.resolve(["mine"]), 3)
 
 
 def guessed(tmp_path: Path, data: list[dict[str, Any]]) -> str:
-    return text("mine", "a.jsonl", guess(rows.read(write(tmp_path / "a.jsonl", data))))
+    return text("mine", "a.jsonl", guess(preview.read(write(tmp_path / "a.jsonl", data))))
 
 
 def test_doubts_are_comments(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_a_prompt_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "conf" / "task").mkdir(parents=True)
     (tmp_path / "conf" / "task" / "mine.yaml").write_text(whole)  # as of a row beyond those that are looked at
     with pytest.raises(TaskError, match="row 7 .* has nothing in 'prompt', which the prompt names"):
-        tasks.build(task_files.resolve(["mine"]), None)
+        builder.build(task_file.resolve(["mine"]), None)
 
 
 def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

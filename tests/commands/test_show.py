@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from tokenizers import normalizers
 
-from evalrun import cli, task_files, tasks
-from evalrun.config import ScorerConf
+from evalrun import cli
+from evalrun.commands.show.render import drawn
+from evalrun.config.schema import ScorerConf
 from evalrun.scoring import rendered
-from evalrun.show.page import drawn
+from evalrun.tasks import builder, task_file
 from helpers import make_checkpoint, make_rows, shared_dir, write_rows
 from made_tokenizers import END, byte_level, save
 
@@ -29,7 +30,7 @@ def test_items_are_the_requests_of_a_run(workspace: Path, capsys: pytest.Capture
     assert task["rows"] == 12
     assert task["metrics"] == ["acc"]
     assert task["chance"] == pytest.approx(sum(1 / len(row["choices"]) for row in make_rows(12)) / 12)  # type: ignore[arg-type]
-    (built,) = tasks.build(task_files.resolve(["alpha"]), 2).values()
+    (built,) = builder.build(task_file.resolve(["alpha"]), 2).values()
     requests = [request.args for request in rendered(built, None) if request.doc_id < 5]
     assert [(c["context"], c["text"]) for item in task["items"] for c in item["choices"]] == requests
     assert task["items"][0]["choices"][0]["context"].count("\n\n") == 2  # two examples

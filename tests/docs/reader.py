@@ -33,11 +33,11 @@ def make_folder(folder: Path) -> None:
     """The embedded suite with random weights, and two training runs of the user's."""
     from omegaconf import OmegaConf
 
-    from evalrun.config import compose, hydra_session, typed
-    from evalrun.tiny.corpus import Corpus
-    from evalrun.tiny.files import save_checkpoint, write_items
-    from evalrun.tiny.model import build_model, build_tokenizer
-    from evalrun.tiny.settings import TinyConf
+    from evalrun.checkpoints.tiny.corpus import Corpus
+    from evalrun.checkpoints.tiny.model import build_model, build_tokenizer
+    from evalrun.checkpoints.tiny.settings import TinyConf
+    from evalrun.checkpoints.tiny.suite_files import save_checkpoint, write_items
+    from evalrun.config.schema import compose, hydra_session, typed
 
     with hydra_session():
         chosen = compose([], name="tiny")
@@ -63,14 +63,14 @@ def warm_up() -> None:
     """Import what is heavy, and let lm-eval list its tasks, once for all pages."""
     import statsmodels.formula.api  # noqa: F401
 
-    import evalrun.analysis.report
     import evalrun.pipeline
-    import evalrun.tasks  # noqa: F401
-    from evalrun import task_files
+    import evalrun.reporting
+    import evalrun.tasks.builder  # noqa: F401
     from evalrun.errors import EvalrunError
+    from evalrun.tasks import task_file
 
     with contextlib.suppress(EvalrunError):
-        task_files.resolve(["no such task"], None, False, "corrected")
+        task_file.resolve(["no such task"], None, False, "corrected")
 
 
 def read(page: str, folder: Path) -> list[dict[str, Any]]:
@@ -89,12 +89,13 @@ def read(page: str, folder: Path) -> list[dict[str, Any]]:
 
 def compose(words: list[str]) -> dict[str, Any]:
     """See that a command that takes a grid is right, without running it: all words, and the jobs of its first model."""
-    from evalrun import manual, sweep
-    from evalrun import overrides as ov
-    from evalrun.config import hydra_session
+    from evalrun.commands import help
+    from evalrun.config.schema import hydra_session
     from evalrun.errors import EvalrunError
+    from evalrun.grid import overrides as ov
+    from evalrun.grid import planning
 
-    command = words[0] if words[0] in manual.COMMANDS else ""
+    command = words[0] if words[0] in help.COMMANDS else ""
     if command not in GRIDS:
         return {"code": 2, "printed": f"'{command}' takes no grid: run it, or say why not"}
     rest = [word for word in words[bool(command) :] if not word.startswith("-")]
@@ -106,7 +107,7 @@ def compose(words: list[str]) -> dict[str, Any]:
             ov.check(given)
             names = [name for o in given if o.key_or_group == "model" for name in ov.choices(o)]
             first = [o for o in given if o.key_or_group != "model"] + ov.parse([f"model={name}" for name in names[:1]])
-            jobs = sweep.plan(tuple(ov.for_hydra(first))).jobs
+            jobs = planning.plan(tuple(ov.for_hydra(first))).jobs
     except EvalrunError as error:
         return {"code": 2, "printed": str(error)}
     one = not command and "-m" not in words and len(jobs) * len(names) > 1

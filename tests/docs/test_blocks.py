@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from blocks import COMMAND, Block, all_blocks, blocks_of, data_file
 
-from evalrun import task_files
-from evalrun.config import hydra_session
-from evalrun.suites.configured import config_of
+from evalrun.checkpoints.suites.configured import config_of
+from evalrun.config.schema import hydra_session
+from evalrun.tasks import task_file
 from helpers import ROOT
 
 PYTHON = {"docs/how-to/notebook.md"}  # run by tests/e2e/test_library.py
@@ -94,7 +94,7 @@ def check_files(folder: Path, blocks: Sequence[Block]) -> None:
     try:
         names = {block.said: data_file(block, folder) for block in blocks}
         tasks = [path.stem for name, path in names.items() if name.startswith("conf/task/")]
-        assert {file.name for file in task_files.resolve(tasks, None, False, "corrected")} >= {"capitals"}
+        assert {file.name for file in task_file.resolve(tasks, None, False, "corrected")} >= {"capitals"}
         with hydra_session():
             for name in names:
                 if name.startswith("conf/model/"):

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalrun import manual
-from evalrun.config import conf_dir
-from evalrun.records import TABLE_COLUMNS
+from evalrun.commands import help
+from evalrun.config.schema import conf_dir
+from evalrun.core.records import TABLE_COLUMNS
 from evalrun.tracking import layout
 from helpers import ROOT
 
@@ -98,7 +98,7 @@ def test_the_reference_is_complete(site: Path) -> None:
         assert not [str(one) for one in names if one.name[0] != "_" and f" {one} " not in text and one.name != "local"]
     assert not [name for name in TABLE_COLUMNS if f" {name} " not in text_of(reference / "library.html")]
     commands = text_of(reference / "commands.html")
-    assert not [name for name in manual.COMMANDS if f"usage: python -m evalrun {name}" not in commands]
+    assert not [name for name in help.COMMANDS if f"usage: python -m evalrun {name}" not in commands]
     assert "evaluate" in text_of(reference / "library.html")
 
 

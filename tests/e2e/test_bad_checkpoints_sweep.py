@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bad_checkpoints import BY_THEIR_FILES, BY_THEIR_WEIGHTS
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import Run, make_checkpoint
 

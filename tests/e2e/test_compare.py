@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from evalrun import cli
-from evalrun.config import TrackingConf
-from evalrun.records import TaskResult
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
 from helpers import Run
 from tracking.conftest import make_cell, make_result

@@ -15,9 +15,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
-from evalrun import lm_eval_source, task_files, task_groups
-from evalrun.config import hydra_session
+from evalrun.config.schema import hydra_session
 from evalrun.launch.compose import Composer
+from evalrun.tasks import groups, lm_eval_names, task_file
 from helpers import ROOT, Run
 
 SWEEP = ["-m", "model=toy/toy-s", "step=1,2", "task=alpha,beta"]
@@ -60,17 +60,17 @@ def test_the_second_checkpoint_of_a_process_uses_what_the_first_made(evalrun: Ru
 
 def test_lm_evals_index_is_built_for_its_names_alone(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(task_groups, "lm_eval_index", lambda: asked.append("index") or {})
-    task_files.resolve(["alpha", "beta", "memo_trap", "arc_challenge"])  # the last has a file of its name
+    monkeypatch.setattr(groups, "lm_eval_index", lambda: asked.append("index") or {})
+    task_file.resolve(["alpha", "beta", "memo_trap", "arc_challenge"])  # the last has a file of its name
     assert asked == []
-    assert task_files.problems(["no_such_task_anywhere"])
+    assert task_file.problems(["no_such_task_anywhere"])
     assert asked == ["index"]
 
 
 def test_lm_evals_keys_are_read_without_it() -> None:
     from lm_eval.config.task import TaskConfig
 
-    assert lm_eval_source.task_keys() == {field.name for field in dataclasses.fields(TaskConfig)}
+    assert lm_eval_names.task_keys() == {field.name for field in dataclasses.fields(TaskConfig)}
 
 
 def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import Run
 from local_hub import serve

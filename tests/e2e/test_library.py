@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import evalrun as library
-from evalrun.config import compose, hydra_session, typed
-from evalrun.tiny import train_suite
-from evalrun.tiny.settings import TinyConf
+from evalrun.checkpoints.tiny import train_suite
+from evalrun.checkpoints.tiny.settings import TinyConf
+from evalrun.config.schema import compose, hydra_session, typed
 from helpers import ROOT, Run
 
 # What the page claims, asked of the names that it leaves behind.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evalrun.config import TrackingConf
-from evalrun.suites import folders
+from evalrun.checkpoints.suites import folders
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import Run, make_checkpoint
 from local_hub import serve

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from evalrun.config import TrackingConf
-from evalrun.tracking import Store, ui
+from evalrun.config.schema import TrackingConf
+from evalrun.tracking import Store, mlflow_ui
 from helpers import ROOT, Run
 from tracking.test_server import stop, wait_for
 
@@ -146,7 +146,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = ui._free_port(0)
+        self.port = mlflow_ui._free_port(0)
         self.address = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[str] | None = None
 

@@ -195,7 +195,8 @@ def test_prefetch_stops_before_the_disk_is_full(
     workspace: Path, hub: LocalHub, online: dict[str, str], tmp_path: Path
 ) -> None:
     code = (
-        "import sys; from evalrun.supply import prefetch; sys.modules['evalrun.supply.prefetch'].RESERVE = 10**16; "
+        "import sys; from evalrun.commands.plan import prefetch; "
+        "sys.modules['evalrun.commands.plan.prefetch'].RESERVE = 10**16; "
         "from evalrun.cli import main; sys.exit(main(['prefetch', *sys.argv[1:]]))"
     )
     found = subprocess.run(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from evalrun import sweep
-from evalrun.config import TrackingConf, hydra_session
+from evalrun.config.schema import TrackingConf, hydra_session
+from evalrun.grid import planning
 from evalrun.tracking import Store
 from helpers import Run
 
@@ -19,11 +19,11 @@ from helpers import Run
 @pytest.mark.slow
 def test_a_name_that_reads_as_a_number(evalrun: Run, workspace: Path) -> None:
     with hydra_session():
-        (job,) = sweep.plan(("model=toy/toy-s", "step=1", "tasks=[alpha]", "limit=100")).jobs
+        (job,) = planning.plan(("model=toy/toy-s", "step=1", "tasks=[alpha]", "limit=100")).jobs
 
     def name(limit: int) -> str:
         words = tuple(f"limit={limit}" if word == "limit=100" else word for word in job.overrides)
-        return sweep.Plan((replace(job, overrides=words),)).sweep
+        return planning.Plan((replace(job, overrides=words),)).sweep
 
     limit = next(limit for limit in range(100, 10_000) if re.fullmatch(r"[1-9]\d*e\d{3,}", name(limit)))
     found = evalrun("-m", "model=toy/toy-s", "step=1", "task=alpha", f"limit={limit}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import ROOT, Run
 from training_runs import TOKENS_A_STEP, train

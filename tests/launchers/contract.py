@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 import forked
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import make_rows, write_rows
 

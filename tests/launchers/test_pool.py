@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.core.records import Cell
 from evalrun.errors import ConfigError
 from evalrun.launch import gpus, pool
 from evalrun.launch.jobs import Queue, Work
-from evalrun.records import Cell
 
 
 def work(index: int, n_params: int) -> Work:

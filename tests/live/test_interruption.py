@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import cli, interruption, survey
-from evalrun.config import hydra_session
-from evalrun.summary.values import values
-from evalrun.survey import Entry
+from evalrun import cli, progress
+from evalrun.commands.run import signals
+from evalrun.commands.summary.curve_values import values
+from evalrun.config.schema import hydra_session
+from evalrun.progress import Entry
 from helpers import ROOT, TASK, make_rows, write_rows
 
 SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,odd", "trust_task_code=true", "analysis=interaction")
@@ -178,7 +179,7 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     assert all(re.fullmatch("[▁▂▃▄▅▆▇█]{4}", row[at]) for row in rows[1:] for at in (4, 6)), rows
     assert terminal.text.index("interaction t (q)") > legend
 
-    asked = survey.ask(SWEEP[1:])
+    asked = progress.ask(SWEEP[1:])
     assert asked.plan is not None
     with hydra_session():
         journalled = values(asked.plan, asked.folders)
@@ -210,22 +211,22 @@ ENTRY = Entry("toy", "toy-s", None, 4, "toy-s step 4", Path("multirun/toy/toy-s/
     ],
 )
 def test_what_is_kept(missing: list[list[str]], said: str) -> None:
-    assert interruption.kept([replace(ENTRY, missing=names) for names in missing], "multirun") == said
+    assert signals.kept([replace(ENTRY, missing=names) for names in missing], "multirun") == said
 
 
 def test_what_goes_on() -> None:
-    assert "computes all of it again" in interruption.goes_on([ENTRY], force=True)
-    assert interruption.goes_on([ENTRY], force=False) == "The same command goes on with what is left to do"
+    assert "computes all of it again" in signals.goes_on([ENTRY], force=True)
+    assert signals.goes_on([ENTRY], force=False) == "The same command goes on with what is left to do"
 
 
 def test_a_hangup_is_heeded_and_one_that_nohup_ignores_is_not() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
-        with interruption.heeded(), pytest.raises(interruption.Interrupted) as caught:
+        with signals.heeded(), pytest.raises(signals.Interrupted) as caught:
             signal.raise_signal(signal.SIGHUP)
         assert caught.value.exit_code == 129
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with interruption.heeded():
+        with signals.heeded():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -235,9 +236,9 @@ def test_signals_are_heeded_only_for_a_while() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     try:
-        with interruption.heeded():
+        with signals.heeded():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-            with pytest.raises(interruption.Interrupted) as caught:
+            with pytest.raises(signals.Interrupted) as caught:
                 signal.raise_signal(signal.SIGTERM)
             assert caught.value.exit_code == 143
         assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evalrun import jobstate, provenance
-from evalrun.jobstate import JobState, watched
-from evalrun.live.board import Board, Snapshot, Watched
-from evalrun.live.estimate import Left, Spent, left
-from evalrun.live.screen import Above, showing
-from evalrun.live.shown import View
-from evalrun.live.words import gpu_memory, time_left
+from evalrun.core import environment
+from evalrun.journal import job_state
+from evalrun.journal.job_state import JobState, watched
+from evalrun.launch.live.board import Board, Snapshot, Watched
+from evalrun.launch.live.quantities import gpu_memory, time_left
+from evalrun.launch.live.render import View
+from evalrun.launch.live.screen import Above, showing
+from evalrun.launch.live.time_left import Left, Spent, left
 
 ABOUT = JobState(
     state="running", suite="toy", model="toy-s", seed=None, step=2, label="toy-s step 2", tasks=["alpha"],
@@ -36,28 +37,28 @@ def write(path: Path, **changes: object) -> None:
 
 
 def test_scoring_is_told_to_the_file_and_counted(tmp_path: Path) -> None:
-    before = jobstate.tally.requests
+    before = job_state.tally.requests
     memory = {"allocated": 2 * 10**9, "peak": 3 * 10**9, "total": 80 * 10**9}
     with watched(tmp_path, "name", replace(ABOUT, every_s=0.05)) as work, work.at_work():
         with work.scoring(40, lambda: memory) as tick:
             tick(30)
             deadline = time.monotonic() + 10
-            while (state := jobstate.read(work.path)) is None or state.scored != 30:
+            while (state := job_state.read(work.path)) is None or state.scored != 30:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             assert (state.requests, state.gpu_memory) == (40, memory)
         with work.scoring(40, lambda: 1 // 0):  # type: ignore[arg-type, return-value]
             time.sleep(0.1)
-            state = jobstate.read(work.path)
+            state = job_state.read(work.path)
             assert state is not None, "a driver that cannot say what is held costs no sign of life"
-    assert jobstate.tally.requests - before == 30
+    assert job_state.tally.requests - before == 30
 
 
 def test_what_a_job_is_at_is_on_disk_within_a_second(tmp_path: Path) -> None:
     with watched(tmp_path, "name", ABOUT) as work, work.at_work():
         work.doing("loading the checkpoint")
         deadline = time.monotonic() + 5
-        while (state := jobstate.read(work.path)) is None or state.doing != "loading the checkpoint":
+        while (state := job_state.read(work.path)) is None or state.doing != "loading the checkpoint":
             assert time.monotonic() < deadline, "the next renewal is 15 seconds away"
             time.sleep(0.02)
 
@@ -219,10 +220,10 @@ def test_memory_in_words() -> None:
 
 
 def test_memory_is_a_gpus() -> None:
-    assert provenance.gpu_memory("cpu") is None
+    assert environment.gpu_memory("cpu") is None
     import torch
 
-    assert torch.cuda.is_available() or provenance.gpu_memory("all") is None
+    assert torch.cuda.is_available() or environment.gpu_memory("all") is None
 
 
 @pytest.mark.gpu
@@ -231,9 +232,9 @@ def test_memory_of_a_gpu() -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    before = provenance.gpu_memory("cuda:0")
+    before = environment.gpu_memory("cuda:0")
     held = torch.empty(10**8, dtype=torch.uint8, device="cuda:0")
-    found = provenance.gpu_memory("cuda:0")
+    found = environment.gpu_memory("cuda:0")
     assert before is not None
     assert found is not None
     assert found["allocated"] - before["allocated"] >= held.nbytes

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from evalrun.summary.marks import Scale, marks, scale_of
-from evalrun.summary.table import lines
-from evalrun.summary.values import Curve
+from evalrun.commands.summary.curve_values import Curve
+from evalrun.commands.summary.render import lines
+from evalrun.commands.summary.sparkline import Scale, marks, scale_of
 
 NAN = math.nan
 UNIT = Scale(0.0, 1.0)

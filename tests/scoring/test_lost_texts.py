@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from evalrun import scoring, task_files, tasks
+from evalrun import scoring
 from evalrun.errors import CheckpointError
+from evalrun.tasks import builder, task_file
 from helpers import write_rows
 from made_tokenizers import pieces
 from scoring.test_scorable import scorer
@@ -32,7 +33,7 @@ def told(place: Path, sample: bool) -> Any:
     text = TASK.replace("SAMPLE", str(sample).lower()).replace("HEAT", "1.0" if sample else "0.0")
     (place / "conf" / "task" / "told.yaml").write_text(text)
     write_rows(place / "data" / "told.jsonl", [{"question": q, "answer": "walks"} for q in ("the old man", "the dog")])
-    return tasks.build(task_files.resolve(["told"]), None)["told"]
+    return builder.build(task_file.resolve(["told"]), None)["told"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

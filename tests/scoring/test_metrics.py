@@ -10,11 +10,13 @@ import pytest
 from lm_eval.api import metrics as theirs
 from lm_eval.api.registry import higher_is_better_registry
 
-from evalrun import directions, scoring, task_files, task_scores, tasks
-from evalrun.config import ScorerConf
+from evalrun import scoring
+from evalrun.config.schema import ScorerConf
+from evalrun.core import directions
+from evalrun.core.records import higher_of
 from evalrun.errors import TaskError
-from evalrun.records import higher_of
 from evalrun.scoring import bootstrap
+from evalrun.tasks import builder, scores, task_file
 from helpers import write_rows
 
 CONF = ScorerConf("lm_eval", "auto", "float32", "cpu", 8, False, 100)
@@ -67,7 +69,7 @@ def scored(folder: Path, name: str = "alpha", num_fewshot: int | None = None) ->
         AutoModelForCausalLM.from_pretrained(checkpoint).eval(),
         AutoTokenizer.from_pretrained(checkpoint), CONF, lambda rows: None,
     )  # fmt: skip
-    return scoring.score(lm, tasks.build(task_files.resolve([name]), num_fewshot), None, 200)[name]
+    return scoring.score(lm, builder.build(task_file.resolve([name]), num_fewshot), None, 200)[name]
 
 
 ROWS = [
@@ -119,7 +121,7 @@ def test_metrics_that_the_rows_do_not_allow(workspace: Path, rows: list[Any], me
     usual = "{metric: acc, aggregation: mean, higher_is_better: true}"
     path.write_text(path.read_text().replace(usual, f"{{metric: {metric}}}"))
     with pytest.raises(TaskError, match=expected):
-        tasks.build(task_files.resolve(["alpha"]), None)
+        builder.build(task_file.resolve(["alpha"]), None)
 
 
 CLOZE = """task: cloze
@@ -146,7 +148,7 @@ def test_each_metric_has_its_own_direction(workspace: Path) -> None:
 def test_directions_under_filters_and_of_results_that_do_not_say() -> None:
     shape = {"metric_list": [{"metric": "ter"}, {"metric": "mine", "aggregation": "perplexity"}, {"metric": "acc"}],
              "filter_list": [{"name": "strip"}]}  # fmt: skip
-    found = task_scores.directions(shape, ["ter_strip", "mine_strip", "acc_strip"], {"ter": False, "mine": None})
+    found = scores.directions(shape, ["ter_strip", "mine_strip", "acc_strip"], {"ter": False, "mine": None})
     assert found == {"ter_strip": False, "mine_strip": False, "acc_strip": True}
     assert [higher_of(m, "acc", True, None) for m in ("acc", "perplexity", "ter_strip")] == [True, False, False]
     assert [higher_of(m, "loss", False, None) for m in ("acc", "loss")] == [True, False]

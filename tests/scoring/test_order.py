@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evalrun import checkpoints
-from evalrun.records import Cell
+from evalrun.core.records import Cell
 from evalrun.scoring import open_lm, shared_prefix
-from evalrun.scoring.session import Session
+from evalrun.scoring.scorer_cache import Session
 from helpers import WORDS, make_checkpoint, whole_word_tokenizer
 from random_models import CONF, assert_same
 

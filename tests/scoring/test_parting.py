@@ -11,8 +11,8 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items
-from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
 from random_models import CONF, SHARED, spread
 

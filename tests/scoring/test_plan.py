@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalrun.scoring import passes, plan
-from evalrun.scoring.plan import Plan, make_plan
+from evalrun.scoring import passes, trie
+from evalrun.scoring.trie import Plan, make_plan
 
 TOKENS = st.integers(0, 3)  # few, so that prefixes are shared at every depth
 CONTEXT = st.lists(TOKENS, min_size=1, max_size=30)
@@ -58,8 +58,8 @@ def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
     requests: list[tuple[list[int], list[int]]], budget: int, longest_row: int, row_cost: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "LONGEST_ROW", longest_row)
-        patch.setattr(plan, "ROW_COST", row_cost)
+        patch.setattr(trie, "LONGEST_ROW", longest_row)
+        patch.setattr(trie, "ROW_COST", row_cost)
         patch.setattr(passes, "ROW_COST", row_cost)
         made = make_plan(requests, 64)
         row, path, run = 0, np.zeros(0, np.int64), []

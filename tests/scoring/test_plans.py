@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evalrun.scoring import plan, plans
-from evalrun.scoring.plan import TokenRequest
-from evalrun.scoring.plans import Plans
+from evalrun.scoring import trie, trie_cache
+from evalrun.scoring.trie import TokenRequest
+from evalrun.scoring.trie_cache import Plans
 from helpers import whole_word_tokenizer
 
 REQUESTS: list[TokenRequest] = [([1, 2, 3], [4]), ([1, 2], [5, 6])]
@@ -17,7 +17,7 @@ REQUESTS: list[TokenRequest] = [([1, 2, 3], [4]), ([1, 2], [5, 6])]
 
 @pytest.fixture(autouse=True)
 def another_process() -> None:
-    plans.forget()
+    trie_cache.forget()
 
 
 class Counter:
@@ -25,7 +25,7 @@ class Counter:
 
     calls = 0
 
-    def __call__(self) -> plans.Coded:
+    def __call__(self) -> trie_cache.Coded:
         self.calls += 1
         return REQUESTS, [1]
 
@@ -34,7 +34,7 @@ def test_a_plan_is_made_once(tmp_path: Path) -> None:
     tokenizer, tokens = whole_word_tokenizer(20), Counter()
     first = Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert Plans(tokenizer, str(tmp_path)).get("text", 8, tokens) is first
-    plans.forget()
+    trie_cache.forget()
     again = Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 1
     assert again.request_parted.tolist() == [0, 1]
@@ -49,7 +49,7 @@ def test_another_text_window_tokenizer_or_rule_is_another_plan(tmp_path: Path, m
     Plans(whole_word_tokenizer(20), str(tmp_path)).get("texts", 8, tokens)
     Plans(whole_word_tokenizer(20), str(tmp_path)).get("text", 9, tokens)
     Plans(whole_word_tokenizer(21), str(tmp_path)).get("text", 8, tokens)
-    monkeypatch.setattr(plan, "LONGEST_ROW", 17)
+    monkeypatch.setattr(trie, "LONGEST_ROW", 17)
     Plans(whole_word_tokenizer(20), str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 5 == len(list(tmp_path.iterdir()))
 
@@ -60,11 +60,11 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes | None, capl
     Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-60] if damage is None else damage)
-    plans.forget()
+    trie_cache.forget()
     Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 2
     assert "damaged" in caplog.text
-    plans.forget()
+    trie_cache.forget()
     Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 2
 

@@ -11,7 +11,7 @@ import torch
 import transformers as hf
 from lm_eval.api.instance import Instance
 
-from evalrun import tokenizer
+from evalrun.checkpoints import tokenizer
 from evalrun.errors import TaskError
 from evalrun.scoring import open_lm
 from made_tokenizers import byte_level, pieces, save

@@ -18,9 +18,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.errors import CheckpointError, TaskError
-from evalrun.scoring import attention, head, plan, shared_prefix
+from evalrun.scoring import attention, head, shared_prefix, trie
 from evalrun.scoring.encode import encode
-from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
 from helpers import shared_dir, whole_word_tokenizer
 from random_models import CONF, GPT, GROUPED, SHARED, SLIDING, VOCABULARY, WINDOW, assert_same, requests, spread
@@ -208,7 +208,7 @@ def test_out_of_memory_halves_the_budget_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     monkeypatch.setattr(shared_prefix, "LONGEST_ROW", 16)
-    monkeypatch.setattr(plan, "LONGEST_ROW", 16)
+    monkeypatch.setattr(trie, "LONGEST_ROW", 16)
     lm = make(SHARED["gpt-neox"], token_budget=400)
     expected = lm._reference(requests())
     sizes = out_of_memory_above(monkeypatch, 120, error)

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_eval.api.model import LM
 
-from evalrun import scoring, task_answers, task_files, tasks
+from evalrun import scoring
+from evalrun.tasks import builder, right_answers, task_file
 from helpers import TASK, write_rows
 
 NAN, INF = math.nan, math.inf
@@ -61,7 +62,7 @@ def task_of(rows: Sequence[Mapping[str, Any]], name: str = "made", metrics: Sequ
         ),
     )
     Path(f"conf/task/{name}.yaml").write_text(text)
-    return tasks.build(task_files.resolve([name]), None)[name]
+    return builder.build(task_file.resolve([name]), None)[name]
 
 
 def score(task: Any, answers: Mapping[str, float]) -> scoring.Score:
@@ -106,7 +107,7 @@ def test_a_metric_without_a_direction_is_lm_evals_without_a_word(caplog: pytest.
     Path("conf/task/made.yaml").write_text(
         Path("conf/task/made.yaml").read_text().replace(", aggregation: mean, higher_is_better: true", "")
     )
-    task = tasks.build(task_files.resolve(["made"]), None)["made"]
+    task = builder.build(task_file.resolve(["made"]), None)["made"]
     assert score(task, {"mat": -1.0, "tree": -2.0}).higher_is_better
     assert caplog.text == ""
 
@@ -133,7 +134,7 @@ def test_where_one_choice_is_above_all_others_the_numbers_are_lm_evals() -> None
 def test_several_right_answers_share_a_tie_and_enter_chance() -> None:
     task = task_of([row(["mat", "tree", "hill"], [0, 2]), row(["at", "tree"], [1])], metrics=["acc"])
     assert score(task, dict.fromkeys(LENGTHS, -1.0)).items["acc"].tolist() == [2 / 3, 0.5]
-    assert tasks.chance(task) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert builder.chance(task) == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
 @pytest.mark.parametrize(("answer", "value"), [(2, 0.5), ("mat", 1.0)])
@@ -154,18 +155,18 @@ def test_equal_choices_are_named_when_the_task_is_read(caplog: pytest.LogCapture
 
 def test_the_only_place_of_the_right_choice_is_named_where_ties_matter(caplog: pytest.LogCaptureFixture) -> None:
     always = task_of([row(["mat", "tree"], 1), row(["at", "tree", "hill"], 1)])
-    tasks.warn_of_ties(always, "made", "tiny step 1", {}, 2)
+    builder.warn_of_ties(always, "made", "tiny step 1", {}, 2)
     assert caplog.text == ""
-    tasks.warn_of_ties(always, "made", "tiny step 1", {"acc": 1}, 2)
+    builder.warn_of_ties(always, "made", "tiny step 1", {"acc": 1}, 2)
     assert "says the same" not in caplog.text
     assert "the right choice is the second of every item, so lm-eval would count every tie as wrong" in caplog.text
     mixed = task_of([row(["mat", "tree"], 1), row(["at", "tree"], 0)], "mixed")
     caplog.clear()
-    tasks.warn_of_ties(mixed, "mixed", "tiny step 1", {"acc": 2}, 2)
+    builder.warn_of_ties(mixed, "mixed", "tiny step 1", {"acc": 2}, 2)
     assert caplog.messages == [
         "tiny step 1 says the same of several choices in 2 of 2 items of mixed, as a model does whose head is zero"
     ]
-    assert (task_answers.only_place(always), task_answers.only_place(mixed)) == (1, None)
+    assert (right_answers.only_place(always), right_answers.only_place(mixed)) == (1, None)
 
 
 def test_a_metric_of_the_choices_taken_is_named_where_it_hangs_on_a_tie(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +174,7 @@ def test_a_metric_of_the_choices_taken_is_named_where_it_hangs_on_a_tie(caplog: 
     found = score(task, {"mat": -4.0, "tree": -4.0, "at": -5.0})
     assert found.ties == {"f1": 1}
     assert found.metrics["f1"] == pytest.approx(2 / 3)  # one found, one missed by the tie: lm-eval's number
-    tasks.warn_of_ties(task, "made", "tiny step 1", found.ties, found.n)
+    builder.warn_of_ties(task, "made", "tiny step 1", found.ties, found.n)
     assert "made: f1 takes the first of equally likely choices, as lm-eval does, in 1 of 3 items" in caplog.text
 
 
@@ -199,7 +200,7 @@ def test_texts_scored_whole_are_looked_at_too() -> None:
         "doc_to_target: '{{text}}'\nmetric_list:\n  - {metric: bits_per_byte}\nmetadata: {version: 1.0}\n"
     )
     write_rows(Path("data/whole.jsonl"), [{"text": "the cat"}, {"text": "the dog"}])
-    task = tasks.build(task_files.resolve(["whole"]), None)["whole"]
+    task = builder.build(task_file.resolve(["whole"]), None)["whole"]
     assert score(task, {"rolling": -20.0}).lost == 0
     assert score(task, {"rolling": NAN}).lost == 2
 

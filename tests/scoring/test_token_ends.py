@@ -14,11 +14,13 @@ import transformers as hf
 from lm_eval.api.instance import Instance
 from tokenizers import processors
 
-from evalrun import checkpoints, pipeline, task_files, token_ends, token_keys, tokenizer
-from evalrun.config import compose, hydra_session, typed
+from evalrun import checkpoints, pipeline
+from evalrun.checkpoints import token_ends, token_keys, tokenizer
+from evalrun.checkpoints.suites import cell_of
+from evalrun.config.schema import compose, hydra_session, typed
 from evalrun.scoring import open_lm
-from evalrun.scoring.plans import Plans
-from evalrun.suites import cell_of
+from evalrun.scoring.trie_cache import Plans
+from evalrun.tasks import task_file
 from helpers import write_rows
 from made_tokenizers import END, byte_level, pieces, save
 from random_models import CONF, spread
@@ -123,7 +125,7 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
     write_rows(workspace / "data" / "story.jsonl", [{"text": text} for text in TEXTS])
     with hydra_session():
         config = typed(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
-    files = task_files.resolve_for(config)
+    files = task_file.resolve_for(config)
     folder = Path(cell_of(config).location)
 
     def keys(identity: str, known: bool = True) -> tuple[str, str, str]:

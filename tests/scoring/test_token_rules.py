@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
-from evalrun import token_keys, tokenizer
+from evalrun.checkpoints import token_keys, tokenizer
 from helpers import shared_dir
 from made_tokenizers import END, byte_level, pieces, save
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from evalrun import checkpoints
-from evalrun.config import CheckpointConf, Config, ModelConf
+from evalrun.checkpoints.suites import cell_of, known_steps, released, releases, step_called
+from evalrun.config.schema import CheckpointConf, Config, ModelConf
 from evalrun.errors import CheckpointError, ConfigError
-from evalrun.suites import cell_of, hub, known_steps, releases, step_called
 
 STAGE1 = "stage1-step{step}-tokens{tokens}"
 REVISIONS = {
@@ -53,37 +53,37 @@ def config(name: str, **checkpoint: object) -> Config:
 
 
 def age(repository: str, seconds: float) -> None:
-    path = hub.FOLDER / f"{repository.replace('/', '--')}.json"
+    path = released.FOLDER / f"{repository.replace('/', '--')}.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps(said | {"asked_s": time.time() - seconds}))
 
 
 def test_the_hub_is_asked_once_a_day(there: Hub) -> None:
     for _ in range(2):
-        assert list(hub.find("org/m", STAGE1, None).by_step) == [1000, 2000]
+        assert list(released.find("org/m", STAGE1, None).by_step) == [1000, 2000]
     assert there.asked == 1
     age("org/m", 25 * 3600)
-    assert "just now" in hub.find("org/m", STAGE1, None).origin
+    assert "just now" in released.find("org/m", STAGE1, None).origin
     assert there.asked == 2
-    hub.find("org/m", STAGE1, None, refresh=True)
+    released.find("org/m", STAGE1, None, refresh=True)
     assert there.asked == 3
 
 
 def test_without_the_hub_an_old_list_serves(there: Hub, caplog: pytest.LogCaptureFixture) -> None:
-    hub.find("org/m", STAGE1, None)
+    released.find("org/m", STAGE1, None)
     age("org/m", 3 * 86400)
     there.fault = "out of reach"
-    assert hub.find("org/m", STAGE1, None).origin == "hub, 3 days ago"
+    assert released.find("org/m", STAGE1, None).origin == "hub, 3 days ago"
     assert "as the hub listed them 3 days ago" in caplog.text
     with pytest.raises(CheckpointError, match=r"steps org/other released is not known here, and the hub is out"):
-        hub.find("org/other", "step{step}", None)
+        released.find("org/other", "step{step}", None)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"repository": "org/other", "asked_s": 1, "revisions": {}}'])
 def test_a_damaged_list_is_asked_for_again(there: Hub, content: str) -> None:
-    hub.listing("org/m")
-    (hub.FOLDER / "org--m.json").write_text(content)
-    assert hub.listing("org/m").revisions == REVISIONS
+    released.listing("org/m")
+    (released.FOLDER / "org--m.json").write_text(content)
+    assert released.listing("org/m").revisions == REVISIONS
     assert there.asked == 2
 
 
@@ -106,7 +106,7 @@ def test_tokens_that_nobody_knows(there: Hub) -> None:
 
 def test_a_pattern_that_no_revision_follows(there: Hub) -> None:
     with pytest.raises(ConfigError, match=r"no revision of the hub's org/m follows checkpoint.revision=step-\{step\}"):
-        hub.find("org/m", "step-{step}", None)
+        released.find("org/m", "step-{step}", None)
 
 
 def test_a_step_that_is_not_there(there: Hub) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import compose, hydra_session, typed
+from evalrun.checkpoints.suites import cell_of, folders, local
+from evalrun.config.schema import compose, hydra_session, typed
 from evalrun.errors import ConfigError
-from evalrun.suites import cell_of, folders, local
 from helpers import make_checkpoint
 from training_runs import TOKENS_A_STEP, save_steps, train, write_state
 

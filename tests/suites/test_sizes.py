@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from evalrun.checkpoints.suites import folders, sizes
 from evalrun.errors import CheckpointError
-from evalrun.suites import folders, sizes
 
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import forked
-from evalrun.config import TrackingConf
-from evalrun.records import Cell, TaskResult
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import Cell, TaskResult
 from evalrun.tracking import Store
 
 

@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TaskResult
 from evalrun.errors import StorageError, TrackingError
-from evalrun.records import TaskResult
 from evalrun.tracking import Store
 
 from .conftest import MakeResult, make_cell

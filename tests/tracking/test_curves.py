@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from evalrun.core.palette import model_colors
 from evalrun.errors import TrackingError
-from evalrun.palette import model_colors
 from evalrun.tracking import Store
 
 from .conftest import MakeResult, make_cell

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TaskResult
 from evalrun.errors import TrackingError
-from evalrun.records import TaskResult
 from evalrun.tracking import Store
 
 from .conftest import MakeResult, make_cell

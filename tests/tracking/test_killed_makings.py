@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store
 

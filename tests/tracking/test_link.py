@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import evalrun
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store
 
@@ -66,7 +66,7 @@ def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_check_makes_the_store_quietly(tmp_path: Path) -> None:
     """In a process of its own: MLflow and its migrations must print nothing, and hold no run open."""
     code = (
-        "import sys; from evalrun.config import TrackingConf; from evalrun.tracking import Store\n"
+        "import sys; from evalrun.config.schema import TrackingConf; from evalrun.tracking import Store\n"
         "Store(TrackingConf(uri=None, root=sys.argv[1])).check()\n"
         "import mlflow; assert mlflow.active_run() is None"
     )

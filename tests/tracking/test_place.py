@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store, layout, moved, schema
 

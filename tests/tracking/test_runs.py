@@ -11,9 +11,9 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TaskResult
 from evalrun.errors import StorageError, TrackingError
-from evalrun.records import TaskResult
 from evalrun.tracking import Store, runs
 
 from .conftest import MakeResult, make_cell

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
-from evalrun.tracking import Store, ui
+from evalrun.tracking import Store, mlflow_ui
 
 from .conftest import MakeResult, make_cell
 
@@ -49,8 +49,8 @@ def test_a_taken_port_is_avoided() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert ui._free_port(port) != port
-    assert ui._free_port(port) == port
+        assert mlflow_ui._free_port(port) != port
+    assert mlflow_ui._free_port(port) == port
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -80,7 +80,7 @@ def wait_for(address: str, process: subprocess.Popen[str]) -> None:
 def address(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A running server."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    port = ui._free_port(0)
+    port = mlflow_ui._free_port(0)
     command = [*store.ui_command(port), "--artifacts-destination", (tmp_path / "served").as_uri()]
     command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
     with open(tmp_path / "server.log", "w") as log:
@@ -127,7 +127,7 @@ def test_serve_takes_a_free_port_and_says_where_the_curves_are(store: Store, mak
     store.deliver([make()], None, "")
     store.rebuild_curves("pythia")
     code = (
-        "import sys; from evalrun.config import TrackingConf; from evalrun.tracking import Store\n"
+        "import sys; from evalrun.config.schema import TrackingConf; from evalrun.tracking import Store\n"
         "Store(TrackingConf(uri=None, root=sys.argv[1])).serve(int(sys.argv[2]))"
     )
     with socket.socket() as taken:

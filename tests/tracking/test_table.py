@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evalrun.config import TrackingConf
-from evalrun.records import TABLE_COLUMNS, TaskResult
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TABLE_COLUMNS, TaskResult
 from evalrun.tracking import Store
 from evalrun.tracking.layout import settings_label
 
@@ -106,7 +106,7 @@ def test_weights_found_twice_are_two_rows(store: Store, make: MakeResult) -> Non
 
 
 def test_many_runs_are_read_page_by_page(store: Store, make: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evalrun.tracking import table
+    from evalrun.tracking import results_table as table
 
     monkeypatch.setattr(table, "_PAGE", 3)
     for step in range(7):

@@ -14,11 +14,11 @@ import pytest
 import torch
 import transformers
 
-from evalrun.config import TrackingConf, apart, hydra_session
+from evalrun.commands.watch.command import configured
+from evalrun.commands.watch.loop import Watch
+from evalrun.config.schema import TrackingConf, apart, hydra_session
 from evalrun.integrations import TrainerCallback
 from evalrun.tracking import Store
-from evalrun.watch.command import configured
-from evalrun.watch.loop import Watch
 from helpers import ROOT, Run
 from training_runs import train
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from evalrun.watch.alarm import BEST, BOTH, PREVIOUS, changes
-from evalrun.watch.shown import block, loud, warnings
+from evalrun.commands.watch.alarm import BEST, BOTH, PREVIOUS, changes
+from evalrun.commands.watch.render import block, loud, warnings
 from tracking.conftest import make_cell
 
 

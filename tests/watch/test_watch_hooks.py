@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.config import WatchConf
-from evalrun.watch.hooks import call, problems, shown
+from evalrun.commands.watch.hooks import call, problems, shown
+from evalrun.config.schema import WatchConf
 
 EVENT = {"suite": "local", "model": "mine", "step": 8, "run_id": "r", "text": "neqa fell", "drops": [{"task": "neqa"}]}
 

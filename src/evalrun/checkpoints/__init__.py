@@ -15,7 +15,8 @@ values    weights that are no numbers
 
 from __future__ import annotations
 
-from evalrun.checkpoints.files import INDEXES, SINGLE, shards_of, weight_files, weights_digest
+from evalrun.checkpoints.complete import check_folder
+from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of, weight_files, weights_digest
 from evalrun.checkpoints.hub import (
     cached_commit,
     download,
@@ -27,9 +28,8 @@ from evalrun.checkpoints.hub import (
     revisions,
     wanted,
 )
-from evalrun.checkpoints.loading import Loaded, load
-from evalrun.checkpoints.place import Located, adds_tokens, by_tokens, ends_texts, fetch, locate, without_mark
-from evalrun.checkpoints.whole import check_folder
+from evalrun.checkpoints.load import Loaded, load
+from evalrun.checkpoints.locate import Located, adds_tokens, by_tokens, ends_texts, fetch, locate, without_mark
 
 __all__ = [
     "INDEXES", "SINGLE", "Loaded", "Located", "adds_tokens", "by_tokens", "cached_commit", "check_folder", "download",

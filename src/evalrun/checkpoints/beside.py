@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.checkpoints import headers
-from evalrun.checkpoints.files import INDEXES, SINGLE, shards_of
+from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of
 
 ADAPTER = "adapter_config.json"
 _DRAFT = re.compile(r"\.tmp\w{6}")  # what safetensors writes first, and renames when it is whole

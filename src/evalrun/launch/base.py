@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from evalrun import live
+from evalrun.launch import live
 from evalrun.launch.compose import Composer
 from evalrun.launch.jobs import Done, Status, Work
 from evalrun.launch.worker import Context, forwarded

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from evalrun.records import Cell
+from evalrun.core.records import Cell
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from evalrun.errors import ConfigError, EvalrunError, first_line
 from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.settings import below, refuse
+from evalrun.launch.limits import below, refuse
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)

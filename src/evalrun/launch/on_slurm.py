@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalrun.core.wording import counted
 from evalrun.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.settings import below, refuse
+from evalrun.launch.limits import below, refuse
 from evalrun.launch.worker import Context, move_in
-from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 _POLL_S = 2.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrun import pipeline
-from evalrun.config import Config
+from evalrun.config.schema import Config
 from evalrun.errors import EvalrunError
 from evalrun.tracking import Store
 

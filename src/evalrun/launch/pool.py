@@ -19,11 +19,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evalrun import ahead
+from evalrun.checkpoints import read_ahead
 from evalrun.errors import ConfigError
 from evalrun.launch import gpus
 from evalrun.launch.jobs import Done, Queue, Status, Work
-from evalrun.launch.settings import below, refuse
+from evalrun.launch.limits import below, refuse
 from evalrun.launch.worker import Context, Worker, move_in
 
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ def _serve(pipe: Any, payload: bytes, log_file: str) -> None:
     with contextlib.suppress(EOFError, OSError):
         while True:
             work, following = pipe.recv()
-            ahead.jobs.expect([work.cell] if following is None else [work.cell, following.cell])
+            read_ahead.jobs.expect([work.cell] if following is None else [work.cell, following.cell])
             pipe.send(worker.run(work))
 
 

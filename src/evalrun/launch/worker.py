@@ -17,9 +17,9 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from evalrun import jobstate
-from evalrun.config import register
+from evalrun.config.schema import register
 from evalrun.errors import StorageError, first_line
+from evalrun.journal import job_state
 from evalrun.launch.compose import Composer
 from evalrun.launch.jobs import Done, Status, Work
 
@@ -80,7 +80,7 @@ class Worker:
 
     def run(self, work: Work) -> Done:
         """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
-        began, scored = time.monotonic(), jobstate.tally.requests
+        began, scored = time.monotonic(), job_state.tally.requests
         heard: list[str] = []
         try:
             status, said = self._run(work, heard)
@@ -96,7 +96,7 @@ class Worker:
         finally:
             hydra = self.context.config.hydra
             configure_log(hydra.hydra_logging, hydra.verbose)
-        warnings, requests = tuple(dict.fromkeys(heard)), jobstate.tally.requests - scored
+        warnings, requests = tuple(dict.fromkeys(heard)), job_state.tally.requests - scored
         return Done(work.index, status, said, warnings, time.monotonic() - began, requests)
 
     def _run(self, work: Work, heard: list[str]) -> tuple[Status, str]:

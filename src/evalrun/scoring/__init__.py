@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from evalrun.config import ScorerConf
+from evalrun.config.schema import ScorerConf
 from evalrun.scoring.departures import token_settings
 from evalrun.scoring.evaluate import Score, score
-from evalrun.scoring.lost import refused
-from evalrun.scoring.lost import sentence as why_lost
-from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.lm_eval_model import CheckpointLM
+from evalrun.scoring.not_finite import refused
+from evalrun.scoring.not_finite import sentence as why_lost
 from evalrun.scoring.requests import bundles, count_requests, rendered
-from evalrun.scoring.session import Session
+from evalrun.scoring.scorer_cache import Session
 
 __all__ = [
     "CheckpointLM",

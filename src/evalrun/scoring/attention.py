@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from evalrun.scoring.passes import Bucket, Pass
-from evalrun.scoring.plan import Plan
+from evalrun.scoring.trie import Plan
 from evalrun.scoring.unsupported import UnsupportedError
 
 KeysValues = tuple[Tensor, Tensor]  # [nodes, key heads, d] each

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from evalrun import tokenizer as tokenizers
+from evalrun.checkpoints import tokenizer as tokenizers
+from evalrun.checkpoints.token_rules import Departure, Difference
 from evalrun.scoring.requests import rendered
-from evalrun.token_rules import Departure, Difference
 
 log = logging.getLogger(__name__)
 

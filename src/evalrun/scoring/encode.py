@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval.models.utils import has_bos_prefix
 
-from evalrun.scoring.plan import TokenRequest
+from evalrun.scoring.trie import TokenRequest
 
 
 def encode(lm: Any, pairs: Sequence[tuple[str, str]], separate: bool) -> list[TokenRequest]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.evaluator import evaluate
 
-from evalrun import task_scores
 from evalrun.errors import TaskError
 from evalrun.scoring.bootstrap import in_process
+from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
-from evalrun.scoring.reference import CheckpointLM
 from evalrun.scoring.requests import forget_answers, rendered
-from evalrun.scoring.several import answered
+from evalrun.scoring.several_answers import answered
 from evalrun.scoring.ties import Tally, all_lost, chosen, counted
+from evalrun.tasks import scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: Tally, lm: 
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
     primary = "acc" if "acc" in metrics else next(iter(metrics))
     shape = {"metric_list": task.config.metric_list, "filter_list": task.config.filter_list}
-    better = task_scores.directions(shape, metrics, found["higher_is_better"][name])
+    better = scores.directions(shape, metrics, found["higher_is_better"][name])
     n = int(found["n-samples"][name]["effective"])
     return Score(
         metrics=metrics,

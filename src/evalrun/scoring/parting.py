@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evalrun.scoring.encode import after_prefix, encode, tokens_of
-from evalrun.scoring.plan import TokenRequest
+from evalrun.scoring.trie import TokenRequest
 
 
 def items_of(requests: Iterable[Any]) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalrun.scoring.plan import ROW_COST, Ints, Plan
+from evalrun.scoring.trie import ROW_COST, Ints, Plan
 
 Row = tuple[int, int, Ints]  # first node, node after the last, and the ancestors of the first as indices of keys
 WASTE = 1.2

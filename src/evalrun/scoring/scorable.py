@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evalrun.checkpoints.token_rules import quoted
 from evalrun.errors import TaskError
-from evalrun.scoring.plan import TokenRequest
-from evalrun.token_rules import quoted
+from evalrun.scoring.trie import TokenRequest
 
 _SHOWN = 40  # characters of a text that a sentence repeats
 

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalrun.config import ScorerConf
+from evalrun.config.schema import ScorerConf
+from evalrun.core.wording import counted
 from evalrun.errors import CheckpointError, TaskError, first_line
 from evalrun.scoring import attention, scorable
 from evalrun.scoring.head import ROWS, Head
+from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
-from evalrun.scoring.plan import LONGEST_ROW, Plan, TokenRequest, make_plan
-from evalrun.scoring.plans import Coded, Plans
-from evalrun.scoring.reference import CheckpointLM
+from evalrun.scoring.trie import LONGEST_ROW, Plan, TokenRequest, make_plan
+from evalrun.scoring.trie_cache import Coded, Plans
 from evalrun.scoring.unsupported import UnsupportedError
-from evalrun.wording import counted
 
 log = logging.getLogger(__name__)
 

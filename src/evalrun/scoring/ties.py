@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from evalrun import task_answers
+from evalrun.tasks import right_answers
 
 Answer = tuple[float, bool]  # log-likelihood in nats, and whether it is what the model would say greedily
 
@@ -85,7 +85,7 @@ def _expected(
             _ratio(value, len(choice.encode())) for value, choice in zip(first, choices, strict=True)
         ],
         "acc_mutual_info": lambda: [value - alone for value, alone in zip(first, answers[several:], strict=True)],
-        **dict.fromkeys(task_answers.OF_ONE_CHOICE, lambda: list(first)),
+        **dict.fromkeys(right_answers.OF_ONE_CHOICE, lambda: list(first)),
     }
     changed = {}
     for metric in by.keys() & found.keys():
@@ -95,8 +95,8 @@ def _expected(
         if len(likeliest) == 1:
             continue
         tally.ties[metric] += 1
-        if metric not in task_answers.OF_ONE_CHOICE:  # of which an item has no share
-            right = task_answers.right(task, document, task.doc_to_choice(document))
+        if metric not in right_answers.OF_ONE_CHOICE:  # of which an item has no share
+            right = right_answers.right(task, document, task.doc_to_choice(document))
             changed[metric] = sum(place in right for place in likeliest) / len(likeliest)
     return changed
 

@@ -11,11 +11,11 @@ from lm_eval.models.utils import resolve_max_length
 from transformers import AutoConfig
 from transformers.utils.logging import set_verbosity_error
 
-from evalrun import tokenizer
+from evalrun.checkpoints import tokenizer
 from evalrun.errors import CheckpointError, first_line
 from evalrun.scoring import departures
 from evalrun.scoring.parting import encode_items
-from evalrun.scoring.plan import TokenRequest
+from evalrun.scoring.trie import TokenRequest
 
 
 class Tokens:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalrun.markup import markdown_escape
+from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout
-from evalrun.tracking.link import Link
+from evalrun.tracking.connection import Link
 
 
 def flag(link: Link, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:

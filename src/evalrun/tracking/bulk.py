@@ -36,12 +36,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy.dialects import sqlite
 
-from evalrun.records import TaskResult
+from evalrun.core.records import TaskResult
 from evalrun.tracking import datasets, layout, runs
-from evalrun.tracking.filed import by_key, filed
-from evalrun.tracking.link import Link
-from evalrun.tracking.names import slug
-from evalrun.tracking.peek import Noted
+from evalrun.tracking.connection import Link
+from evalrun.tracking.run_index import by_key, filed
+from evalrun.tracking.slugs import slug
+from evalrun.tracking.sqlite_reader import Noted
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
 _ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999

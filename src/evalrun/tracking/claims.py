@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from evalrun.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.link import Link
+from evalrun.tracking.connection import Link
 
 EXPERIMENT = "evalrun-claims"
 _CLAIM = "evalrun.claim"  # on a run that was made for a key; the owner has the key's own tag too

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from evalrun.records import TaskResult
+from evalrun.core.records import TaskResult
 
 _DIGEST_LIMIT = 36  # characters (mlflow.utils.validation.MAX_DATASET_DIGEST_SIZE)
 _NAME_LIMIT = 500

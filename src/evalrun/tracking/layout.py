@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from evalrun.core.records import Cell, TaskResult, higher_of
 from evalrun.errors import TrackingError
-from evalrun.records import Cell, TaskResult, higher_of
-from evalrun.tracking.names import metric_key, stderr_key, task_slug
+from evalrun.tracking.slugs import metric_key, stderr_key, task_slug
 
 TASK = "evalrun.task."
 ABOUT = "evalrun.about."

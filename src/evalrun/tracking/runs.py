@@ -17,15 +17,16 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from evalrun import __version__, provenance
+from evalrun import __version__
+from evalrun.core import environment
+from evalrun.core.palette import model_colors
+from evalrun.core.records import TaskResult
+from evalrun.core.text import markdown_escape
 from evalrun.errors import StorageError, TrackingError
-from evalrun.markup import markdown_escape
-from evalrun.palette import model_colors
-from evalrun.records import TaskResult
 from evalrun.tracking import alarms, claims, datasets, layout
+from evalrun.tracking.connection import Link
 from evalrun.tracking.layout import Held
-from evalrun.tracking.link import Link
-from evalrun.tracking.names import items_path, slug, task_slug
+from evalrun.tracking.slugs import items_path, slug, task_slug
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
@@ -267,7 +268,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: flo
         layout.FOLDER: str(result.settings.get("folder") or ""),
         "evalrun.version": __version__,
         "evalrun.device": str(layout.lookup(result, "device") or ""),
-        layout.HARDWARE: provenance.label(result.environment),
+        layout.HARDWARE: environment.label(result.environment),
         "evalrun.fewshot": ", ".join(sorted({str(e.fewshot) for e in there.values() if e.fewshot is not None})),
         "evalrun.skipped": skipped or ("none" if "evalrun.skipped" in run.data.tags else ""),
     }

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
+from evalrun.core.records import TaskResult
 from evalrun.errors import TrackingError
-from evalrun.records import TaskResult
+from evalrun.tracking.connection import PORT, Link
 from evalrun.tracking.layout import Filed
-from evalrun.tracking.link import PORT, Link
-from evalrun.tracking.past import Past
+from evalrun.tracking.run_history import Past
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.tracking.items import ItemReader
+    from evalrun.tracking.item_files import ItemReader
 
 # The modules behind these methods import mlflow at their top; importing them inside the methods keeps this one cheap.
 
@@ -72,9 +72,9 @@ class Store:
         """Every checkpoint run of a suite by its key: what it is and holds. Creates nothing."""
         if not self._link.exists():
             return {}
-        from evalrun.tracking import filed
+        from evalrun.tracking import run_index
 
-        return filed.filed(self._link, suite)
+        return run_index.filed(self._link, suite)
 
     def check_readable(self) -> None:
         """Make sure that the store can be asked, without making one where none is.
@@ -156,27 +156,27 @@ class Store:
         Raises:
             TrackingError: the store cannot be read.
         """
-        from evalrun.tracking import past
+        from evalrun.tracking import run_history
 
-        return past.read(self._link, suite) if self._link.exists() else []
+        return run_history.read(self._link, suite) if self._link.exists() else []
 
     def suites(self) -> list[str]:
         """The suites that have checkpoint runs, sorted."""
         if not self._link.exists():
             return []
-        from evalrun.tracking import table
+        from evalrun.tracking import results_table
 
         with self._link.guard("listing suites"):
-            return table.suites(self._link)
+            return results_table.suites(self._link)
 
     def recent_suites(self) -> list[str]:
         """The same, what was computed last first."""
         if not self._link.exists():
             return []
-        from evalrun.tracking import table
+        from evalrun.tracking import results_table
 
         with self._link.guard("listing suites"):
-            return sorted(table.suites(self._link), key=lambda suite: -table.latest(self._link, suite))
+            return sorted(results_table.suites(self._link), key=lambda suite: -results_table.latest(self._link, suite))
 
     def table(self, suite: str, sweep: str | None = None) -> pd.DataFrame:
         """The tidy table of a suite, read from MLflow alone: columns are records.TABLE_COLUMNS.
@@ -185,19 +185,19 @@ class Store:
             suite: Which suite; an unknown one gives an empty table.
             sweep: Only the runs that this multirun wanted.
         """
-        from evalrun.tracking import table
+        from evalrun.tracking import results_table
 
         if not self._link.exists():
-            return table.frame([])
+            return results_table.frame([])
         with self._link.guard("reading results"):
-            return table.frame(table.read(self._link, suite, sweep))
+            return results_table.frame(results_table.read(self._link, suite, sweep))
 
     def table_of(self, run_ids: Sequence[str]) -> pd.DataFrame:
         """The same of some runs alone: no others are read."""
-        from evalrun.tracking import table
+        from evalrun.tracking import results_table
 
         with self._link.guard("reading results"):
-            return table.frame(table.of_runs(self._link, run_ids))
+            return results_table.frame(results_table.of_runs(self._link, run_ids))
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
         """A reader of per-item results; see `items.ItemReader`. Use it in a `with` block.
@@ -205,7 +205,7 @@ class Store:
         Args:
             wanted: Run id and task of all results that the reader will be asked for.
         """
-        from evalrun.tracking.items import ItemReader
+        from evalrun.tracking.item_files import ItemReader
 
         return ItemReader(self._link, wanted)
 
@@ -229,10 +229,10 @@ class Store:
             suite: Which suite.
             made: A sweep and the command that made it, without secrets, for the notes.
         """
-        from evalrun.tracking import curves
+        from evalrun.tracking import curve_runs
 
         with self._link.guard("rebuilding the curves"):
-            curves.rebuild(self._link, suite, made)
+            curve_runs.rebuild(self._link, suite, made)
 
     def log_report(
         self,
@@ -254,10 +254,10 @@ class Store:
         Returns:
             The MLflow run's id. The run is FAILED if this raises.
         """
-        from evalrun.tracking import report
+        from evalrun.tracking import report_runs
 
         with self._link.guard("filing the report"):
-            return report.log(self._link, suite, files, metrics, params, tags)
+            return report_runs.log(self._link, suite, files, metrics, params, tags)
 
     def view_path(self, suite: str) -> str:
         """The part of the UI's address, from `#` on, that opens the suite's accuracy curves.
@@ -282,25 +282,25 @@ class Store:
 
     def ui_command(self, port: int = PORT) -> list[str]:
         """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""
-        from evalrun.tracking import ui
+        from evalrun.tracking import mlflow_ui
 
-        return ui.command(self._link, port)
+        return mlflow_ui.command(self._link, port)
 
     def ui_environment(self) -> dict[str, str]:
         """The environment for `ui_command`."""
-        from evalrun.tracking import ui
+        from evalrun.tracking import mlflow_ui
 
-        return ui.environment()
+        return mlflow_ui.environment()
 
     def serve(self, port: int = PORT) -> None:
         """Become MLflow's UI on this store (this process is replaced), or say where the server is.
 
         Takes a free port when `port` is taken.
         """
-        from evalrun.tracking import ui
+        from evalrun.tracking import mlflow_ui
 
         views: dict[str, str | None] = dict.fromkeys(self.recent_suites())
         for suite in views:
             with contextlib.suppress(TrackingError):  # it has no curves yet
                 views[suite] = self.view_path(suite)
-        ui.serve(self._link, port, views)
+        mlflow_ui.serve(self._link, port, views)

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalrun.causes import by_cause
+from evalrun.core.causes import by_cause
 from evalrun.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.link import PORT, Link
-from evalrun.tracking.names import metric_key
-from evalrun.tracking.table import Row
+from evalrun.tracking.connection import PORT, Link
+from evalrun.tracking.results_table import Row
+from evalrun.tracking.slugs import metric_key
 
 _CURVES_VIEW = "accuracy-against-training"
 _TABLE_VIEW = "checkpoints"

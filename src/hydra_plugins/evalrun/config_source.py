@@ -18,7 +18,7 @@ class TypedFileSource(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """See Hydra's ConfigSource."""
-        from evalrun.as_typed import yaml_text
+        from evalrun.config.as_typed import yaml_text
 
         name = self._normalize_file_name(config_path)
         try:

@@ -3,7 +3,7 @@
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from evalrun.config import conf_dir, conf_dirs, register
+from evalrun.config.schema import conf_dir, conf_dirs, register
 
 
 class EvalrunSearchPath(SearchPathPlugin):

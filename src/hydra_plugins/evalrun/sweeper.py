@@ -27,7 +27,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="evalrun", node=Evalrun
 
 
 class EvalrunSweeper(Sweeper):
-    """Launches exactly the jobs of `evalrun.sweep.plan`, grouped by model."""
+    """Launches exactly the jobs of `evalrun.grid.planning.plan`, grouped by model."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         self.params = params
@@ -41,11 +41,12 @@ class EvalrunSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         """Expand, launch what is not done, and hand what came back to the end of the sweep."""
-        from evalrun import cli, sweep
+        from evalrun import cli
         from evalrun.errors import EvalrunError, StorageError
+        from evalrun.grid import planning
 
         own = [a for a in arguments if not a.startswith("hydra.mode=")]
-        plan = sweep.plan(tuple(own))
+        plan = planning.plan(tuple(own))
         folder = Path(self.config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,43 @@
+"""Whether a checkpoint's folder has all its files, and no other model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evalrun.checkpoints import beside
+from evalrun.checkpoints.contents import weight_files
+from evalrun.core.records import Cell
+from evalrun.errors import CheckpointError
+
+
+def check_folder(folder: Path, cell: Cell, trust_pickle: bool, unused_weights: bool = False) -> None:
+    """See that a checkpoint's folder has all its files, and no other model's.
+
+    Args:
+        folder: Where its files are.
+        cell: Which checkpoint.
+        trust_pickle: Pickled weights will do.
+        unused_weights: A second model beside it is passed over.
+
+    Raises:
+        CheckpointError: naming what is missing, or what is there too.
+    """
+    if not folder.is_dir():
+        hint = "train the embedded suite with `python -m evalrun tiny`" if cell.suite == "tiny" else "check model.path"
+        raise CheckpointError(f"no checkpoint of {cell.label}: folder '{folder}' is not there; {hint}.")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' has no config.json.")
+    files = weight_files(folder)
+    if not files:
+        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' {beside.no_weights(folder)[0]}.")
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' lacks {', '.join(missing)}.")
+    if files[0].suffix == ".bin" and not trust_pickle:
+        raise CheckpointError(
+            f"checkpoint of {cell.label} in '{folder}' has its weights as pickles only, which can run code: if you "
+            "trust it, say trust_pickle=true."
+        )
+    second = beside.second_model(folder, files)
+    if second is not None and not unused_weights:
+        raise CheckpointError(f"checkpoint of {cell.label} is refused: '{folder}' {second[1]}")

@@ -1,0 +1,90 @@
+"""The files of one checkpoint's folder: which of them loading reads, and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from evalrun.checkpoints import fit, headers, tokenizer
+from evalrun.core.hashing import file_sha256
+from evalrun.errors import CheckpointError
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SINGLE = ("model.safetensors", "pytorch_model.bin")
+# What tokenizers of transformers are read from where there is no tokenizer.json, beside *.json and *.model.
+_TOKENIZER = re.compile(r"(?:vocab|merges|dict|spiece)\.(?:txt|bpe|vocab)|bpe\.codes|.*\.(?:tiktoken|spm|bpe)|bpecodes")
+_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_INPUTS = re.compile(r"(?:^|\.)(?:embed_in|embed_tokens|wte|word_embeddings|tok_embeddings)\.weight$")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files that loading would read, safetensors first; shards by their index, present or not.
+
+    Raises:
+        CheckpointError: a damaged index.
+    """
+    for index, single in zip(INDEXES, SINGLE, strict=True):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            shards = shards_of(folder / index)
+            if not shards:
+                raise CheckpointError(f"'{folder / index}' is damaged: it lists no shards.")
+            return [folder / shard for shard in shards]
+    return []
+
+
+def shards_of(index: Path) -> list[str]:
+    """The shards that an index file names; none where it is damaged."""
+    try:
+        return sorted({str(shard) for shard in json.loads(index.read_text())["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """A folder's config.json; empty where there is none that can be read."""
+    try:
+        said = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def weights_digest(folder: Path) -> str:
+    """Sha256 over the names and sha256 of the weight files: equal digests are equal weights."""
+    return _digest(weight_files(folder))
+
+
+def identity(folder: Path, remote_code: bool) -> str:
+    """What tells a checkpoint from any other: a digest of every file that is read when it is scored.
+
+    Args:
+        folder: The checkpoint's.
+        remote_code: Whether code of the folder's own may be run, and so counts.
+    """
+    files = weight_files(folder)
+    files += [p for p in sorted(folder.glob("*.json")) if p not in files and not p.name.startswith("adapter_")]
+    files += sorted(folder.glob("*.model"))
+    own_code = tokenizer.code_of(folder) if remote_code else []
+    if own_code or not (folder / "tokenizer.json").is_file():
+        files += [p for p in sorted(folder.iterdir()) if _TOKENIZER.fullmatch(p.name) and p.is_file()]
+    return _digest([*files, *own_code]) + _read_otherwise(folder)
+
+
+def _read_otherwise(folder: Path) -> str:
+    """Marks checkpoints that were once scored otherwise or unsaid, so that what was filed then is not found done."""
+    config, tensors = config_of(folder), headers.read_all(weight_files(folder))
+    heads = [tensors[name] for name in _HEADS if name in tensors]
+    inputs = [stored for name, stored in tensors.items() if _INPUTS.search(name)]
+    untied = config.get("tie_word_embeddings") is True and len(heads) == len(inputs) == 1
+    untied = untied and not headers.equal(heads[0], inputs[0])
+    return "+head" * untied + "+fit" * fit.doubtful(tensors, config)
+
+
+def _digest(files: list[Path]) -> str:
+    lines = [f"{file.name} {file_sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

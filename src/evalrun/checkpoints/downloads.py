@@ -1,0 +1,363 @@
+"""Which checkpoints a sweep downloaded itself, so that with `keep_checkpoints=false` it deletes those and no others.
+
+`multirun/.cache/downloads.jsonl` gains a line, on disk before the step it speaks of: `claim` before a download, `used`
+after a job, `deleting` and `gone` around a deletion. A claim is a line with a token and a file of that token in the
+revision's folder of the hub's cache, made only where that folder was absent or empty. Either alone proves nothing: a
+folder without the token is the user's, or another sweep's, and stays. So a kill between any two steps can cost a
+deletion, never somebody else's files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from evalrun import checkpoints
+from evalrun.checkpoints import Located
+from evalrun.config.schema import Config, bytes_of
+from evalrun.core.records import Cell
+from evalrun.errors import CheckpointError, first_line
+from evalrun.journal import result_files
+
+log = logging.getLogger(__name__)
+FOLDER = Path("multirun") / ".cache"
+MARK = ".evalrun"  # in a revision's folder; loading looks at no hidden file
+_POLL_S = 2.0
+
+
+@dataclass
+class _Book:
+    """What the lines say together."""
+
+    claims: dict[str, dict[str, Any]] = field(default_factory=dict)  # token -> claim that is not gone
+    wanted: dict[str, dict[str, int]] = field(default_factory=dict)  # sweep -> revision's name -> jobs
+    used: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))  # sweep, name -> jobs
+    deleting: dict[str, list[str]] = field(default_factory=dict)  # token -> blobs of a deletion that has not ended
+
+
+class Ledger:
+    """The downloads of one sweep; one for each process at work on it, all on the same file."""
+
+    def __init__(self, config: Config) -> None:
+        self.active = not config.keep_checkpoints
+        self.sweep = config.sweep or f"run-{job_id(config)}"
+        self.budget = bytes_of(config.disk_budget) if config.disk_budget else None
+        self.trust_pickle = config.trust_pickle
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """Begin a sweep: say how many jobs need each checkpoint, and delete what an earlier, killed one left unneeded.
+
+        Args:
+            cells: One for each job that will run.
+        """
+        if not self.active:
+            return
+        wanted: dict[str, int] = defaultdict(int)
+        for cell in cells:
+            if cell.revision is not None:
+                wanted[_name(cell)] += 1
+        with _locked():
+            self._finish_deletions()
+            _append({"event": "expect", "sweep": self.sweep, "wanted": dict(wanted)})
+            self._delete_unneeded()
+
+    def claim(self, cell: Cell, commit: str, wait: bool = True) -> None:
+        """Say that a checkpoint is about to be downloaded, unless it is there; keeps within the disk budget.
+
+        Args:
+            cell: Which checkpoint.
+            commit: What its revision stands for.
+            wait: Wait for room; else raise.
+
+        Raises:
+            CheckpointError: no room within the budget, or the hub's cache or the ledger cannot be written.
+        """
+        if not self.active or cell.revision is None:
+            return
+        try:
+            self._claim(cell, commit, wait)
+        except OSError as error:
+            raise CheckpointError(f"{cell.label} cannot be downloaded: {first_line(error)}; check the disk.") from None
+
+    def _claim(self, cell: Cell, commit: str, wait: bool) -> None:
+        size, said = 0, False
+        if self.budget is not None and not _is_there(_snapshot(cell, commit)):
+            size = self._size(cell, commit, self.budget)
+        while not self._try_to_claim(cell, commit, size):
+            if not wait:
+                raise CheckpointError(f"no room for {cell.label} within disk_budget.")
+            if not said:
+                log.info("%s: waiting for room within disk_budget", cell.label)
+                said = True
+            time.sleep(_POLL_S)
+
+    def used(self, cell: Cell, job: str) -> None:
+        """End a job: after the last one that needs a checkpoint, delete it if this sweep downloaded it."""
+        if not self.active or cell.revision is None:
+            return
+        with _locked():
+            _append({"event": "used", "sweep": self.sweep, "name": _name(cell), "job": job})
+            self._delete_unneeded()
+
+    def finish(self) -> None:
+        """End a sweep: nothing that it downloaded is needed any more."""
+        if self.active:
+            self.expect([])
+
+    def _size(self, cell: Cell, commit: str, budget: int) -> int:
+        try:
+            size = sum(sizes(cell.location, commit, self.trust_pickle).values())
+        except Exception as error:  # no network comes in many classes
+            raise CheckpointError(
+                f"the size of {cell.label} is not known, which disk_budget needs: the hub is failing "
+                f"({first_line(error)}); connect, or set disk_budget=null."
+            ) from None
+        if size > budget:
+            raise CheckpointError(
+                f"{cell.label} takes {size / 1e9:.3g} GB, more than disk_budget={budget / 1e9:.3g}GB allows: raise it."
+            )
+        return size
+
+    def _try_to_claim(self, cell: Cell, commit: str, size: int) -> bool:
+        snapshot = _snapshot(cell, commit)
+        with _locked():
+            if _is_there(snapshot):
+                return True  # the user's, or claimed already
+            if self.budget is not None and self._held() + size > self.budget:
+                self._delete_unneeded()
+                if self._held() + size > self.budget:
+                    self._delete_of_the_dead()
+                if self._held() + size > self.budget:
+                    return False
+            token = uuid.uuid4().hex
+            who = {"sweep": self.sweep, "host": platform.node(), "pid": os.getpid()}
+            what = {"repository": cell.location, "commit": commit, "name": _name(cell), "size": size}
+            _append({"event": "claim", "token": token, "snapshot": str(snapshot), **what, **who})
+            snapshot.mkdir(parents=True, exist_ok=True)
+            _write(snapshot / MARK, token)
+        return True
+
+    def _mine(self, book: _Book) -> dict[str, dict[str, Any]]:
+        """Claims of this sweep whose folder still carries their token."""
+        return {t: claim for t, claim in book.claims.items() if claim["sweep"] == self.sweep and _is_marked(t, claim)}
+
+    def _held(self) -> int:
+        return sum(claim["size"] for claim in self._mine(_read()).values())
+
+    def _delete_unneeded(self) -> None:
+        book = _read()
+        wanted = book.wanted.get(self.sweep, {})
+        for token, claim in self._mine(book).items():
+            name = claim["name"]
+            if len(book.used[self.sweep, name]) >= wanted.get(name, 0):
+                self._delete(token, claim)
+
+    def _delete_of_the_dead(self) -> None:
+        """What a killed process of this machine had claimed; its job fetches it again."""
+        for token, claim in self._mine(_read()).items():
+            if claim["host"] == platform.node() and not _is_alive(claim["pid"]):
+                self._delete(token, claim)
+
+    def _delete(self, token: str, claim: Mapping[str, Any]) -> None:
+        """Take one revision out of the hub's cache, by the hub's own library: what others share stays."""
+        from huggingface_hub import scan_cache_dir
+
+        snapshot = Path(claim["snapshot"])
+        strategy = scan_cache_dir(snapshot.parents[2]).delete_revisions(claim["commit"])
+        if strategy.repos:  # the last revision: the rest of the repository's folder may be somebody's download at work
+            blobs = {file.resolve() for file in snapshot.rglob("*") if file.is_symlink()}
+            strategy = replace(
+                strategy, repos=frozenset(), snapshots=frozenset({snapshot}), blobs=frozenset(blobs),
+                refs=frozenset(_refs(snapshot)),
+            )  # fmt: skip
+        _append({"event": "deleting", "token": token, "blobs": [str(blob) for blob in strategy.blobs]})
+        strategy.execute()
+        _append({"event": "gone", "token": token})
+        log.debug("deleted %s of %s: its last use is over", claim["commit"], claim["repository"])
+
+    def _finish_deletions(self) -> None:
+        """Delete what a kill in the middle of a deletion left: blobs that no revision refers to any more."""
+        book = _read()
+        for token, blobs in book.deleting.items():
+            claim = book.claims[token]
+            if _is_marked(token, claim):  # the kill came before the deletion
+                continue
+            repository = Path(claim["snapshot"]).parents[1]
+            in_use = {file.resolve() for file in (repository / "snapshots").rglob("*") if file.is_symlink()}
+            for blob in map(Path, blobs):
+                if blob not in in_use and repository in blob.parents:
+                    blob.unlink(missing_ok=True)
+            _append({"event": "gone", "token": token})
+
+
+@contextmanager
+def at_work(config: Config, located: Located) -> Iterator[None]:
+    """A job on a checkpoint: claimed before its download, given up after its last use, whatever happens between."""
+    ledger = Ledger(config)
+    try:
+        yield
+    finally:
+        try:
+            ledger.used(located.cell, job_id(config))
+        except OSError as error:  # a deletion that fails is not worth a result
+            log.warning("%s stays in the hub's cache: %s", located.cell.label, first_line(error))
+
+
+def job_id(config: Config) -> str:
+    """One job of a sweep, the same in every process."""
+    return result_files.digest(asdict(replace(config, sweep=None)))[:16]
+
+
+def claimer(config: Config) -> Callable[[Cell, str], None]:
+    """What reading ahead asks before it downloads; raises where there is no room."""
+    ledger = Ledger(config)
+    return lambda cell, commit: ledger.claim(cell, commit, wait=False)
+
+
+def sizes(location: str, commit: str, trust_pickle: bool) -> dict[str, int]:
+    """The files of a commit that would be fetched, by what the hub says: name -> bytes.
+
+    Raises:
+        Exception: whatever the hub's client raises.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi().list_repo_tree(location, revision=commit, recursive=True)
+    return {
+        entry.path: int(entry.size)
+        for entry in tree
+        if isinstance(entry, RepoFile) and checkpoints.wanted(entry.path, trust_pickle)
+    }
+
+
+def remember(places: Sequence[Located]) -> None:
+    """Keep which commit each revision is, for a later start without the hub, when its files may be gone."""
+    known = _commits()
+    news = {_name(place.cell): place.commit for place in places if place.commit is not None}
+    if all(known.get(name) == commit for name, commit in news.items()):
+        return
+    with suppress(OSError):  # nothing is lost but the knowledge
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        temporary = FOLDER / f".commits.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(known | news, indent=1, sort_keys=True))
+        temporary.replace(FOLDER / "commits.json")
+
+
+def recall(cell: Cell) -> Located | None:
+    """A hub checkpoint as it was when it was last seen; its files may not be here."""
+    commit = _commits().get(_name(cell)) if cell.revision is not None else None
+    return None if commit is None else Located(cell, f"hub:{cell.location}@{commit}", None, commit)
+
+
+def _snapshot(cell: Cell, commit: str) -> Path:
+    return checkpoints.repository_cache(cell.location) / "snapshots" / commit
+
+
+def _is_there(snapshot: Path) -> bool:
+    return snapshot.is_dir() and any(snapshot.iterdir())
+
+
+def _commits() -> dict[str, str]:
+    try:
+        return {str(name): str(commit) for name, commit in json.loads((FOLDER / "commits.json").read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.location}@{cell.revision}"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with FileLock(FOLDER / ".lock"):
+        yield
+
+
+def _append(line: Mapping[str, Any]) -> None:
+    """One whole line at the end; what a kill cut off before it is closed first, so that it spoils itself alone."""
+    path = FOLDER / "downloads.jsonl"
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read() -> _Book:
+    book = _Book()
+    try:
+        lines = (FOLDER / "downloads.jsonl").read_text().splitlines()
+    except OSError:
+        return book
+    for text in lines:
+        try:
+            line = json.loads(text)
+            _enter(book, line)
+        except (ValueError, KeyError, TypeError):
+            continue  # cut off by a kill: the step that it speaks of was not taken
+    return book
+
+
+def _enter(book: _Book, line: Mapping[str, Any]) -> None:
+    match line["event"]:
+        case "claim":
+            book.claims[line["token"]] = dict(line)
+        case "expect":
+            book.wanted[line["sweep"]] = line["wanted"]
+            for sweep, name in list(book.used):
+                if sweep == line["sweep"]:
+                    del book.used[sweep, name]
+        case "used":
+            book.used[line["sweep"], line["name"]].add(line["job"])
+        case "deleting":
+            book.deleting[line["token"]] = line["blobs"]
+        case "gone":
+            book.claims.pop(line["token"], None)
+            book.deleting.pop(line["token"], None)
+
+
+def _is_marked(token: str, claim: Mapping[str, Any]) -> bool:
+    try:
+        return (Path(claim["snapshot"]) / MARK).read_text() == token
+    except OSError:
+        return False
+
+
+def _refs(snapshot: Path) -> list[Path]:
+    refs = snapshot.parents[1] / "refs"
+    return [ref for ref in refs.rglob("*") if ref.is_file() and ref.read_text().strip() == snapshot.name]
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

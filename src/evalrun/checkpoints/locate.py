@@ -1,0 +1,145 @@
+"""Where a checkpoint is, and what identifies it, before any weight is read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalrun.checkpoints import contents, token_keys, tokenizer
+from evalrun.checkpoints.complete import check_folder
+from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
+from evalrun.core.records import Cell
+from evalrun.errors import CheckpointError, first_line
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint that is known to exist: what it is, before any weight is read or downloaded."""
+
+    cell: Cell
+    identity: str  # hub: repository@commit; local: digest of weights, config and tokenizer
+    folder: Path | None  # of a local checkpoint; None while it is only known on the hub
+    commit: str | None  # of the hub revision
+
+
+def locate(cell: Cell, trust_pickle: bool = False, remote_code: bool = False, unused_weights: bool = False) -> Located:
+    """Find a checkpoint without loading it.
+
+    Args:
+        cell: Which checkpoint.
+        trust_pickle: Pickled weights will do.
+        remote_code: Code of its own may be run.
+        unused_weights: A second model in its folder is passed over.
+
+    Raises:
+        CheckpointError: no such folder, files missing or too many, hub or revision not reachable.
+    """
+    if cell.revision is None:
+        folder = Path(cell.location)
+        check_folder(folder, cell, trust_pickle, unused_weights)
+        own = contents.identity(folder, remote_code)
+        return Located(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
+    commit = commit_of(cell)
+    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit)
+
+
+def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None = None) -> Located:
+    """A checkpoint whose identity says, where it makes a difference, that its tokenizer's own file is followed.
+
+    Args:
+        located: As `locate` gives it.
+        by: scorer.tokens_by.
+        cache: scorer.cache.
+        fetched: The folder of a hub checkpoint's files; None: the hub's cache is looked through.
+    """
+    if by != "file":
+        return located
+    mark = token_keys.mark(_tokens_from(located, fetched), cache)
+    return located if located.identity.endswith(mark) else replace(located, identity=located.identity + mark)
+
+
+def adds_tokens(located: Located, cache: str | None) -> bool:
+    """Whether a checkpoint's tokenizer puts special tokens round a text by itself; False where that is not known yet.
+
+    Args:
+        located: As `by_tokens` gives it.
+        cache: scorer.cache.
+    """
+    return token_keys.adds(_tokens_from(located), located.identity, cache)
+
+
+def ends_texts(located: Located, cache: str | None) -> bool:
+    """Whether its tokenizer was kept from putting special tokens after a text; see `adds_tokens`."""
+    return token_keys.ends(_tokens_from(located), located.identity, cache)
+
+
+def _tokens_from(located: Located, fetched: Path | None = None) -> Path | None:
+    """The folder of a checkpoint's tokenizer, if it is here."""
+    cell, source = located.cell, located.cell.tokenizer
+    if source is not None and not Path(source).is_dir():
+        snapshots = (repository_cache(source) / "snapshots").glob("*")
+        folder = next((one for one in sorted(snapshots) if tokenizer.is_in(one)), None)
+    elif source is not None or located.folder is not None:
+        folder = located.folder if source is None else Path(source)
+    else:
+        folder = fetched or repository_cache(cell.location) / "snapshots" / str(located.commit)
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def without_mark(identity: str) -> str:
+    """An identity before `by_tokens`."""
+    return identity.removesuffix(token_keys.MARK)
+
+
+def _tokenizer_identity(cell: Cell, remote_code: bool) -> str:
+    """What a tokenizer from elsewhere adds to a checkpoint's identity.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if cell.tokenizer is None:
+        return ""
+    if Path(cell.tokenizer).is_dir():
+        return f"+tokenizer:{tokenizer.digest(Path(cell.tokenizer), remote_code)}"
+    tokenizer.check_repository(cell.tokenizer)
+    return f"+tokenizer:{cell.tokenizer}@{commit_of(replace(cell, location=cell.tokenizer, revision='main'))}"
+
+
+def tokenizer_folder(located: Located, folder: Path) -> Path:
+    """Where the tokenizer's files are; those of a hub repository are downloaded."""
+    source = located.cell.tokenizer
+    if source is None or Path(source).is_dir():
+        return folder if source is None else Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=tokenizer.FILES))
+    except Exception as error:  # no network comes in many classes
+        raise CheckpointError(f"the tokenizer of the hub's {source} cannot be had ({first_line(error)}).") from None
+
+
+def fetch(located: Located, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
+    """The folder with the checkpoint's files; a hub checkpoint is downloaded into the hub's cache.
+
+    Raises:
+        CheckpointError: the download fails, lacks files or holds a second model.
+    """
+    if located.folder is not None:
+        return located.folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    cell = located.cell
+    try:
+        folder = Path(snapshot_download(cell.location, revision=cell.revision, allow_patterns=patterns(trust_pickle)))
+    except OSError as error:
+        raise no_room_or(error, cell) from None
+    except Exception as error:
+        raise CheckpointError(hub_sentence(cell, f"failing ({first_line(error)})")) from None
+    if folder.name != located.commit:  # by the branch's name, so that the cache knows it offline; it may have moved
+        raise CheckpointError(f"{cell.label} changed on the hub while it was fetched: run the same command again.")
+    check_folder(folder, cell, trust_pickle, unused_weights)
+    return folder

@@ -1,0 +1,227 @@
+"""Suites: which checkpoints a model has, where each is, how many tokens it has seen, how large it is.
+
+folders   one local folder: whole or not, what its training and its headers say
+local     the checkpoints of a training run in a folder
+computed  those that were evaluated and are gone
+step_units  what the numbers in the names of these count
+hub       those of a hub repository, from its list of revisions
+sizes     exact parameter counts without reading weights
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from evalrun.checkpoints.suites import computed, local, released, sizes, step_units
+from evalrun.checkpoints.suites.releases import Release, Releases
+from evalrun.config import step_names
+from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, seeded
+from evalrun.config.step_numbers import SAMPLES, TOKENS
+from evalrun.config.steps import released_steps
+from evalrun.core.records import Cell
+from evalrun.errors import CheckpointError, ConfigError, nearest
+
+__all__ = [
+    "Release", "Releases", "cell_of", "check", "forget", "gone", "identity_of_gone", "known_steps", "location",
+    "releases", "step_called",
+]  # fmt: skip
+
+
+def cell_of(config: Config) -> Cell:
+    """The cell of the grid that a job's config names.
+
+    Raises:
+        ConfigError: a step that is not there, or whose tokens nobody knows.
+        CheckpointError: what is needed to say where it is cannot be read: hub or files.
+    """
+    model, checkpoint, step = config.model, config.checkpoint, config.step
+    root, release = location(config), _release(config)
+    is_local = checkpoint.folder is not None
+    total, nonembedding = _parameters(config)
+    return Cell(
+        suite=checkpoint.suite,
+        model=model.name,
+        n_params=total,
+        n_params_nonembedding=nonembedding,
+        n_params_nominal=model.n_params_nominal or sizes.nominal(total),
+        step=step,
+        tokens=_tokens(config, release),
+        seed=checkpoint.seed,
+        location=str(Path(root) / release.place) if is_local else root,
+        revision=None if is_local else release.place,
+        tokenizer=model.tokenizer or release.tokenizer,
+    )
+
+
+def location(config: Config) -> str:
+    """Where a model's checkpoints of one seed are: a repository of the hub, or a folder."""
+    path = config.model.path.replace("{seed}", str(config.checkpoint.seed))
+    return str(at_home(path)) if config.checkpoint.folder is not None else path
+
+
+def releases(config: Config, refresh: bool = False) -> Releases:
+    """All checkpoints of a config's model and seed; found once a process.
+
+    Args:
+        config: Its step does not matter.
+        refresh: Look again, and ask the hub even if its answer is kept.
+
+    Raises:
+        ConfigError, CheckpointError: as `local.find` and `hub.find` say.
+    """
+    if refresh:
+        _found.cache_clear()
+    model, checkpoint = config.model, config.checkpoint
+    given = checkpoint.tokens_per_step or model.tokens_per_step
+    return _found(
+        location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
+        json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
+    )  # fmt: skip
+
+
+def forget() -> None:
+    """Look again when asked next: runs go on, and relative paths mean something else in another folder."""
+    _found.cache_clear()
+    _counted.cache_clear()
+    computed.releases.cache_clear()
+
+
+def gone(config: Config) -> dict[int, Release]:
+    """The checkpoints of a config's run that have results and are not there any more, by step."""
+    model, checkpoint = config.model, config.checkpoint
+    if checkpoint.folder is None or checkpoint.steps is not None:
+        return {}
+    found = releases(config)
+    present = tuple(sorted({*found.by_step, *found.unfinished}))
+    return computed.releases(location(config), checkpoint.suite, seeded(model.name, checkpoint.seed), present)
+
+
+def known_steps(config: Config) -> list[int] | None:
+    """The released steps where that costs no question to the hub; None where it would."""
+    if config.checkpoint.revision is not None and _is_listed_by_hub(config.checkpoint):
+        kept = released.kept_listing(location(config))
+        if kept is None:
+            return None
+    return releases(config).steps
+
+
+def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int | None:
+    """The step whose revision or folder has this name; None where it is none's. Asks nobody."""
+    pattern = checkpoint.revision or checkpoint.folder or ""
+    if isinstance(checkpoint.steps, dict):
+        return next((int(step) for step, name in checkpoint.steps.items() if name == place), None)
+    if checkpoint.folder == local.AUTO:
+        found = step_names.numbered([place])
+    else:
+        found = step_names.matching([place], pattern, checkpoint.seed)
+    if not found or (checkpoint.steps is not None and found[0].step not in released_steps(checkpoint.steps)):
+        return None
+    return found[0].step
+
+
+def identity_of_gone(config: Config) -> str | None:
+    """What the results of a job's checkpoint are of, if it is not there any more; None where it is."""
+    return _release(config).identity
+
+
+def check(config: Config) -> None:
+    """See that a job's checkpoint belongs to its run.
+
+    Raises:
+        CheckpointError: it does not; the sentence says why.
+    """
+    fault = _release(config).fault
+    if fault is not None:
+        raise CheckpointError(fault)
+
+
+def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
+    return checkpoint.steps is None or (
+        isinstance(checkpoint.steps, list) and step_names.needs_list(str(checkpoint.revision))
+    )
+
+
+def _is_plain(checkpoint: CheckpointConf) -> bool:
+    """Whether where a step is follows from the config alone."""
+    pattern = checkpoint.revision or checkpoint.folder or ""
+    return isinstance(checkpoint.steps, list) and pattern != local.AUTO and not step_names.needs_list(pattern)
+
+
+def _release(config: Config) -> Release:
+    checkpoint, step = config.checkpoint, config.step
+    if _is_plain(checkpoint):
+        return Release(step, _place(checkpoint, step))
+    found = releases(config)
+    if step not in found.by_step:
+        if step in (before := gone(config)):
+            return before[step]
+        missing = f"step {step} of {config.model.name} is not there: {nearest(str(step), map(str, found.steps))}"
+        raise ConfigError(found.unfinished.get(step, missing))
+    return found.by_step[step]
+
+
+def _place(checkpoint: CheckpointConf, step: int) -> str:
+    return str(checkpoint.revision or checkpoint.folder).format(step=step, seed=checkpoint.seed)
+
+
+def _tokens(config: Config, release: Release) -> int:
+    per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
+    if release.fault is not None:
+        return release.tokens or 0  # it is refused before anything is filed
+    if per_step is not None and release.unit != TOKENS:
+        if release.unit == SAMPLES and config.checkpoint.unit is None:
+            raise ConfigError(step_units.ask_for_unit(config.model.name, release))
+        return release.step * per_step
+    if release.tokens is not None:
+        return release.tokens
+    raise ConfigError(step_units.ask_for_tokens(config.model.name, release))
+
+
+def _parameters(config: Config) -> tuple[int, int]:
+    """All parameters, and those without embeddings: what the config says, else counted."""
+    model, checkpoint = config.model, config.checkpoint
+    if model.n_params is not None and model.n_params_nonembedding is not None:
+        return model.n_params, model.n_params_nonembedding
+    if checkpoint.folder is None:
+        last = releases(config)
+        counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
+    else:
+        counted = releases(config).parameters or _counted(location(config), _release(config).place)
+    return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
+
+
+@lru_cache(maxsize=64)
+def _counted(root: str, place: str) -> sizes.Parameters:
+    from evalrun.checkpoints.suites import folders
+
+    why = folders.unfinished(Path(root) / place)
+    if why is not None:
+        raise CheckpointError(f"the parameters of '{Path(root) / place}' cannot be counted: it {why}.")
+    return folders.parameters_of(Path(root) / place)
+
+
+@lru_cache(maxsize=256)
+def _found(
+    root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
+    counts_tokens: bool, unit: str | None, refresh: bool,
+) -> Releases:  # fmt: skip
+    listed: Any = json.loads(steps)
+    places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
+    pattern = revision or folder or ""
+    if isinstance(listed, list) and pattern != local.AUTO and not step_names.needs_list(pattern):
+        checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed)
+        return Releases({s: Release(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned")
+    if revision is None:
+        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit)
+    elif places is not None:
+        found = Releases({step: Release(step, places[step]) for step in sorted(places)}, origin="pinned")
+    else:
+        found = released.find(root, revision, seed, refresh)
+    if isinstance(listed, list):
+        wanted = set(released_steps(listed))
+        return Releases({s: r for s, r in found.by_step.items() if s in wanted}, found.unfinished, found.notes,
+                        found.parameters, found.origin)  # fmt: skip
+    return found

@@ -1,0 +1,89 @@
+"""A job's checkpoint, found, fetched and loaded by what the job allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from evalrun import checkpoints
+from evalrun.checkpoints.suites import cell_of, sizes
+from evalrun.config.schema import Config
+from evalrun.core.records import Cell
+
+
+def locate(config: Config, cell: Cell | None = None) -> checkpoints.Located:
+    """Find a job's checkpoint without loading it.
+
+    Args:
+        config: The job's.
+        cell: Its cell, or another of the same model.
+
+    Raises:
+        CheckpointError: as `checkpoints.locate` says.
+    """
+    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights)
+    return by_tokens(config, checkpoints.locate(cell or cell_of(config), *allowed))
+
+
+def by_tokens(config: Config, located: checkpoints.Located, fetched: Path | None = None) -> checkpoints.Located:
+    """A job's checkpoint with what the following of its tokenizer's file adds to its identity, where that is known.
+
+    Args:
+        config: The job's.
+        located: The checkpoint, by its files alone.
+        fetched: The folder of a hub checkpoint's files; None: where the hub's cache has them.
+    """
+    return checkpoints.by_tokens(located, config.scorer.tokens_by, config.scorer.cache, fetched)
+
+
+def named(cell: Cell, identity: str) -> checkpoints.Located:
+    """A checkpoint of which only the identity is known: from its journal, or from the store."""
+    bare = checkpoints.without_mark(identity)
+    folder, commit = (Path(cell.location), None) if cell.revision is None else (None, bare.partition("@")[2][:40])
+    return checkpoints.Located(cell, identity, folder, commit)
+
+
+def left_out(config: Config, identity: str, rolling: bool) -> list[str]:
+    """What a result is named by beside all else, where tokens that its tokenizer adds by itself are left out.
+
+    Args:
+        config: The job's.
+        identity: Of its checkpoint.
+        rolling: Whether the task scores whole texts, round which nothing is left; of another only the end is off.
+    """
+    located, cache = named(cell_of(config), identity), config.scorer.cache
+    if rolling:
+        return ["without the tokenizer's own tokens"] if checkpoints.adds_tokens(located, cache) else []
+    return ["without the tokenizer's end"] if checkpoints.ends_texts(located, cache) else []
+
+
+def fetch(config: Config, located: checkpoints.Located) -> Path:
+    """The folder of a job's checkpoint.
+
+    Raises:
+        CheckpointError: as `checkpoints.fetch` says.
+    """
+    return checkpoints.fetch(located, config.trust_pickle, config.allow_unused_weights)
+
+
+def load(config: Config, located: checkpoints.Located, folder: Path, device: str) -> tuple[checkpoints.Loaded, Cell]:
+    """Load a job's checkpoint; its cell then has the parameters of the model that is scored.
+
+    Those that the config says are kept. What was counted in the files is more than the model has where
+    `allow_unused_weights` drops some.
+
+    Raises:
+        CheckpointError: as `checkpoints.load` says.
+    """
+    trust = {
+        "remote_code": config.trust_remote_code,
+        "pickle": config.trust_pickle,
+        "unused_weights": config.allow_unused_weights,
+    }
+    loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
+    cell, model = located.cell, config.model
+    if not loaded.unused or loaded.parameters is None:
+        return loaded, cell
+    total, nonembedding = model.n_params or loaded.parameters[0], model.n_params_nonembedding or loaded.parameters[1]
+    nominal = model.n_params_nominal or sizes.nominal(total)
+    return loaded, replace(cell, n_params=total, n_params_nonembedding=nonembedding, n_params_nominal=nominal)

@@ -1,0 +1,154 @@
+"""One folder that holds a checkpoint, or part of one: what is missing, what its training said, what its headers say."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalrun import checkpoints
+from evalrun.checkpoints import beside, headers
+from evalrun.checkpoints.suites.sizes import Parameters, Tensors, of_config, of_tensors
+from evalrun.errors import CheckpointError
+
+STATE = "trainer_state.json"
+CUT_SHORT = ", so it is still being written or was cut short"
+# What makes two checkpoints one architecture; each under the names that families of models use for it.
+_SHAPE = (
+    ("model_type",),
+    ("hidden_size", "n_embd", "d_model"),
+    ("num_hidden_layers", "n_layer", "num_layers"),
+)
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a Hugging Face Trainer wrote beside a checkpoint."""
+
+    step: int
+    tokens_seen: int  # 0 where it was not asked to count them
+    flos: float  # 6 x parameters without embedding layers x tokens of the batches
+    losses: dict[int, float]  # step -> training loss, of all steps logged so far
+
+
+def looks_like_model(folder: Path) -> bool:
+    """Whether something in a folder says that it is a checkpoint, whole or not."""
+    names = _names(folder)
+    known = {"config.json", STATE, *checkpoints.SINGLE, *checkpoints.INDEXES}
+    return bool(names & known) or any(name.endswith(".safetensors") for name in names)
+
+
+def unfinished(folder: Path) -> str | None:
+    """Why a folder is no whole checkpoint, in a few words after its name; None for a whole one."""
+    names = _names(folder)
+    if "config.json" not in names:
+        why, grows = beside.no_weights(folder)
+        return f"has no config.json{CUT_SHORT}" if grows else why
+    if _json(folder / "config.json") is None:
+        return f"has a config.json that cannot be read{CUT_SHORT}"
+    try:
+        files = checkpoints.weight_files(folder)
+    except CheckpointError:
+        return f"has a damaged index of its shards{CUT_SHORT}"
+    if not files:
+        why, grows = beside.no_weights(folder)
+        return why + CUT_SHORT * grows
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}{CUT_SHORT}"
+    cut = [file.name for file in files if _is_cut(file)]
+    return f"has a {cut[0]} that ends too early{CUT_SHORT}" if cut else None
+
+
+def state_of(folder: Path) -> TrainerState | None:
+    """What the Trainer wrote; None where there is nothing, or nothing that can be read."""
+    said = _json(folder / STATE)
+    try:
+        assert said is not None
+        history = [entry for entry in said.get("log_history", []) if "loss" in entry and "step" in entry]
+        return TrainerState(
+            step=int(said["global_step"]),
+            tokens_seen=int(said.get("num_input_tokens_seen") or 0),
+            flos=float(said.get("total_flos") or 0),
+            losses={int(entry["step"]): _loss(entry["loss"]) for entry in history},
+        )
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _loss(said: Any) -> float:
+    """A loss as it was logged; strict writers of JSON put null in place of NaN."""
+    return math.nan if said is None else float(said)
+
+
+def tokens_of(state: TrainerState, counted: int) -> int | None:
+    """The tokens that a run had seen: as it counted them, else from its operations; None where neither says.
+
+    `total_flos` is 6 x `counted` x tokens, padding included, added up over all devices (transformers'
+    `Trainer.floating_point_ops`). Divided by 6 x `counted` it is a whole number, unless another model was counted.
+
+    Args:
+        state: Of the checkpoint.
+        counted: `Parameters.counted` of the model.
+    """
+    if state.tokens_seen > 0:
+        return state.tokens_seen
+    tokens = state.flos / (6 * counted) if counted else 0.0
+    whole = round(tokens)
+    return whole if whole > 0 and abs(tokens - whole) <= 1e-9 * tokens + 1e-6 else None
+
+
+def parameters_of(folder: Path) -> Parameters:
+    """Count a whole checkpoint's parameters without reading its weights.
+
+    Raises:
+        CheckpointError: neither its headers nor its config.json say.
+    """
+    found = of_tensors(_tensors(folder), (_json(folder / "config.json") or {}).get("tie_word_embeddings"))
+    return found or of_config((folder / "config.json").read_text(), f"'{folder}'")
+
+
+def shape_of(folder: Path) -> dict[str, Any]:
+    """What one run's checkpoints have in common: rows of the input embedding (vocab_size), and the architecture."""
+    config = _json(folder / "config.json") or {}
+    config = config.get("text_config") or config
+    shape: dict[str, Any] = {}
+    for names in _SHAPE:
+        name = next((name for name in names if name in config), names[0])
+        shape[name] = config.get(name)
+    found = of_tensors(_tensors(folder), tied=True)
+    return {"vocab_size": found.rows if found else config.get("vocab_size"), **shape}
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether a weight file ends before its own table of contents says, or has none."""
+    if file.suffix == ".safetensors":
+        return headers.read(file) is None
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    return (start == b"PK" and not zipfile.is_zipfile(file)) or not start
+
+
+def _tensors(folder: Path) -> Tensors:
+    """Name -> dtype and shape of what would be loaded."""
+    found = headers.read_all(checkpoints.weight_files(folder))
+    return {name: (stored.dtype, stored.shape) for name, stored in found.items()}
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return set()
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None

@@ -1,0 +1,1 @@
+"""The commands: each takes its words, prints, and returns the exit code."""

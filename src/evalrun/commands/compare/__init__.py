@@ -1,0 +1,151 @@
+"""`compare`: did one checkpoint get worse than another, task by task, on the same items?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evalrun.commands.compare import render
+from evalrun.commands.compare.render import Comparison
+from evalrun.commands.compare.selection import HOW, Checkpoint, find, listed
+from evalrun.config.schema import Config, compose, hydra_session, typed
+from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.grid import overrides as ov
+from evalrun.tasks import task_file
+from evalrun.tracking import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was typed."""
+
+    names: tuple[str, str]
+    suite: str | None
+    tasks: list[str] | None  # None: all
+    config: Config
+
+
+def command(words: Sequence[str]) -> int:
+    """Compare two checkpoints that are in the store, and print it; 0 when they could be compared.
+
+    Raises:
+        ConfigError: words that cannot be right, or results that must not be compared.
+        AnalysisError: there are no results, or none in common.
+        TrackingError: the store cannot be read.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    found = compare([word for word in words if word != "--json"])
+    print(json.dumps(render.to_json(found), indent=1) if "--json" in words else render.text(found))
+    return 0
+
+
+def compare(words: Sequence[str]) -> Comparison:
+    """Compare two checkpoints that are in the store.
+
+    Args:
+        words: Their two names, and overrides: task=, suite=, tracking and analysis.
+
+    Raises:
+        ConfigError, AnalysisError, TrackingError: as `command`.
+    """
+    asked = _ask(words)
+    store = Store(asked.config.tracking)
+    store.check_readable()
+    before, after = find(asked.names, asked.suite, store)
+    return _compare(asked, before, after, store)
+
+
+def _ask(words: Sequence[str]) -> _Asked:
+    names = [word for word in words if "=" not in word]
+    if len(names) != 2:
+        raise ConfigError(f"compare takes two checkpoints, not {len(names)}: {HOW}.")
+    own = dict(word.split("=", 1) for word in words if word.startswith("suite="))
+    with hydra_session():
+        given = ov.parse([word for word in words if "=" in word and not word.startswith("suite=")])
+        ov.check(given)
+        keys = {o.key_or_group for o in given}
+        if misplaced := sorted(keys & {"model", "step", "experiment"}):
+            raise ConfigError(f"compare takes no {misplaced[0]}=: {HOW}.")
+        config = typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
+        chosen = bool(keys & {"task", "tasks"})
+        files = task_file.resolve(config.tasks, trust_code=True) if chosen else []  # for their names alone
+    return _Asked((names[0], names[1]), own.get("suite"), [file.name for file in files] if chosen else None, config)
+
+
+def _compare(asked: _Asked, before: Checkpoint, after: Checkpoint, store: Store) -> Comparison:
+    # Here, because they take a second to be imported, and a wrong name should be said before that.
+    from evalrun.statistics.items.paired import compare_checkpoints
+    from evalrun.statistics.regression.interactions import CORRECTIONS
+
+    analysis = asked.config.analysis
+    table = _of_metric(store.table_of([run.run_id for side in (before, after) for run in side.runs]), analysis.metric)
+    sides = [_rows(table, side, asked.tasks) for side in (before, after)]
+    notes = [*_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
+    shots = [_fewshot(*pair) for pair in zip(sides, (before, after), strict=True)]
+    both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
+    unlike = [task for task in both if shots[0][task] != shots[1][task]]
+    notes += [f"{task} is left out: asked with {shots[0][task]} and {shots[1][task]} examples." for task in unlike]
+    both = [task for task in both if task not in unlike]
+    if not both:
+        raise AnalysisError(" ".join([f"{before.label} and {after.label} have no task to compare.", *notes]))
+    sides = [side[side["task"].isin(both)] for side in sides]
+    wanted = [pair for side in sides for pair in zip(side["run_id"], side["task"], strict=True)]
+    with store.items(wanted) as items:
+        tasks = compare_checkpoints(
+            *(sides[0], sides[1], items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed)
+        )
+    return Comparison(
+        before=before,
+        after=after,
+        settings=before.runs[0].settings,
+        tasks=tasks,
+        notes=notes,
+        alpha=analysis.alpha,
+        correction=analysis.corrections[0],
+        correction_title=CORRECTIONS[analysis.corrections[0]],
+    )
+
+
+def _of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    if metric is None:
+        return table[table["primary"]]
+    if metric not in set(table["metric"]):
+        raise ConfigError(f"no task of the two has the metric '{metric}': {nearest(metric, set(table['metric']))}")
+    return table[table["metric"] == metric]
+
+
+def _rows(table: pd.DataFrame, side: Checkpoint, tasks: Sequence[str] | None) -> pd.DataFrame:
+    """One row a task: the latest result of it."""
+    rows = table[table["run_id"].isin([run.run_id for run in side.runs])]
+    if tasks is not None:
+        rows = rows[rows["task"].isin(tasks)]
+    latest = rows.sort_values("finished_ms", kind="stable").drop_duplicates("task", keep="last")
+    return latest.sort_values(["title", "task"], ignore_index=True)
+
+
+def _missing(
+    sides: Sequence[pd.DataFrame], checkpoints: Sequence[Checkpoint], tasks: Sequence[str] | None
+) -> Iterator[str]:
+    names = [set(side["task"]) for side in sides]
+    for one, mine, others in zip(checkpoints, names, reversed(names), strict=True):
+        if mine - others:
+            yield f"Only {one.label} has {listed(sorted(mine - others))}."
+    if neither := sorted(set(tasks or ()) - names[0] - names[1]):
+        yield f"Neither has {listed(neither)}."
+
+
+def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:
+    weights = [set(side["weights"]) - {""} for side in sides]
+    for digest in sorted(weights[0] & weights[1]):
+        yield f"Both have the same weights (digest {digest[:12]}): one checkpoint under two names."
+
+
+def _fewshot(rows: pd.DataFrame, side: Checkpoint) -> dict[str, int | None]:
+    held = {run.run_id: run.tasks for run in side.runs}
+    return {task: held[run_id][task].fewshot for run_id, task in zip(rows["run_id"], rows["task"], strict=True)}

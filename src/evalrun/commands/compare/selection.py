@@ -1,0 +1,112 @@
+"""Which two checkpoints are meant, and which of their runs may be compared."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from evalrun.config.schema import seeded
+from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.tracking import Past, Store
+
+HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"
+_NAME = re.compile(r"(?P<model>[^@]+)@(?P<step>\d+|final|last)")
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has results, and its runs: several where it was scored in several ways."""
+
+    suite: str
+    model: str
+    seed: int | None
+    step: int
+    runs: tuple[Past, ...]
+
+    @property
+    def label(self) -> str:
+        """`pythia-70m step 2000`, with the seed where there are several."""
+        return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
+
+
+def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Checkpoint, Checkpoint]:
+    """The two checkpoints of these names, each with only the runs that were scored as the other's were.
+
+    Args:
+        names: `MODEL@STEP`, with `-seedN` after the model where it has several; step `final` or `last` is the last
+            that has results. Or an MLflow run id.
+        suite: Where to look; None for everywhere.
+        store: What has the results.
+
+    Raises:
+        ConfigError: there is no such checkpoint, the name means several, or the two were scored differently.
+        AnalysisError: there are no results at all.
+    """
+    suites = store.suites()
+    if not suites:
+        raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
+    if suite is not None and suite not in suites:
+        raise ConfigError(f"no results of suite '{suite}' in {store.uri}: {nearest(suite, suites)}")
+    places: dict[tuple[str, str, int | None, int], list[Past]] = defaultdict(list)
+    for name in suites if suite is None else [suite]:
+        for run in store.past(name):
+            if run.tasks:
+                places[name, run.model, run.seed, run.step].append(run)
+    there = [Checkpoint(*place, tuple(runs)) for place, runs in places.items()]
+    before, after = (_named(name, there) for name in names)
+    return _scored_alike(before, after)
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    names = list(names)
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:
+    for one in there:
+        for run in one.runs:
+            if run.run_id == name:
+                return replace(one, runs=(run,))
+    if _RUN_ID.fullmatch(name):
+        raise ConfigError(f"no checkpoint's run has the id '{name}': {HOW}.")
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
+    model, step = match["model"], match["step"]
+    mine = [one for one in there if model in (one.model, seeded(one.model, one.seed))]
+    if not mine:
+        # `tiny/s` is what model= takes; results are named tiny-s.
+        raise ConfigError(f"no results of '{model}': {nearest(model.replace('/', '-'), {one.model for one in there})}")
+    suites = sorted({one.suite for one in mine})
+    if len(suites) > 1:
+        raise ConfigError(f"'{model}' is in the suites {listed(suites)}: add suite=NAME.")
+    seeds = sorted({f"{seeded(one.model, one.seed)}@{step}" for one in mine})
+    if len(seeds) > 1:
+        raise ConfigError(f"'{model}' was trained with several seeds: write one of {', '.join(seeds)}.")
+    steps = sorted(one.step for one in mine)
+    wanted = int(step) if step.isdigit() else steps[-1]
+    if wanted not in steps:
+        close = sorted(sorted(steps, key=lambda other: abs(other - wanted))[:6])
+        raise ConfigError(f"no results of {model} at step {wanted}: the nearest are {listed(map(str, close))}.")
+    return next(one for one in mine if one.step == wanted)
+
+
+def _scored_alike(before: Checkpoint, after: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
+    sides = (before, after)
+    labels = [{run.settings for run in side.runs} for side in sides]
+    common = sorted(labels[0] & labels[1])
+    if not common:
+        said = [f"{side.label} by {listed(sorted(names))}" for side, names in zip(sides, labels, strict=True)]
+        raise ConfigError(f"scored differently, {said[0]}, {said[1]}: such results cannot be compared.")
+    if len(common) > 1:
+        runs = [run for side in sides for run in side.runs if run.settings in common]
+        ids = "; ".join(f"step {run.step}, {run.settings}: {run.run_id}" for run in runs)
+        raise ConfigError(f"both were scored in {len(common)} ways: name two runs by their ids ({ids}).")
+    alike = [replace(side, runs=tuple(run for run in side.runs if run.settings == common[0])) for side in sides]
+    if alike[0].runs == alike[1].runs:
+        raise ConfigError(f"both names mean {before.label}: name two checkpoints.")
+    return alike[0], alike[1]

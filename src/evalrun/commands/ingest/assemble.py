@@ -1,0 +1,123 @@
+"""From what a file says to the record that evalrun would have made: cell, names, keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalrun.commands.ingest.parsed import UNRECORDED, Found
+from evalrun.commands.ingest.task_names import Part, Task
+from evalrun.core.records import Cell, TaskResult
+from evalrun.journal.result_files import digest
+from evalrun.tasks.data import sha256
+
+UNDATED_MS = 1  # for files without a date: MLflow takes 0 for "now", and a second ingest must find the same time
+_COUNTED = ("acc", "acc_norm", "exact_match")  # metrics that are a share of items
+# What tells two studies of one checkpoint apart; the rest of the settings is for a person to read.
+_IDENTITY = (
+    *("scorer", "dtype", "limit", "num_fewshot_asked", "model_args", "gen_kwargs"),
+    *("system_instruction_sha", "chat_template_sha", "fewshot_as_multiturn"),
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A result that may be filed: its record, the file it is from, and lm-eval's samples if there are some."""
+
+    result: TaskResult
+    file: str
+    samples: Path | None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its file says how it was computed."""
+        return bool(self.result.settings["scorer"] != UNRECORDED)
+
+    @property
+    def place(self) -> tuple[Cell, str]:
+        """Checkpoint and task."""
+        return self.result.cell, self.result.task
+
+
+def candidate(found: Found, part: Part, cell: Cell) -> Candidate:
+    """The record of one task.
+
+    Args:
+        found: What the file says.
+        part: Which task of ours it is, and which of its metrics.
+        cell: The checkpoint.
+    """
+    task = part.task
+    metrics = {ours: found.metrics[theirs] for theirs, ours in part.metrics.items()}
+    stderrs = {ours: found.stderrs[theirs] for theirs, ours in part.metrics.items() if theirs in found.stderrs}
+    primary = part.metrics.get(found.primary or "") or ("acc" if "acc" in metrics else next(iter(metrics)))
+    asked = None if found.num_fewshot in (None, task.num_fewshot) else found.num_fewshot
+    settings = {
+        **found.settings,
+        "num_fewshot": found.num_fewshot,
+        "num_fewshot_asked": asked,
+        "source": Path(found.file).name,
+        "source_task": found.task,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None}
+    identity = {"ingested": True, **{key: settings.get(key) for key in _IDENTITY}}
+    run_key = digest([identity, cell.suite, cell.model, cell.seed, cell.step])
+    samples = None if found.samples is None else _digest(found.samples)
+    result = TaskResult(
+        key=content_key(run_key, task.name, metrics, stderrs, samples),
+        run_key=run_key,
+        task=task.name,
+        title=task.title,
+        cause=task.cause,
+        primary_metric=primary,
+        higher_is_better=found.higher_is_better is not False,
+        metrics=metrics,
+        stderrs=stderrs,
+        n=found.n or _counted(metrics, stderrs) or _rows(task, found) or 0,
+        chance=found.chance if found.chance is not None else task.chance,
+        cell=cell,
+        weights=found.weights,
+        settings=settings,
+        environment=found.environment,
+        finished_ms=found.finished_ms or UNDATED_MS,
+        seconds=0.0,
+        items_sha256="",
+        role=task.role,
+        lower=None if found.lower is None else [part.metrics[name] for name in found.lower if name in part.metrics],
+    )
+    return Candidate(result, found.file, found.samples)
+
+
+def content_key(
+    run_key: str, task: str, metrics: Mapping[str, float], stderrs: Mapping[str, float], samples: str | None
+) -> str:
+    """A result's name by its content: the same from any copy of its file, wherever and whenever it was copied."""
+    return digest([run_key, task, dict(metrics), dict(stderrs), samples])
+
+
+def _counted(metrics: Mapping[str, float], stderrs: Mapping[str, float]) -> int | None:
+    """The number of items that a share and its standard error, sqrt(p (1 - p) / (n - 1)), give away.
+
+    Taken only where both n and the count of right items come out whole: then it is no estimate.
+    """
+    for name in _COUNTED:
+        share, error = metrics.get(name, math.nan), stderrs.get(name, math.nan)
+        if not (0 < share < 1 and error > 0):
+            continue
+        n = 1 + share * (1 - share) / error**2
+        if n < 1e7 and abs(n - round(n)) < 1e-5 * n and abs(share * round(n) - round(share * n)) < 1e-6 * n:
+            return round(n)
+    return None
+
+
+def _rows(task: Task, found: Found) -> int | None:
+    return task.rows if found.settings.get("limit") is None else None
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError:
+        return "unreadable"

@@ -1,0 +1,16 @@
+"""What a sweep needs before it runs: checkpoints and data to fetch, disk, memory, time; and fetching it.
+
+survey    what is done, what is here, what is missing
+estimate  memory, devices and time
+power     what differences and effects it can show
+report    survey and estimate, for people and for machines
+prefetch  get what is missing
+offline   say what is missing, where nothing may be fetched
+"""
+
+from evalrun.commands.plan.inventory import Survey, survey
+from evalrun.commands.plan.offline import refuse_missing
+from evalrun.commands.plan.prefetch import prefetch
+from evalrun.commands.plan.render import describe, to_json
+
+__all__ = ["Survey", "describe", "prefetch", "refuse_missing", "survey", "to_json"]

@@ -1,0 +1,55 @@
+"""`plan` and `prefetch`: from the words of the command line to what is shown and fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from evalrun import checkpoints
+from evalrun.commands.plan import detectable, render
+from evalrun.commands.plan.inventory import survey
+from evalrun.commands.plan.prefetch import prefetch
+from evalrun.config.schema import hydra_session
+from evalrun.core.secrets import masked
+from evalrun.errors import ConfigError, TaskError
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
+
+
+def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
+    """What `plan` prints: the grid and what it needs.
+
+    Raises:
+        ConfigError: a mistake in the words.
+    """
+    plan = _grid(overrides)
+    if plan.config.offline:
+        checkpoints.go_offline()
+    try:
+        found = survey([job.config for job in plan.jobs])
+    except TaskError as error:  # the grid is right all the same, and what it lacks may be made before it runs
+        said = {"jobs": plan.to_json(), "problem": str(error)}
+        return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"
+    if "--json" in flags:
+        known = {"jobs": plan.to_json(), **render.to_json(found), "power": detectable.power_of(found).to_json()}
+        return masked(json.dumps(known, indent=1))
+    return "\n\n".join([plan.describe(), render.describe(found), detectable.describe(detectable.power_of(found))])
+
+
+def fetch(overrides: Sequence[str]) -> str:
+    """What `prefetch` prints when it has fetched what a grid needs.
+
+    Raises:
+        EvalrunError: a mistake in the words, a full disk, or something that cannot be had.
+    """
+    plan = _grid(overrides)
+    if plan.config.offline:
+        raise ConfigError("prefetch downloads, and offline=true forbids it: leave out offline=true.")
+    return prefetch([job.config for job in plan.jobs])
+
+
+def _grid(overrides: Sequence[str]) -> planning.Plan:
+    with hydra_session():
+        given = ov.parse(overrides)
+        planning.check(given)
+        return planning.plan(tuple(ov.for_hydra(given)))

@@ -1,0 +1,1 @@
+"""Running a sweep: in this process or through a launcher, from the first check to the table at the end."""

@@ -1,0 +1,184 @@
+"""The command's work inside somebody's program: keywords as overrides, a folder to work in, jobs one after the other.
+
+Nothing is left behind: the current folder and Hydra are as they were, no signal handler is set, logging is untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from evalrun import checkpoints, pipeline
+from evalrun.checkpoints import downloads as ledger
+from evalrun.checkpoints import read_ahead, suites
+from evalrun.commands import plan as supply
+from evalrun.config.as_typed import quoted
+from evalrun.config.schema import compose, own_hydra_session
+from evalrun.core import console
+from evalrun.core.secrets import masked
+from evalrun.errors import ConfigError, EvalrunError
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
+from evalrun.grid.planning import Job, Plan
+from evalrun.tasks import task_file
+from evalrun.tracking import Store
+
+Value = str | int | float | bool | Path | Sequence[Any] | Mapping[Any, Any] | None
+
+log = logging.getLogger(__name__)
+_AXES = ("model", "step", "task")  # a list of these is a list of jobs' models, steps, tasks
+_alone = threading.RLock()  # the current folder and Hydra are the process's
+
+
+@contextlib.contextmanager
+def session(root: Path | str | None) -> Iterator[None]:
+    """Work as if the command had been started now in a folder; one thread at a time.
+
+    Args:
+        root: The folder; None for the current one.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_alone)
+        if root is not None:
+            try:
+                stack.enter_context(contextlib.chdir(Path(root).expanduser()))
+            except OSError as error:
+                raise ConfigError(f"root is '{root}', which is no folder to work in ({error.strerror}).") from None
+        for forget in (suites.forget, checkpoints.forget, pipeline.forget, planning.plan.cache_clear):
+            forget()  # files, configs and the network may have changed since the last time
+        stack.enter_context(own_hydra_session())
+        yield
+
+
+def words(given: Mapping[str, Value]) -> list[str]:
+    """Keywords as overrides: {"limit": 5, "scorer": {"dtype": "float32"}} is limit=5 scorer.dtype=float32.
+
+    Strings are left as they are, as on the command line; paths are quoted.
+
+    Raises:
+        ConfigError: a key of Hydra's own, which the command alone can follow; an empty list of jobs.
+    """
+    own = [key for key in given if key.startswith("hydra")]
+    if own:
+        raise ConfigError(f"'{own[0]}' is for `python -m evalrun`: here jobs run in this process.")
+    said = []
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            said += [f"{key}.{name}={_spelt(inner)}" for name, inner in value.items()]
+        elif key in _AXES and isinstance(value, Sequence) and not isinstance(value, str):
+            if not value:
+                raise ConfigError(f"{key} is an empty list: name one at least, or leave it out.")
+            said.append(f"{key}={','.join(map(str, value))}")
+        elif isinstance(value, Path):  # its full name, so that what is in quotes is for no one else to read
+            said.append(f"{ov.ALIASES.get(key, key)}={_spelt(value)}")
+        else:
+            said.append(f"{key}={_spelt(value)}")
+    return said
+
+
+def _spelt(value: Value) -> str:
+    """A value in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Path):
+        return quoted(str(value))
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_spelt(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(_spelt, value)) + "]"
+    return str(value)
+
+
+def model_words(model: str | Path | Sequence[str]) -> dict[str, Value]:
+    """The keywords that a model is named by; a folder is a training run of the user's (inside a `session`)."""
+    if isinstance(model, Path):
+        return {"model": ov.LOCAL, "path": model}
+    if not isinstance(model, str) or model in (*ov.models(), ov.LOCAL):
+        return {"model": model}
+    if model.startswith(("/", "./", "../", "~")) or Path(model).is_dir():
+        return {"model": ov.LOCAL, "path": Path(model)}
+    return {"model": model}
+
+
+def run(overrides: Sequence[str]) -> Plan:
+    """Evaluate a grid in this process: the journal, MLflow and what is found done are the command's.
+
+    Args:
+        overrides: As for a multirun, without flags (inside a `session`).
+
+    Raises:
+        ConfigError: overrides that cannot be right, before anything runs.
+        EvalrunError: jobs failed; the others are done, unless `fail_fast=true`.
+    """
+    given = ov.parse(overrides)
+    plan, _ = planning.planned(given)
+    task_file.resolve_for(plan.config)
+    Store(plan.config.tracking).check()
+    supply.refuse_missing([job.config for job in plan.jobs])
+    for note in plan.notes:
+        log.warning(note)
+    if len(plan.jobs) == 1:
+        (made,) = _composed(plan.jobs, None)
+        _evaluate(plan.jobs[0], made, None)
+    else:
+        _run_all(plan)
+    return plan
+
+
+def _run_all(plan: Plan) -> None:
+    done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
+    failed = {plan.jobs[position].cell.label: str(error) for position, error in refused.items()}
+    todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
+    log.info("%d of %d jobs found done", len(done), len(plan.jobs))
+    pipeline.check_devices([job.config for job in todo])
+    downloads = ledger.Ledger(replace(plan.config, sweep=plan.sweep))
+    downloads.expect([job.cell for job in todo])
+    read_ahead.jobs.expect([job.cell for job in todo])
+    try:
+        with console.bar(len(todo), "sweep", "job") as bar:
+            for job, made in zip(todo, _composed(todo, plan.sweep), strict=True):
+                try:
+                    _evaluate(job, made, plan.sweep)
+                except EvalrunError as error:
+                    if plan.config.fail_fast:
+                        raise
+                    failed[job.cell.label] = str(error)
+                    log.warning("%s failed: %s", job.cell.label, error)
+                bar.update()
+    finally:
+        read_ahead.jobs.expect([])
+        read_ahead.jobs.wait()
+    downloads.finish()
+    if failed:
+        said = " ".join(error if label in error else f"{label}: {error}" for label, error in failed.items())
+        kept = "What was computed is kept; the same call tries these again."
+        raise EvalrunError(f"{len(failed)} of {len(plan.jobs)} jobs failed: {said} {kept}")
+
+
+def _composed(jobs: Sequence[Job], name: str | None) -> Iterator[DictConfig]:
+    """Each job's whole config; composed once for jobs that differ in their step alone, which chooses no config."""
+    for _, group in groupby(jobs, key=lambda job: job.overrides[:-1]):  # the last is the step
+        alike = list(group)
+        config = compose([*alike[0].overrides, *([] if name is None else [f"sweep='{name}'"])])
+        for job in alike:
+            config.step = job.cell.step
+            yield config
+
+
+def _evaluate(job: Job, made: DictConfig, name: str | None) -> None:
+    place = made.hydra.sweep
+    plain = OmegaConf.masked_copy(made, [str(key) for key in made if key != "hydra"])
+    yaml = masked(OmegaConf.to_yaml(plain, resolve=True))
+    said = pipeline.evaluate(replace(job.config, sweep=name), Path(str(place.dir)) / str(place.subdir), yaml)
+    log.info(said)

@@ -1,0 +1,112 @@
+"""`sync`: what the journals hold and the store lacks is delivered, without models, tasks or their data."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from evalrun import pipeline, progress
+from evalrun.core.records import TaskResult
+from evalrun.core.secrets import command_line
+from evalrun.core.wording import counted
+from evalrun.journal import result_files
+from evalrun.progress import Asked
+from evalrun.tracking import Store
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 500  # results; what is delivered is said, and stays when the next fail
+
+
+def command(words: Sequence[str]) -> int:
+    """Deliver the results of a sweep, or all; 0 when the store has them all then, 1 when some are damaged.
+
+    Raises:
+        ConfigError: words that cannot be right.
+        TrackingError: the store cannot be had; what is not delivered stays in the journal.
+    """
+    asked = progress.ask(words)
+    store = Store(asked.tracking)
+    store.check_readable()
+    found = list(_found(asked))
+    held = {suite: store.filed(suite) for suite in sorted({result.cell.suite for result, _ in found})}
+    lacking = [(result, folder) for result, folder in found if progress.lacks(held[result.cell.suite], result)]
+    damaged = [pair for pair in lacking if not result_files.is_whole(pair[1], pair[0])]
+    for result, folder in damaged:
+        log.warning(
+            "%s is damaged: the command that made it computes it again.", result_files.record_path(folder, result)
+        )
+    todo = [pair for pair in lacking if pair not in damaged]
+    if todo:
+        store.check()
+        _deliver(store, todo)
+        _mark(store, asked, todo)
+        for suite in sorted({result.cell.suite for result, _ in todo}):
+            store.rebuild_curves(suite)
+    print(_said(store, found, todo))
+    if todo:
+        print(f"next: {command_line(['analyze', *asked.words])}")
+    return 1 if damaged else 0
+
+
+def _found(asked: Asked) -> Iterator[tuple[TaskResult, Path]]:
+    """Results and their folders; of a named grid only those scored as it asks, since others share its folders."""
+    if asked.plan is None:
+        for folder in progress.job_folders(asked.root):
+            yield from ((result, folder) for result in progress.records(folder))
+        return
+    for job, folder in zip(asked.plan.jobs, asked.folders, strict=True):
+        for result in progress.records(folder):
+            identity = result.settings.get("identity")
+            options = result.settings.get("group_options") or {}
+            if identity is None or pipeline.run_key_of(job.config, identity, options) == result.run_key:
+                yield result, folder
+
+
+def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:
+    groups: dict[str, list[tuple[TaskResult, Path]]] = defaultdict(list)
+    for result, folder in todo:
+        groups[result.run_key].append((result, folder))
+    batch: list[tuple[TaskResult, Path | None]] = []
+    origins: dict[str, tuple[str | None, str | None]] = {}
+    for number, (run_key, group) in enumerate(groups.items(), start=1):
+        batch += [(result, result_files.items_path(folder, result)) for result, folder in group]
+        config = result_files.config_of(group[0][1], run_key)
+        origins[run_key] = (_sweep(config), config)
+        if len(batch) >= _AT_ONCE or number == len(groups):
+            store.deliver_many(batch, origins)
+            batch, origins = [], {}
+
+
+def _mark(store: Store, asked: Asked, todo: Sequence[tuple[TaskResult, Path]]) -> None:
+    """A grid that was named wants what was delivered of it, as if its jobs had delivered it."""
+    if asked.plan is None:
+        return
+    suites: dict[str, set[str]] = defaultdict(set)
+    for result, _ in todo:
+        suites[result.cell.suite].add(result.run_key)
+    for entry in suites.items():
+        store.mark_all(*entry, asked.plan.sweep)
+
+
+def _sweep(config: str | None) -> str | None:
+    """The sweep that a resolved config names."""
+    try:
+        values = yaml.safe_load(config or "")
+    except yaml.YAMLError:
+        return None
+    sweep = values.get("sweep") if isinstance(values, dict) else None
+    return sweep if isinstance(sweep, str) else None
+
+
+def _said(store: Store, found: Sequence[tuple[TaskResult, Path]], todo: Sequence[tuple[TaskResult, Path]]) -> str:
+    if not todo:
+        return f"nothing to deliver: {counted(len(found), 'result')} in the journal, all in {store.uri}"
+    runs = len({result.run_key for result, _ in todo})
+    lines = [f"{len(todo)} of {len(found)} results delivered to {store.uri}, of {counted(runs, 'checkpoint')}:"]
+    counts = Counter((result.cell.suite, result.cell.model) for result, _ in todo)
+    lines += [f"  {model:<14} {count:>5}" for (_, model), count in counts.items()]
+    return "\n".join(lines)

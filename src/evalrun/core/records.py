@@ -1,0 +1,129 @@
+"""What passes between the stages: frozen records, JSON both ways, every key explained here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalrun.core.directions import is_lower_better
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid: which checkpoint of which model."""
+
+    suite: str  # names the MLflow experiments: `<suite>`, `<suite>-curves`, `<suite>-report`
+    model: str  # pythia-70m
+    n_params: int  # exact, embeddings included
+    n_params_nonembedding: int  # exact, without input embedding and unembedding
+    n_params_nominal: int  # what the name says: 70_000_000
+    step: int  # training step
+    tokens: int  # tokens seen by then: step x tokens per step
+    seed: int | None  # training seed, where a suite has several
+    location: str  # hub repository or local folder
+    revision: str | None  # hub revision (branch) of this step; None for a local folder
+    tokenizer: str | None = None  # folder or hub repository of its tokenizer; None: the checkpoint's own
+
+    @property
+    def flops(self) -> int:
+        """Training compute by 6 N D, N without embeddings (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)."""
+        return 6 * self.n_params_nonembedding * self.tokens
+
+    @property
+    def label(self) -> str:
+        """`pythia-70m step 2000`, with the seed where there are several."""
+        return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
+
+
+def higher_of(metric: str, primary: str, higher: bool, lower: Sequence[str] | None) -> bool:
+    """Whether more is better of a metric of a result.
+
+    Args:
+        metric: Which.
+        primary: The result's primary metric.
+        higher: Whether more is better of that one.
+        lower: The metrics of which less is better; None in results of earlier versions, which kept `higher` alone.
+    """
+    if lower is not None:
+        return metric not in lower
+    return (higher or metric != primary) and not is_lower_better(metric)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task scored on one checkpoint, as the journal keeps it."""
+
+    key: str  # digest of everything that determines the numbers (see journal.task_key)
+    run_key: str  # the same for the checkpoint and settings alone: which MLflow run it belongs to
+    task: str  # such as memo_trap
+    title: str  # such as Memo Trap
+    cause: str  # why larger models may do worse (McKenzie et al. 2023), or ""
+    primary_metric: str  # the metric that the analysis uses: acc, unless the task has none
+    higher_is_better: bool  # whether more of the primary metric is better
+    metrics: dict[str, float]  # metric -> value, as lm-eval computes it
+    stderrs: dict[str, float]  # metric -> standard error; a metric without one has no entry
+    n: int  # items scored
+    chance: float | None  # expected accuracy of a uniform guess; None where a task has no choices
+    cell: Cell  # the checkpoint: suite, model, parameters, step, tokens, seed, place
+    weights: str  # sha256 over the names and sha256 of the weight files
+    settings: dict[str, Any]  # resolved: scorer, few-shot, limit, task config, data digest
+    environment: dict[str, Any]  # versions, hardware, peak memory
+    finished_ms: int  # Unix time in milliseconds; also the MLflow timestamp, so that delivery is idempotent
+    seconds: float  # wall time of this task's share of the evaluation
+    items_sha256: str  # of the Parquet file beside the record: per-item results
+    role: str = ""  # control: a measure of general performance; else ""
+    lower: list[str] | None = None  # the metrics of which less is better; None in records that do not say
+
+    def is_higher_better(self, metric: str) -> bool:
+        """Whether more is better of one of its metrics; by the metric's name where the record does not say."""
+        return higher_of(metric, self.primary_metric, self.higher_is_better, self.lower)
+
+    @property
+    def ties(self) -> int:
+        """Items in which several choices share the highest value of the primary metric; 0 where nobody counted."""
+        return int((self.settings.get("ties") or {}).get(self.primary_metric, 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TaskResult:
+        """Rebuild from `to_json`.
+
+        Raises:
+            TypeError, KeyError: when keys are missing or unknown.
+        """
+        return cls(**{**data, "cell": Cell(**data["cell"])})
+
+
+# The tidy table that the analysis is a pure function of: one row = one metric of one task on one checkpoint.
+TABLE_COLUMNS: dict[str, str] = {
+    "suite": "suite name",
+    "model": "model name",
+    "n_params": "exact parameter count, embeddings included",
+    "n_params_nonembedding": "exact parameter count without input embedding and unembedding",
+    "n_params_nominal": "parameter count as the model's name says it",
+    "step": "training step",
+    "tokens": "tokens seen by that step",
+    "seed": "training seed (missing where the suite has one only)",
+    "flops": "6 x non-embedding parameters x tokens",
+    "task": "task name",
+    "title": "task title for people",
+    "cause": "cause of inverse scaling as McKenzie et al. class it, or empty",
+    "role": "control for a measure of general performance, or empty",
+    "metric": "metric name",
+    "value": "metric value",
+    "stderr": "standard error over items (missing where lm-eval gives none)",
+    "n": "items scored",
+    "chance": "expected accuracy of a uniform guess (missing for tasks without choices)",
+    "primary": "whether this is the task's primary metric",
+    "higher_is_better": "whether larger values are better",
+    "settings": "how it was scored, in a few words: lm_eval float16",
+    "weights": "digest of the weights",
+    "task_key": "digest of all that determines the value",
+    "finished_ms": "when the result was computed, Unix time in milliseconds",
+    "run_id": "MLflow run",
+}

@@ -1,0 +1,106 @@
+"""The analysis: a pure function of the tidy table and of per-item results, from rows to a report."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evalrun.core.atomic import write_file
+from evalrun.reporting.figure_files import drawn
+from evalrun.reporting.html_page import write_report
+from evalrun.reporting.regression_table import effects_text
+from evalrun.reporting.sentences import significant
+from evalrun.reporting.table_files import table_files
+from evalrun.statistics.findings import Study, find
+from evalrun.statistics.items.values import Items
+from evalrun.statistics.shapes.labels import label_of, of_largest
+
+if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
+    from evalrun.config.schema import AnalysisConf
+
+__all__ = ["Analysis", "run_analysis"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What an analysis made."""
+
+    files: dict[str, Path]  # name, such as tables/drops.csv -> where it lies
+    metrics: dict[str, float]  # counts that summarise it
+    text: str  # the table for a terminal, at most 100 columns wide
+    notes: list[str]  # what was left out, merged or is doubtful
+
+
+def run_analysis(
+    table: pd.DataFrame,
+    conf: AnalysisConf,
+    suite: str,
+    out: Path,
+    context: Mapping[str, str],
+    finals: Mapping[str, int] | None = None,
+    items: Items | None = None,
+    runs_at: str = "",
+    width: int = 100,
+    failed: Sequence[str] = (),
+) -> Analysis:
+    """Fit, test, class, draw and write.
+
+    Files: report.html; effects.csv, .tex and .md (the headline regression) and results.csv (the table as it came);
+    tables/ with all else as CSV, some of it as LaTeX too; figures/ as PNG, PDF and SVG.
+
+    Args:
+        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        conf: What to do: conf/analysis.
+        suite: The suite's name: the report's title.
+        out: Folder to write into; made if need be, files of the same names replaced.
+        context: Further lines of the report's settings, such as the tracking store: name -> value.
+        finals: Model -> the last step that its suite released, for `table.prepare`.
+        items: Gives per-item results, for paired tests and continuous metrics; None to do without.
+        runs_at: The address of an MLflow run, `{run}` for its id, for the report's links; empty for none.
+        width: Columns of the text, 80 or more.
+        failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
+
+    Returns:
+        The files, counts, text and notes.
+
+    Raises:
+        AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
+        StorageError: When a file cannot be written.
+    """
+    study = find(table, conf, suite, finals, items, failed)
+    contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
+    files = {name: write_file(out / name, content) for name, content in contents.items()}
+    files["report.html"] = write_report(out / "report.html", study, context, runs_at)
+    return Analysis(files, _summary(study), _text(study, width), study.notes)
+
+
+def _text(study: Study, width: int) -> str:
+    """The paper's table, and what the other methods say of it."""
+    labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
+    choice = study.choice
+    text = effects_text(study.headline, labels, study.largest, choice.corrections[0], choice.alpha, width)
+    if len(choice.methods) == 1:
+        return text
+    tested = study.effects.groupby("method")["p"].count()
+    counts = [f"{method} {len(significant(study, method)) if tested[method] else '-'}" for method in choice.methods]
+    return text + textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width) + "\n"
+
+
+def _summary(study: Study) -> dict[str, float]:
+    headline = study.headline
+    counts = {
+        "n_rows": len(study.table),
+        "n_tasks": study.table["task"].nunique(),
+        "n_models": study.table["model"].nunique(),
+        "n_steps": study.table["step"].nunique(),
+        "n_tests": headline["p"].notna().sum(),
+        "n_significant": (headline["q"] < study.choice.alpha).sum(),
+        "n_falls": (study.drops["q"] < study.choice.alpha).sum(),
+        "n_notes": len(study.notes),
+    }
+    return {name: float(count) for name, count in counts.items()}

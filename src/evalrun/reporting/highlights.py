@@ -1,0 +1,86 @@
+"""What the report opens with: a task that gets worse with training, beside one that gets better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from evalrun.core.causes import CONTROL
+
+_WORSE = {"inverse", "late drop", "U-shaped"}
+_BETTER = {"positive", "emergent"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A task, and what its curves do."""
+
+    task: str
+    title: str
+    heading: str  # Worse with training
+    sentence: str  # of all its models
+
+
+def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
+    """The task that falls in most of the models and the one that rises in most; where equal, by the larger move.
+
+    Args:
+        table: Rows of `Prepared.table`.
+        shapes: What `describe_shapes` returns for it.
+
+    Returns:
+        Two, or fewer where no curve falls or none rises: first what falls, which no control task is.
+    """
+    controls = set(table.loc[table["role"] == CONTROL, "task"])
+    moves = shapes.assign(
+        worse=shapes["label"].isin(_WORSE),
+        better=shapes["label"].isin(_BETTER),
+        size=shapes["highest_value"] - shapes["lowest_value"],
+    )
+    worse = _most(moves[~moves["task"].isin(controls)], "worse")
+    better = _most(moves[moves["task"] != worse], "better")
+    found = []
+    if worse is not None:
+        found.append(_example(moves[moves["task"] == worse], "worse", "U-shaped", "and comes back"))
+    if better is not None:
+        found.append(_example(moves[moves["task"] == better], "better", "emergent", "all at once"))
+    return found
+
+
+def _most(moves: pd.DataFrame, which: str) -> str | None:
+    """The task with the largest share of curves that move so."""
+    if not moves[which].any():
+        return None
+    by_task = moves.groupby("task", sort=False).agg({which: "mean", "size": "mean"})
+    return str(by_task.sort_values([which, "size"], ascending=False, kind="stable").index[0])
+
+
+def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
+    """A task's rows in words; the models whose curve is of the special shape are named."""
+    names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
+    names = [name for name in names if name]
+    more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {_listed(names)}"
+    sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
+    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
+
+
+def _named(model: str, special: pd.Series[bool]) -> str:
+    """A model of which all curves (seeds) are of the special shape, or how many are; empty where none is."""
+    count, seeds = int(special.sum()), len(special)
+    return "" if not count else model if count == seeds else f"{model} ({count} of {seeds} seeds)"
+
+
+def _of(rows: pd.DataFrame, which: str) -> str:
+    """`all 4 models`, `6 of 8 models`, `2 of 12 training runs`."""
+    what = "training run" if rows["model"].duplicated().any() else "model"
+    count, total = int(rows[which].sum()), len(rows)
+    if total == 1:
+        return f"the only {what}"
+    if count == total == 2:
+        return f"both {what}s"
+    return f"all {total} {what}s" if count == total else f"{count} of {total} {what}s"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -1,0 +1,259 @@
+"""The report: one HTML file that needs nothing else, to be put beside a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from evalrun import __version__
+from evalrun.core.atomic import write_file
+from evalrun.core.causes import by_cause
+from evalrun.reporting.figures import Series, model_series, value_name
+from evalrun.reporting.highlights import examples
+from evalrun.reporting.panels import panel
+from evalrun.reporting.regression_table import q_relation, unfitted
+from evalrun.reporting.scales import si
+from evalrun.reporting.sections import references, sections
+from evalrun.reporting.sentences import course, rank, run_name, summary
+from evalrun.statistics.findings import Study
+from evalrun.statistics.parallel import each
+from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
+from evalrun.statistics.shapes.labels import headlines, label_of, of_largest
+
+_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
+_MOST_ROWS = 500  # of a table in the page; more are in the CSV file beside it
+_PARAMS = {
+    "nominal": "nominal (as the models' names say)",
+    "total": "total (embeddings included)",
+    "nonembedding": "without input embedding and unembedding",
+}
+
+
+def write_report(path: Path, study: Study, context: Mapping[str, str], runs_at: str = "") -> Path:
+    """Write the report.
+
+    Args:
+        path: The HTML file.
+        study: What was found.
+        context: Further lines of the report's settings: name -> value.
+        runs_at: The address of an MLflow run, `{run}` for its id, for links; empty for none.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: When the file cannot be written.
+    """
+    return write_file(path, render(study, context, runs_at))
+
+
+def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
+    """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evalrun", "reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.j2")
+    series = model_series(study.table)
+    dark = model_series(study.table, dark=True)
+    colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
+    groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
+    panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups])
+    opening = _opening(study, dict(groups), series, colors)
+    tasks = [
+        _task(study, task, rows, series, colors) | drawing for (task, rows), drawing in zip(groups, panels, strict=True)
+    ]
+    return template.render(
+        suite=study.suite,
+        what=value_name(study.table),
+        counts=_counts(study.table),
+        summary=summary(study),
+        opening=opening,
+        runs_at=runs_at,
+        legend=[(line.label, colors[line.color], line.dashes != "-") for line in series],
+        light=[line.color for line in series],
+        dark=[line.color for line in dark],
+        groups=by_cause(tasks),
+        has={
+            "chance": bool(study.table["chance"].notna().any()),
+            "seeds": bool(study.shapes.groupby(["task", "model"]).size().max() > 1),
+            "stderr": bool(study.table["stderr"].notna().any()),
+        },
+        models=[line.label for line in series],
+        largest="the largest model" if "largest" in rank(study) else study.largest,
+        shapes=[_evidence(row) for row in study.shapes.to_dict("records")] if len(study.shapes) <= _MOST_ROWS else [],
+        curves=len(study.shapes),
+        unfitted=unfitted(study.headline),
+        notes=study.notes,
+        settings=_settings(study, context),
+        alpha=study.choice.alpha,
+        axis={"tokens": "tokens", "flops": "FLOPs"}[study.choice.axis],
+        method=METHODS[study.choice.methods[0]].name,
+        correction=CORRECTIONS[study.choice.corrections[0]],
+        tests=int(study.headline["p"].notna().sum()),
+        sections=sections(study),
+        references=references(study),
+    )
+
+
+def _opening(
+    study: Study, groups: Mapping[str, pd.DataFrame], series: list[Series], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The large pictures: what falls and what rises."""
+    drawn = []
+    for example in examples(study.table, study.shapes):
+        rows = groups[example.task]
+        drawing = panel(rows, series, colors, f"opening {example.task}", study.choice.axis, named=True)
+        drawn.append({**vars(example), **drawing, "alt": f"{example.title}. {example.sentence} {_ends(rows)}"})
+    return drawn
+
+
+def _ends(rows: pd.DataFrame) -> str:
+    """In words where each line begins and ends: `tiny-xs goes from 0.50 to 0.15, ...`."""
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        mean = own.groupby("step")["value"].mean()
+        told.append(f"{model} goes from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+    return "; ".join(told) + "."
+
+
+def _counts(table: pd.DataFrame) -> dict[str, str]:
+    items = table.groupby("task")["n"].max()
+    steps = sorted(table["step"].unique())
+    sizes = table.groupby("model")["n_params"].max()
+    return {
+        "models": f"{sizes.size} model{'s' if sizes.size > 1 else ''}",
+        "sizes": _span([si(n) for n in (sizes.min(), sizes.max()) if n > 0] or ["an unknown number of"])
+        + " parameters",
+        "steps": f"{len(steps)} training step{'s' if len(steps) > 1 else ''}",
+        "range": _span([f"{n:.0f}" for n in (steps[0], steps[-1])]),
+        "tokens": _span([si(n) for n in (table["tokens"].min(), table["tokens"].max())]),
+        "tasks": f"{items.size} task{'s' if items.size > 1 else ''}",
+        "items": f"{items.sum():,.0f} items" if items.notna().all() else "an unknown number of items",
+        "rows": f"{len(table):,} result{'s' if len(table) > 1 else ''}",
+    }
+
+
+def _span(ends: list[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _task(
+    study: Study, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+) -> dict[str, Any]:
+    effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
+    title = str(rows["title"].iloc[0])
+    shapes = study.shapes[study.shapes["task"] == task]
+    sentence = headlines(shapes)[task]
+    label = label_of(of_largest(shapes)[task])
+    return {
+        "task": task,
+        "title": title,
+        "cause": str(rows["cause"].iloc[0]),
+        "role": str(rows["role"].iloc[0]),
+        "metric": str(rows["metric"].iloc[0]),
+        "label": label,
+        "story": sentence.removeprefix(f"{title} in ").removesuffix(f": {label}"),
+        "meaning": _meaning(effects, study.choice.alpha),
+        "alt": f"{title}: {rows['metric'].iloc[0]} against training tokens, one line a model. {sentence}. "
+        + _ends(rows),
+        "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
+        "sparks": _sparks(rows, shapes, series, colors),
+    }
+
+
+def _effect(row: Mapping[Any, Any], alpha: float) -> dict[str, Any]:
+    if pd.isna(row["t"]):
+        return {"t": None, "note": row["note"]}
+    t = f"{row['t']:+.2f}".replace("-", "−")
+    return {"t": t, "df": f"{row['df']:.0f}", "q": q_relation(row["q"]), "significant": row["q"] < alpha, "note": ""}
+
+
+def _meaning(effects: Mapping[Any, Mapping[Any, Any]], alpha: float) -> str:
+    """The significant effects in words."""
+    if all(pd.isna(row["p"]) for row in effects.values()):
+        return "Not tested: see the notes below the table."
+    sign = {name: row["t"] > 0 for name, row in effects.items() if pd.notna(row["q"]) and row["q"] < alpha}
+    parts = []
+    for name, what in (("parameters", "size"), ("tokens", "training")):
+        if name in sign:
+            parts.append(f"{'higher' if sign[name] else 'lower'} with {what}")
+    text = " and ".join(parts)
+    if "interaction" in sign:
+        more = f"training’s slope is more {'positive' if sign['interaction'] else 'negative'} in larger models"
+        text = f"{text}; {more}" if text else more
+    return f"Regression: {text}." if text else f"Regression: no effect at q < {alpha:g}."
+
+
+def _sparks(
+    rows: pd.DataFrame, shapes: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A word-sized curve of each model with its label, all on one scale."""
+    x, y = np.log10(rows["tokens"]), rows["value"]
+    wide, high = float(np.ptp(x)) or 1.0, max(float(np.ptp(y)), 0.02)
+    placed = pd.DataFrame(
+        {
+            "model": rows["model"],
+            "seed": rows["seed"].fillna(-1),
+            "across": 2 + 60 * (x - x.min()) / wide,
+            "down": 18 - 16 * (y - y.min()) / high,
+        }
+    ).sort_values("across", kind="stable")
+    points: dict[str, list[str]] = {}
+    for (model, _), own in placed.groupby(["model", "seed"], sort=True):
+        pairs = zip(own["across"].tolist(), own["down"].tolist(), strict=True)
+        points.setdefault(str(model), []).append(" ".join(f"{a:.1f},{d:.1f}" for a, d in pairs))
+    labels = {str(model): label_of(curves) for model, curves in shapes.groupby("model")}
+    return [
+        {
+            "points": points.get(str(line.key), []),
+            "color": colors[line.color],
+            "label": labels.get(str(line.key), ""),
+        }
+        for line in series
+    ]
+
+
+def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """One curve's line in the table of evidence."""
+    signed = {name: _z(row[name]) for name in ("fall_z", "rise_z")}
+    needed = "" if pd.isna(row["threshold_z"]) else f"{row['threshold_z']:.2f}"
+    return {
+        **{str(k): v for k, v in row.items()},
+        **signed,
+        "run": run_name(row),
+        "needed": needed,
+        "story": course(row),
+    }
+
+
+def _z(value: float) -> str:
+    shown = f"{value:+z.1f}".replace("-", "−")
+    return "0" if shown == "+0.0" else shown
+
+
+def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:
+    metrics = ", ".join(sorted(set(study.table["metric"])))
+    return {
+        "Metric": f"{study.metric or 'primary of each task'} ({metrics})" if not study.metric else study.metric,
+        "Parameters": _PARAMS[study.choice.params],
+        "Axis": {"tokens": "training tokens", "flops": "FLOPs, 6 x non-embedding parameters x tokens"}[
+            study.choice.axis
+        ],
+        "Methods": ", ".join(study.choice.methods),
+        "Corrections": ", ".join(f"{CORRECTIONS[name]} ({name})" for name in study.choice.corrections)
+        + f", level {study.choice.alpha:g}",
+        "Flat within": f"{study.flat_within:g}",
+        "Random draws": f"{study.choice.draws}, seed {study.choice.seed}",
+        **context,
+        "Software": ", ".join([f"evalrun {__version__}", *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]),
+    }

@@ -1,0 +1,231 @@
+"""The findings as sentences, every number of them from the frames of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from evalrun.core.wording import counted
+from evalrun.statistics.controls import control_sentences
+from evalrun.statistics.findings import Study
+from evalrun.statistics.items.continuous import METRICS
+from evalrun.statistics.regression.interactions import EFFECTS, METHODS
+from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
+
+_LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
+
+
+def summary(study: Study) -> list[str]:
+    """What a reader should know first."""
+    return [
+        *_over_training(study),
+        *_drops(study),
+        *control_sentences(study.table, study.shapes),
+        *_over_size(study),
+        *_regression(study),
+        *_assumptions(study),
+        *_artefacts(study),
+        *_noise(study),
+    ]
+
+
+def significant(study: Study, method: str, correction: str | None = None) -> pd.DataFrame:
+    """The rows of a method that are significant after a correction (the first, unless told otherwise)."""
+    rows = study.effects[study.effects["method"] == method]
+    return rows[rows[f"q_{correction or study.choice.corrections[0]}"] < study.choice.alpha]
+
+
+def listed(words: Sequence[str], most: int = 6) -> str:
+    """`a, b and c`; of a long list the first and a count."""
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""
+
+
+def _regression(study: Study) -> Iterator[str]:
+    tested = study.headline[study.headline["p"].notna()]
+    if tested.empty:
+        yield "No effect could be tested; the notes below the table say why."
+        return
+    method, alpha = study.choice.methods[0], study.choice.alpha
+    found = significant(study, method)
+    split = ", ".join(f"{name} {int((found['effect'] == name).sum())}" for name in EFFECTS)
+    be = "is" if len(found) == 1 else "are"
+    of = f"{len(found)} of {counted(len(tested), 'effect')} {be}"
+    yield f"By {METHODS[method].name} {of} significant at q < {alpha:g}: {split}."
+    others = study.choice.methods[1:]
+    if not others:
+        return
+    told, unfitted = [], []
+    for other in others:
+        rows = study.effects[(study.effects["method"] == other) & study.effects["p"].notna()]
+        if rows.empty:
+            unfitted.append(METHODS[other].name)
+        else:
+            told.append(f"{len(significant(study, other))} of {len(rows)} by {METHODS[other].name}")
+    if told:
+        yield f"By the other methods: {listed(told, 9)}."
+    if unfitted:
+        yield f"No effect could be tested by {listed(unfitted, 9)}: “Which effects stand” says why."
+    if len(found) and told:
+        yield _stand(study, len(found))
+
+
+def _stand(study: Study, found: int) -> str:
+    """How many of the headline's significant effects every method confirms, and which."""
+    stand = _standing(study)
+    titles = [f"{title} ({', '.join(effects)})" for title, effects in stand.items()]
+    count = sum(len(effects) for effects in stand.values())
+    how = "significant by every method that could be fitted"
+    if not count:
+        return f"{'It is not' if found == 1 else f'None of the {found} is'} {how}."
+    many = "It is" if found == 1 else f"{count} of the {found} {'is' if count == 1 else 'are'}"
+    return f"{many} {how}: {listed(titles, 12)}."
+
+
+def _standing(study: Study) -> dict[str, list[str]]:
+    """Title -> effects that every method finds significant, with one sign."""
+    stand: dict[str, list[str]] = {}
+    for (_, effect), rows in study.effects.groupby(["task", "effect"], sort=False):
+        fitted = rows[rows["p"].notna()]
+        one_sign = fitted["estimate"].gt(0).nunique() == 1
+        if len(fitted) and one_sign and (fitted["q"] < study.choice.alpha).all():
+            stand.setdefault(str(rows["title"].iloc[0]), []).append(str(effect))
+    return stand
+
+
+def _assumptions(study: Study) -> Iterator[str]:
+    """Where the headline's assumptions fail, in one sentence each."""
+    found = study.diagnostics
+    dependent = found[found["autocorrelation_p"] < study.choice.alpha]
+    if len(dependent):
+        top = dependent.sort_values("autocorrelation").iloc[-1]
+        yield (
+            f"In {len(dependent)} of {counted(len(found), 'task')} neighbouring checkpoints of a model miss the plane "
+            f"together (residual autocorrelation up to {top['autocorrelation']:.2f}, {top['title']}): they are not "
+            "independent, and errors that take them as such are too small."
+        )
+    curved = found[found["curved"].astype(bool)]
+    if len(curved):
+        titles = listed([str(title) for title in curved["title"]])
+        yield (
+            f"{counted(len(curved), 'task')} {'wants' if len(curved) == 1 else 'want'} a curve rather than a plane "
+            f"(AIC better by more than 10 with squares): {titles}."
+        )
+    moved = found[found["influence_flips"].astype(bool)]
+    if len(moved):
+        named = [f"{row['title']} without {row['influence_model']}" for row in moved.to_dict("records")]
+        yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named)}."
+
+
+def _over_training(study: Study) -> Iterator[str]:
+    labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
+    shapes = pd.Series(list(labels.values())).value_counts()
+    words = {**dict.fromkeys((*LABELS, "mixed")), "too few points": "of too few points to tell"}
+    told = [f"{shapes[label]} {words[label] or label}" for label in words if label in shapes.index]
+    if len(labels) == 1:
+        (label,) = shapes.index
+        yield f"Over training, the curve of {study.largest}{rank(study)} is {words[label] or label}."
+    else:
+        yield f"Over training, the curves of {study.largest}{rank(study)} are: {listed(told, 12)}."
+
+
+def rank(study: Study) -> str:
+    """What the model that stands for the largest is among the others, between commas; nothing where sizes are equal."""
+    sizes = study.table.groupby("model")["n_params"].max()
+    if len(sizes) == 1:
+        return ", the only model,"
+    return ", the largest model," if (sizes == sizes.max()).sum() == 1 else ""
+
+
+def _over_size(study: Study) -> Iterator[str]:
+    shapes = study.size_shapes
+    final = shapes[shapes["step"] == shapes["step"].max()]
+    final = final[final["label"] != "too few points"]
+    if final.empty:
+        return
+    step = f"{final['step'].iloc[0]:.0f}"
+    falling = final[final["label"].isin(["inverse", "inverted-U", "late drop"])]
+    if falling.empty:
+        yield f"Over size, at step {step}, no task is shown to fall."
+        return
+    named = [f"{row['title']} ({row['label']})" for row in falling.to_dict("records")]
+    verb = "falls" if len(falling) == 1 else "fall"
+    yield f"Over size, at step {step}, {counted(len(falling), 'task')} of {len(final)} {verb}: {listed(named, 12)}."
+
+
+def _drops(study: Study) -> Iterator[str]:
+    drops = study.drops[study.drops["fall"].notna()]
+    if drops.empty:
+        return
+    found = drops[drops["q"] < study.choice.alpha]
+    if found.empty:
+        yield f"No curve of {len(drops)} is shown to fall after a peak."
+        return
+    top = found.sort_values("fall").iloc[-1]
+    again = found["recovered"].fillna(False).astype(bool)
+    yield (
+        f"{len(found)} of {counted(len(drops), 'curve')} {'falls' if len(found) == 1 else 'fall'} significantly after "
+        f"a peak{_recovered(len(found), int(again.sum()))}. The largest fall: "
+        f"{top['title']} in {run_name(top)}, from {top['peak_value']:.3g} at step {top['peak_step']:.0f} to "
+        f"{top['trough_value']:.3g} at step {top['trough_step']:.0f}, by {top['fall']:.3g} ({top['low']:.3g} to "
+        f"{top['high']:.3g}, simultaneous over the curve’s pairs)."
+    )
+
+
+def _recovered(falls: int, again: int) -> str:
+    if falls == 1:
+        return " and recovers" if again else " and does not recover"
+    return f"; {again or 'none'} of them {'recover' if again > 1 else 'recovers'}"
+
+
+def run_name(row: Any) -> str:
+    """A training run: the model, with the seed where there is one."""
+    return str(row["model"]) + ("" if pd.isna(row["seed"]) else f" seed {row['seed']:.0f}")
+
+
+def course(row: Any) -> str:
+    """A curve's sentence without what stands beside it in a table: task, run and label."""
+    return str(row["sentence"]).removeprefix(f"{row['title']} in {run_name(row)}: ").removesuffix(f": {row['label']}")
+
+
+def _artefacts(study: Study) -> Iterator[str]:
+    for label, what in (
+        ("only in accuracy", "jumps in accuracy where {metric} does not"),
+        ("opposite", "moves in accuracy against {metric}"),
+    ):
+        for metric, rows in study.artefacts[study.artefacts["label"] == label].groupby("metric", sort=False):
+            if metric != "gold_logprob_choices":  # tells a mirage best; the others are in the table
+                continue
+            name = f"the {METRICS[str(metric)].title}"
+            told = [
+                f"{title} in {listed([str(model) for model in models['model'].unique()])}"
+                for title, models in rows.groupby("title", sort=False)
+            ]
+            count = rows["task"].nunique()
+            verb = what.format(metric=name)
+            yield f"{counted(count, 'task')} {verb if count == 1 else _plural(verb)}: {listed(told)}."
+
+
+def _plural(verb: str) -> str:
+    head, _, rest = verb.partition(" ")
+    return f"{head.removesuffix('s')} {rest}"
+
+
+def _noise(study: Study) -> Iterator[str]:
+    low = study.signal[study.signal["snr"] < _LOW_SNR]
+    if len(low):
+        titles = listed([str(title) for title in low["title"]])
+        yield (
+            f"In {counted(len(low), 'task')} the final values of the models differ by less than {_LOW_SNR:g} times "
+            f"what the last checkpoints of {low['noise_model'].iloc[0]} differ among themselves: {titles}."
+        )
+    seeds = study.seeds[study.seeds["final_sd"].notna() & study.seeds["difference"].notna()]
+    if len(seeds):
+        beyond = int(seeds["exceeds"].astype(bool).sum())
+        yield (
+            f"Between the smallest and the largest model the difference exceeds what training seeds differ by in "
+            f"{beyond} of {counted(len(seeds), 'task')}."
+        )

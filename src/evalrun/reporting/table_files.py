@@ -1,0 +1,133 @@
+"""Which tables lie beside the report: the paper's in three formats, the others as CSV and, for papers, as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from evalrun.reporting.regression_table import (
+    csv_text,
+    effects_csv,
+    effects_latex,
+    effects_markdown,
+    latex_escape,
+    q_text,
+    results_csv,
+)
+from evalrun.statistics.findings import Study
+from evalrun.statistics.reliability.intervals import with_intervals
+
+Column = tuple[str, Callable[[Any], str]]  # heading, and how a value is written
+
+
+def table_files(study: Study, raw: pd.DataFrame) -> dict[str, str]:
+    """Path below the report's folder -> content.
+
+    Args:
+        study: What was found.
+        raw: The tidy table as it came.
+    """
+    headline, correction, alpha = study.headline, study.choice.corrections[0], study.choice.alpha
+    frames = {
+        "methods": study.effects,
+        "pooled": study.pooled,
+        "diagnostics": study.diagnostics,
+        "shapes": study.shapes,
+        "shapes_over_size": study.size_shapes,
+        "evidence": study.evidence,
+        "drops": study.drops,
+        "continuous": study.continuous,
+        "artefacts": study.artefacts,
+        "noise": study.signal,
+        "seeds": study.seeds,
+        "intervals": with_intervals(study.table, alpha)[_INTERVALS],
+    }
+    return {
+        "effects.csv": effects_csv(headline),
+        "effects.tex": effects_latex(headline, correction, alpha),
+        "effects.md": effects_markdown(headline, correction, alpha),
+        "results.csv": results_csv(raw),
+        **{f"tables/{name}.csv": csv_text(frame) for name, frame in frames.items() if len(frame)},
+        "tables/methods.tex": _methods_latex(study),
+        "tables/drops.tex": latex_table(study.drops[study.drops["q"] < alpha], _DROPS),
+        "tables/diagnostics.tex": latex_table(study.diagnostics, _DIAGNOSTICS),
+        "tables/noise.tex": latex_table(study.signal, _NOISE),
+    }
+
+
+def latex_table(frame: pd.DataFrame, columns: Mapping[str, Column]) -> str:
+    """A booktabs table of some columns; the first is set left, the others right.
+
+    Args:
+        frame: Rows.
+        columns: Column -> heading (as LaTeX has it) and a function from a value to text, which is escaped.
+    """
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(heading for heading, _ in columns.values()) + r" \\",
+        r"\midrule",
+    ]
+    for row in frame.to_dict("records"):
+        cells = ["--" if pd.isna(row[name]) else latex_escape(write(row[name])) for name, (_, write) in columns.items()]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _methods_latex(study: Study) -> str:
+    """Tasks and effects down, methods across: t and corrected p, bold where it is below the level."""
+    methods, alpha = list(study.choice.methods), study.choice.alpha
+    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{latex_escape(name)}}}" for name in methods)
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{ll{'rl' * len(methods)}}}",
+        r"\toprule",
+        rf"Task & Effect & {heads} \\",
+        r"\midrule",
+    ]
+    for (_, effect), rows in study.effects.groupby(["task", "effect"], sort=False):
+        by_method = {row["method"]: row for row in rows.to_dict("records")}
+        cells = []
+        for method in methods:
+            row = by_method[method]
+            q = "" if pd.isna(row["q"]) else q_text(row["q"]).replace("<", r"\ensuremath{<}")
+            t = f"${row['t']:.2f}$" if pd.notna(row["t"]) else "--"
+            cells += [t, rf"\textbf{{{q}}}" if row["q"] < alpha else q]
+        lines.append(" & ".join([latex_escape(str(rows["title"].iloc[0])), str(effect), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _fixed(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}f}"
+
+
+_INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high", "interval", "n"]
+_DROPS: dict[str, Column] = {
+    "title": ("Task", str),
+    "model": ("Model", str),
+    "peak_step": ("Peak at step", _fixed(0)),
+    "trough_step": ("Trough at step", _fixed(0)),
+    "fall": ("Fall", _fixed(3)),
+    "low": ("from", _fixed(3)),
+    "high": ("to", _fixed(3)),
+    "q": ("$q$", q_text),
+    "method": ("Test", str),
+}
+_DIAGNOSTICS: dict[str, Column] = {
+    "title": ("Task", str),
+    "autocorrelation": ("Autocorrelation", _fixed(2)),
+    "dispersion": (r"$\chi^2$/df", _fixed(1)),
+    "influence": ("Largest Cook's distance", _fixed(2)),
+    "aic_linear": ("AIC", _fixed(1)),
+    "aic_quadratic": ("AIC with squares", _fixed(1)),
+}
+_NOISE: dict[str, Column] = {
+    "title": ("Task", str),
+    "signal": ("Signal", _fixed(3)),
+    "noise": ("Noise", _fixed(3)),
+    "snr": ("Signal/noise", _fixed(1)),
+    "pooled_snr": ("pooled", _fixed(1)),
+}

@@ -1,0 +1,110 @@
+"""Did general performance stay high while a task fell? Each fall set against the control tasks over the same training.
+
+A fall is what `shapes` found: of an inverse curve from its start to its end, of a U-shaped one from the start to the
+turn, of an inverted U from the turn to the end. Over those two checkpoints the mean of the control tasks (of the role
+`control`, proportions where higher is better) *rose* or *fell* when it moved by more than 1.96 of its standard errors,
+and else *stayed*. The standard error is that of a mean of independent tasks; checkpoints answer the same items, so it
+is too large rather than too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evalrun.core.causes import CONTROL
+
+_Z = 1.96  # two-sided 5 %
+_SPANS = {
+    "inverse": ("from", "to"),
+    "late drop": ("turn", "to"),
+    "U-shaped": ("from", "turn"),
+    "inverted-U": ("turn", "to"),
+}
+
+
+@dataclass(frozen=True)
+class _Move:
+    """How the controls moved in one model while a task fell."""
+
+    model: str
+    verb: str | None  # rose, fell, stayed; None where no control was scored at both checkpoints
+    before: float
+    after: float
+    tasks: tuple[str, ...]  # titles of the controls that were scored at both
+
+
+def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
+    """One sentence for each task that falls in some model, saying what the controls did meanwhile.
+
+    Args:
+        table: Rows of `Prepared.table`, with the column `role`.
+        shapes: What `describe_shapes` returns for it.
+
+    Returns:
+        The sentences, in the order of the table; where tasks fall and there is no control at all, one that says so;
+        none where nothing falls.
+    """
+    controls = table[(table["role"] == CONTROL) & table["higher_is_better"] & table["value"].between(0, 1)]
+    known = set(table.loc[table["role"] == CONTROL, "task"])
+    falls = shapes[shapes["label"].isin(list(_SPANS)) & ~shapes["task"].isin(list(known))]
+    if falls.empty:
+        return []
+    if controls.empty:
+        count = falls["task"].nunique()
+        return [
+            f"{count} {'task falls' if count == 1 else 'tasks fall'} in some model, and no control task was scored: "
+            "whether general performance stayed high meanwhile is not known (task=...,controls adds five)."
+        ]
+    sentences = []
+    for _, rows in falls.groupby("task", sort=False):
+        moves = [_move(row, controls) for row in rows.to_dict("records")]
+        sentences.append(f"{rows['title'].iloc[0]} falls in {len(moves)} {_curves(moves)}: {_told(moves)}.")
+    return sentences
+
+
+def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:
+    first, last = (row[f"{end}_step"] for end in _SPANS[row["label"]])
+    seed = row["seed"]
+    name = str(row["model"]) + ("" if pd.isna(seed) else f" seed {seed:.0f}")
+    same_seed = controls["seed"].isna() if pd.isna(seed) else controls["seed"] == seed
+    own = controls[(controls["model"] == row["model"]) & same_seed]
+    before, after = (own[own["step"] == step].set_index("task") for step in (first, last))
+    both = [task for task in before.index if task in after.index]
+    if not both:
+        return _Move(name, None, np.nan, np.nan, ())
+    before, after = before.loc[both], after.loc[both]
+    change = float((after["value"] - before["value"]).mean())
+    error = float(np.sqrt((before["stderr"].fillna(0) ** 2 + after["stderr"].fillna(0) ** 2).sum()) / len(both))
+    verb = "stayed" if abs(change) <= _Z * error else "rose" if change > 0 else "fell"
+    titles = tuple(str(title) for title in before["title"])
+    return _Move(name, verb, float(before["value"].mean()), float(after["value"].mean()), titles)
+
+
+def _curves(moves: list[_Move]) -> str:
+    seeds = any(" seed " in move.model for move in moves)
+    return ("curve" if seeds else "model") + ("s" if len(moves) > 1 else "")
+
+
+def _told(moves: list[_Move]) -> str:
+    """`meanwhile the mean of 4 controls (...) rose in pythia-1b (0.41 to 0.52), and stayed in ...`."""
+    titles = list(dict.fromkeys(title for move in moves for title in move.tasks))
+    parts = list(_parts(moves))
+    if not titles:
+        return parts[0]
+    of = f"the mean of {len(titles)} controls" if len(titles) > 1 else "the control"
+    return f"over the same steps {of} ({', '.join(titles)}) {'; '.join(parts)}"
+
+
+def _parts(moves: list[_Move]) -> Iterator[str]:
+    for verb in ("fell", "stayed", "rose"):
+        own = [f"{m.model} ({m.before:.2f} to {m.after:.2f})" for m in moves if m.verb == verb]
+        if own:
+            yield f"{verb} in {', '.join(own)}"
+    unknown = [move.model for move in moves if move.verb is None]
+    if unknown:
+        yield f"no control was scored at both ends in {', '.join(unknown)}"

@@ -1,0 +1,127 @@
+"""All that an analysis finds, as frames: what the report, the tables and the terminal are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evalrun.errors import AnalysisError
+from evalrun.statistics.items.artefacts import find_artefacts
+from evalrun.statistics.items.drops import find_drops
+from evalrun.statistics.items.measured import continuous_table
+from evalrun.statistics.items.values import Items
+from evalrun.statistics.regression.diagnostics import diagnose
+from evalrun.statistics.regression.interactions import fit_interactions
+from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.pooled import fit_pooled
+from evalrun.statistics.reliability.seeds import seed_variance
+from evalrun.statistics.reliability.snr import signal_to_noise
+from evalrun.statistics.shapes.evidence import evidence
+from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
+from evalrun.statistics.table import capped, prepare
+
+if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
+    from evalrun.config.schema import AnalysisConf
+
+
+@dataclass(frozen=True)
+class Study:
+    """A suite's results and what was found in them."""
+
+    suite: str
+    table: pd.DataFrame  # table.Prepared.table
+    notes: list[str]  # sentences about what was left out, merged or is doubtful
+    choice: Choice
+    metric: str | None
+    flat_within: float
+    effects: pd.DataFrame  # regression.fit_interactions, every method
+    pooled: pd.DataFrame  # pooled.fit_pooled
+    diagnostics: pd.DataFrame  # diagnostics.diagnose
+    shapes: pd.DataFrame  # shapes.describe_shapes
+    size_shapes: pd.DataFrame  # shapes.shapes_over_size
+    evidence: pd.DataFrame  # shape_evidence.evidence
+    drops: pd.DataFrame  # drops.find_drops
+    continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
+    artefacts: pd.DataFrame  # artefacts.find_artefacts
+    signal: pd.DataFrame  # snr.signal_to_noise
+    seeds: pd.DataFrame  # seeds.seed_variance
+
+    @property
+    def headline(self) -> pd.DataFrame:
+        """The effects by the first method."""
+        return self.effects[self.effects["method"] == self.choice.methods[0]]
+
+    @property
+    def largest(self) -> str:
+        """The largest model's name."""
+        return str(self.table.sort_values(["n_params", "model"])["model"].iloc[-1])
+
+
+def find(
+    table: pd.DataFrame,
+    conf: AnalysisConf,
+    suite: str,
+    finals: Mapping[str, int] | None = None,
+    items: Items | None = None,
+    failed: Sequence[str] = (),
+) -> Study:
+    """Fit, test and class.
+
+    Args:
+        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        conf: What to do: conf/analysis.
+        suite: The suite's name.
+        finals: Model -> the last step that its suite released, for `table.prepare`.
+        items: Gives per-item results; None to do without.
+        failed: Why checkpoints that were wanted have no result, a sentence each.
+
+    Raises:
+        AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
+    """
+    choice = choice_of(conf)
+    prepared = prepare(table, conf.metric, finals)
+    measured = continuous_table(prepared.table, items)
+    rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
+    if rows.empty:
+        raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
+    effects = fit_interactions(rows, choice)
+    shapes = describe_shapes(rows, conf.flat_within)
+    continuous = measured.table
+    return Study(
+        suite=suite,
+        table=rows,
+        notes=[*capped([f"Not scored: {why}" for why in failed]), *prepared.notes, *measured.notes],
+        choice=choice,
+        metric=conf.metric,
+        flat_within=conf.flat_within,
+        effects=effects,
+        pooled=fit_pooled(rows, choice),
+        diagnostics=diagnose(rows, choice),
+        shapes=shapes,
+        size_shapes=shapes_over_size(rows, conf.params, conf.flat_within),
+        evidence=evidence(rows, shapes, conf.axis, conf.alpha),
+        drops=find_drops(rows, items, conf.corrections[0], conf.alpha),
+        continuous=continuous,
+        artefacts=find_artefacts(rows, continuous),
+        signal=signal_to_noise(rows, _last(rows)),
+        seeds=seed_variance(rows, conf.alpha),
+    )
+
+
+def choice_of(conf: AnalysisConf) -> Choice:
+    """What the regression is to do."""
+    return Choice(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
+
+
+def _last(table: pd.DataFrame) -> int:
+    """How many checkpoints lie in the last doubling of the tokens, in the middle curve; two at least.
+
+    Further back, what was learnt meanwhile would count as noise.
+    """
+    curve = ["task", "model", "seed"]
+    final = table.groupby(curve, dropna=False)["tokens"].transform("max")
+    late = table[table["tokens"] > final / 2].groupby(curve, dropna=False).size()
+    return max(2, int(late.median()))

@@ -1,0 +1,89 @@
+"""The continuous metrics of every result of a table, from its items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from evalrun.statistics.items.believed import Doubt, doubt
+from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
+from evalrun.statistics.items.continuous import continuous
+from evalrun.statistics.items.values import Items
+from evalrun.statistics.table import checkpoint_name
+
+COLUMNS = ["task", "model", "seed", "step", "metric", "value", "stderr"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the items of a table say."""
+
+    table: pd.DataFrame  # one row for each result and metric of `continuous.METRICS`, with the columns of `COLUMNS`
+    notes: list[str]  # why a task has none; what of a result is not believed; where choices tie
+    disbelieved: list[Any]  # labels of the table's rows whose results are not to be used
+
+
+def continuous_table(table: pd.DataFrame, items: Items | None) -> Measured:
+    """Measure what the items allow, and see that the results are those of their items.
+
+    Args:
+        table: Rows of `Prepared.table`.
+        items: Gives per-item results; None for an empty table.
+    """
+    found: list[dict[str, Any]] = []
+    without: dict[str, dict[str, None]] = defaultdict(dict)  # why -> titles
+    doubts: dict[Any, Doubt] = {}
+    if items is None:
+        return Measured(pd.DataFrame(columns=COLUMNS), [], [])
+    rows = table[["task", "title", "model", "seed", "step", "run_id"]].to_dict("records")
+    for label, row in zip(table.index, rows, strict=True):
+        frame = items(str(row["run_id"]), str(row["task"]), ITEM_COLUMNS)
+        if frame is None:
+            without["no items are in the store"][str(row["title"])] = None
+            continue
+        doubts[label] = doubt(frame)
+        if doubts[label].why:
+            continue
+        measured = continuous(frame)
+        if measured.n == 0:
+            without[measured.note][str(row["title"])] = None
+        about = {name: row[name] for name in ("task", "model", "seed", "step")}
+        found += [
+            {**about, "metric": name, "value": value, "stderr": stderr}
+            for name, (value, stderr) in measured.metrics.items()
+            if value == value
+        ]
+    tasks = table["title"].nunique()
+    notes = [
+        f"No continuous metrics of {'any task' if len(titles) == tasks > 1 else ', '.join(titles)}: {why}."
+        for why, titles in without.items()
+    ]
+    bad = [label for label, one in doubts.items() if one.why]
+    return Measured(pd.DataFrame(found, columns=COLUMNS), [*notes, *_doubted(table, doubts)], bad)
+
+
+def _doubted(table: pd.DataFrame, doubts: Mapping[Any, Doubt]) -> Iterator[str]:
+    """Sentences about results that are left out, and about those where choices tie."""
+    for label, one in doubts.items():
+        if one.why:
+            row = table.loc[label].to_dict()
+            yield f"{checkpoint_name(row)}, {row['title']}: left out, because {one.why}."
+    for title, group in table.groupby("title", sort=False):
+        tied = {label: doubts[label] for label in group.index if label in doubts and doubts[label].ties}
+        if not tied:
+            continue
+        most = max(tied, key=lambda label: tied[label].ties / tied[label].items)
+        yield (
+            f"{title}: in {len(tied)} of {len(group)} results choices tie, at most in {tied[most].ties} of "
+            f"{tied[most].items} items ({checkpoint_name(group.loc[most].to_dict())}); a tie counts as the share of "
+            "right choices in it, where lm-eval takes the first."
+        )
+        if old := sum(bool(one.first) for one in tied.values()):
+            yield (
+                f"{title}: {old} of these results took the first (of an earlier version, or ingested): score again "
+                "with force=true."
+            )

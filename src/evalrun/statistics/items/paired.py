@@ -1,0 +1,282 @@
+"""Did it get worse? Two checkpoints compared on the same items.
+
+Both answered the same questions, so what counts is how many answers changed each way. That is far sharper than
+comparing two accuracies by their standard errors, which takes the items for two samples.
+
+- Metrics that are 0 or 1 on each item: the exact McNemar test (binomial test of the items that changed; McNemar 1947)
+  and Newcombe's interval for the difference of paired proportions (1998, Statistics in Medicine 17:2635-2650, method
+  10: Wilson intervals of both, corrected for their correlation).
+- Other metrics (the probability of the true answers, log-probabilities): the sign-flip permutation test of the mean
+  difference (Fisher 1935) and its bias-corrected, accelerated bootstrap interval (Efron 1987).
+- Without items: a z test from the two standard errors. It is conservative, because answers to the same items are
+  positively correlated and this takes them for independent.
+
+All p-values are two-sided. They speak of these two checkpoints and of items like these; how much two trainings of one
+model differ is another question.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.special import bdtr, ndtr, ndtri
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from evalrun.statistics.items.believed import doubt
+from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
+from evalrun.statistics.items.values import Floats, Items, ItemValues, align, columns_of, item_values
+from evalrun.statistics.reliability.intervals import standard_errors
+from evalrun.statistics.table import checkpoint_name
+
+MCNEMAR = "exact McNemar test"
+SIGN_FLIP = "sign-flip permutation test"
+Z_TEST = "z test from standard errors"
+COLUMNS = [
+    *("task", "title", "metric", "higher_is_better", "n", "before", "after", "difference", "low", "high"),
+    *("fell", "rose", "odds_ratio", "effect", "p", "q", "method", "verdict", "note"),
+]
+_CELLS_AT_ONCE = 4_000_000  # of draws x items: bounds memory
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two results on the same items; numbers are NaN where there is nothing to compare, and the note says why."""
+
+    n: int = 0  # items that both have
+    before: float = np.nan  # the metric's mean over them
+    after: float = np.nan
+    difference: float = np.nan  # after - before
+    low: float = np.nan  # the interval of the difference
+    high: float = np.nan
+    fell: float = np.nan  # items whose value is lower after; this and the next three are NaN without per-item results
+    rose: float = np.nan  # items whose value is higher after
+    odds_ratio: float = np.nan  # rose / fell, of a 0/1 metric: inf where none fell
+    effect: float = np.nan  # difference / standard deviation of the items' differences (Cohen's d_z)
+    p: float = np.nan
+    method: str = ""
+    note: str = ""
+
+
+def paired(
+    before: pd.DataFrame, after: pd.DataFrame, metric: str, alpha: float = 0.05, draws: int = 9999, seed: int = 0
+) -> Paired:
+    """Compare a metric on the items that both results have, told by doc_id and doc_hash.
+
+    Args:
+        before: One result's items, with the columns of `item_values.columns_of(metric)`.
+        after: The other's.
+        metric: As the tidy table calls it.
+        alpha: The interval covers with probability 1 - alpha.
+        draws: Sign flips, and bootstrap samples, where the metric is not 0 or 1.
+        seed: Of both.
+    """
+    values = (item_values(before, metric), item_values(after, metric))
+    if values[0] is None or values[1] is None:
+        return Paired(note=f"no value of '{metric}' for each item")
+    return _paired(values[0], values[1], alpha, draws, seed)
+
+
+def compare_checkpoints(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    items: Items | None,
+    correction: str = "fdr_bh",
+    alpha: float = 0.05,
+    draws: int = 9999,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare two checkpoints on every task that both have.
+
+    Args:
+        before: Rows of the tidy table: one a task.
+        after: The same of the other checkpoint.
+        items: Gives per-item results; None where there are none.
+        correction: Of the p-values over the tasks, by statsmodels' name.
+        alpha: Level of the intervals (each for itself) and of the verdicts (by q).
+        draws: See `paired`.
+        seed: See `paired`.
+
+    Returns:
+        One row a task, in the order of `before`, with the columns of `COLUMNS`: those of `Paired`; q, corrected over
+        these tasks; verdict: worse, better, no difference shown, or not comparable, in the metric's direction.
+    """
+    others = {str(row["task"]): row for row in after.to_dict("records")}
+    rows: list[dict[str, Any]] = []
+    for row in before.to_dict("records"):
+        other = others.get(str(row["task"]))
+        if other is not None:
+            found = _compare(row, other, items, alpha, draws, seed)
+            about = {name: row[name] for name in ("task", "title", "metric", "higher_is_better")}
+            rows.append({**about, **asdict(found)})
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame["q"] = corrected(frame["p"].to_numpy(dtype="float64"), correction)
+    better = (frame["difference"] > 0) == frame["higher_is_better"].astype(bool)
+    shown = (frame["q"] < alpha).to_numpy()
+    verdict = np.where(shown, np.where(better, "better", "worse"), "no difference shown")
+    frame["verdict"] = np.where(frame["q"].isna(), "not comparable", verdict)
+    return frame
+
+
+def mcnemar(fell: Floats, rose: Floats) -> Floats:
+    """Two-sided exact McNemar p-values from counts of items that changed either way; 1 where none did."""
+    changed = fell + rose
+    p: Floats = np.minimum(2 * bdtr(np.minimum(fell, rose), changed.astype(np.int64), 0.5), 1.0)
+    return p
+
+
+def newcombe(both: Floats, fell: Floats, rose: Floats, n: float, alpha: float) -> tuple[Floats, Floats]:
+    """Interval of the difference after - before of paired proportions: Newcombe's method 10.
+
+    Args:
+        both: Items that are 1 before and after.
+        fell: Items that are 1 before only.
+        rose: Items that are 1 after only.
+        n: All items.
+        alpha: One minus the confidence level.
+    """
+    both, fell, rose = (np.asarray(counts, dtype="float64") for counts in (both, fell, rose))
+    neither = n - both - fell - rose
+    one, two = (both + rose) / n, (both + fell) / n
+    low_one, high_one = proportion_confint(both + rose, n, alpha, method="wilson")
+    low_two, high_two = proportion_confint(both + fell, n, alpha, method="wilson")
+    margins = (both + rose) * (both + fell) * (neither + rose) * (neither + fell)
+    agreement = both * neither - fell * rose
+    agreement = np.where(agreement > 0, np.maximum(agreement - n / 2, 0), agreement)
+    phi = np.divide(agreement, np.sqrt(margins), out=np.zeros_like(margins), where=margins > 0)
+
+    def reach(a: Floats, b: Floats) -> Floats:
+        return np.sqrt(np.maximum(a**2 - 2 * phi * a * b + b**2, 0))
+
+    return (
+        one - two - reach(one - low_one, high_two - two),
+        one - two + reach(high_one - one, two - low_two),
+    )
+
+
+def corrected(p: Floats, correction: str) -> Floats:
+    """p-values corrected for their number, missing ones left out; `correction` is statsmodels' name."""
+    q = np.full(p.shape, np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        q[known] = multipletests(p[known], method=correction)[1]
+    return q
+
+
+def _compare(
+    row: Mapping[Any, Any], other: Mapping[Any, Any], items: Items | None, alpha: float, draws: int, seed: int
+) -> Paired:
+    if row["metric"] != other["metric"]:
+        return Paired(note=f"the primary metrics differ: {row['metric']} and {other['metric']}")
+    if items is None:
+        return _unpaired(row, other, alpha, "no per-item results")
+    metric = str(row["metric"])
+    sides = []
+    for side in (row, other):
+        wanted = list(dict.fromkeys([*columns_of(metric), *ITEM_COLUMNS]))
+        found = items(str(side["run_id"]), str(side["task"]), wanted)
+        if found is not None and (why := doubt(found).why):
+            return Paired(note=f"{checkpoint_name(side)} is left out, because {why}")
+        values = item_values(found, metric)
+        if values is None:
+            why = "no per-item results" if found is None else f"no value of '{metric}' for each item"
+            return _unpaired(row, other, alpha, why)
+        if not values.average_to(float(side["value"])):
+            return _unpaired(row, other, alpha, f"'{metric}' is not the mean over items")
+        sides.append(values)
+    return _paired(sides[0], sides[1], alpha, draws, seed)
+
+
+def _paired(before: ItemValues, after: ItemValues, alpha: float, draws: int, seed: int) -> Paired:
+    aligned = align([before, after])
+    if not len(aligned.values):
+        return Paired(note=aligned.note)
+    x, y = aligned.values.T
+    change = y - x
+    n, spread = len(change), float(np.std(change, ddof=1)) if len(change) > 1 else 0.0
+    # Values that all differ by one number differ in their last digits too: that is no spread.
+    level = spread <= 1e-12 * max(1.0, float(np.abs(change).max()))
+    fell, rose = int((change < 0).sum()), int((change > 0).sum())
+    notes = [aligned.note, "no item changed" if not (fell or rose) else ""]
+    odds = np.nan
+    if np.isin(aligned.values, (0.0, 1.0)).all():
+        method, odds = MCNEMAR, np.inf if rose and not fell else rose / fell if fell else np.nan
+        p = float(mcnemar(np.array(fell), np.array(rose)))
+        low, high = (float(end) for end in newcombe(np.sum(x * y), np.array(fell), np.array(rose), n, alpha))
+    elif level:
+        method, p, low, high = SIGN_FLIP, 1.0 if not change.any() else 2.0 ** (1 - n), change.mean(), change.mean()
+        notes.append("all items changed alike" if fell or rose else "")
+    else:
+        method = SIGN_FLIP
+        p = _sign_flip(change, draws, seed)
+        low, high = _bootstrap(change, alpha, draws, seed)
+        notes.append("" if np.isfinite(low) else "no interval: too few distinct values")
+    return Paired(
+        n=n,
+        before=float(x.mean()),
+        after=float(y.mean()),
+        difference=float(change.mean()),
+        low=float(low),
+        high=float(high),
+        fell=fell,
+        rose=rose,
+        odds_ratio=float(odds),
+        effect=np.nan if level else float(change.mean() / spread),
+        p=p,
+        method=method,
+        note="; ".join(note for note in notes if note),
+    )
+
+
+def _sign_flip(change: Floats, draws: int, seed: int) -> float:
+    """Two-sided p of the sign-flip test of mean 0: over all flips where they are no more than the draws, else drawn.
+
+    `scipy.stats.permutation_test` gives the same a hundred times slower.
+    """
+    n, size = len(change), 2.0 * np.abs(change.sum())
+    size *= 1 - 1e-12  # flips that leave the sum as it is must not fall short by a rounding error
+    if n < 63 and 2**n <= draws:
+        signs = 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) - 1
+        return float(np.mean(np.abs(signs @ (2 * change)) >= size))
+    rng, hits, batch = np.random.default_rng(seed), 0, max(1, _CELLS_AT_ONCE // n)
+    for start in range(0, draws, batch):
+        shape = (min(batch, draws - start), -(-n // 8))
+        flips = np.unpackbits(rng.integers(0, 256, shape, dtype=np.uint8), axis=1, count=n)
+        hits += int(np.sum(np.abs(flips @ (4 * change) - 2 * change.sum()) >= size))
+    return (1 + hits) / (1 + draws)  # the observed signs are one of the flips (Phipson & Smyth 2010)
+
+
+def _bootstrap(change: Floats, alpha: float, draws: int, seed: int) -> tuple[float, float]:
+    """The BCa interval of the mean; NaN where the bootstrap means do not vary."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            (change,), np.mean, vectorized=True, n_resamples=draws, batch=max(1, _CELLS_AT_ONCE // len(change)),
+            confidence_level=1 - alpha, method="BCa", rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:
+    value, stderr, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "stderr", "n"))
+    error = float(np.sqrt(np.sum(standard_errors(value, stderr, n) ** 2)))
+    difference = float(value[1] - value[0])
+    reach = -float(ndtri(alpha / 2)) * error
+    p = 2 * float(ndtr(-abs(difference) / error)) if error > 0 else np.nan
+    return Paired(
+        n=int(np.nan_to_num(n).min()),
+        before=float(value[0]),
+        after=float(value[1]),
+        difference=difference,
+        low=difference - reach,
+        high=difference + reach,
+        p=p,
+        method=Z_TEST,
+        note=f"{why}: conservative" if error > 0 else f"{why}, and no standard errors",
+    )

@@ -1,0 +1,160 @@
+"""Estimators that model how a model's checkpoints go together: generalised estimating equations, a mixed model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import statsmodels.api as sm
+from scipy.optimize import minimize
+
+from evalrun.statistics.regression.clustered import few_models, fit_cluster
+from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
+from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums, join_notes
+
+_ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
+_STARTS = ((1.0, 0.3), (0.2, 0.05), (5.0, 1.0))  # relative standard deviations of intercept and slope
+
+
+def fit_gee(design: Design, alpha: float) -> Fit:
+    """Gaussian GEE by model, exchangeable working correlation, bias-reduced errors, t with clusters - 2 df.
+
+    The errors hold whatever the true correlation is, given many clusters; the correction is what makes them usable
+    for few. The df are the models less the intercept and slope of a regression on model size between them.
+
+    Source: Liang & Zeger 1986; Mancl & DeRouen 2001. `statsmodels.GEE`, cov_type bias_reduced.
+    """
+    if why := few_models(design):
+        return no_fit(design, why)
+    try:
+        model = sm.GEE(design.y, design.x, groups=design.groups, cov_struct=sm.cov_struct.Exchangeable())
+        fit = model.fit(cov_type="bias_reduced")
+    except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
+        return no_fit(design, "the estimating equations have no solution")
+    if not fit.converged:
+        return no_fit(design, "the estimating equations did not converge")
+    at = asked(design)
+    return t_fit(np.asarray(fit.params)[at], np.asarray(fit.bse)[at], design.clusters - 2, alpha)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Cross products of each model's rows: all that a likelihood with one grouping factor needs."""
+
+    zz: Array  # (models, random, random)
+    zx: Array  # (models, random, columns)
+    zy: Array  # (models, random)
+    xx: Array  # (columns, columns), over all rows
+    xy: Array  # (columns,)
+    yy: float
+    rows: int
+
+
+def fit_mixed(design: Design, alpha: float) -> Fit:
+    """Linear mixed model, random intercept and slope over training by model, by restricted maximum likelihood.
+
+    A variance of 0 is a valid estimate and is told in the note. Where the rows are too few for a random slope or the
+    likelihood has no maximum, a random intercept only; where that fails too, the fit is that of `fit_cluster`; the
+    note says so. Tests use t with between-within degrees of freedom: for what varies between models, and for slopes
+    that are random, models less the coefficients of that level; else rows less models less coefficients.
+
+    Source: Laird & Ware 1982; the profiled criterion in the relative Cholesky factor: Bates et al. 2015 (lme4),
+    equations 33 to 42; the degrees of freedom: Schluchter & Elashoff 1990; Pinheiro & Bates 2000, section 2.4.2.
+    """
+    if why := few_models(design):
+        return no_fit(design, why)
+    count, rows = design.clusters, len(design.y)
+    fallback = "no random slope by model can be estimated: random intercept only"
+    if design.slope is not None and 2 * count < rows:
+        columns = [0, design.slope]
+        found = _reml(_sums(design, columns))
+        if found is not None:
+            return _mixed_t(design, alpha, found, _absent(found[2]), random_slope=True)
+    if count < rows:
+        found = _reml(_sums(design, [0]))
+        if found is not None:
+            note = join_notes(fallback if design.slope is not None else "", _absent(found[2]))
+            return _mixed_t(design, alpha, found, note, random_slope=False)
+    plain = fit_cluster(design, alpha)
+    why = "no mixed model can be estimated: OLS with errors clustered by model instead"
+    return replace(plain, note=join_notes(why, plain.note))
+
+
+def _mixed_t(design: Design, alpha: float, found: tuple[Array, Array, Array], note: str, random_slope: bool) -> Fit:
+    estimate, stderr, _ = found
+    count, rows = design.clusters, len(design.y)
+    _, first = np.unique(design.groups, return_index=True)
+    between = (np.abs(design.x - design.x[first][design.groups]) < 1e-12).all(axis=0)
+    upper, lower = int(between.sum()), int((~between).sum())
+    within_df = count - lower if random_slope else rows - count - lower
+    df = np.where(between, count - upper, within_df).astype("float64")
+    at = asked(design)
+    return t_fit(estimate[at], stderr[at], df[at], alpha, note)
+
+
+def _absent(factor: Array) -> str:
+    """Which random effects vanished: `factor` is the relative Cholesky factor of their covariance."""
+    spread = np.sqrt((factor**2).sum(axis=1))
+    names = [name for name, size in zip(("intercept", "slope"), spread, strict=False) if size < _ZERO]
+    return f"variance of the random {' and '.join(names)} estimated as 0" if names else ""
+
+
+def _sums(design: Design, random: list[int]) -> _Sums:
+    x, y = design.x, design.y
+    z = x[:, random]
+    return _Sums(
+        zz=cluster_sums(design, z, z),
+        zx=cluster_sums(design, z, x),
+        zy=cluster_sums(design, z, y[:, None])[:, :, 0],
+        xx=x.T @ x,
+        xy=x.T @ y,
+        yy=float(y @ y),
+        rows=len(y),
+    )
+
+
+def _factor(theta: Array) -> Array:
+    """The lower triangular relative factor: theta is (sd) or (sd, covariance part, sd)."""
+    return np.array([[theta[0]]]) if len(theta) == 1 else np.array([[theta[0], 0.0], [theta[1], theta[2]]])
+
+
+def _solved(theta: Array, sums: _Sums) -> tuple[float, Array, Array, float]:
+    """-2 restricted log-likelihood (less constants), coefficients, their unscaled covariance, residual variance."""
+    factor = _factor(theta)
+    inner = np.linalg.cholesky(np.eye(len(factor)) + factor.T @ sums.zz @ factor)
+    rx = np.linalg.solve(inner, factor.T @ sums.zx)
+    ry = np.linalg.solve(inner, (sums.zy @ factor)[:, :, None])[:, :, 0]
+    a = sums.xx - np.einsum("gri,grj->ij", rx, rx)
+    b = sums.xy - np.einsum("gri,gr->i", rx, ry)
+    covariance = np.linalg.inv(a)
+    beta = covariance @ b
+    df = sums.rows - len(b)
+    variance = (sums.yy - float((ry**2).sum()) - float(b @ beta)) / df
+    if variance <= 0:
+        return np.inf, beta, covariance, np.nan
+    determinants = 2 * np.log(np.diagonal(inner, axis1=1, axis2=2)).sum() + np.linalg.slogdet(a)[1]
+    return float(determinants + df * np.log(variance)), beta, covariance, variance
+
+
+def _reml(sums: _Sums) -> tuple[Array, Array, Array] | None:
+    """Coefficients, standard errors and relative factor at the maximum; None without one."""
+
+    def criterion(theta: Array) -> float:
+        return _solved(theta, sums)[0]
+
+    single = sums.zz.shape[1] == 1
+    bounds = [(0.0, 1e4)] if single else [(0.0, 1e4), (-1e4, 1e4), (0.0, 1e4)]
+    best = None
+    for level, slope in _STARTS:
+        start = [level] if single else [level, 0.0, slope]
+        try:
+            found = minimize(criterion, start, method="L-BFGS-B", bounds=bounds)
+        except np.linalg.LinAlgError:
+            continue
+        if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
+            best = found
+    if best is None or np.abs(best.x).max() >= 1e4:
+        return None
+    _, beta, covariance, variance = _solved(best.x, sums)
+    stderr = np.sqrt(variance * np.diag(covariance))
+    return (beta, stderr, _factor(best.x)) if np.isfinite(stderr).all() else None

@@ -1,0 +1,72 @@
+"""What an estimator returns, and the two that take checkpoints as independent: OLS and HC3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import statsmodels.api as sm
+from scipy import stats
+
+from evalrun.statistics.regression.model_frame import Array, Design
+
+_LEAST = 1e-10  # standard error of z-scores (or log-odds) below which it is a rounding error
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Estimates of the design's effects, each an array (effects,); NaN where there is none, and `note` says why."""
+
+    estimate: Array
+    stderr: Array
+    t: Array
+    df: Array  # NaN where p comes from no t distribution
+    p: Array  # two-sided
+    low: Array  # interval of 1 - alpha for the estimate
+    high: Array
+    note: str = ""
+    log_odds: bool = False  # estimates are in log-odds, not in standard deviations of the value
+
+
+def t_fit(estimate: Array, stderr: Array, df: float | Array, alpha: float, note: str = "") -> Fit:
+    """Test and interval by Student's t. Effects whose standard error is 0 or not finite get NaN, and a note."""
+    df = np.broadcast_to(np.asarray(df, dtype="float64"), estimate.shape)
+    fine = np.isfinite(estimate) & np.isfinite(stderr) & (stderr > _LEAST) & (df > 0)
+    error, df = np.where(fine, stderr, np.nan), np.where(fine, df, np.nan)
+    t = estimate / error
+    reach = stats.t.ppf(1 - alpha / 2, df) * error
+    p = stats.t.sf(np.abs(t), df) * 2
+    told = note if fine.all() else note or "no standard error: too few rows or models"
+    return Fit(estimate, error, t, df, p, estimate - reach, estimate + reach, told)
+
+
+def no_fit(design: Design, note: str, estimate: Array | None = None) -> Fit:
+    """Only the note, and the estimate where there is one."""
+    nothing = np.full(len(design.effects), np.nan)
+    estimate = nothing if estimate is None else estimate
+    return Fit(estimate, nothing, nothing, nothing, nothing, nothing, nothing, note)
+
+
+def asked(design: Design) -> slice:
+    """Where the effects are among the coefficients."""
+    return slice(1, 1 + len(design.effects))
+
+
+def fit_ols(design: Design, alpha: float) -> Fit:
+    """Ordinary least squares; t with the residual degrees of freedom (`statsmodels.OLS`)."""
+    fit = sm.OLS(design.y, design.x).fit()
+    at = asked(design)
+    return t_fit(fit.params[at], fit.bse[at], fit.df_resid, alpha)
+
+
+def fit_hc3(design: Design, alpha: float) -> Fit:
+    """OLS with errors that allow unequal variances: HC3, t with the residual degrees of freedom.
+
+    Source: MacKinnon & White 1985; for small samples Long & Ervin 2000. `statsmodels`, cov_type HC3.
+    """
+    fit = sm.OLS(design.y, design.x).fit()
+    if (1 - fit.get_influence().hat_matrix_diag < 1e-10).any():
+        return no_fit(design, "a checkpoint alone decides a coefficient: HC3 is undefined", fit.params[asked(design)])
+    fit = fit.get_robustcov_results("HC3", use_t=True)
+    at = asked(design)
+    return t_fit(fit.params[at], fit.bse[at], fit.df_resid, alpha)

@@ -1,0 +1,97 @@
+"""How far a value lies from its curve by chance: item sampling, and the training noise that comes on top of it.
+
+Item errors: the given standard error; where it is missing or 0 (as for accuracies of exactly 0 or 1) and the value is
+a proportion of n items, that of the plus-four estimate, p~ = (n p + 2) / (n + 4) (Agresti & Coull 1998); else the
+standard deviation of the differences between neighbouring points over sqrt(2), a rough measure that counts bends as
+noise.
+
+Training noise: two checkpoints of one run differ by more than their items explain. It is measured by how far each
+inner point lies from the straight line between its neighbours, scaled to the variance of one point (Gasser, Sroka &
+Jennen-Steinmetz 1986, Biometrika 73:625-633): a trend adds nothing to it, a bend little where points lie
+close. These residuals are pooled over all curves of a task. Their scale is robust, so that a few sharp bends are not
+taken for noise: the median absolute deviation, then the mean square of what lies within 2.5 of it (a reweighted scale:
+Rousseeuw & Leroy 1987). What it exceeds the item errors by is added to the variance of every point of the task; nothing
+is ever taken off, although checkpoints that answer the same items differ by less than their item errors say. With
+fewer than 12 residuals there is no saying, and item errors stand alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from evalrun.statistics.reliability.intervals import standard_errors
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+FEWEST_RESIDUALS = 12
+_WITHIN = 2.5  # robust standard deviations; what lies beyond is a bend, not noise
+_MAD = float(norm.ppf(0.75))
+# Variance of a standard normal cut off at +-2.5.
+_CUT = 1 - 2 * _WITHIN * float(norm.pdf(_WITHIN)) / (2 * float(norm.cdf(_WITHIN)) - 1)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variances of a table's values, row by row."""
+
+    items: Array  # (rows,) item sampling alone
+    total: Array  # (rows,) with training noise
+    df: Array  # (rows,) degrees of freedom of the total; infinite where no training noise was found
+    sought: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) whether the task has enough points to look for it
+
+
+def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array) -> Noise:
+    """Variance of each value.
+
+    Args:
+        rows: Columns task, value, stderr and n; the points of a curve in a run, in order of x.
+        curve: (rows,) which curve a row is of: 0, 1, ...
+        x: (rows,) place on the curve's axis.
+
+    Returns:
+        Variances in squared units of the value, as the module's docstring defines them.
+    """
+    value = rows["value"].to_numpy(dtype="float64")
+    items = _item_variance(rows, value, curve)
+    residual, inner = _residuals(value, curve, x)
+    total, df, sought = items.copy(), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=bool)
+    task = pd.factorize(rows["task"])[0]
+    for code in range(task.max(initial=-1) + 1):
+        own = task == code
+        found = residual[own[inner]]
+        if len(found) < FEWEST_RESIDUALS:
+            continue
+        sought[own] = True
+        scale = np.median(np.abs(found)) / _MAD
+        kept = np.abs(found) <= _WITHIN * scale
+        extra = float(np.mean(found[kept] ** 2)) / _CUT - float(np.median(items[own]))
+        if extra > 0:
+            total[own] += extra
+            # Neighbouring residuals share points, which costs about half of the degrees of freedom.
+            df[own] = kept.sum() / 2
+    return Noise(items, total, df, sought)
+
+
+def _item_variance(rows: pd.DataFrame, value: Array, curve: np.ndarray[Any, Any]) -> Array:
+    given, n = (rows[name].to_numpy(dtype="float64") for name in ("stderr", "n"))
+    variance: Array = standard_errors(value, given, n) ** 2
+    lacking = np.isnan(variance)
+    if lacking.any():
+        step = pd.Series(np.diff(value, prepend=np.nan))
+        step[np.diff(curve, prepend=-1) != 0] = np.nan
+        variance[lacking] = (step.groupby(curve).transform("var").fillna(0.0).to_numpy() / 2)[lacking]
+    return variance
+
+
+def _residuals(value: Array, curve: np.ndarray[Any, Any], x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
+    """Scaled distances from the line between a point's neighbours, and the rows of these points."""
+    inner = 1 + np.flatnonzero(curve[2:] == curve[:-2])
+    inner = inner[x[inner + 1] > x[inner - 1]]
+    before = (x[inner + 1] - x[inner]) / (x[inner + 1] - x[inner - 1])
+    line = before * value[inner - 1] + (1 - before) * value[inner + 1]
+    return (value[inner] - line) / np.sqrt(1 + before**2 + (1 - before) ** 2), inner

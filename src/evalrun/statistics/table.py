@@ -1,0 +1,248 @@
+"""From the tidy table to the rows that are analysed: one metric a task, no duplicates, no faulty or logless
+checkpoints.
+
+Nothing is left out silently: each stage returns sentences that end up in the report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evalrun.config.steps import untrusted
+from evalrun.core.records import TABLE_COLUMNS
+from evalrun.errors import AnalysisError, nearest
+
+CHECKPOINT = ["suite", "model", "seed", "step"]
+_NUMBERS = [
+    *("n_params", "n_params_nonembedding", "n_params_nominal", "step", "tokens", "seed", "flops"),
+    *("value", "stderr", "n", "chance"),
+]
+_SHOWN = 12  # notes of one kind before "and ... more"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows that are analysed, and what was done to get them."""
+
+    table: pd.DataFrame  # columns as records.TABLE_COLUMNS; one row for each task, model, seed and step
+    notes: list[str]  # one sentence for each thing left out, merged or doubtful
+
+
+def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] | None = None) -> Prepared:
+    """Select and clean the rows to analyse.
+
+    The stages, in order: one metric for each task; rows without a value left out; of duplicates (same suite, model,
+    seed, step, task and metric) the last in table order kept; of steps of one model (and seed) that share a weights
+    digest all but the final one left out (all of them, if it is not among them: `steps.untrusted`); checkpoints at 0
+    tokens left out, because 0 has no logarithm.
+
+    Args:
+        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        metric: Metric to analyse in every task that has it; None for each task's primary metric.
+        finals: Model -> the last step that its suite released. For a model that is not named, its last step here.
+
+    Returns:
+        The rows, sorted by task title, model size, model, seed and step, with the notes.
+
+    Raises:
+        AnalysisError: When columns or rows are missing, no task has the metric, or nothing is left.
+    """
+    check(table)
+    if "role" not in table.columns:  # written before controls were told apart
+        table = table.assign(role="")
+    rows = _typed(table)
+    rows, notes = _select_metric(rows, metric)
+    drop_shared_weights = partial(_drop_shared_weights, finals=finals or {})
+    for stage in (_drop_missing, _drop_duplicates, drop_shared_weights, _drop_step_zero):
+        rows, more = stage(rows)
+        notes += more
+    if rows.empty:
+        raise AnalysisError("no result is left to analyse: " + " ".join(notes))
+    notes += _doubts(rows)
+    rows = rows.assign(_order=rows["title"].map({title: _natural(title) for title in rows["title"].unique()}))
+    rows = rows.sort_values(["_order", "task", "n_params", "model", "seed", "step"], kind="stable")
+    return Prepared(rows.drop(columns="_order").reset_index(drop=True), notes)
+
+
+def check(table: object) -> None:
+    """Refuse what is no table of results, or an empty one.
+
+    Raises:
+        AnalysisError: with what it is or lacks.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise AnalysisError(
+            f"the table of results is {table!r:.60}: give a DataFrame, as `evaluate` and `results` return it."
+        )
+    if table.empty:
+        raise AnalysisError("there are no results to analyse: evaluate some checkpoints first.")
+    missing = [column for column in TABLE_COLUMNS if column not in table.columns and column != "role"]
+    if missing:
+        raise AnalysisError(
+            f"the table of results lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: give a table as "
+            "`evaluate` and `results` of this version return it."
+        )
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers as numbers and text as text, whatever a store or a CSV file made of them."""
+    rows = table.loc[:, list(TABLE_COLUMNS)].reset_index(drop=True)
+    for column in _NUMBERS:
+        rows[column] = pd.to_numeric(rows[column], errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
+    for column in ("suite", "model", "task", "title", "cause", "role", "metric", "weights"):
+        rows[column] = rows[column].astype(object).fillna("").astype(str)
+    for column in ("primary", "higher_is_better"):
+        if rows[column].dtype != bool:
+            rows[column] = rows[column].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+    rows["title"] = rows["title"].where(rows["title"] != "", rows["task"])
+    return rows
+
+
+def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """One metric for each task, and which tasks lack it."""
+    if metric is None:
+        chosen = rows[rows["primary"]]
+        if chosen.empty:
+            raise AnalysisError(
+                "no result is marked as a task's primary metric: name a metric with analysis.metric=..."
+            )
+    else:
+        chosen = rows[rows["metric"] == metric]
+        if chosen.empty:
+            raise AnalysisError(f"no task has the metric '{metric}': {nearest(metric, set(rows['metric']))}")
+    notes = []
+    what = "primary metric" if metric is None else f"metric '{metric}'"
+    lacking = sorted(set(rows["task"]) - set(chosen["task"]))
+    if lacking:
+        notes.append(f"Left out, having no {what}: {_listed(lacking)}.")
+    for task, group in chosen.groupby("task"):
+        counts = group["metric"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+        if len(counts) > 1:
+            chosen = chosen[(chosen["task"] != task) | (chosen["metric"] == counts.index[0])]
+            others = _listed([str(name) for name in counts.index[1:]])
+            notes.append(
+                f"{task} has several primary metrics: {counts.index[0]}, the most frequent, is analysed; not {others}."
+            )
+    return chosen, notes
+
+
+def _drop_missing(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    bad = rows[rows["value"].isna() | rows["tokens"].isna() | rows["step"].isna()]
+    notes = [
+        f"{checkpoint_name(row)}, {row['task']}: left out, having no {_absent(row)}." for row in bad.to_dict("records")
+    ]
+    return rows.drop(index=bad.index), capped(notes)
+
+
+def _absent(row: Mapping[Any, Any]) -> str:
+    return " and ".join(name for name in ("value", "tokens", "step") if pd.isna(row[name]))
+
+
+def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    key = [*CHECKPOINT, "task", "metric"]
+    again = rows[rows.duplicated(key, keep=False)]
+    equal, disagree = 0, []
+    rewritten: dict[str, list[str]] = {}
+    for _, group in again.groupby(key, dropna=False, sort=False):
+        values = group["value"].tolist()
+        if np.ptp(values) <= 1e-9:
+            equal += 1
+            continue
+        row = group.iloc[-1].to_dict()
+        if group["weights"].nunique() > 1:
+            rewritten.setdefault(checkpoint_name(row), []).append(row["task"])
+            continue
+        listed = ", ".join(f"{value:.4g}" for value in values)
+        what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({listed})"
+        disagree.append(f"{what}; the latest, {values[-1]:.4g}, is kept.")
+    again_said = [
+        f"{name} was written again with other weights: what was computed last counts ({_listed(tasks)})."
+        for name, tasks in rewritten.items()
+    ]
+    notes = [*capped(again_said), *capped(disagree)]
+    if equal:
+        times = "1 result is" if equal == 1 else f"{equal} results are"
+        notes.append(f"{times} there more than once with one value; each counts once.")
+    return rows.drop_duplicates(key, keep="last"), notes
+
+
+def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple[pd.DataFrame, list[str]]:
+    drop = pd.Series(False, index=rows.index)
+    notes = []
+    known = rows[rows["weights"] != ""].drop_duplicates([*CHECKPOINT, "weights"])
+    shared = known[known.duplicated(["suite", "model", "seed", "weights"], keep=False)]  # few, of thousands
+    for _, group in shared.groupby(["suite", "model", "seed", "weights"], dropna=False, sort=True):
+        steps = sorted(group["step"].unique())
+        if len(steps) < 2:
+            continue
+        first = group.iloc[0]
+        same_model = (rows["suite"] == first["suite"]) & (rows["model"] == first["model"])
+        same_seed = rows["seed"].isna() if pd.isna(first["seed"]) else rows["seed"] == first["seed"]
+        final = finals.get(first["model"], rows.loc[same_model & same_seed, "step"].max())
+        faulty = untrusted(steps, final)
+        drop |= same_model & same_seed & rows["step"].isin(faulty)
+        named = checkpoint_name({**first.to_dict(), "step": np.nan})
+        listed = _listed([f"{step:.0f}" for step in faulty], most=len(steps))
+        if final in steps:
+            what = f"{'its' if len(faulty) == 1 else 'their'} weights are those of the final step {final:.0f}"
+        else:
+            what = "they have the same weights and nothing tells which step these belong to"
+        notes.append(
+            f"{named} {'step' if len(faulty) == 1 else 'steps'} {listed}: left out, because {what} "
+            f"(digest {first['weights'][:12]}): a fault of the published checkpoints."
+        )
+    return rows[~drop], notes  # never cut: each is a fault that the reader must know of
+
+
+def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    zero = rows[rows["tokens"] <= 0]
+    names = sorted({checkpoint_name(row) for row in zero.drop_duplicates(CHECKPOINT).to_dict("records")})
+    notes = [f"Left out, because 0 tokens have no logarithm: {_listed(names)}."] if names else []
+    return rows.drop(index=zero.index), notes
+
+
+def _doubts(rows: pd.DataFrame) -> list[str]:
+    """What is kept but should be known."""
+    notes = []
+    owned = rows.loc[rows["weights"] != "", [*CHECKPOINT, "weights"]].drop_duplicates()
+    for weights, group in owned[owned.duplicated("weights", keep=False)].groupby("weights"):
+        owners = sorted({checkpoint_name(row) for row in group.to_dict("records")})
+        if len(owners) > 1:
+            notes.append(f"{_listed(owners)} have the same weights (digest {str(weights)[:12]}); all are kept.")
+    for task, group in rows.groupby("task"):
+        low, high = group["n"].min(), group["n"].max()
+        if low != high and not pd.isna(low):
+            notes.append(f"{task}: checkpoints were scored on different numbers of items, {low:.0f} to {high:.0f}.")
+    return notes
+
+
+def checkpoint_name(row: Mapping[Any, Any]) -> str:
+    """`pythia-70m step 2000`, with the seed where there is one."""
+    step = f" step {row['step']:.0f}" if not pd.isna(row["step"]) else ""
+    seed = f" seed {row['seed']:.0f}" if not pd.isna(row["seed"]) else ""
+    return f"{row['model']}{step}{seed}"
+
+
+def _natural(title: str) -> str:
+    """A sorting key that puts `task 2` before `task 10`."""
+    return re.sub(r"\d+", lambda number: number.group().zfill(12), title.casefold())
+
+
+def _listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    """`a, b and c`; a long list is cut with a count."""
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def capped(notes: list[str]) -> list[str]:
+    """The first notes of one kind, and how many more there are."""
+    more = len(notes) - _SHOWN
+    return notes if more <= 0 else [*notes[:_SHOWN], f"... and {more} more of this kind."]

@@ -1,0 +1,237 @@
+"""Names to task files: sets of the user's, lm-eval's groups and tags unfolded, with the options they give members.
+
+A group gives options to its tasks as lm-eval has it: keys of a task config beside `task` are set in each member, and a
+member written as `{task: NAME, num_fewshot: 2}` has its own, which win. A group above wins over the groups inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from evalrun.config.schema import conf_dirs
+from evalrun.errors import ConfigError, TaskError, nearest
+from evalrun.tasks import lm_eval_names as known
+from evalrun.tasks import shape
+from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
+
+_SAID = frozenset({"task_alias", "group_alias", "tag", "metadata", "group", "task", "aggregate_metric_list"})
+_TASKS_OWN = frozenset({"data", "include", "profiles", "class", "custom_dataset"})  # which no group can give
+
+
+@dataclass(frozen=True)
+class Member:
+    """A task, and what the groups that it was named by set in it."""
+
+    name: str
+    path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""  # that set them
+
+
+def own_names() -> dict[str, Path]:
+    """Tasks and sets of the conf/task folders, by name.
+
+    Raises:
+        ConfigError: a user's file with the name of a shipped one.
+    """
+    found: dict[str, Path] = {}
+    for folder in conf_dirs():
+        for path in sorted((folder / "task").rglob("*.yaml")):
+            name = str(path.relative_to(folder / "task").with_suffix(""))
+            if path.name.startswith("_"):
+                continue
+            if name in found:
+                raise ConfigError(f"{path} has the name of a shipped task: rename it.")
+            found[name] = path
+    return found
+
+
+def is_group(content: Mapping[str, Any]) -> bool:
+    """Whether a file's content is a set of tasks; a task may name a `group` too, as lm-eval once had it."""
+    return isinstance(content.get("task"), list) or (
+        "group" in content and not set(content) & (_TASKS_OWN | {"output_type"})
+    )
+
+
+def problems(names: Iterable[str]) -> list[str]:
+    """One sentence for each name that is no task, with the nearest that is."""
+    found = []
+    for name in names:
+        try:
+            list(members([name]))
+        except (ConfigError, TaskError) as error:
+            found += error.problems
+    return found
+
+
+def members(names: Iterable[str]) -> Iterator[Member]:
+    """The tasks that names stand for, in order; one named twice comes twice.
+
+    Raises:
+        ConfigError: a name that is no task.
+        TaskError: a group that cannot be read.
+    """
+    yield from _named(list(names), own_names(), {}, "", ())
+
+
+def averaged(names: Iterable[str]) -> list[str]:
+    """Those of the names that are groups for which a mean over their tasks is asked (`aggregate_metric_list`)."""
+    own, found = own_names(), []
+    for name in names:
+        if name in own:
+            content: Mapping[str, Any] = load(own[name], tolerant=True)
+        elif _lm_eval_file(name) is None and name in (index := lm_eval_index()):
+            content = index[name].cfg or {}
+        else:
+            continue
+        if content.get("aggregate_metric_list"):
+            found.append(name)
+    return found
+
+
+def _named(
+    names: Iterable[Any], own: Mapping[str, Path], options: Mapping[str, Any], group: str, within: tuple[str, ...]
+) -> Iterator[Member]:
+    for name in names:
+        if name in within:
+            raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
+        if name not in own:
+            yield from _lm_evals(name, own, options, group, within)
+            continue
+        content = load(own[name])
+        if is_group(content):
+            _check(name, own[name], content)
+            yield from _inside(name, content, own, options, (*within, name))
+        else:
+            yield Member(name, own[name], options, group)
+
+
+def _inside(
+    name: str, content: Mapping[str, Any], own: Mapping[str, Path], above: Mapping[str, Any], within: tuple[str, ...]
+) -> Iterator[Member]:
+    """The tasks of a group's content.
+
+    Args:
+        name: The group's.
+        content: Of its file, or of an entry in a group above.
+        own: As `own_names` returns them.
+        above: Options that groups above it set.
+        within: The groups above, itself included.
+    """
+    options = {**{key: value for key, value in content.items() if key not in _SAID}, **above}
+    listed = content["task"] if isinstance(content["task"], list) else [content["task"]]
+    for member in listed:
+        if not isinstance(member, Mapping):
+            yield from _named([member], own, options, name, within)
+        elif "group" in member and isinstance(member.get("task"), list):
+            inner = str(member["group"])
+            yield from _inside(inner, member, own, options, (*within, inner))
+        else:
+            named = member.get("group", member.get("task"))
+            if not _is_known(named, own):
+                raise TaskError(
+                    f"the group '{name}' defines '{named}' in its own list, where evalrun takes names of tasks: write "
+                    "it as a file of its own, and name that."
+                )
+            given = {key: value for key, value in member.items() if key not in _SAID}
+            yield from _named([named], own, {**options, **given}, name, within)
+
+
+def _is_known(name: Any, own: Mapping[str, Path]) -> bool:
+    return isinstance(name, str) and (name in own or _lm_eval_file(name) is not None or name in lm_eval_index())
+
+
+def _lm_evals(
+    name: Any, own: Mapping[str, Path], options: Mapping[str, Any], group: str, within: tuple[str, ...]
+) -> Iterator[Member]:
+    """Files of an lm-eval task, group or tag; a task in a file of its own name needs no index of all of them."""
+    path = _lm_eval_file(name)
+    if path is not None:
+        yield Member(name, path, options, group)
+        return
+    index = lm_eval_index()
+    if name not in index:
+        short = [key for key in index if abs(len(key) - len(str(name))) <= 4]
+        hint = nearest(str(name), own)
+        hint = hint if hint.startswith("did") else nearest(str(name), [*own, *short])
+        raise ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
+    entry = index[name]
+    if entry.kind.name == "TAG":
+        yield from _named(sorted(entry.tags), {}, options, group, (*within, name))
+    elif entry.kind.name == "GROUP":
+        yield from _inside(name, entry.cfg, {}, options, (*within, name))
+    else:
+        yield Member(name, entry.yaml_path, options, group)
+
+
+@lru_cache(maxsize=4096)
+def _lm_eval_file(name: Any) -> Path | None:
+    """lm-eval's task in a file of the task's name, where it has one."""
+    if not isinstance(name, str) or "/" in name or name.strip("*?[]. ") != name or not name:
+        return None
+    found = (path for path in lm_eval_tasks().rglob(f"{name}.yaml") if load(path, tolerant=True).get("task") == name)
+    return next(found, None)
+
+
+@lru_cache(maxsize=1)
+def lm_eval_index() -> dict[str, Any]:
+    """All of lm-eval's tasks, groups and tags; takes seconds."""
+    from lm_eval.tasks._index import TaskIndex
+
+    index: dict[str, Any] = TaskIndex.build([lm_eval_tasks()])
+    return index
+
+
+def _check(name: str, path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse what a group of the user's cannot hold.
+
+    Raises:
+        TaskError: all faults at once.
+    """
+    if is_lm_evals(path):
+        return
+    found = list(_faults(content))
+    if found:
+        raise TaskError(f"the task set '{name}' in {path} {fault}" for fault in found)
+
+
+def _faults(content: Mapping[str, Any]) -> Iterator[str]:
+    given = known.task_keys() - _TASKS_OWN
+    listed = content.get("task")
+    if not (isinstance(listed, str) or (isinstance(listed, list) and listed)):
+        yield f"has task: {shape.shown(listed)}, which must be a list of one or more tasks."
+        listed = []
+    allowed = given | known.group_keys() | {"include"}
+    yield from shape.faults({key: value for key, value in content.items() if key != "task"}, allowed)
+    yield from _aggregates(content.get("aggregate_metric_list"))
+    for member in listed if isinstance(listed, list) else []:
+        if isinstance(member, Mapping):
+            inner = isinstance(member.get("task"), list)
+            if not (isinstance(member.get("task"), str) or inner or isinstance(member.get("group"), str)):
+                yield f"has {shape.shown(member)} among its tasks, which names none: write {{task: NAME, ...}}."
+            elif inner:
+                yield from _faults(member)
+            else:
+                rest = {key: value for key, value in member.items() if key != "task"}
+                yield from shape.faults(rest, given | known.group_keys())
+        elif not isinstance(member, str):
+            yield f"has {shape.shown(member)} among its tasks, which is no name: put it in quotes."
+
+
+def _aggregates(entries: Any) -> Iterator[str]:
+    if entries is None:
+        return
+    for number, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
+        place = f"entry {number} of aggregate_metric_list"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("metric"), str):
+            yield f"has {shape.shown(entry)} as {place}, which must be a mapping with a metric: {{metric: acc}}."
+            continue
+        yield from shape.unknown(entry, known.aggregate_keys(), place)
+        if entry.get("aggregation", "mean") != "mean":
+            yield f"has aggregation: {shape.shown(entry['aggregation'])} in {place}, which must be mean."
+        if not isinstance(entry.get("weight_by_size", True), bool):
+            yield f"has weight_by_size: {shape.shown(entry['weight_by_size'])} in {place}: write true or false."

@@ -1,0 +1,294 @@
+"""The connection: where the store is, opening it safely, and one sentence for every way it can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from evalrun.config.schema import URIS
+from evalrun.core.secrets import masked, stow, unstow
+from evalrun.errors import TrackingError
+from evalrun.tracking import moved, schema
+from evalrun.tracking.failures import explain
+from evalrun.tracking.slugs import slug
+
+_KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+PORT = 5000  # of the page on a local store, unless another is asked for
+_LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a second or two each
+
+
+def quiet() -> None:
+    """Switch off MLflow's telemetry, migration chatter and printed addresses; call it before mlflow is imported."""
+    os.environ.update(_KEEP_QUIET)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs a full traceback before it raises, and the caller hears of the error anyway.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+class Link:
+    """An MLflow store and the connection to it, opened on first use."""
+
+    def __init__(self, uri: str | None, root: Path, patience_s: float, upgrade: bool = False) -> None:
+        self.upgrade = upgrade  # whether an older database may be migrated
+        self.root = root.expanduser().absolute()
+        self.patience_s = patience_s
+        self.database: Path | None = None  # the SQLite file, where there is one
+        if uri is None or uri.startswith("sqlite:///"):
+            path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
+            self.database = path.expanduser().absolute()
+            uri = f"sqlite:///{self.database}"
+        self.uri = unstow(stow(uri))  # a server's password is in the environment then, and in no message of MLflow's
+        self._client: Any = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server keeps the store, rather than a database that this process writes itself."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def shown(self) -> str:
+        """The URI for messages, without a password."""
+        return masked(self.uri)
+
+    @property
+    def place(self) -> str:
+        """What to call the store in messages: its file or its address."""
+        return self.shown if self.database is None else str(self.database)
+
+    @property
+    def client(self) -> Any:
+        """An `MlflowClient`; the first use opens the store."""
+        if self._client is None:
+            quiet()
+            if self.remote:
+                self._client = self._connect()
+            else:
+                with self._first_use():
+                    self._client = self._connect()
+        return self._client
+
+    def exists(self) -> bool:
+        """Whether there can be anything to read; a local database need not be made for reading."""
+        return self.database is None or self.database.exists()
+
+    def check(self) -> None:
+        """Raise TrackingError, soon, if nothing could be delivered."""
+        if not self.uri.startswith(URIS):
+            raise TrackingError(
+                f"the tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
+                "http(s)://HOST:PORT or a database such as postgresql://USER@HOST/NAME."
+            )
+        if self.remote:
+            self._check_server()
+            return
+        if self.database is None:
+            self._check_database_server()
+        else:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                self.database.parent.mkdir(parents=True, exist_ok=True)
+                probe = self.root / f".write-test-{os.getpid()}"
+                probe.touch()
+                probe.unlink(missing_ok=True)
+            except OSError as error:
+                raise TrackingError(
+                    f"the tracking folder {self.root} cannot be written ({error.strerror}); set tracking.root."
+                ) from error
+            with self._first_use():
+                self._check_sqlite(self.database)
+        with self.guard("opening the store"):
+            self.client.search_experiments(max_results=1)
+
+    def experiment(self, name: str, create: bool = False, kind: str = "") -> Any:
+        """The experiment of this name, or None; made if wanted.
+
+        Raises:
+            TrackingError: when somebody deleted it: restoring would bring back the runs they did not want.
+        """
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None and create:
+            # A server decides itself where artifacts go.
+            folder = None if self.remote else (self.root / "artifacts" / slug(name)).as_uri()
+            tags = {"evalrun.kind": kind}
+            # Another process may be faster; then it has the same to offer.
+            with contextlib.suppress(MlflowException):
+                self.client.create_experiment(name, artifact_location=folder, tags=tags)
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise TrackingError(
+                    f"MLflow at {self.shown} does not make an experiment named '{name}'; rename the suite."
+                )
+        if found is not None and found.lifecycle_stage != "active":
+            raise self.deleted(name, found.experiment_id)
+        if found is not None and create and kind and not found.tags.get("evalrun.kind"):  # of somebody else's making
+            self.tag_experiment(found.experiment_id, "evalrun.kind", kind)
+        return found
+
+    def tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag of an experiment; twice if another process makes it this moment, which MLflow refuses."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.set_experiment_tag(experiment_id, key, value)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.set_experiment_tag(experiment_id, key, value)
+
+    def deleted(self, name: str, experiment_id: str | int) -> TrackingError:
+        """Somebody deleted an experiment that is needed."""
+        do = f"MLFLOW_TRACKING_URI={shlex.quote(self.shown)} python -m mlflow"
+        return TrackingError(
+            f"the MLflow experiment '{name}' was deleted: `{do} experiments restore -x {experiment_id}` restores it, "
+            f"`{do} gc --experiment-ids {experiment_id}` removes it for good with what it holds; or choose another "
+            "suite name."
+        )
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep out other processes: all that write the same SQLite file, else those of this machine."""
+        folder = self.root if self.database is None else self.database.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f".{name}.lock", timeout=_LOCK_WAIT_S):
+                yield
+        except Timeout as error:
+            raise TrackingError(
+                f"another process has held {error.lock_file} for {_LOCK_WAIT_S:.0f} seconds; end it and run this again."
+            ) from error
+
+    @contextlib.contextmanager
+    def guard(self, doing: str) -> Iterator[None]:
+        """Turn whatever MLflow, its database or the network throws into one TrackingError."""
+        quiet()
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:  # requests' errors are OSErrors
+            raise TrackingError(explain(error, doing, self.place, self.shown)) from error
+
+    def _connect(self, uri: str | None = None) -> Any:
+        from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service import utils
+
+        utils._artifact_repos_cache.clear()  # it knows a run's folder by the id alone, which a copied store has too
+        return MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
+
+    @contextlib.contextmanager
+    def _first_use(self) -> Iterator[None]:
+        """Let one process at a time open the store: concurrent first use of a fresh SQLite database corrupts it."""
+        folder = self.root if self.database is None else self.database.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".mlflow.lock", timeout=_LOCK_WAIT_S)
+            lock.acquire()
+        except Timeout as error:
+            raise TrackingError(
+                f"another process has been opening {self.place} for {_LOCK_WAIT_S:.0f} seconds; end it and try again."
+            ) from error
+        except OSError:
+            if not self.exists():
+                raise
+            self._check_schema(may_write=False)
+            yield  # a store that may only be read was initialised by somebody else
+            return
+        try:
+            self._make_database()
+            self._check_schema(may_write=True)
+            yield
+        finally:
+            lock.release()
+
+    def _make_database(self) -> None:
+        """Make an SQLite database that is not there yet: beside its place, and renamed when it is whole.
+
+        MLflow makes one in some fifty steps, and one that was killed half-way it can never open again.
+        """
+        if self.database is None or (self.database.is_file() and self.database.stat().st_size):
+            return
+        new = self.database.with_name(f".{self.database.name}.new")
+        with self.guard("making the database"):
+            for left in new.parent.glob(f"{new.name}*"):  # of a killed process; its rollback journal too
+                left.unlink()
+            client = self._connect(f"sqlite:///{new}")
+            client.search_experiments(max_results=1)
+            client._tracking_client.store.engine.dispose()
+            new.replace(self.database)
+
+    def _check_schema(self, may_write: bool) -> None:
+        """Before MLflow opens a database: it is this version's, and its paths are those of the place where it is."""
+        with self.guard("looking at the database"):
+            if self.database is None:
+                schema.check_server(self.uri, self.shown, self.upgrade)
+                return
+            schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
+            if may_write:
+                moved.settle(self.database, self.root, self.patience_s)
+
+    def _check_sqlite(self, path: Path) -> None:
+        """Ask SQLite itself, which answers sooner and clearer than MLflow: is this a database, and may we write now?"""
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=self.patience_s, isolation_level=None)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise TrackingError(explain(error, "opening the database", self.place, self.shown)) from error
+
+    def _check_server(self) -> None:
+        quiet()
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        creds = get_default_host_creds(self.uri.rstrip("/"))
+        with self.guard("greeting the server"):
+            # One plain request: the client's own retries wait for minutes.
+            reply = http_request(
+                creds, "/health", "GET", timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False
+            )
+        if reply.status_code != 200:
+            raise TrackingError(
+                f"{self.shown} answers, but not like an MLflow server (status {reply.status_code} for /health); "
+                "check tracking.uri and MLFLOW_TRACKING_USERNAME / _PASSWORD / _TOKEN."
+            )
+        with self.guard("asking the server"):  # it takes any name for /health
+            asked = http_request(
+                creds, "/api/2.0/mlflow/experiments/get", "GET", params={"experiment_id": "0"},
+                timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False,
+            )  # fmt: skip
+        if asked.status_code == 403 and "Invalid Host header" in asked.text:
+            raise TrackingError(explain(PermissionError(asked.text), "", self.place, self.shown))
+
+    def _check_database_server(self) -> None:
+        """One attempt; MLflow itself would try ten times."""
+        import socket
+
+        import sqlalchemy
+
+        with self.guard("connecting to the database"):
+            url = sqlalchemy.make_url(self.uri)
+            if url.host:
+                port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name(), 0)
+                socket.create_connection((url.host, port), timeout=min(self.patience_s, 5.0)).close()
+            try:
+                engine = sqlalchemy.create_engine(url)
+            except ImportError as error:
+                raise TrackingError(
+                    f"{self.shown} needs the Python package '{error.name}'; install it "
+                    "(`pip install psycopg2-binary` for PostgreSQL) or start `mlflow server` and use its address."
+                ) from error
+            engine.connect().close()
+            engine.dispose()

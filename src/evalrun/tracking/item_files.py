@@ -1,0 +1,130 @@
+"""Reading back the per-item results: Parquet files that runs have as artifacts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from evalrun.errors import TrackingError
+from evalrun.tracking import moved
+from evalrun.tracking.connection import Link
+from evalrun.tracking.failures import explain
+from evalrun.tracking.slugs import ITEMS, items_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 8  # downloads
+
+
+class ItemReader:
+    """Reads items: called with a run, a task and columns. Use it in a `with` block.
+
+    Files of a store on this machine are read where they lie. Those of a server, or of a bucket, are downloaded in the
+    background, the first wanted first, to a folder that lives as long as the block.
+
+    Args:
+        link: The store.
+        wanted: Run id and task of the results that will be asked for.
+    """
+
+    def __init__(self, link: Link, wanted: Iterable[tuple[str, str]]) -> None:
+        self._link = link
+        self._folders = _local_folders(link)
+        self._pool: ThreadPoolExecutor | None = None
+        self._fetched: dict[str, Future[dict[str, Path]]] = {}
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        tasks: dict[str, list[str]] = defaultdict(list)
+        for run_id, task in wanted if link.exists() else ():
+            if run_id not in self._folders:
+                tasks[run_id].append(task)
+        if tasks:
+            with link.guard("opening the store"):
+                _ = link.client  # opened once, not by each thread
+            self._scratch = tempfile.TemporaryDirectory(prefix="evalrun-items-")
+            self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="items")
+            for run_id, names in tasks.items():
+                self._fetched[run_id] = self._pool.submit(self._fetch, run_id, names)
+
+    def __enter__(self) -> ItemReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop downloading and delete what was downloaded."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __call__(self, run_id: str, task: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
+        """The items of one result; safe in several threads.
+
+        Args:
+            run_id: MLflow run.
+            task: Task name.
+            columns: Those that are wanted; what the file lacks is left out. None for all.
+
+        Returns:
+            One row an item (and filter), columns as scoring writes them; None where the run has no such file, where it
+            was not among those wanted of a server, or where it is damaged, which is logged.
+
+        Raises:
+            TrackingError: the server fails, or knows no such run.
+        """
+        path = self._path(run_id, task)
+        if path is None or not path.is_file():
+            return None
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                there = set(file.schema_arrow.names)
+                some = None if columns is None else [name for name in dict.fromkeys(columns) if name in there]
+                frame: pd.DataFrame = file.read(columns=some).to_pandas()
+                return frame
+        except (pa.ArrowException, OSError) as error:
+            log.warning("the per-item results of task '%s' on run %s cannot be read: %s", task, run_id, error)
+            return None
+
+    def _path(self, run_id: str, task: str) -> Path | None:
+        folder = self._folders.get(run_id)
+        if folder is not None:
+            return folder / items_path(task)
+        return self._fetched[run_id].result().get(items_path(task)) if run_id in self._fetched else None
+
+    def _fetch(self, run_id: str, tasks: Sequence[str]) -> dict[str, Path]:
+        """Download what there is of these tasks' files: artifact name -> where it lies now."""
+        assert self._scratch is not None
+        target = Path(self._scratch.name) / run_id
+        with self._link.guard("downloading per-item results"):
+            there = {found.path for found in self._link.client.list_artifacts(run_id, ITEMS)}
+            names = [name for name in map(items_path, tasks) if name in there]
+            target.mkdir(exist_ok=True)
+            return {name: Path(self._link.client.download_artifacts(run_id, name, str(target))) for name in names}
+
+
+def _local_folders(link: Link) -> dict[str, Path]:
+    """Run id -> the folder of its artifacts, for runs of a SQLite store that keep them on this machine."""
+    if link.database is None or not link.exists():
+        return {}
+    try:
+        address = f"{link.database.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, timeout=link.patience_s, uri=True)) as database:
+            rows = database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall()
+    except sqlite3.Error as error:
+        raise TrackingError(explain(error, "looking up artifacts", link.place, link.shown)) from error
+    found = {run_id: moved.here(uri or "", link.root) for run_id, uri in rows}
+    return {run_id: folder for run_id, folder in found.items() if folder is not None}

@@ -1,0 +1,74 @@
+"""MLflow's own web page on the store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+
+from evalrun.errors import TrackingError
+from evalrun.tracking.connection import Link
+
+
+def command(link: Link, port: int) -> list[str]:
+    """See Store.ui_command."""
+    if link.remote:
+        raise TrackingError(f"{link.shown} is a server already; open it in a browser.")
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", link.uri),
+        *("--default-artifact-root", (link.root / "artifacts").as_uri()),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """See Store.ui_environment."""
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {**os.environ, **quiet}
+
+
+def serve(link: Link, port: int, views: Mapping[str, str | None]) -> None:
+    """See Store.serve.
+
+    Args:
+        link: The store.
+        port: To be taken if it is free.
+        views: Suite -> the page of its curves (None where there is none yet), what was computed last first.
+    """
+    if link.remote:
+        print(*_lines(link.shown.rstrip("/"), views), sep="\n")
+        return
+    if not views:
+        raise TrackingError(
+            f"there are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
+        )
+    port = _free_port(port)
+    print(*_lines(f"http://127.0.0.1:{port}", views), "Stop it with Ctrl-C.", sep="\n")
+    argv = command(link, port)
+    sys.stdout.flush()
+    os.execve(argv[0], argv, environment())
+
+
+def _lines(address: str, views: Mapping[str, str | None]) -> Iterator[str]:
+    """Where to look: the suites that have a page first."""
+    yield from (f"{suite}: {address}/{view}" for suite, view in views.items() if view is not None)
+    for suite, view in views.items():
+        if view is None:
+            yield f"{suite}: no curves yet; `python -m evalrun analyze` draws them"
+    yield f"all of MLflow: {address}/"
+
+
+def _free_port(port: int) -> int:
+    """The port asked for, or any free one when something listens there."""
+    for candidate in (port, 0):
+        with socket.socket() as probe:
+            # As the server does: a port whose last connections are still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return port

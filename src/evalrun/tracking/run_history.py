@@ -1,0 +1,38 @@
+"""Earlier runs at a glance: what each holds and how long it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evalrun.tracking import layout, run_index
+from evalrun.tracking.connection import Link
+from evalrun.tracking.layout import Held
+
+
+@dataclass(frozen=True)
+class Past:
+    """One checkpoint run."""
+
+    run_key: str
+    model: str
+    n_params: int
+    step: int
+    seed: int | None
+    settings: str  # how it was scored, in a few words
+    hardware: str  # what scored it; empty where that was not noted
+    tasks: dict[str, Held]
+    run_id: str = ""
+
+
+def read(link: Link, suite: str) -> list[Past]:
+    """See Store.past."""
+    if link.database is None:
+        link.check()  # answers soon where nobody listens
+    found = []
+    for run in reversed(run_index.noted(link, suite)):
+        cell = layout.cell_of(run.tags)
+        if cell is not None:
+            about = (cell.model, cell.n_params, cell.step, cell.seed)
+            said = (run.tags.get(layout.SETTINGS, ""), run.tags.get(layout.HARDWARE, ""))
+            found.append(Past(run.tags[layout.KEY], *about, *said, layout.held(run.tags), run.run_id))
+    return found
