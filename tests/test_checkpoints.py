@@ -132,14 +132,12 @@ def test_a_checkpoint_in_the_hubs_cache_is_used_offline(
 
 
 def test_no_such_device() -> None:
-    import torch
-
-    from evalrun.pipeline import pick_device
+    from evalrun.checkpoints import devices
 
     for name in ("cuda:99", "hpu", "meta", "gpu"):
         with pytest.raises(CheckpointError, match=rf"scorer\.device is '{name}', which is not here"):
-            pick_device(name, torch)
-    assert pick_device("cpu", torch) == "cpu"
+            devices.pick(name)
+    assert devices.pick("cpu") == "cpu"
 
 
 def test_a_model_spread_over_devices_is_the_same_model(cell: Cell) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalrun import pipeline
 from evalrun.config.schema import compose, hydra_session, typed
 from evalrun.errors import ConfigError, EvalrunError, TaskError
+from evalrun.grid import job_keys
 from evalrun.tasks import groups, task_file
 
 
@@ -60,7 +60,7 @@ def test_a_groups_options_make_another_run(workspace: Path) -> None:
     def keys(*tasks: str) -> tuple[str, dict[str, str]]:
         with hydra_session():
             config = typed(compose(["model=toy/toy-s", f"tasks=[{','.join(tasks)}]", "step=1"]))
-        return pipeline.keys_by_identity(config, "x", task_file.resolve_for(config))
+        return job_keys.keys_by_identity(config, "x", task_file.resolve_for(config))
 
     alone, grouped, few = keys("alpha", "beta"), keys("plain"), keys("few")
     assert alone == grouped

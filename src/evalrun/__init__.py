@@ -5,10 +5,11 @@ In a notebook: `evaluate`, `results`, `fit`, `shapes`, `falls`, `compare`, `repo
 
 from typing import TYPE_CHECKING, Any
 
+from evalrun.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from evalrun.api import compare, evaluate, falls, fit, plot, report, results, shapes
 
-__version__ = "0.1.0"
 __all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
 
 

@@ -23,7 +23,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun import pipeline, study
+from evalrun import progress, study
 from evalrun.commands import compare as comparison
 from evalrun.commands import small
 from evalrun.commands.compare.selection import HOW
@@ -80,7 +80,7 @@ def evaluate(
         axes = {"step": step, "task": task}
         named |= {key: value for key, value in axes.items() if value is not None}
         plan = inprocess.run(inprocess.words(named | overrides))
-        keys = pipeline.wanted_keys([replace(job.config, sweep=plan.sweep) for job in plan.jobs])
+        keys = progress.wanted_keys([replace(job.config, sweep=plan.sweep) for job in plan.jobs])
         store = Store(plan.config.tracking)
         frames = [store.table(suite) for suite in dict.fromkeys(job.cell.suite for job in plan.jobs)]
         return pd.concat([frame[frame["task_key"].isin(keys)] for frame in frames], ignore_index=True)

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalrun import progress
+from evalrun.checkpoints import devices
 from evalrun.commands import help
 from evalrun.core.secrets import command_line, masked
 from evalrun.errors import ConfigError, EvalrunError, nearest
@@ -63,7 +65,7 @@ def _answer(words: list[str]) -> int:
         print(asked, end="")
         return 0
     if "--version" in words and words[0] not in help.COMMANDS:
-        from evalrun import __version__
+        from evalrun.core.version import __version__
 
         print(f"evalrun {__version__}")
         return 0
@@ -176,11 +178,10 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
         plan: The sweep.
         here: Whether its jobs run on this machine.
     """
-    from evalrun import pipeline
     from evalrun.checkpoints import downloads, read_ahead
 
     try:
-        done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
+        done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)
     except EvalrunError as error:
         _complain(error)
         _failures.append(Failure("sweep", str(error), isinstance(error, ConfigError)))
@@ -192,7 +193,7 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
     if here:
         try:
-            pipeline.check_devices([job.config for job in todo])
+            devices.check([job.config for job in todo])
         except ConfigError as error:
             stop_sweep(error)
             return None

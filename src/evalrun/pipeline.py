@@ -6,29 +6,25 @@ import hashlib
 import io
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import audit, downloads, read_ahead
-from evalrun.checkpoints.suites import allowed, cell_of, check, identity_of_gone
+from evalrun.checkpoints import audit, devices, downloads, read_ahead
+from evalrun.checkpoints.suites import allowed, cell_of
 from evalrun.config.schema import Config
-from evalrun.core import environment
+from evalrun.core import collector, environment
 from evalrun.core.records import TaskResult
-from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError
-from evalrun.grid import namesakes
+from evalrun.errors import CheckpointError, EvalrunError, TrackingError
+from evalrun.grid import job_keys, namesakes
 from evalrun.journal import job_state, result_files
-from evalrun.scoring import recorded
-from evalrun.tasks import task_file
+from evalrun.tasks import recorded, task_file
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
-_files: dict[tuple[Any, ...], list[task_file.TaskFile]] = {}
 
 
 @dataclass(frozen=True)
@@ -57,17 +53,17 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> Evaluated:
     """
     if config.offline:
         checkpoints.go_offline()
-    with job_state.watched(folder, state_name(config), _about(config)) as work:
+    with job_state.watched(folder, job_keys.state_name(config), _about(config)) as work:
         return _evaluate(config, folder, config_yaml, work)
 
 
 def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Work) -> Evaluated:
     cell = cell_of(config)
-    files = files_of_sweep(config)
-    located = _try_to_locate(config)
+    files = job_keys.files_of_sweep(config)
+    located = job_keys.try_to_locate(config)
     if isinstance(located, CheckpointError):
         raise located
-    run_key, keys = result_keys(config, located, files)
+    run_key, keys = job_keys.result_keys(config, located, files)
     store = Store(config.tracking)
     unreachable = _unreachable(store, config.sweep)
     with result_files.locked(folder), work.at_work(), downloads.at_work(config, located):
@@ -82,9 +78,9 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Wo
         fault: EvalrunError | None = None
         if todo:
             if config.sweep is None:  # a sweep's jobs were compared with each other before the first began
-                audit.refuse(config, located, store)
+                audit.refuse(config, located, store.table)
                 namesakes.refuse([config], [located], store)
-                check_devices([config])
+                devices.check([config])
             result_files.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
@@ -129,144 +125,8 @@ def _unreachable(store: Store, sweep: str | None) -> bool:
     return False
 
 
-def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int, CheckpointError]]:
-    """Which jobs need not start, because nothing is left to compute or deliver, and which must not.
-
-    A finished sweep is recognised in seconds, and no launcher queues a job for work that is done.
-
-    Args:
-        configs: One for each job.
-        sweep: The multirun that wants them, noted on the runs that are done.
-
-    Returns:
-        Positions of the jobs that are done; of those that are refused, with the reason: their weights are another
-        step's.
-
-    Raises:
-        EvalrunError: when tasks or the store cannot be read, or no checkpoint at all can be found; one checkpoint's
-            own fault is left to its job.
-    """
-    store = Store(configs[0].tracking)
-    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
-        places = list(pool.map(_try_to_locate, configs))
-    downloads.remember([place for place in places if not isinstance(place, CheckpointError)])
-    faults = [place for place in places if isinstance(place, CheckpointError)]
-    if len(faults) == len(places):
-        raise CheckpointError(f"none of the {len(places)} checkpoints can be had; the first: {faults[0]}")
-    held = {suite: store.delivered_all(suite) for suite in {config.checkpoint.suite for config in configs}}
-    done: set[int] = set()
-    marked: dict[str, list[str]] = defaultdict(list)
-    for position, (config, located) in enumerate(zip(configs, places, strict=True)):
-        if isinstance(located, CheckpointError) or config.force:
-            continue
-        run_key, keys = result_keys(config, located, files_of_sweep(replace(config, sweep=sweep)))
-        delivered = held[located.cell.suite].get(run_key, {})
-        if all(delivered.get(name) == key for name, key in keys.items()):
-            marked[located.cell.suite].append(run_key)
-            done.add(position)
-    for suite, run_keys in marked.items():
-        store.mark_all(suite, run_keys, sweep)
-    refused: dict[int, CheckpointError] = {}
-    if len(done) < len(configs):
-        namesakes.refuse(configs, places, store)
-        refused = audit.refusals(configs, [namesakes.here(place) for place in places], store)
-    return done, {position: error for position, error in refused.items() if position not in done}
-
-
-def files_of_sweep(config: Config) -> list[task_file.TaskFile]:
-    """The tasks of a job; read once a sweep, whose jobs are then all scored on the same."""
-    if config.sweep is None:
-        return task_file.resolve_for(config)
-    asked = (config.sweep, *config.tasks, config.data_dir, config.trust_task_code, config.profile)
-    if asked not in _files:
-        _files[asked] = task_file.resolve_for(config)
-    return _files[asked]
-
-
-def forget() -> None:
-    """Read tasks again when they are needed next: in one process their files may change between sweeps."""
-    _files.clear()
-
-
-def wanted_keys(configs: Sequence[Config]) -> set[str]:
-    """The keys of all task results that jobs are for.
-
-    Raises:
-        CheckpointError: a checkpoint that cannot be found.
-    """
-    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
-        places = list(pool.map(_try_to_locate, configs))
-    keys: set[str] = set()
-    for config, located in zip(configs, places, strict=True):
-        if isinstance(located, CheckpointError):
-            raise located
-        keys.update(result_keys(config, located, files_of_sweep(config))[1].values())
-    return keys
-
-
-def _try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
-    cell = cell_of(config)
-    if (identity := identity_of_gone(config)) is not None:
-        return checkpoints.Located(cell, identity, None, None)
-    try:
-        check(config)
-        return allowed.locate(config, cell)
-    except CheckpointError as error:
-        return downloads.recall(cell) or error  # what is done needs no files
-
-
-def result_keys(
-    config: Config, located: checkpoints.Located, files: Sequence[task_file.TaskFile]
-) -> tuple[str, dict[str, str]]:
-    """Names by content: of the MLflow run (checkpoint and settings) and of each task's result in it.
-
-    Two results with one key have the same numbers; anything that can change a number is in the key.
-    """
-    return keys_by_identity(config, located.identity, files)
-
-
-def keys_by_identity(config: Config, identity: str, files: Sequence[task_file.TaskFile]) -> tuple[str, dict[str, str]]:
-    """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
-    settings = {"identity": identity, **_determining(config)}
-    shots, version = config.num_fewshot, task_file.lm_eval_version()
-    own = {kind: allowed.left_out(config, identity, kind) for kind in {file.is_rolling for file in files}}
-    keys = {
-        file.name: result_files.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
-        for file in files
-    }
-    return run_key_of(config, identity, task_file.options_of(files)), keys
-
-
-def run_key_of(config: Config, identity: str, options: Mapping[str, Any]) -> str:
-    """The run's key alone. A run holds a task once, so with options that a group sets it is another run."""
-    settings = {"identity": identity, **_determining(config)}
-    return result_files.digest(settings | ({"options": options} if options else {}))
-
-
-def state_name(config: Config) -> str:
-    """What tells a job from others in its folder, known before the checkpoint is found."""
-    return result_files.digest(_determining(config))
-
-
-def _determining(config: Config) -> dict[str, Any]:
-    """What determines the numbers, beside the checkpoint's files and the tasks."""
-    scorer, cell = config.scorer, cell_of(config)
-    return {
-        "suite": cell.suite,
-        "model": cell.model,
-        "seed": cell.seed,
-        "step": cell.step,
-        "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding]
-        + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0)
-        + [scorer.ties] * (scorer.ties != ("first" if config.profile == "as_published" else "expected")),
-        "profile": config.profile,
-        "num_fewshot": config.num_fewshot,
-        "limit": config.limit,
-    }
-
-
 def _about(config: Config) -> job_state.JobState:
-    cell, names = cell_of(config), [file.name for file in files_of_sweep(config)]
+    cell, names = cell_of(config), [file.name for file in job_keys.files_of_sweep(config)]
     return job_state.JobState(
         *(job_state.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,
@@ -281,11 +141,10 @@ def _score(
     work: job_state.Work,
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
-    import torch
-
-    from evalrun import scoring
-    from evalrun.scoring import attempts
-    from evalrun.tasks import builder
+    with collector.importing():
+        from evalrun import scoring
+        from evalrun.scoring import attempts
+        from evalrun.tasks import builder
 
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
@@ -294,9 +153,9 @@ def _score(
     downloads.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
-    device = pick_device(config.scorer.device, torch)
+    device = devices.pick(config.scorer.device)
     located = allowed.by_tokens(config, located, weights_folder)  # of files that were on the hub till now
-    run_key, keys = result_keys(config, located, files_of_sweep(config))
+    run_key, keys = job_keys.result_keys(config, located, job_keys.files_of_sweep(config))
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
@@ -312,15 +171,7 @@ def _score(
         for names in scoring.bundles(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")
             began = time.perf_counter()
-            try:
-                scores = attempts.scored(
-                    lm, built, [by_name[name] for name in names], config, located.cell.label, faults
-                )
-            except torch.OutOfMemoryError:
-                raise CheckpointError(
-                    f"{located.cell.label}: no memory left on {device} at {', '.join(names)} with scorer.batch_size="
-                    f"{config.scorer.batch_size}: lower it."
-                ) from None
+            scores = attempts.scored(lm, built, [by_name[name] for name in names], config, located.cell.label, faults)
             a_request = (time.perf_counter() - began) / max(1, sum(counts[name] for name in names))
             lost |= scoring.refused(scores, config.scorer.allow_not_finite)
             for name in (name for name in scores if name not in lost):
@@ -348,44 +199,8 @@ def _score(
 
 def _group_options(config: Config) -> dict[str, Any]:
     """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
-    options = task_file.options_of(files_of_sweep(config))
+    options = task_file.options_of(job_keys.files_of_sweep(config))
     return {"group_options": options} if options else {}
-
-
-def pick_device(asked: str, torch: Any) -> str:
-    """The device to score on: `auto` is the first GPU, else the CPU; `all` spreads a model over every GPU.
-
-    Raises:
-        CheckpointError: a device that is not there.
-    """
-    if asked == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if asked == "all":
-        return "all" if torch.cuda.is_available() else "cpu"
-    try:
-        if torch.empty(1, device=asked).device.type != "meta":  # which holds shapes and no numbers
-            return asked
-    except (RuntimeError, AssertionError, ImportError):  # by the device, and by how torch was built
-        pass
-    raise CheckpointError(f"scorer.device is '{asked}', which is not here: use auto, all or cpu.")
-
-
-def check_devices(configs: Iterable[Config]) -> None:
-    """See that the devices that jobs name are on this machine, before the first of them starts.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    named = {config.scorer.device for config in configs} - {"auto", "all", "cpu"}
-    if not named:
-        return
-    import torch
-
-    for device in sorted(named):
-        try:
-            pick_device(device, torch)
-        except CheckpointError as error:
-            raise ConfigError(error.problems) from None
 
 
 def _deliver(

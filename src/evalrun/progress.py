@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints
+from evalrun.checkpoints import audit, downloads
 from evalrun.checkpoints.suites import allowed, cell_of
 from evalrun.config.schema import Config, TrackingConf, compose, hydra_session, typed
 from evalrun.core.records import Cell, TaskResult
 from evalrun.errors import CheckpointError, ConfigError, TrackingError
-from evalrun.grid import namesakes, planning
+from evalrun.grid import job_keys, namesakes, planning
 from evalrun.grid import overrides as ov
 from evalrun.journal import job_state, result_files
 from evalrun.journal.job_state import JobState
@@ -169,21 +171,21 @@ def _of_grid(plan: planning.Plan, folders: Sequence[Path], held: Held | None) ->
     places = by_place(held or {})
     name = plan.sweep
     for job, folder in zip(plan.jobs, folders, strict=True):
-        files = pipeline.files_of_sweep(replace(job.config, sweep=name))
+        files = job_keys.files_of_sweep(replace(job.config, sweep=name))
         names, cell = [file.name for file in files], job.cell
         there = _files(folder / result_files.FOLDER)
         filed = places.get((cell.suite, cell.model, cell.seed, cell.step), [])
         identity = _identity(job, folder, there, filed)
         missing, undelivered = names, []
         if identity is not None:
-            run_key, keys = pipeline.keys_by_identity(job.config, identity, files)
+            run_key, keys = job_keys.keys_by_identity(job.config, identity, files)
             run = (held or {}).get(cell.suite, {}).get(run_key)
             there_too = {} if run is None else run.tasks
             delivered = {name for name, key in keys.items() if there_too.get(name) == key}
             journalled = {name for name, key in keys.items() if result_files.record_name(name, key) in there}
             missing = [name for name in names if name not in delivered | journalled]
             undelivered = [name for name in names if name in journalled - delivered]
-        state = job_state.read(job_state.path_of(folder, pipeline.state_name(job.config)))
+        state = job_state.read(job_state.path_of(folder, job_keys.state_name(job.config)))
         if state is not None and missing and not state.alive and not set(state.tasks) & set(missing):
             state = None  # of other tasks
         yield Entry(
@@ -299,3 +301,63 @@ def _newer(cell: Cell, finished_ms: int) -> bool:
             return any(entry.stat().st_mtime_ns > finished_ms * 1_000_000 for entry in found)
     except OSError:
         return False
+
+
+def find_done(configs: Sequence[Config], sweep: str) -> tuple[set[int], dict[int, CheckpointError]]:
+    """Which jobs need not start, because nothing is left to compute or deliver, and which must not.
+
+    A finished sweep is recognised in seconds, and no launcher queues a job for work that is done.
+
+    Args:
+        configs: One for each job.
+        sweep: The multirun that wants them, noted on the runs that are done.
+
+    Returns:
+        Positions of the jobs that are done; of those that are refused, with the reason: their weights are another
+        step's.
+
+    Raises:
+        EvalrunError: when tasks or the store cannot be read, or no checkpoint at all can be found; one checkpoint's
+            own fault is left to its job.
+    """
+    store = Store(configs[0].tracking)
+    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
+        places = list(pool.map(job_keys.try_to_locate, configs))
+    downloads.remember([place for place in places if not isinstance(place, CheckpointError)])
+    faults = [place for place in places if isinstance(place, CheckpointError)]
+    if len(faults) == len(places):
+        raise CheckpointError(f"none of the {len(places)} checkpoints can be had; the first: {faults[0]}")
+    held = {suite: store.delivered_all(suite) for suite in {config.checkpoint.suite for config in configs}}
+    done: set[int] = set()
+    marked: dict[str, list[str]] = defaultdict(list)
+    for position, (config, located) in enumerate(zip(configs, places, strict=True)):
+        if isinstance(located, CheckpointError) or config.force:
+            continue
+        run_key, keys = job_keys.result_keys(config, located, job_keys.files_of_sweep(replace(config, sweep=sweep)))
+        delivered = held[located.cell.suite].get(run_key, {})
+        if all(delivered.get(name) == key for name, key in keys.items()):
+            marked[located.cell.suite].append(run_key)
+            done.add(position)
+    for suite, run_keys in marked.items():
+        store.mark_all(suite, run_keys, sweep)
+    refused: dict[int, CheckpointError] = {}
+    if len(done) < len(configs):
+        namesakes.refuse(configs, places, store)
+        refused = audit.refusals(configs, [namesakes.here(place) for place in places], store.table)
+    return done, {position: error for position, error in refused.items() if position not in done}
+
+
+def wanted_keys(configs: Sequence[Config]) -> set[str]:
+    """The keys of all task results that jobs are for.
+
+    Raises:
+        CheckpointError: a checkpoint that cannot be found.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
+        places = list(pool.map(job_keys.try_to_locate, configs))
+    keys: set[str] = set()
+    for config, located in zip(configs, places, strict=True):
+        if isinstance(located, CheckpointError):
+            raise located
+        keys.update(job_keys.result_keys(config, located, job_keys.files_of_sweep(config))[1].values())
+    return keys

@@ -64,7 +64,7 @@ def warm_up() -> None:
     import statsmodels.formula.api  # noqa: F401
 
     import evalrun.pipeline
-    import evalrun.reporting
+    import evalrun.reporting.build
     import evalrun.tasks.builder  # noqa: F401
     from evalrun.errors import EvalrunError
     from evalrun.tasks import task_file

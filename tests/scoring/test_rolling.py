@@ -14,10 +14,11 @@ import torch
 import transformers as hf
 from lm_eval.api.instance import Instance
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints
 from evalrun.checkpoints import token_keys, tokenizer
 from evalrun.checkpoints.suites import cell_of
 from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.grid import job_keys
 from evalrun.scoring import departures, open_lm
 from evalrun.tasks import task_file
 from helpers import write_rows
@@ -88,7 +89,7 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
         with monkeypatch.context() as patch:
             if not known:
                 patch.setattr(checkpoints, "adds_tokens", lambda *_: False)
-            run, found = pipeline.keys_by_identity(config, identity, files)
+            run, found = job_keys.keys_by_identity(config, identity, files)
         return run, found["alpha"], found["story"]
 
     assert keys("adds nothing") == keys("adds nothing", known=False)

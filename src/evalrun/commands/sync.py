@@ -9,10 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from evalrun import pipeline, progress
+from evalrun import progress
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
 from evalrun.core.wording import counted
+from evalrun.grid import job_keys
 from evalrun.journal import result_files
 from evalrun.progress import Asked
 from evalrun.tracking import Store
@@ -62,7 +63,7 @@ def _found(asked: Asked) -> Iterator[tuple[TaskResult, Path]]:
         for result in progress.records(folder):
             identity = result.settings.get("identity")
             options = result.settings.get("group_options") or {}
-            if identity is None or pipeline.run_key_of(job.config, identity, options) == result.run_key:
+            if identity is None or job_keys.run_key_of(job.config, identity, options) == result.run_key:
                 yield result, folder
 
 

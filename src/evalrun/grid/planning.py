@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints
 from evalrun.checkpoints.suites import cell_of, gone, known_steps, releases
 from evalrun.checkpoints.suites.computed import folder_of
 from evalrun.checkpoints.suites.configured import config_of
@@ -24,6 +24,7 @@ from evalrun.config.steps import expand_steps
 from evalrun.core.records import Cell
 from evalrun.core.secrets import stow
 from evalrun.errors import ConfigError, EvalrunError
+from evalrun.grid import job_keys
 from evalrun.grid import overrides as ov
 from evalrun.journal import result_files
 from evalrun.tasks import groups
@@ -277,7 +278,7 @@ def _with_gone(config: Config, present: Sequence[int], asked: Sequence[str]) -> 
 def _lacking(config: Config, identity: str, folder: Path) -> list[str]:
     """The tasks of a job that have no result of this checkpoint in its journal."""
     names = {path.name for path in (folder / result_files.FOLDER).glob("*.json")}
-    _, keys = pipeline.keys_by_identity(config, identity, pipeline.files_of_sweep(config))
+    _, keys = job_keys.keys_by_identity(config, identity, job_keys.files_of_sweep(config))
     return [name for name, key in keys.items() if config.force or result_files.record_name(name, key) not in names]
 
 

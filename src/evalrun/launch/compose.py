@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, open_dict
 
-from evalrun import pipeline
 from evalrun.checkpoints.suites import cell_of
 from evalrun.config.schema import Config, typed
+from evalrun.grid import job_keys
 from evalrun.journal import job_state
 from evalrun.launch.jobs import Work
 
@@ -74,7 +74,7 @@ class Composer:
                 whole.step = int(steps[0].partition("=")[2])
                 config = replace(config, step=whole.step)
             folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
-            state = job_state.path_of(folder, pipeline.state_name(config))
+            state = job_state.path_of(folder, job_keys.state_name(config))
             works.append(Work(index, tuple(overrides), cell_of(config), config.model.resources, str(state)))
         return works
 

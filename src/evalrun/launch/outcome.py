@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrun import pipeline
+from evalrun import progress
 from evalrun.config.schema import Config
 from evalrun.errors import EvalrunError
 from evalrun.tracking import Store
@@ -76,7 +76,7 @@ def _there(configs: Sequence[Config], positions: Sequence[int], sweep: str) -> t
         return set(), ""
     try:  # asked as by a command that resumes
         Store(configs[positions[0]].tracking).check()  # answers at once, where MLflow tries for minutes
-        found, _ = pipeline.find_done([replace(configs[position], force=False) for position in positions], sweep)
+        found, _ = progress.find_done([replace(configs[position], force=False) for position in positions], sweep)
     except EvalrunError as error:
         return set(), f"its results cannot be looked up: {error}"
     return {positions[number] for number in found}, ""

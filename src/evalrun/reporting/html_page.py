@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from evalrun import __version__
 from evalrun.core.atomic import write_file
 from evalrun.core.causes import by_cause
+from evalrun.core.version import __version__
 from evalrun.reporting.figures import Series, model_series, value_name
 from evalrun.reporting.highlights import examples
 from evalrun.reporting.panels import panel

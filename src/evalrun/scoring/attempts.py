@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from evalrun import scoring
 from evalrun.config.schema import Config
 from evalrun.errors import CheckpointError, TaskError
@@ -51,11 +53,19 @@ def scored(
 
     Returns:
         Task name -> `scoring.Score`, of those that could be scored.
+
+    Raises:
+        CheckpointError: memory is short.
     """
+    bundle = {file.name: built[file.name] for file in files}
     try:
         with builder.faults_named(files, label):
-            bundle = {file.name: built[file.name] for file in files}
             return scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters, config.scorer.ties)
+    except torch.OutOfMemoryError:
+        raise CheckpointError(
+            f"{label}: no memory left on {lm.device} at {', '.join(bundle)} with scorer.batch_size="
+            f"{config.scorer.batch_size}: lower it."
+        ) from None
     except TaskError as error:
         if len(files) == 1:
             faults += error.problems

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from evalrun import __version__
+from evalrun.core.version import __version__
 from evalrun.tracking import layout, views
 from evalrun.tracking.connection import Link
 from evalrun.tracking.results_table import search

@@ -25,7 +25,6 @@ from evalrun.config.steps import untrusted
 from evalrun.core.hashing import file_sha256
 from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError
-from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,29 +32,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Contents = Mapping[str, str]  # weight file -> sha256
 Group = tuple[str, str, int | None]  # suite, model, seed
+ReadTable = Callable[[str], "pd.DataFrame"]  # by the suite's name
 _REMEDY = "look with `python -m evalrun audit model=...`, or score it all the same with allow_shared_weights=true."
 
 
-def refuse(config: Config, located: Located, store: Store) -> None:
+def refuse(config: Config, located: Located, read: ReadTable) -> None:
     """Check one job by itself.
 
     Raises:
         CheckpointError: its step is not to be scored.
         TrackingError: the store cannot be read.
     """
-    for error in refusals([config], [located], store).values():
+    for error in refusals([config], [located], read).values():
         raise error
 
 
 def refusals(
-    configs: Sequence[Config], places: Sequence[Located | CheckpointError], store: Store
+    configs: Sequence[Config], places: Sequence[Located | CheckpointError], read: ReadTable
 ) -> dict[int, CheckpointError]:
     """Which jobs of a plan are not to be scored, and why.
 
     Args:
         configs: One for each job.
         places: Where each job's checkpoint is, or why it cannot be had.
-        store: Where earlier results are.
+        read: Gives the tidy table of a suite's earlier results, as `Store.table` does.
 
     Returns:
         Position of a job -> the sentence for it.
@@ -69,7 +69,7 @@ def refusals(
             cell = place.cell
             groups[cell.suite, cell.model, cell.seed][cell.step].append(position)
     found: dict[int, CheckpointError] = {}
-    read = cache(store.table)  # once a suite
+    read = cache(read)  # once a suite
     for positions in groups.values():
         jobs = {step: configs[these[0]] for step, these in positions.items()}
         if all(configs[position].allow_shared_weights for these in positions.values() for position in these):
@@ -82,9 +82,7 @@ def refusals(
     return found
 
 
-def _refused_steps(
-    jobs: Mapping[int, Config], located: Mapping[int, Located], read: Callable[[str], pd.DataFrame]
-) -> dict[int, str]:
+def _refused_steps(jobs: Mapping[int, Config], located: Mapping[int, Located], read: ReadTable) -> dict[int, str]:
     """Step -> sentence, for the steps of one model and seed."""
     any_config, any_cell = next(iter(jobs.values())), next(iter(located.values())).cell
     released = releases(any_config).steps

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints
 from evalrun.checkpoints import Located, downloads
 from evalrun.checkpoints.suites import allowed, cell_of, check
 from evalrun.commands.plan.needed_data import Need, data_of
 from evalrun.config.schema import Config
 from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError, ConfigError, TrackingError
-from evalrun.grid import namesakes
+from evalrun.grid import job_keys, namesakes
 from evalrun.tasks import task_file
 from evalrun.tracking import Past, Store
 
@@ -224,7 +224,7 @@ def _past(configs: Sequence[Config]) -> tuple[list[Past], str | None]:
 
 
 def _files(config: Config) -> list[task_file.TaskFile]:
-    return pipeline.files_of_sweep(replace(config, sweep="plan"))
+    return job_keys.files_of_sweep(replace(config, sweep="plan"))
 
 
 def _todo(config: Config, located: Located | None, past: Sequence[Past]) -> tuple[str, ...]:
@@ -234,7 +234,7 @@ def _todo(config: Config, located: Located | None, past: Sequence[Past]) -> tupl
     if config.force or not past:
         return names
     if located is not None:
-        run_key, keys = pipeline.result_keys(config, located, files)
+        run_key, keys = job_keys.result_keys(config, located, files)
         held = {t: entry.key for run in past if run.run_key == run_key for t, entry in run.tasks.items()}
         return tuple(name for name in names if held.get(name) != keys[name])
     cell = cell_of(config)

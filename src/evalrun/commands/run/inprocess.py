@@ -16,17 +16,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints, pipeline, progress
+from evalrun.checkpoints import devices, read_ahead, suites
 from evalrun.checkpoints import downloads as ledger
-from evalrun.checkpoints import read_ahead, suites
 from evalrun.commands import plan as supply
 from evalrun.config.as_typed import quoted
 from evalrun.config.schema import compose, own_hydra_session
 from evalrun.core import console
 from evalrun.core.secrets import masked
 from evalrun.errors import ConfigError, EvalrunError
+from evalrun.grid import job_keys, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid import planning
 from evalrun.grid.planning import Job, Plan
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -55,7 +55,7 @@ def session(root: Path | str | None) -> Iterator[None]:
                 stack.enter_context(contextlib.chdir(Path(root).expanduser()))
             except OSError as error:
                 raise ConfigError(f"root is '{root}', which is no folder to work in ({error.strerror}).") from None
-        for forget in (suites.forget, checkpoints.forget, pipeline.forget, planning.plan.cache_clear):
+        for forget in (suites.forget, checkpoints.forget, job_keys.forget, planning.plan.cache_clear):
             forget()  # files, configs and the network may have changed since the last time
         stack.enter_context(own_hydra_session())
         yield
@@ -137,11 +137,11 @@ def run(overrides: Sequence[str]) -> Plan:
 
 
 def _run_all(plan: Plan) -> None:
-    done, refused = pipeline.find_done([job.config for job in plan.jobs], plan.sweep)
+    done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)
     failed = {plan.jobs[position].cell.label: str(error) for position, error in refused.items()}
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
     log.info("%d of %d jobs found done", len(done), len(plan.jobs))
-    pipeline.check_devices([job.config for job in todo])
+    devices.check([job.config for job in todo])
     downloads = ledger.Ledger(replace(plan.config, sweep=plan.sweep))
     downloads.expect([job.cell for job in todo])
     read_ahead.jobs.expect([job.cell for job in todo])

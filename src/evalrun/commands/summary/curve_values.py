@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun import pipeline
 from evalrun.core.records import TaskResult
 from evalrun.errors import TrackingError
+from evalrun.grid import job_keys
 from evalrun.grid.planning import Job, Plan
 from evalrun.journal import result_files
 from evalrun.tasks.task_file import TaskFile
@@ -44,7 +44,7 @@ def values(plan: Plan, folders: Sequence[Path]) -> list[Curve]:
         plan: The sweep.
         folders: Of its jobs, in their order.
     """
-    tasks = [pipeline.files_of_sweep(replace(job.config, sweep=plan.sweep)) for job in plan.jobs]
+    tasks = [job_keys.files_of_sweep(replace(job.config, sweep=plan.sweep)) for job in plan.jobs]
     found = [_journalled(job, folder, files) for job, folder, files in zip(plan.jobs, folders, tasks, strict=True)]
     lacking = [i for i, files in enumerate(tasks) if len(found[i]) < len(files)]
     if lacking:
@@ -96,7 +96,7 @@ def _journalled(job: Job, folder: Path, files: Sequence[TaskFile]) -> dict[str, 
         if result is None or identity is None:
             continue
         if identity not in keys:
-            keys[identity] = pipeline.keys_by_identity(job.config, identity, files)[1]
+            keys[identity] = job_keys.keys_by_identity(job.config, identity, files)[1]
         known = found.get(result.task)
         if keys[identity].get(result.task) == result.key and (known is None or known.finished_ms < result.finished_ms):
             found[result.task] = result
@@ -117,7 +117,7 @@ def _filed(plan: Plan, lacking: Sequence[int], tasks: Sequence[Sequence[TaskFile
             for run in runs.get((cell.suite, cell.model, cell.seed, cell.step), []):
                 if run.identity is None:
                     continue
-                _, keys = pipeline.keys_by_identity(job.config, run.identity, tasks[i])
+                _, keys = job_keys.keys_by_identity(job.config, run.identity, tasks[i])
                 wanted |= {key: (i, task) for task, key in keys.items() if run.tasks.get(task) == key}
         found: dict[int, dict[str, Value]] = defaultdict(dict)
         for suite in suites if wanted else ():

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from evalrun import pipeline
+from evalrun.checkpoints import devices
 from evalrun.commands.watch import hooks
 from evalrun.commands.watch.loop import Watch
 from evalrun.config.schema import Config, compose, hydra_session, typed
@@ -42,7 +42,7 @@ def command(words: Sequence[str]) -> int:
     config, plain = configured([word for word in words if word != "--once"])
     Store(config.tracking).check()  # before the first checkpoint, not after it
     task_file.resolve_for(config)
-    pipeline.check_devices([config])
+    devices.check([config])
     watch = Watch(config, plain, say=_say, warn=_warn)
     if threading.current_thread() is threading.main_thread():  # how a service manager ends it
         signal.signal(signal.SIGTERM, signal.default_int_handler)

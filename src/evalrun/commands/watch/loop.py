@@ -20,7 +20,7 @@ from evalrun.commands.watch.scan import Files, Look, files_of, look, root_of
 from evalrun.config.schema import Config, seeded
 from evalrun.core.secrets import masked
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
-from evalrun.grid import namesakes
+from evalrun.grid import job_keys, namesakes
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Watch:
             self._complain(f"{cell.label} was evaluated before with other files: its newest result counts.")
         earlier = [run.run_id for run in alike if run.step < cell.step]
         table = self._store.table_of([mine.run_id, *earlier])
-        tasks = [file.name for file in pipeline.files_of_sweep(config)]
+        tasks = [file.name for file in job_keys.files_of_sweep(config)]
         table = table[table["primary"] if analysis.metric is None else table["metric"] == analysis.metric]
         table = table[table["task"].isin(tasks)].sort_values("finished_ms", kind="stable")
         table = table.drop_duplicates(["step", "task"], keep="last")
