@@ -25,7 +25,7 @@ from typing import Any
 LIBRARIES = (
     "torch mlflow mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.backends.backend_pdf hydra jinja2 "
-    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands.small evalrun.pipeline evalrun.study "
+    "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands.status evalrun.pipeline evalrun.study "
     "evalrun.statistics.findings evalrun.reporting.html_page evalrun.tracking.store"
 ).split()
 OF_THE_HUB = (  # these read HF_* when they are imported

@@ -25,7 +25,7 @@ def test_an_installed_wheel_finds_its_configs_and_the_users(workspace: Path, tmp
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)
     assert (site / "evalrun" / "conf" / "model" / "pythia-70m.yaml").is_file()
     assert (site / "hydra_plugins" / "evalrun" / "sweeper.py").is_file()
-    assert (site / "evalrun" / "manual" / "plan.txt").is_file()
+    assert (site / "evalrun" / "commands" / "help" / "plan.txt").is_file()
     assert (site / "evalrun" / "commands" / "help" / "shells" / "evalrun.bash").is_file()
     assert not (site / "hydra_plugins" / "__init__.py").exists()  # a namespace shared with other plugins
     environment = {**os.environ, "PYTHONPATH": str(site)}

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun import progress, study
+from evalrun.commands import analyze
 from evalrun.commands import compare as comparison
-from evalrun.commands import small
 from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
@@ -110,7 +110,7 @@ def results(
     import pandas as pd
 
     with inprocess.session(root):
-        plan, selection = small.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
+        plan, selection = analyze.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
         store = Store(plan.config.tracking)
         store.check_readable()
         return pd.concat(study.tables(store, selection).values(), ignore_index=True)

@@ -73,7 +73,7 @@ def _answer(words: list[str]) -> int:
     if name in help.COMMANDS:
         help.check_flags(name, words[1:])
         module, _, function = help.COMMANDS[name].where.partition(":")
-        return int(getattr(import_module(f"evalrun.{module}"), function)(words[1:]))
+        return int(getattr(import_module(f"evalrun.commands.{module}"), function or "command")(words[1:]))
     if not name.startswith("-") and "=" not in name:
         from evalrun.commands.help.completion import keys
 

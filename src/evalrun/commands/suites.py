@@ -31,7 +31,7 @@ class Model:
     known: str  # pinned, in the folder, listed 3 hours ago, or unknown
 
 
-def suites_command(words: Sequence[str]) -> int:
+def command(words: Sequence[str]) -> int:
     """`suites`: what can be named with model=, by suite; asks nobody.
 
     Raises:

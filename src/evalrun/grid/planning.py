@@ -19,7 +19,7 @@ from evalrun.checkpoints.suites import cell_of, gone, known_steps, releases
 from evalrun.checkpoints.suites.computed import folder_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
-from evalrun.config.schema import Config, compose, seeded, typed
+from evalrun.config.schema import Config, TrackingConf, compose, seeded, typed
 from evalrun.config.steps import expand_steps
 from evalrun.core.records import Cell
 from evalrun.core.secrets import stow
@@ -300,3 +300,10 @@ def _examples() -> str:
         "model=pythia-70m, 'model=glob(*)' with its quotes, or model=local path=runs/my-model "
         "(`python -m evalrun suites` lists what there is)"
     )
+
+
+def tracking_of(words: Sequence[str]) -> TrackingConf:
+    """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
+    given = ov.parse(words)
+    ov.check(given)
+    return typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking

@@ -21,7 +21,7 @@ MANY = ("-m", "--multirun")  # what a sweep is typed with; commands about a grid
 class Command:
     """One command."""
 
-    where: str  # module:function of evalrun, which is given the words after the command and returns the exit code
+    where: str  # module of evalrun.commands whose `command`, or :other, is given the words and returns the exit code
     group: str  # heading on the main page
     words: str  # what it takes, in short
     line: str  # what it does
@@ -32,23 +32,25 @@ class Command:
 BEFORE, RUNS, RESULTS, SHELL = GROUPS = ("before a run", "runs", "results", "shell")
 JSON = ("--json",)
 COMMANDS: dict[str, Command] = {
-    "new-task": Command("new_task:command", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
-    "show": Command("show:command", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
-    "plan": Command("commands:plan", BEFORE, "GRID", "what is done, downloads, disk, memory, time", (*JSON, *MANY)),
-    "prefetch": Command("commands:prefetch", BEFORE, "GRID", "download it, so that offline=true needs nothing", MANY),
-    "audit": Command("commands:audit", BEFORE, "GRID", "weights that are missing or another step's", (*JSON, *MANY)),
-    "suites": Command("catalogue:suites_command", BEFORE, "", "the models that can be named", JSON, keys=False),
-    "steps": Command("catalogue:steps_command", BEFORE, "model=NAME", "its checkpoints", (*JSON, "--refresh")),
-    "doctor": Command("doctor:command", BEFORE, "", "check versions, GPU, store, disk, hub and data", JSON),
-    "tiny": Command("commands:tiny", RUNS, "", "train the embedded suite of small models", keys=False),
-    "watch": Command("watch.command:command", RUNS, "path=RUN", "evaluate checkpoints as they are saved", ("--once",)),
-    "status": Command("status:command", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MANY)),
-    "sync": Command("sync:command", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MANY),
-    "analyze": Command("commands:analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MANY),
-    "compare": Command("comparison:command", RESULTS, "A B", "is B worse than A, item by item", JSON),
-    "ui": Command("commands:ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
-    "ingest": Command("commands:ingest", RESULTS, "PATH...", "file results that others computed"),
-    "completion": Command("completion:command", SHELL, "SHELL", "completion for bash, zsh or fish", keys=False),
+    "new-task": Command("new_task", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
+    "show": Command("show", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
+    "plan": Command("plan.command", BEFORE, "GRID", "what is done, downloads, disk, memory, time", (*JSON, *MANY)),
+    "prefetch": Command(
+        "plan.command:prefetch", BEFORE, "GRID", "download it, so that offline=true needs nothing", MANY
+    ),
+    "audit": Command("audit", BEFORE, "GRID", "weights that are missing or another step's", (*JSON, *MANY)),
+    "suites": Command("suites", BEFORE, "", "the models that can be named", JSON, keys=False),
+    "steps": Command("suites:steps_command", BEFORE, "model=NAME", "its checkpoints", (*JSON, "--refresh")),
+    "doctor": Command("doctor", BEFORE, "", "check versions, GPU, store, disk, hub and data", JSON),
+    "tiny": Command("tiny", RUNS, "", "train the embedded suite of small models", keys=False),
+    "watch": Command("watch.command", RUNS, "path=RUN", "evaluate checkpoints as they are saved", ("--once",)),
+    "status": Command("status", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MANY)),
+    "sync": Command("sync", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MANY),
+    "analyze": Command("analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MANY),
+    "compare": Command("compare", RESULTS, "A B", "is B worse than A, item by item", JSON),
+    "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
+    "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed"),
+    "completion": Command("help.completion", SHELL, "SHELL", "completion for bash, zsh or fish", keys=False),
 }
 RUN = "run"  # the page about evaluating itself, which no command is named for
 RUN_FLAGS = (

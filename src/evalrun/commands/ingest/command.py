@@ -17,10 +17,22 @@ from evalrun.commands.ingest.merge import agree, merge
 from evalrun.commands.ingest.models import Models, UnknownModelError
 from evalrun.commands.ingest.parsed import DamagedError, Found, Left
 from evalrun.commands.ingest.task_names import Tasks
-from evalrun.config.schema import TrackingConf
+from evalrun.config.schema import TrackingConf, hydra_session
 from evalrun.core.records import TaskResult
+from evalrun.core.secrets import command_line
 from evalrun.errors import ConfigError
+from evalrun.grid import planning
 from evalrun.tracking import Store
+
+
+def command(words: Sequence[str]) -> int:
+    """`ingest`: other people's result files into MLflow; exit code 0 all filed, 1 something left out."""
+    rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in words if word not in rest]
+    if not paths:
+        raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
+    with hydra_session():
+        return ingest(paths, planning.tracking_of(rest), command_line(["analyze", *rest]))
 
 
 def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:

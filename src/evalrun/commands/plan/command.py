@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from evalrun import checkpoints
 from evalrun.commands.plan import detectable, render
 from evalrun.commands.plan.inventory import survey
-from evalrun.commands.plan.prefetch import prefetch
+from evalrun.commands.plan.prefetch import prefetch as fetched
 from evalrun.config.schema import hydra_session
 from evalrun.core.secrets import masked
 from evalrun.errors import ConfigError, TaskError
@@ -16,7 +16,19 @@ from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 
 
-def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
+def command(words: Sequence[str]) -> int:
+    """`plan`: print the grid and what it needs."""
+    print(_shown(*ov.split_flags(words)))
+    return 0
+
+
+def prefetch(words: Sequence[str]) -> int:
+    """`prefetch`: download what a grid needs."""
+    print(_fetched(ov.split_flags(words)[1]))
+    return 0
+
+
+def _shown(flags: Sequence[str], overrides: Sequence[str]) -> str:
     """What `plan` prints: the grid and what it needs.
 
     Raises:
@@ -36,7 +48,7 @@ def show(flags: Sequence[str], overrides: Sequence[str]) -> str:
     return "\n\n".join([plan.describe(), render.describe(found), detectable.describe(detectable.power_of(found))])
 
 
-def fetch(overrides: Sequence[str]) -> str:
+def _fetched(overrides: Sequence[str]) -> str:
     """What `prefetch` prints when it has fetched what a grid needs.
 
     Raises:
@@ -45,7 +57,7 @@ def fetch(overrides: Sequence[str]) -> str:
     plan = _grid(overrides)
     if plan.config.offline:
         raise ConfigError("prefetch downloads, and offline=true forbids it: leave out offline=true.")
-    return prefetch([job.config for job in plan.jobs])
+    return fetched([job.config for job in plan.jobs])
 
 
 def _grid(overrides: Sequence[str]) -> planning.Plan:

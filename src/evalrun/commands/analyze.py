@@ -1,0 +1,53 @@
+"""`analyze`: from the store to tables, figures and a report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalrun import study
+from evalrun.config.schema import hydra_session
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
+from evalrun.tracking.slugs import slug
+
+
+def command(words: Sequence[str]) -> int:
+    """`analyze`: from the store to tables, figures and a report."""
+    own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
+    rest = [word for word in words if word.partition("=")[0] not in own]
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with hydra_session():
+        plan, selection = select(rest, own.get("suite"), own.get("sweep"))
+        finals = planning.final_steps()
+    folder = Path("multirun") / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
+    study.analyse(plan.config, folder, selection, finals)
+    return 0
+
+
+def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[planning.Plan, study.Selection]:
+    """Which results words mean: those of a grid, or else all that there are (inside a `config.hydra_session`).
+
+    Args:
+        words: Overrides, as for a sweep; any of model=, step= and experiment= makes a grid.
+        suite: Of this suite alone.
+        name: The checkpoints that the multirun of this name wanted.
+
+    Raises:
+        ConfigError: words that cannot be right.
+    """
+    given = ov.parse(words)
+    ov.check(given)
+    keys = {o.key_or_group for o in given}
+    grid = bool(keys & {"model", "step", "experiment"})
+    filler = [] if grid else ["model=pythia-70m"]
+    filler += [] if keys & {"step", "experiment"} else ["step=all"]
+    plan = planning.plan((*filler, *ov.for_hydra(given)))
+    selection = study.Selection(
+        suite=suite,
+        sweep=name,
+        tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
+        cells=[job.cell for job in plan.jobs] if grid else None,
+    )
+    return plan, selection

@@ -1,0 +1,27 @@
+"""`audit`: what is wrong in published checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+
+from evalrun.checkpoints import audit
+from evalrun.checkpoints.audit import render
+from evalrun.config.schema import hydra_session
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
+
+
+def command(words: Sequence[str]) -> int:
+    """`audit`: what is wrong in published checkpoints; exit code 0 nothing, 1 faults or nothing could be seen."""
+    flags, overrides = ov.split_flags(words)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with hydra_session():
+        given = ov.parse(overrides)
+        if not any(o.key_or_group == "step" for o in given):
+            given += ov.parse(["step=all"])
+        ov.check(given)
+        found = audit.run([job.config for job in planning.plan(tuple(ov.for_hydra(given))).jobs])
+    print(json.dumps(render.to_json(found), indent=1) if "--json" in flags else render.text(found))
+    return 1 if render.count(found) or any(audited.unreachable for audited in found) else 0
