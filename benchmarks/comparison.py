@@ -204,8 +204,8 @@ def _through_lm_eval(lm: HFLM, requests: Sequence[Request]) -> Answers:
 def _scorer_conf(setting: Setting) -> schema.ScorerConf:
     """conf/scorer/shared_prefix.yaml, on this run's device and without its folder of kept plans."""
     overrides = ["scorer=shared_prefix", f"scorer.device={setting.device}", "scorer.cache=null"]
-    with schema.hydra_session():
-        scorer = schema.compose(overrides, partial=True).scorer
+    with compose.hydra_session():
+        scorer = compose.compose(overrides, partial=True).scorer
     conf = OmegaConf.to_object(scorer)
     assert isinstance(conf, schema.ScorerConf)
     return conf

@@ -22,7 +22,7 @@ from evalrun.checkpoints.tiny.corpus import Corpus
 from evalrun.checkpoints.tiny.model import END, build_model, build_tokenizer
 from evalrun.checkpoints.tiny.settings import TinyConf
 from evalrun.checkpoints.tiny.suite_files import write_items
-from evalrun.config.schema import compose, hydra_session
+from evalrun.config.compose import compose, hydra_session
 
 RUN = Path("runs/forgetting")
 DATA = Path("models/tiny/data")  # where conf/task/tiny_recall.yaml looks

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.commands.run import inprocess
 from evalrun.config.as_typed import element, yaml_text
-from evalrun.config.schema import compose, hydra_session
+from evalrun.config.compose import compose, hydra_session
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 

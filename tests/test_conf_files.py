@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.errors import ConfigError, EvalrunError
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from evalrun.checkpoints.suites import cell_of
-from evalrun.config.schema import Config, compose, conf_dir, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.own_yaml import conf_dir
+from evalrun.config.schema import Config
 from evalrun.errors import ConfigError
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning

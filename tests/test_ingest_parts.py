@@ -16,7 +16,8 @@ from evalrun.commands.ingest.assemble import _counted
 from evalrun.commands.ingest.model_args import model_args, split
 from evalrun.commands.ingest.models import Known, Models, UnknownModelError
 from evalrun.commands.ingest.task_names import Tasks
-from evalrun.config.schema import CheckpointConf, ModelConf, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import CheckpointConf, ModelConf
 from evalrun.errors import ConfigError
 from evalrun.tasks import task_file
 

@@ -15,7 +15,7 @@ import pytest
 
 from evalrun import study
 from evalrun.cli import main
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from helpers import shared_dir
 
 EFFECTS = ("parameters", "tokens", "interaction")

@@ -18,7 +18,8 @@ from scipy.stats import binom, nct, t
 from evalrun.commands.plan import detectable
 from evalrun.commands.plan.inventory import Standing, Survey
 from evalrun.config import schema as conf
-from evalrun.config.schema import Config, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import Config
 from evalrun.core.records import Cell
 from evalrun.statistics.power import smallest_difference, smallest_slope
 from evalrun.tracking import Past

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from evalrun import scoring
-from evalrun.config.schema import ScorerConf, compose, conf_dir, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.own_yaml import conf_dir
+from evalrun.config.schema import ScorerConf
 from evalrun.errors import TaskError
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.metrics import logprob, mc2_true_first

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from evalrun import scoring
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.scoring.scorer_cache import Session
 from evalrun.tasks import builder, task_file
 from helpers import TASK, make_rows, write_rows

@@ -16,7 +16,8 @@ from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
 from evalrun.commands.plan.inventory import Standing, Survey
 from evalrun.config import schema as conf
-from evalrun.config.schema import Config, bytes_of, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import Config, bytes_of
 from evalrun.core.records import Cell
 from evalrun.errors import CheckpointError
 from evalrun.tracking import Past

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import job_keys
 from evalrun.tasks import groups, task_file

@@ -20,7 +20,7 @@ import yaml
 from evalrun import cli
 from evalrun.commands import help
 from evalrun.config import schema
-from evalrun.config.schema import conf_dir
+from evalrun.config.own_yaml import conf_dir
 from evalrun.core import records
 
 LAUNCHERS = "hydra/launcher"

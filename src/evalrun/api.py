@@ -29,7 +29,8 @@ from evalrun.commands import compare as comparison
 from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.config.schema import AnalysisConf, Config, compose, typed
+from evalrun.config.compose import compose, typed
+from evalrun.config.schema import AnalysisConf, Config
 from evalrun.errors import AnalysisError, ConfigError, nearest
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning as sweep

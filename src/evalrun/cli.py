@@ -107,7 +107,8 @@ def run(words: Sequence[str]) -> int:
 
     from evalrun.commands import plan as supply
     from evalrun.commands.run import signals
-    from evalrun.config.schema import CONFIG_NAME, conf_dir, hydra_session
+    from evalrun.config.compose import CONFIG_NAME, hydra_session
+    from evalrun.config.own_yaml import conf_dir
     from evalrun.grid import overrides as ov
     from evalrun.grid import planning
     from evalrun.tasks import task_file
@@ -154,12 +155,12 @@ def job(cfg: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from evalrun import pipeline
-    from evalrun.config import schema
+    from evalrun.config.compose import typed
 
     hydra = HydraConfig.get()
     try:
         folder = Path(hydra.runtime.output_dir)
-        return str(pipeline.evaluate(schema.typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
+        return str(pipeline.evaluate(typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)

@@ -63,7 +63,7 @@ class TrainerCallback(transformers.TrainerCallback):
         if self._watch is None:
             from evalrun.commands.watch.command import configured
             from evalrun.commands.watch.loop import Watch
-            from evalrun.config.schema import apart
+            from evalrun.config.compose import apart
             from evalrun.tasks import task_file
             from evalrun.tracking import Store
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from evalrun import checkpoints
 from evalrun.checkpoints import audit, downloads
 from evalrun.checkpoints.suites import allowed, cell_of
-from evalrun.config.schema import Config, TrackingConf, compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.schema import Config, TrackingConf
 from evalrun.core.records import Cell, TaskResult
 from evalrun.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.grid import job_keys, namesakes, planning

@@ -14,7 +14,7 @@ import pytest
 
 from evalrun import cli
 from evalrun.commands import help
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.grid import overrides as ov
 from helpers import ROOT, make_checkpoint, make_rows, write_rows
 

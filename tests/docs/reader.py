@@ -37,7 +37,7 @@ def make_folder(folder: Path) -> None:
     from evalrun.checkpoints.tiny.model import build_model, build_tokenizer
     from evalrun.checkpoints.tiny.settings import TinyConf
     from evalrun.checkpoints.tiny.suite_files import save_checkpoint, write_items
-    from evalrun.config.schema import compose, hydra_session, typed
+    from evalrun.config.compose import compose, hydra_session, typed
 
     with hydra_session():
         chosen = compose([], name="tiny")
@@ -90,7 +90,7 @@ def read(page: str, folder: Path) -> list[dict[str, Any]]:
 def compose(words: list[str]) -> dict[str, Any]:
     """See that a command that takes a grid is right, without running it: all words, and the jobs of its first model."""
     from evalrun.commands import help
-    from evalrun.config.schema import hydra_session
+    from evalrun.config.compose import hydra_session
     from evalrun.errors import EvalrunError
     from evalrun.grid import overrides as ov
     from evalrun.grid import planning

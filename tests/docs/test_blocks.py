@@ -14,7 +14,7 @@ import pytest
 from blocks import COMMAND, Block, all_blocks, blocks_of, data_file
 
 from evalrun.checkpoints.suites.configured import config_of
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.tasks import task_file
 from helpers import ROOT
 

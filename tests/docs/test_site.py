@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from evalrun.commands import help
-from evalrun.config.schema import conf_dir
+from evalrun.config.own_yaml import conf_dir
 from evalrun.core.records import TABLE_COLUMNS
 from evalrun.tracking import layout
 from helpers import ROOT

@@ -13,7 +13,7 @@ import pytest
 import evalrun as library
 from evalrun.checkpoints.tiny import train_suite
 from evalrun.checkpoints.tiny.settings import TinyConf
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from helpers import ROOT, Run
 
 # What the page claims, asked of the names that it leaves behind.

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from evalrun.config.schema import TrackingConf, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import TrackingConf
 from evalrun.grid import planning
 from evalrun.tracking import Store
 from helpers import Run

@@ -20,7 +20,7 @@ import pytest
 from evalrun import cli, progress
 from evalrun.commands.run import signals
 from evalrun.commands.summary.curve_values import values
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.progress import Entry
 from helpers import ROOT, TASK, make_rows, write_rows
 

@@ -17,7 +17,7 @@ from lm_eval.api.instance import Instance
 from evalrun import checkpoints
 from evalrun.checkpoints import token_keys, tokenizer
 from evalrun.checkpoints.suites import cell_of
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.grid import job_keys
 from evalrun.scoring import departures, open_lm
 from evalrun.tasks import task_file

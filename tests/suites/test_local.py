@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalrun.checkpoints.suites import cell_of, folders, local
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.errors import ConfigError
 from helpers import make_checkpoint
 from training_runs import TOKENS_A_STEP, save_steps, train, write_state

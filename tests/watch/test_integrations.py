@@ -16,7 +16,8 @@ import transformers
 
 from evalrun.commands.watch.command import configured
 from evalrun.commands.watch.loop import Watch
-from evalrun.config.schema import TrackingConf, apart, hydra_session
+from evalrun.config.compose import apart, hydra_session
+from evalrun.config.schema import TrackingConf
 from evalrun.integrations import TrainerCallback
 from evalrun.tracking import Store
 from helpers import ROOT, Run

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalrun import study
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 from evalrun.tracking.slugs import slug

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from evalrun.checkpoints import audit
 from evalrun.checkpoints.audit import render
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 

@@ -12,7 +12,8 @@ from evalrun import checkpoints
 from evalrun.checkpoints.suites import Release, Releases, cell_of, known_steps, local, location, released, releases
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
-from evalrun.config.schema import Config, compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.schema import Config
 from evalrun.core.records import Cell
 from evalrun.core.wording import counted
 from evalrun.errors import CheckpointError, ConfigError, EvalrunError

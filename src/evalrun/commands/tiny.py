@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.checkpoints.tiny.settings import TinyConf
-from evalrun.config.schema import compose, hydra_session, type_sentence, typed
+from evalrun.config.compose import compose, hydra_session, type_sentence, typed
 from evalrun.core.wording import counted
 from evalrun.errors import ConfigError, nearest
 from evalrun.grid import overrides as ov

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.errors import ConfigError
 from evalrun.grid import planning
 from evalrun.tracking import Store

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
-from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from evalrun.config import own_yaml
-from evalrun.config.own_yaml import conf_dir as conf_dir
-from evalrun.config.own_yaml import conf_dirs as conf_dirs
-from evalrun.config.step_names import pattern_problem
-from evalrun.config.step_numbers import UNITS
-from evalrun.config.steps import released_steps
-from evalrun.errors import ConfigError, first_line, nearest
-
-CONFIG_NAME = "config"
+from omegaconf import MISSING
 
 
 @dataclass
@@ -147,20 +129,7 @@ class Config:
     watch: WatchConf = field(default_factory=WatchConf)
 
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-ENCODINGS = ("joint", "separate")
-TOKENS_BY = ("file", "class")
-TIES = ("expected", "first")
-PARAMS = ("nominal", "total", "nonembedding")
-RESOURCES = ("cpus", "gpus")
-URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
-TAKEN = ("analysis", "audit")  # folders of multirun that are no suite's
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def profiles() -> list[str]:
-    """Names of the task profiles: the files of conf/profile, shipped ones and the user's."""
-    return sorted({path.stem for folder in conf_dirs() for path in (folder / "profile").glob("*.yaml")})
 
 
 def bytes_of(text: str) -> int | None:
@@ -182,211 +151,6 @@ def at_home(path: str | Path) -> Path:
 def seeded(name: str, seed: int | None) -> str:
     """Folder name of a model: with its seed where its suite has several."""
     return name if seed is None else f"{name}-seed{seed}"
-
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra (idempotent)."""
-    store = ConfigStore.instance()
-    store.store(name="evalrun_schema", node=Config, provider="evalrun")
-    OmegaConf.register_new_resolver("evalrun.seeded", seeded, replace=True)
-    OmegaConf.register_new_resolver("evalrun.named", named, replace=True)
-
-
-@contextmanager
-def hydra_session() -> Iterator[None]:
-    """Open Hydra on the shipped configs, unless it is open already (inside a sweep)."""
-    if GlobalHydra.instance().is_initialized():
-        yield
-        return
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """Be able to open a `hydra_session` in a process that is a Hydra application of its own; that is put back."""
-    if not GlobalHydra.instance().is_initialized():
-        yield
-        return
-    state = Singleton.get_state()
-    GlobalHydra.instance().clear()
-    try:
-        yield
-    finally:
-        Singleton.set_state(state)
-
-
-@contextmanager
-def own_hydra_session() -> Iterator[None]:
-    """A `hydra_session` inside somebody's program, which may have Hydra open on configs of its own."""
-    with apart(), hydra_session():
-        yield
-
-
-def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME) -> DictConfig:
-    """Compose a primary config inside a `hydra_session`.
-
-    Args:
-        overrides: Hydra overrides without sweeps.
-        partial: Let mandatory groups, such as the model, be absent.
-        name: Which primary config.
-
-    Returns:
-        The config, Hydra's own node included.
-
-    Raises:
-        ConfigError: files or overrides that do not go together; the cause is what Hydra raised.
-    """
-    mode = RunMode.MULTIRUN if partial else RunMode.RUN
-    loader = GlobalHydra.instance().config_loader()
-    try:
-        return cast(DictConfig, loader.load_configuration(name, overrides, run_mode=mode))
-    except Exception as error:  # of a dozen classes, its own, OmegaConf's, YAML's and Python's
-        files = ", ".join(str(path) for path in dict.fromkeys(own_yaml.named(overrides)))
-        raise ConfigError(f"{files + ': ' if files else ''}{type_sentence(error)}") from error
-
-
-def typed(cfg: DictConfig) -> Config:
-    """Turn a composed config into typed values and check them, all at once.
-
-    Raises:
-        ConfigError: values of the wrong type, missing, or outside what is allowed, with the user's file that says so.
-    """
-    try:
-        return _typed(cfg)
-    except (OmegaConfBaseException, RecursionError) as error:
-        raise ConfigError(_with_file(cfg, type_sentence(error))) from None
-    except ConfigError as error:
-        raise ConfigError([_with_file(cfg, problem) for problem in error.problems]) from None
-
-
-def _with_file(cfg: DictConfig, problem: str) -> str:
-    """A sentence that begins with a key, after the name of the user's file that sets it."""
-    key = problem.split(maxsplit=1)[0].strip("':,")
-    typed_here = OmegaConf.select(cfg, "hydra.overrides.task") or []
-    if any(word.lstrip("+").startswith(f"{key}=") for word in typed_here):
-        return problem
-    files = own_yaml.saying(own_yaml.chosen(cfg), key)
-    return f"{', '.join(map(str, files))}: {problem}" if files else problem
-
-
-def _typed(cfg: DictConfig) -> Config:
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    if OmegaConf.is_dict(plain.get("model")) and OmegaConf.is_missing(plain.model, "path"):
-        raise ConfigError("no folder is given: name the one that holds your checkpoints with path=runs/my-model.")
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(plain))
-    if missing:
-        raise ConfigError([f"'{key}' has no value: set it with {key}=..." for key in missing])
-    unknown = sorted(str(key) for key in plain if str(key) not in Config.__dataclass_fields__)
-    if unknown:
-        raise ConfigError([f"unknown key '{k}': {nearest(k, Config.__dataclass_fields__)}" for k in unknown])
-    config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
-    found = list(_value_problems(config))
-    if found:
-        raise ConfigError(found)
-    return config
-
-
-def type_sentence(error: Exception) -> str:
-    """What OmegaConf or Hydra says, with the key where there is one; Hydra may have wrapped it."""
-    origin: BaseException = error
-    if not isinstance(error, OmegaConfBaseException) and error.__cause__ is not None:
-        origin = error.__cause__
-    if isinstance(origin, RecursionError):
-        return "the configuration holds a value that is made from itself: write it out."
-    where = getattr(origin, "full_key", None) or "the configuration"
-    return f"{where}: {first_line(origin)}."
-
-
-def _value_problems(config: Config) -> Iterator[str]:
-    """Sentences about values that have the right type and cannot be right."""
-    if config.scorer.dtype not in DTYPES:
-        yield f"scorer.dtype is '{config.scorer.dtype}': {nearest(config.scorer.dtype, DTYPES)}"
-    if config.scorer.encoding not in ENCODINGS:
-        yield f"scorer.encoding is '{config.scorer.encoding}': {nearest(config.scorer.encoding, ENCODINGS)}"
-    if config.scorer.tokens_by not in TOKENS_BY:
-        yield f"scorer.tokens_by is '{config.scorer.tokens_by}': {nearest(config.scorer.tokens_by, TOKENS_BY)}"
-    if config.tracking.uri is not None and not config.tracking.uri.startswith(URIS):
-        yield (
-            f"tracking.uri is '{config.tracking.uri}': it must be null, sqlite:///FILE, http(s)://HOST:PORT or a "
-            "database such as postgresql://USER@HOST/NAME."
-        )
-    if config.scorer.ties not in TIES:
-        yield f"scorer.ties is '{config.scorer.ties}': {nearest(config.scorer.ties, TIES)}"
-    if not 0 <= config.scorer.allow_not_finite <= 1:
-        yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
-    if config.profile not in profiles():
-        yield f"profile is '{config.profile}': {nearest(config.profile, profiles())}"
-    if config.analysis.params not in PARAMS:
-        yield f"analysis.params is '{config.analysis.params}': {nearest(config.analysis.params, PARAMS)}"
-    if not 0 < config.analysis.alpha < 1:
-        yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
-    if not config.analysis.flat_within > 0:
-        yield f"analysis.flat_within is {config.analysis.flat_within}: it must be more than 0."
-    if config.scorer.batch_size < 1:
-        yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
-    softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
-    if softmax_dtype is not None and softmax_dtype not in allowed:
-        yield f"scorer.softmax_dtype is '{softmax_dtype}': {nearest(softmax_dtype, allowed)}"
-    for name in ("poll_s", "hook_s"):
-        if getattr(config.watch, name) <= 0:
-            yield f"watch.{name} is {getattr(config.watch, name)}: it must be more than 0 seconds."
-    for name in ("token_budget", "token_budget_gpu"):
-        if getattr(config.scorer, name) < 1:
-            yield f"scorer.{name} is {getattr(config.scorer, name)}: it must be 1 token or more."
-    if config.scorer.verify < 0:
-        yield f"scorer.verify is {config.scorer.verify}: it must be 0 or a number of requests to score again."
-    if config.limit is not None and config.limit < 1:
-        yield f"limit is {config.limit}: it must be 1 or more items, or null for all."
-    if config.heartbeat_s <= 0:
-        yield f"heartbeat_s is {config.heartbeat_s}: it must be more than 0 seconds."
-    if config.num_fewshot is not None and config.num_fewshot < 0:
-        yield f"num_fewshot is {config.num_fewshot}: it must be 0 or more, or null for each task's own."
-    if config.disk_budget is not None and not bytes_of(config.disk_budget):
-        yield f"disk_budget is '{config.disk_budget}': write a size such as 200GB or 1.5TB, or null for no limit."
-    elif config.disk_budget is not None and config.keep_checkpoints:
-        yield f"disk_budget is {config.disk_budget}, but nothing may be deleted: set keep_checkpoints=false with it."
-    for key, name in (("checkpoint.suite", config.checkpoint.suite), ("model.name", config.model.name)):
-        if not re.fullmatch(r"[^\W_][^/\\\x00-\x1f]{0,99}", name) or name.strip() != name:
-            yield f"{key} is '{name}', which cannot name a folder: begin with a letter or digit and leave out slashes."
-    if config.checkpoint.suite in TAKEN:
-        yield f"checkpoint.suite is '{config.checkpoint.suite}', a folder of evalrun's own in multirun: choose another."
-    for key in sorted(set(config.model.resources) - set(RESOURCES)):
-        yield f"model.resources has '{key}': {nearest(key, RESOURCES)}"
-    if not config.tasks:
-        yield "tasks is empty, so no task is given: name some with task=..., for example task=paper."
-    if config.data_dir is not None and not Path(config.data_dir).is_dir():
-        yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
-    yield from _checkpoint_problems(config.checkpoint)
-
-
-def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
-    if (checkpoint.revision is None) == (checkpoint.folder is None):
-        yield "checkpoint needs either a revision (hub) or a folder (local), not both and not neither."
-    for key in ("revision", "folder"):
-        pattern = getattr(checkpoint, key)
-        if pattern not in (None, "auto") and (problem := pattern_problem(pattern, f"checkpoint.{key}")):
-            yield problem
-    if checkpoint.unit is not None and checkpoint.unit not in UNITS:
-        yield f"checkpoint.unit is '{checkpoint.unit}': {nearest(checkpoint.unit, UNITS)}"
-    if checkpoint.tokens_per_step is not None and checkpoint.tokens_per_step < 1:
-        yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
-    steps = checkpoint.steps
-    if isinstance(steps, dict) and not all(_is_step(step) and isinstance(name, str) for step, name in steps.items()):
-        yield f"checkpoint.steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
-    elif steps is not None and not isinstance(steps, (list, dict)):
-        yield f"checkpoint.steps is {steps}: write a list of steps, or a mapping such as {{500: name}}."
-    elif isinstance(steps, list):
-        try:
-            if not released_steps(steps):
-                yield "checkpoint.steps is []: list one at least, or write null for those that are there."
-        except ConfigError as error:
-            yield from error.problems
-
-
-def _is_step(step: object) -> bool:
-    return isinstance(step, int) and not isinstance(step, bool) and step >= 0
 
 
 def named(path: str) -> str:

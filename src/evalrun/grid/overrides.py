@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evalrun.config import as_typed, own_files
-from evalrun.config.schema import Config, compose, conf_dirs
+from evalrun.config.compose import compose
+from evalrun.config.own_yaml import conf_dirs
+from evalrun.config.schema import Config
 from evalrun.errors import ConfigError, first_line, nearest
 from evalrun.tasks import groups
 

@@ -19,7 +19,8 @@ from evalrun.checkpoints.suites import cell_of, gone, known_steps, releases
 from evalrun.checkpoints.suites.computed import folder_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
-from evalrun.config.schema import Config, TrackingConf, compose, seeded, typed
+from evalrun.config.compose import compose, typed
+from evalrun.config.schema import Config, TrackingConf, seeded
 from evalrun.config.steps import expand_steps
 from evalrun.core.records import Cell
 from evalrun.core.secrets import stow

@@ -11,7 +11,8 @@ from typing import Any, cast
 from omegaconf import DictConfig, open_dict
 
 from evalrun.checkpoints.suites import cell_of
-from evalrun.config.schema import Config, typed
+from evalrun.config.compose import typed
+from evalrun.config.schema import Config
 from evalrun.grid import job_keys
 from evalrun.journal import job_state
 from evalrun.launch.jobs import Work

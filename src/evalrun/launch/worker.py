@@ -17,7 +17,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from evalrun.config.schema import register
+from evalrun.config.compose import register
 from evalrun.errors import StorageError, first_line
 from evalrun.journal import job_state
 from evalrun.launch.compose import Composer

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.config.schema import conf_dirs
+from evalrun.config.own_yaml import conf_dirs
 from evalrun.errors import ConfigError, TaskError, nearest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks import shape

@@ -18,7 +18,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.config.schema import Config, profiles
+from evalrun.config.schema import Config
+from evalrun.config.validate import profiles
 from evalrun.errors import ConfigError, TaskError, nearest
 from evalrun.tasks import outdated, scores, shape
 from evalrun.tasks.data import put_data, release_verified, sha256

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from evalrun.config.schema import conf_dirs
+from evalrun.config.own_yaml import conf_dirs
 from evalrun.errors import TaskError
 from evalrun.tasks import lm_eval_names, metrics, plain_columns
 

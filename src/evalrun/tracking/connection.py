@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from evalrun.config.schema import URIS
+from evalrun.config.validate import URIS
 from evalrun.core.secrets import masked, stow, unstow
 from evalrun.errors import TrackingError
 from evalrun.tracking import moved, schema

@@ -3,7 +3,8 @@
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from evalrun.config.schema import conf_dir, conf_dirs, register
+from evalrun.config.compose import register
+from evalrun.config.own_yaml import conf_dir, conf_dirs
 
 
 class EvalrunSearchPath(SearchPathPlugin):

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.as_typed import element, yaml_text
-from evalrun.config.schema import CheckpointConf, Config, ModelConf, compose, conf_dirs, typed
+from evalrun.config.compose import compose, typed
+from evalrun.config.own_yaml import conf_dirs
+from evalrun.config.schema import CheckpointConf, Config, ModelConf
 
 
 def config_of(name: str) -> Config:

@@ -10,7 +10,9 @@ from evalrun.checkpoints.suites import location, releases
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.commands.plan.needed_data import data_of
-from evalrun.config.schema import Config, conf_dirs, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.own_yaml import conf_dirs
+from evalrun.config.schema import Config
 from evalrun.errors import EvalrunError, TaskError
 from evalrun.grid import overrides as ov
 from evalrun.tasks import groups, task_file

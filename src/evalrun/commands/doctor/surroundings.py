@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from evalrun import checkpoints
 from evalrun.commands.doctor import machine, material
 from evalrun.commands.doctor.check import OK, Check
-from evalrun.config.schema import Config, compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.schema import Config
 from evalrun.grid import overrides as ov
 
 _ABOUT = ("model", "step", "checkpoint", "path", "experiment")  # of a run: which checkpoint, which does not matter here

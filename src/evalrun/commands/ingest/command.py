@@ -17,7 +17,8 @@ from evalrun.commands.ingest.merge import agree, merge
 from evalrun.commands.ingest.models import Models, UnknownModelError
 from evalrun.commands.ingest.parsed import DamagedError, Found, Left
 from evalrun.commands.ingest.task_names import Tasks
-from evalrun.config.schema import TrackingConf, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
 from evalrun.errors import ConfigError

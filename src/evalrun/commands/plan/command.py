@@ -9,7 +9,7 @@ from evalrun import checkpoints
 from evalrun.commands.plan import detectable, render
 from evalrun.commands.plan.inventory import survey
 from evalrun.commands.plan.prefetch import prefetch as fetched
-from evalrun.config.schema import hydra_session
+from evalrun.config.compose import hydra_session
 from evalrun.core.secrets import masked
 from evalrun.errors import ConfigError, TaskError
 from evalrun.grid import overrides as ov

@@ -21,7 +21,7 @@ from evalrun.checkpoints import devices, read_ahead, suites
 from evalrun.checkpoints import downloads as ledger
 from evalrun.commands import plan as supply
 from evalrun.config.as_typed import quoted
-from evalrun.config.schema import compose, own_hydra_session
+from evalrun.config.compose import compose, own_hydra_session
 from evalrun.core import console
 from evalrun.core.secrets import masked
 from evalrun.errors import ConfigError, EvalrunError

@@ -12,7 +12,8 @@ from evalrun.commands.plan.needed_data import data_of
 from evalrun.commands.show import render
 from evalrun.commands.show.rendered_items import Shown, look
 from evalrun.commands.show.vocabulary import Vocabulary, find
-from evalrun.config.schema import Config, compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.schema import Config
 from evalrun.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file

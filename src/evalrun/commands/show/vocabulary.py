@@ -11,7 +11,8 @@ from evalrun import checkpoints
 from evalrun.checkpoints import tokenizer
 from evalrun.checkpoints.suites import location, releases
 from evalrun.checkpoints.suites.configured import config_of
-from evalrun.config.schema import Config, hydra_session
+from evalrun.config.compose import hydra_session
+from evalrun.config.schema import Config
 from evalrun.errors import EvalrunError, first_line
 from evalrun.grid import overrides as ov
 

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from evalrun.checkpoints import devices
 from evalrun.commands.watch import hooks
 from evalrun.commands.watch.loop import Watch
-from evalrun.config.schema import Config, compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.secrets import stow
 from evalrun.errors import ConfigError
