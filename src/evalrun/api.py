@@ -31,7 +31,7 @@ from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.config.compose import compose, typed
 from evalrun.config.schema import AnalysisConf, Config
-from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.errors import AnalysisError, ConfigError, nearest
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning as sweep
 from evalrun.tracking import Store

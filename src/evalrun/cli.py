@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from evalrun import progress
 from evalrun.checkpoints import devices
 from evalrun.commands import help
+from evalrun.core.errors import ConfigError, EvalrunError, nearest
 from evalrun.core.secrets import command_line, masked
-from evalrun.errors import ConfigError, EvalrunError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 
-from evalrun.errors import first_line
+from evalrun.core.errors import first_line
 
 if TYPE_CHECKING:
     from evalrun.commands.watch.loop import Visit, Watch

@@ -17,8 +17,8 @@ from evalrun.checkpoints import audit, devices, downloads, read_ahead
 from evalrun.checkpoints.suites import allowed, cell_of
 from evalrun.config.schema import Config
 from evalrun.core import collector, environment
+from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.core.records import TaskResult
-from evalrun.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.grid import job_keys, namesakes
 from evalrun.journal import job_state, result_files
 from evalrun.tasks import recorded, task_file

@@ -19,8 +19,8 @@ from evalrun.checkpoints import audit, downloads
 from evalrun.checkpoints.suites import allowed, cell_of
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config, TrackingConf
+from evalrun.core.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.core.records import Cell, TaskResult
-from evalrun.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.grid import job_keys, namesakes, planning
 from evalrun.grid import overrides as ov
 from evalrun.journal import job_state, result_files

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
+from evalrun.core.errors import AnalysisError, nearest
 from evalrun.core.records import Cell
-from evalrun.errors import AnalysisError, nearest
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug

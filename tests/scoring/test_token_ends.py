@@ -17,7 +17,7 @@ from tokenizers import processors
 from evalrun import checkpoints, pipeline
 from evalrun.checkpoints import token_ends, token_keys, tokenizer
 from evalrun.checkpoints.suites import cell_of
-from evalrun.config.schema import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.scoring import open_lm
 from evalrun.scoring.trie_cache import Plans
 from evalrun.tasks import task_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from evalrun.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, first_line
 
 log = logging.getLogger(__name__)
 _LENGTH = 8  # tokens of the two texts that are compared

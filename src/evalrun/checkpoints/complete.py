@@ -6,8 +6,8 @@ from pathlib import Path
 
 from evalrun.checkpoints import beside
 from evalrun.checkpoints.contents import weight_files
+from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError
 
 
 def check_folder(folder: Path, cell: Cell, trust_pickle: bool, unused_weights: bool = False) -> None:

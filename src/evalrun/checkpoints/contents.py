@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints import fit, headers, tokenizer
+from evalrun.core.errors import CheckpointError
 from evalrun.core.hashing import file_sha256
-from evalrun.errors import CheckpointError
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from evalrun.config.schema import Config
-from evalrun.errors import CheckpointError, ConfigError
+from evalrun.core.errors import CheckpointError, ConfigError
 
 
 def pick(asked: str) -> str:

@@ -27,8 +27,8 @@ from filelock import FileLock
 from evalrun import checkpoints
 from evalrun.checkpoints import Located
 from evalrun.config.schema import Config, bytes_of
+from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError, first_line
 from evalrun.journal import result_files
 
 log = logging.getLogger(__name__)

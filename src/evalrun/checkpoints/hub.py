@@ -10,8 +10,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError, first_line
 
 DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*", "*.tiktoken", "*.py"]
 

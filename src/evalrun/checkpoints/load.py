@@ -12,7 +12,7 @@ from typing import Any
 from evalrun.checkpoints import beside, causal, fit, headers, precision, tokenizer
 from evalrun.checkpoints.contents import config_of, weight_files
 from evalrun.checkpoints.locate import Located, tokenizer_folder
-from evalrun.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, first_line
 
 
 @dataclass(frozen=True)

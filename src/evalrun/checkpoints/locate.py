@@ -9,8 +9,8 @@ from pathlib import Path
 from evalrun.checkpoints import contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
+from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError, first_line
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from evalrun import checkpoints
+from evalrun.core.errors import first_line
 from evalrun.core.records import Cell
-from evalrun.errors import first_line
 
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 24

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints import token_ends, token_rules
+from evalrun.core.errors import CheckpointError
 from evalrun.core.hashing import file_sha256
-from evalrun.errors import CheckpointError
 
 FILES = ["*token*", "vocab*", "merges*", "*.model", "config.json"]  # of a repository, what a tokenizer needs
 # Weights, optimizer states and notes; a kind that is not known here costs a second load of the same tokenizer.

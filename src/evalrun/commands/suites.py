@@ -14,9 +14,9 @@ from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
+from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.core.records import Cell
 from evalrun.core.wording import counted
-from evalrun.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.grid import overrides as ov
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")

@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.checkpoints.tiny.settings import TinyConf
 from evalrun.config.compose import compose, hydra_session, type_sentence, typed
+from evalrun.core.errors import ConfigError, nearest
 from evalrun.core.wording import counted
-from evalrun.errors import ConfigError, nearest
 from evalrun.grid import overrides as ov
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalrun.config.compose import hydra_session
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 from evalrun.grid import planning
 from evalrun.tracking import Store
 from evalrun.tracking.connection import PORT

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config import own_yaml, validate
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import Config, named, seeded
-from evalrun.errors import ConfigError, first_line, nearest
+from evalrun.core.errors import ConfigError, first_line, nearest
 
 CONFIG_NAME = "config"
 

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config.as_typed import yaml_text
 from evalrun.config.own_yaml import conf_dir, own_file, read
 from evalrun.config.schema import Config
-from evalrun.errors import nearest
+from evalrun.core.errors import nearest
 
 Options = Callable[[str], Sequence[str]]
 ROOT = "_global_"  # the package of a file whose keys are those of the whole configuration

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalrun.errors import first_line
+from evalrun.core.errors import first_line
 
 
 def conf_dir() -> Path:

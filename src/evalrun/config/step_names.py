@@ -10,7 +10,7 @@ from itertools import pairwise
 from string import Formatter
 
 from evalrun.config.step_numbers import EPOCHS, SCALE, STEPS, TOKENS, Count, count_in
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 FIELDS = {"step": r"\d+", "tokens": r"\d+(?:\.\d+)?[KMBT]?"}
 _TOKENS_WORD = re.compile(r"tokens?[-_.]?(\d+(?:\.\d+)?[KMBT])(?![a-z])", re.IGNORECASE)

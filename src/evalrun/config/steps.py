@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 DOTS = "..."
 _MOST = 10_000_000  # steps in a range

@@ -11,7 +11,7 @@ from evalrun.config.schema import CheckpointConf, Config, bytes_of
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
 from evalrun.config.steps import released_steps
-from evalrun.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, nearest
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENCODINGS = ("joint", "separate")

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from evalrun.errors import StorageError
+from evalrun.core.errors import StorageError
 
 
 def write_file(path: Path, content: str | bytes) -> Path:

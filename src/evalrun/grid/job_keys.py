@@ -12,7 +12,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints import downloads
 from evalrun.checkpoints.suites import allowed, cell_of, check, identity_of_gone
 from evalrun.config.schema import Config
-from evalrun.errors import CheckpointError
+from evalrun.core.errors import CheckpointError
 from evalrun.journal import result_files
 from evalrun.tasks import task_file
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from evalrun.checkpoints import Located
 from evalrun.checkpoints.suites import allowed, cell_of, location
 from evalrun.config.schema import Config
-from evalrun.errors import CheckpointError, ConfigError
+from evalrun.core.errors import CheckpointError, ConfigError
 from evalrun.tracking import Store
 from evalrun.tracking.layout import Filed
 

@@ -18,7 +18,7 @@ from evalrun.config import as_typed, own_files
 from evalrun.config.compose import compose
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
-from evalrun.errors import ConfigError, first_line, nearest
+from evalrun.core.errors import ConfigError, first_line, nearest
 from evalrun.tasks import groups
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}

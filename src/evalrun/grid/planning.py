@@ -22,9 +22,9 @@ from evalrun.config.as_typed import element
 from evalrun.config.compose import compose, typed
 from evalrun.config.schema import Config, TrackingConf, seeded
 from evalrun.config.steps import expand_steps
+from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.records import Cell
 from evalrun.core.secrets import stow
-from evalrun.errors import ConfigError, EvalrunError
 from evalrun.grid import job_keys
 from evalrun.grid import overrides as ov
 from evalrun.journal import result_files

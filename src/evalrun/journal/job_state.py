@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core import console
-from evalrun.errors import EvalrunError, first_line
+from evalrun.core.errors import EvalrunError, first_line
 
 log = logging.getLogger(__name__)
 RUNNING, FAILED = "running", "failed"

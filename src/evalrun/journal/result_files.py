@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from evalrun.core.errors import StorageError
 from evalrun.core.records import TaskResult
-from evalrun.errors import StorageError
 
 log = logging.getLogger(__name__)
 FOLDER = "results"

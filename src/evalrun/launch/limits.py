@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 
 def below(least: float, *, auto: bool = False, fractions: bool = False, **values: object) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import ConfigError, EvalrunError, first_line
+from evalrun.core.errors import ConfigError, EvalrunError, first_line
 from evalrun.launch.jobs import Done, Status, Work, largest_first
 from evalrun.launch.limits import below, refuse
 from evalrun.launch.worker import Context, Worker, move_in

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalrun.core.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.core.wording import counted
-from evalrun.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
 from evalrun.launch.limits import below, refuse

@@ -8,7 +8,7 @@ from typing import Any
 
 from evalrun import progress
 from evalrun.config.schema import Config
-from evalrun.errors import EvalrunError
+from evalrun.core.errors import EvalrunError
 from evalrun.tracking import Store
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evalrun.checkpoints import read_ahead
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 from evalrun.launch import gpus
 from evalrun.launch.jobs import Done, Queue, Status, Work
 from evalrun.launch.limits import below, refuse

@@ -18,7 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from evalrun.config.compose import register
-from evalrun.errors import StorageError, first_line
+from evalrun.core.errors import StorageError, first_line
 from evalrun.journal import job_state
 from evalrun.launch.compose import Composer
 from evalrun.launch.jobs import Done, Status, Work

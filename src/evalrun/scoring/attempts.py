@@ -9,7 +9,7 @@ import torch
 
 from evalrun import scoring
 from evalrun.config.schema import Config
-from evalrun.errors import CheckpointError, TaskError
+from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.tasks import builder
 from evalrun.tasks.task_file import TaskFile
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.evaluator import evaluate
 
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.scoring.bootstrap import in_process
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars

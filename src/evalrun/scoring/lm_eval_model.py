@@ -12,7 +12,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.config.schema import ScorerConf
-from evalrun.errors import CheckpointError
+from evalrun.core.errors import CheckpointError
 from evalrun.scoring import scorable
 from evalrun.scoring.parting import encode_items, items_of
 

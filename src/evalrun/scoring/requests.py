@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from evalrun.errors import EvalrunError, TaskError
+from evalrun.core.errors import EvalrunError, TaskError
 from evalrun.scoring.quiet import quiet_bars
 
 FEWSHOT_SEED = 1234  # lm-eval's default

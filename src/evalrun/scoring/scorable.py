@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalrun.checkpoints.token_rules import quoted
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.scoring.trie import TokenRequest
 
 _SHOWN = 40  # characters of a text that a sentence repeats

@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import set_verbosity_error
 
 from evalrun.checkpoints import tokenizer
-from evalrun.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, first_line
 from evalrun.scoring import departures
 from evalrun.scoring.parting import encode_items
 from evalrun.scoring.trie import TokenRequest

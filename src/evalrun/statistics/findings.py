@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalrun.errors import AnalysisError
+from evalrun.core.errors import AnalysisError
 from evalrun.statistics.items.artefacts import find_artefacts
 from evalrun.statistics.items.drops import find_drops
 from evalrun.statistics.items.measured import continuous_table

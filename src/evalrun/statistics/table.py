@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from evalrun.config.steps import untrusted
+from evalrun.core.errors import AnalysisError, nearest
 from evalrun.core.records import TABLE_COLUMNS
-from evalrun.errors import AnalysisError, nearest
 
 CHECKPOINT = ["suite", "model", "seed", "step"]
 _NUMBERS = [

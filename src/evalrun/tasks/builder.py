@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import EvalrunError, TaskError
+from evalrun.core.errors import EvalrunError, TaskError
 from evalrun.tasks import checks, lm_eval_task, local_documents, plain_columns, right_answers, targets
 from evalrun.tasks.data import sha256
 from evalrun.tasks.task_file import TaskFile

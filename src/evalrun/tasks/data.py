@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from evalrun.config.own_yaml import conf_dir
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.tasks import data_rows
 from evalrun.tasks.data_rows import BUILDERS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, nearest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks import shape
 from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load

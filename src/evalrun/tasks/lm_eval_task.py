@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from evalrun.core.errors import TaskError
 from evalrun.core.wording import counted
-from evalrun.errors import TaskError
 
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]

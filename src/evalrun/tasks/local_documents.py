@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.tasks import data_rows
 
 Row = dict[str, Any]

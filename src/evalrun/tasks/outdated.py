@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.tasks import data_rows
 
 Row = Mapping[str, Any]

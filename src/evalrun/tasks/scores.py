@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evalrun.errors import nearest
+from evalrun.core.errors import nearest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks.task_yaml import Function
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 
 _SEPARATORS = {".csv": ",;\t", ".tsv": "\t;,"}
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # of 64 bits

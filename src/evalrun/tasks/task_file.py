@@ -20,7 +20,7 @@ from typing import Any
 
 from evalrun.config.schema import Config
 from evalrun.config.validate import profiles
-from evalrun.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, nearest
 from evalrun.tasks import outdated, scores, shape
 from evalrun.tasks.data import put_data, release_verified, sha256
 from evalrun.tasks.data_rows import BUILDERS

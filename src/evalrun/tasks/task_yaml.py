@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.errors import TaskError
+from evalrun.core.errors import TaskError
 from evalrun.tasks import lm_eval_names, metrics, plain_columns
 
 # The modules whose functions any task file may name, by the names that stand in users' files: those stay.

@@ -17,7 +17,7 @@ from typing import Any
 from mlflow.entities import LifecycleStage, RunTag
 from mlflow.exceptions import MlflowException
 
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
 from evalrun.tracking.connection import Link
 

@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from evalrun.config.validate import URIS
+from evalrun.core.errors import TrackingError
 from evalrun.core.secrets import masked, stow, unstow
-from evalrun.errors import TrackingError
 from evalrun.tracking import moved, schema
 from evalrun.tracking.failures import explain
 from evalrun.tracking.slugs import slug

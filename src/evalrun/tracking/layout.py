@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from evalrun.core.errors import TrackingError
 from evalrun.core.records import Cell, TaskResult, higher_of
-from evalrun.errors import TrackingError
 from evalrun.tracking.slugs import metric_key, stderr_key, task_slug
 
 TASK = "evalrun.task."

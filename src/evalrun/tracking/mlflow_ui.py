@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.tracking.connection import Link
 
 

@@ -18,11 +18,11 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from evalrun.core import environment
+from evalrun.core.errors import StorageError, TrackingError
 from evalrun.core.palette import model_colors
 from evalrun.core.records import TaskResult
 from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
-from evalrun.errors import StorageError, TrackingError
 from evalrun.tracking import alarms, claims, datasets, layout
 from evalrun.tracking.connection import Link
 from evalrun.tracking.layout import Held

@@ -14,7 +14,7 @@ import sqlite3
 from functools import lru_cache
 from pathlib import Path
 
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 
 log = logging.getLogger(__name__)
 _QUERY = "SELECT version_num FROM alembic_version"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
 from evalrun.tracking.connection import Link
 from evalrun.tracking.failures import explain

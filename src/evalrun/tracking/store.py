@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrun.config.schema import TrackingConf
+from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
-from evalrun.errors import TrackingError
 from evalrun.tracking.connection import PORT, Link
 from evalrun.tracking.layout import Filed
 from evalrun.tracking.run_history import Past

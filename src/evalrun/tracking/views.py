@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrun.core.causes import by_cause
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
 from evalrun.tracking.connection import PORT, Link
 from evalrun.tracking.results_table import Row

@@ -20,7 +20,7 @@ from evalrun.checkpoints.suites import cell_of, known_steps, releases, step_call
 from evalrun.checkpoints.tensor_values import suspect
 from evalrun.config.schema import Config, seeded
 from evalrun.core import console
-from evalrun.errors import CheckpointError
+from evalrun.core.errors import CheckpointError
 
 __all__ = ["Audited", "refusals", "refuse", "run"]
 

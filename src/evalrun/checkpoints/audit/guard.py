@@ -22,9 +22,9 @@ from evalrun.checkpoints.audit.weights import Listing, digest, spell
 from evalrun.checkpoints.suites import allowed, cell_of, releases
 from evalrun.config.schema import Config
 from evalrun.config.steps import untrusted
+from evalrun.core.errors import CheckpointError
 from evalrun.core.hashing import file_sha256
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError
 
 if TYPE_CHECKING:
     import pandas as pd

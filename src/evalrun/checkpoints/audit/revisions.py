@@ -20,8 +20,8 @@ from evalrun import checkpoints
 from evalrun.checkpoints.audit.weights import Listing, is_weight_file, shards_of
 from evalrun.config.schema import seeded
 from evalrun.core import console
+from evalrun.core.errors import first_line
 from evalrun.core.records import Cell
-from evalrun.errors import first_line
 
 log = logging.getLogger(__name__)
 FOLDER = Path("multirun") / "audit"

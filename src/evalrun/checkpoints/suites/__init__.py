@@ -21,8 +21,8 @@ from evalrun.config import step_names
 from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, seeded
 from evalrun.config.step_numbers import SAMPLES, TOKENS
 from evalrun.config.steps import released_steps
+from evalrun.core.errors import CheckpointError, ConfigError, nearest
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError, ConfigError, nearest
 
 __all__ = [
     "Release", "Releases", "cell_of", "check", "forget", "gone", "identity_of_gone", "known_steps", "location",

@@ -13,7 +13,7 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.checkpoints import beside, headers
 from evalrun.checkpoints.suites.sizes import Parameters, Tensors, of_config, of_tensors
-from evalrun.errors import CheckpointError
+from evalrun.core.errors import CheckpointError
 
 STATE = "trainer_state.json"
 CUT_SHORT = ", so it is still being written or was cut short"

@@ -16,7 +16,7 @@ from evalrun.checkpoints.suites.releases import Release, Releases
 from evalrun.config import step_names
 from evalrun.config.step_names import Named
 from evalrun.config.step_numbers import STEPS
-from evalrun.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, nearest
 
 AUTO = "auto"
 _LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"

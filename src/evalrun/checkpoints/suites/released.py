@@ -15,7 +15,7 @@ from evalrun.checkpoints.suites import sizes
 from evalrun.checkpoints.suites.releases import Release, Releases
 from evalrun.checkpoints.suites.sizes import Parameters
 from evalrun.config import step_names
-from evalrun.errors import CheckpointError, ConfigError, first_line
+from evalrun.core.errors import CheckpointError, ConfigError, first_line
 
 log = logging.getLogger(__name__)
 FOLDER = Path("multirun") / ".cache" / "hub"

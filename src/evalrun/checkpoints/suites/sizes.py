@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, first_line
 
 log = logging.getLogger(__name__)
 FOLDER = Path("multirun") / ".cache" / "parameters"

@@ -9,7 +9,7 @@ from pathlib import Path
 from evalrun.checkpoints.suites.releases import Release
 from evalrun.config.step_names import Named
 from evalrun.config.step_numbers import EPOCHS, SAMPLES, STEPS, TOKENS, count_in
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 _ONE = {STEPS: "a step", EPOCHS: "an epoch", SAMPLES: "a sample", TOKENS: "a token"}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 
 @dataclass

@@ -12,7 +12,7 @@ from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from evalrun.checkpoints.tiny.corpus import Corpus
-from evalrun.errors import StorageError
+from evalrun.core.errors import StorageError
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from evalrun.checkpoints.tiny.model import END, build_model, build_tokenizer, de
 from evalrun.checkpoints.tiny.settings import TinyConf
 from evalrun.checkpoints.tiny.suite_files import save_checkpoint, write_items, write_text, writing
 from evalrun.config.schema import CheckpointConf, ModelConf
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 MANIFEST = "training.json"
 

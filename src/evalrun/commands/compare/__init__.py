@@ -13,7 +13,7 @@ from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.selection import HOW, Checkpoint, find, listed
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
-from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.errors import AnalysisError, ConfigError, nearest
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.config.schema import seeded
-from evalrun.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.errors import AnalysisError, ConfigError, nearest
 from evalrun.tracking import Past, Store
 
 HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"

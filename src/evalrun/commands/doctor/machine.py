@@ -14,7 +14,7 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.config.schema import TrackingConf
-from evalrun.errors import TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.tracking import Store
 
 _LITTLE, _TOO_LITTLE = 20 * 10**9, 10**9  # bytes: of a few checkpoints, of results alone

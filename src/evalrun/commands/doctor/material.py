@@ -13,7 +13,7 @@ from evalrun.commands.plan.needed_data import data_of
 from evalrun.config.compose import hydra_session
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
-from evalrun.errors import EvalrunError, TaskError
+from evalrun.core.errors import EvalrunError, TaskError
 from evalrun.grid import overrides as ov
 from evalrun.tasks import groups, task_file
 from evalrun.tasks.task_file import TaskFile

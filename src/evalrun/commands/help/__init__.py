@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalrun.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, nearest
 
 PAGES = Path(__file__).parent
 MANY = ("-m", "--multirun")  # what a sweep is typed with; commands about a grid take it and need it not

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evalrun.commands import help
-from evalrun.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, nearest
 
 SHELLS = ("bash", "zsh", "fish")
 _GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "hydra/launcher")

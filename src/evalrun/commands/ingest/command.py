@@ -19,9 +19,9 @@ from evalrun.commands.ingest.parsed import DamagedError, Found, Left
 from evalrun.commands.ingest.task_names import Tasks
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import TrackingConf
+from evalrun.core.errors import ConfigError
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
-from evalrun.errors import ConfigError
 from evalrun.grid import planning
 from evalrun.tracking import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalrun.commands.ingest import lm_eval_json, tidy_tables
 from evalrun.commands.ingest.parsed import DamagedError, Found, Left, NotResultsError
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 _TABLES = (".tsv", ".csv")
 _KINDS = (".json", *_TABLES)

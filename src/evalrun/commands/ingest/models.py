@@ -14,8 +14,8 @@ from evalrun.commands.ingest.model_args import ModelArgs
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 from evalrun.config.step_names import needs_list
 from evalrun.config.steps import released_steps
+from evalrun.core.errors import EvalrunError, nearest
 from evalrun.core.records import Cell
-from evalrun.errors import EvalrunError, nearest
 from evalrun.grid import overrides as ov
 
 _SEED = "{seed}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrun.commands.ingest.parsed import number, whole
-from evalrun.errors import ConfigError, TaskError
+from evalrun.core.errors import ConfigError, TaskError
 from evalrun.tasks import groups, task_yaml
 
 

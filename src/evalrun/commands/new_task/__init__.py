@@ -10,7 +10,7 @@ from evalrun.commands import show
 from evalrun.commands.new_task import preview, to_yaml
 from evalrun.commands.new_task.guess import Guess, guess
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.errors import ConfigError, StorageError
+from evalrun.core.errors import ConfigError, StorageError
 from evalrun.grid import overrides as ov
 from evalrun.tasks.data_rows import BUILDERS
 from evalrun.tasks.task_yaml import lm_eval_tasks

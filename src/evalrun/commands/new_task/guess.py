@@ -12,7 +12,7 @@ from evalrun.commands.new_task import answer_column
 from evalrun.commands.new_task import choice_columns as choices
 from evalrun.commands.new_task.choice_columns import key
 from evalrun.commands.new_task.preview import Rows
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 from evalrun.tasks import plain_columns
 
 _PROMPTS = (

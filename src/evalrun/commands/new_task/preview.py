@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evalrun.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, nearest
 from evalrun.tasks import data_rows
 from evalrun.tasks.data_rows import BUILDERS
 

@@ -10,8 +10,8 @@ from evalrun.commands.plan import detectable, render
 from evalrun.commands.plan.inventory import survey
 from evalrun.commands.plan.prefetch import prefetch as fetched
 from evalrun.config.compose import hydra_session
+from evalrun.core.errors import ConfigError, TaskError
 from evalrun.core.secrets import masked
-from evalrun.errors import ConfigError, TaskError
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 

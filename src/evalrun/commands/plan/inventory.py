@@ -16,8 +16,8 @@ from evalrun.checkpoints import Located, downloads
 from evalrun.checkpoints.suites import allowed, cell_of, check
 from evalrun.commands.plan.needed_data import Need, data_of
 from evalrun.config.schema import Config
+from evalrun.core.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.core.records import Cell
-from evalrun.errors import CheckpointError, ConfigError, TrackingError
 from evalrun.grid import job_keys, namesakes
 from evalrun.tasks import task_file
 from evalrun.tracking import Past, Store

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from evalrun import checkpoints
 from evalrun.commands.plan.inventory import Standing, survey
 from evalrun.config.schema import Config
-from evalrun.errors import CheckpointError
+from evalrun.core.errors import CheckpointError
 
 
 def refuse_missing(configs: Sequence[Config]) -> None:

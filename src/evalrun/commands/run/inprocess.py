@@ -23,8 +23,8 @@ from evalrun.commands import plan as supply
 from evalrun.config.as_typed import quoted
 from evalrun.config.compose import compose, own_hydra_session
 from evalrun.core import console
+from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import masked
-from evalrun.errors import ConfigError, EvalrunError
 from evalrun.grid import job_keys, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.planning import Job, Plan

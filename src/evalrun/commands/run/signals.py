@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from evalrun import progress
+from evalrun.core.errors import EvalrunError
 from evalrun.core.secrets import command_line
 from evalrun.core.wording import counted
-from evalrun.errors import EvalrunError
 from evalrun.grid.planning import Plan
 from evalrun.progress import Entry
 

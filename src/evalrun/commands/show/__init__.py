@@ -14,7 +14,7 @@ from evalrun.commands.show.rendered_items import Shown, look
 from evalrun.commands.show.vocabulary import Vocabulary, find
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
-from evalrun.errors import ConfigError, EvalrunError, TaskError
+from evalrun.core.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tasks.task_file import TaskFile

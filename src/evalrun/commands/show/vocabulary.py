@@ -13,7 +13,7 @@ from evalrun.checkpoints.suites import location, releases
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
-from evalrun.errors import EvalrunError, first_line
+from evalrun.core.errors import EvalrunError, first_line
 from evalrun.grid import overrides as ov
 
 if TYPE_CHECKING:

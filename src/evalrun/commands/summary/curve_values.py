@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
-from evalrun.errors import TrackingError
 from evalrun.grid import job_keys
 from evalrun.grid.planning import Job, Plan
 from evalrun.journal import result_files

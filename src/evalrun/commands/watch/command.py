@@ -17,8 +17,8 @@ from evalrun.commands.watch.loop import Watch
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
 from evalrun.core import console
+from evalrun.core.errors import ConfigError
 from evalrun.core.secrets import stow
-from evalrun.errors import ConfigError
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store

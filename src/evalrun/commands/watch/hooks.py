@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalrun.config.schema import WatchConf
+from evalrun.core.errors import first_line
 from evalrun.core.secrets import masked
-from evalrun.errors import first_line
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SAID = 200  # characters of what a failed command said

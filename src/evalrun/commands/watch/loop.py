@@ -18,8 +18,8 @@ from evalrun.commands.watch import alarm, hooks, render
 from evalrun.commands.watch.alarm import Change
 from evalrun.commands.watch.scan import Files, Look, files_of, look, root_of
 from evalrun.config.schema import Config, seeded
+from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.core.secrets import masked
-from evalrun.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.grid import job_keys, namesakes
 from evalrun.tracking import Store
 

@@ -18,7 +18,7 @@ from evalrun.checkpoints.suites import Releases, folders, location, releases
 from evalrun.checkpoints.suites.local import AUTO
 from evalrun.config import step_names
 from evalrun.config.schema import Config
-from evalrun.errors import ConfigError
+from evalrun.core.errors import ConfigError
 
 Files = frozenset[tuple[str, int, int]]
 """Name, size and time of change (ns) of a folder's files: equal while nothing was written."""

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import TYPE_CHECKING, Any, TextIO
 
 from evalrun.core.console import can_redraw
-from evalrun.errors import first_line
+from evalrun.core.errors import first_line
 from evalrun.launch.live.board import Board, Watched
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests, multitest_alias, multitest_methods_names
 
-from evalrun.errors import AnalysisError, nearest
+from evalrun.core.errors import AnalysisError, nearest
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.bounded import fit_quasibinomial
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
