@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_written_costs_the_state_only(tmp_path: Path) ->
 KILLED = """
 import sys, time
 from pathlib import Path
-from evalrun.jobstate import JobState, watched
+from evalrun.journal.job_state import JobState, watched
 about = JobState(state="running", suite="t", model="m", seed=None, step=1, label="m", tasks=[], sweep=None, every_s=60)
 with watched(Path(sys.argv[1]), "name", about) as work, work.at_work():
     print("at work", flush=True)

@@ -18,7 +18,7 @@ from .conftest import MakeResult
 KILLED_FIRST_START = """
 import os, signal, sys
 import sqlalchemy
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 
 def after(connection, cursor, statement, *rest):
@@ -34,7 +34,7 @@ Store(TrackingConf(uri=None, root=sys.argv[1])).check()
 REPORT = """
 import os, signal, sys
 from pathlib import Path
-from evalrun.config import TrackingConf
+from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store, report
 
 def stop(*args):

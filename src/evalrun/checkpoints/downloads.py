@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from filelock import FileLock
 from evalrun import checkpoints
 from evalrun.checkpoints import Located
 from evalrun.config.schema import Config, bytes_of
+from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.process import is_alive
 from evalrun.core.records import Cell
 from evalrun.journal import result_files
 
@@ -167,7 +169,7 @@ class Ledger:
     def _delete_of_the_dead(self) -> None:
         """What a killed process of this machine had claimed; its job fetches it again."""
         for token, claim in self._mine(_read()).items():
-            if claim["host"] == platform.node() and not _is_alive(claim["pid"]):
+            if claim["host"] == platform.node() and not is_alive(claim["pid"]):
                 self._delete(token, claim)
 
     def _delete(self, token: str, claim: Mapping[str, Any]) -> None:
@@ -249,11 +251,7 @@ def remember(places: Sequence[Located]) -> None:
     news = {_name(place.cell): place.commit for place in places if place.commit is not None}
     if all(known.get(name) == commit for name, commit in news.items()):
         return
-    with suppress(OSError):  # nothing is lost but the knowledge
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        temporary = FOLDER / f".commits.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(known | news, indent=1, sort_keys=True))
-        temporary.replace(FOLDER / "commits.json")
+    keep_file(FOLDER / "commits.json", json.dumps(known | news, indent=1, sort_keys=True))
 
 
 def recall(cell: Cell) -> Located | None:
@@ -351,13 +349,3 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 
 from evalrun.checkpoints import token_ends, token_rules, tokenizer
+from evalrun.core.atomic import keep_file
 
 FORMAT = 1  # raise it when the comparison becomes another
 MARK = "+tokens:file"
@@ -49,7 +50,8 @@ def mark(folder: Path | None, cache: str | None) -> str:
             _known[key] = found
         if key not in _known:
             _known[key] = _asked(folder)
-            _write(note, _known[key])
+            if note is not None and _known[key] is not None:
+                keep_file(note, json.dumps(_known[key]))
     return MARK if _known[key] else ""
 
 
@@ -88,7 +90,8 @@ def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) ->
                 own_code = what == "added" and tokenizer.has_own_code(folder)  # which is not run to know
                 _known[alike] = own_code or _asked(folder, by, what)
             _known[key] = _known[alike]
-            _write(note, _known[key])
+            if note is not None and _known[key] is not None:
+                keep_file(note, json.dumps(_known[key]))
     return bool(_known.get(key))
 
 
@@ -133,16 +136,6 @@ def _noted(note: Path | None) -> bool | None:
         said = None if note is None else json.loads(note.read_text())
         return said if isinstance(said, bool) else None
     return None
-
-
-def _write(note: Path | None, found: bool | None) -> None:
-    if note is None or found is None:
-        return
-    own = note.with_name(f"{note.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a note that cannot be kept costs time only
-        note.parent.mkdir(parents=True, exist_ok=True)
-        own.write_text(json.dumps(found))
-        os.replace(own, note)
 
 
 def _asked(folder: Path, by: str = "", what: str = "") -> bool | None:

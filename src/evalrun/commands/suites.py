@@ -16,7 +16,7 @@ from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.core.records import Cell
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")

@@ -12,7 +12,7 @@ import yaml
 from evalrun import progress
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.grid import job_keys
 from evalrun.journal import result_files
 from evalrun.progress import Asked

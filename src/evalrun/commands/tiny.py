@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.checkpoints.tiny.settings import TinyConf
 from evalrun.config.compose import compose, hydra_session, type_sentence, typed
 from evalrun.core.errors import ConfigError, nearest
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 
 

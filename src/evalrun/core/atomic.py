@@ -1,50 +1,65 @@
-"""Writing whole files or none."""
+"""Whole files or none: written beside their place, then renamed, so that a reader sees the old or the new."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from evalrun.core.errors import StorageError
 
+log = logging.getLogger(__name__)
 
-def write_file(path: Path, content: str | bytes) -> Path:
-    """Write beside the file, then rename: a reader sees the old file or the whole new one.
+
+def replace_file(path: Path, content: str | bytes, durable: bool = False) -> None:
+    """Put a file in its place; its folder is made if need be, and nothing is left beside it.
 
     Args:
-        path: The file; its folder is made if need be.
+        path: The file.
         content: Text, written as UTF-8, or bytes.
+        durable: Wait until the disk has it, so that not even a power cut takes it.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, content: str | bytes) -> Path:
+    """`replace_file` for what a user asked for.
 
     Returns:
         The path.
 
     Raises:
-        StorageError: When the disk is full, the folder not writable or another system error in the way.
+        StorageError: the disk is full, the folder not writable, or another system error in the way.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes files private; a report is read by others, as far as the user's umask lets them.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        replace_file(path, content)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"No space left for {path} ({len(data):,} bytes); free some and run it again."
-            ) from error
+            size = len(content.encode() if isinstance(content, str) else content)
+            raise StorageError(f"No space left for {path} ({size:,} bytes); free some and run it again.") from error
         raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
     return path
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def keep_file(path: Path, content: str | bytes) -> None:
+    """`replace_file` for what can be had again: where it cannot be kept, nothing is lost but time."""
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        log.debug("'%s' cannot be kept (%s)", path, error.strerror or error)

@@ -1,6 +1,21 @@
-"""Names from outside, as text in what a browser or a Markdown viewer renders."""
+"""Text for people: counts and lists in words, and names from outside where they are rendered."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 task`, `2 tasks`, `1,200 tasks`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """`a, b and c`; of more than `most` the first, and how many more there are."""
+    names = list(names)
+    if most is not None and len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def markdown_escape(text: str) -> str:

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core import console
+from evalrun.core.atomic import replace_file
 from evalrun.core.errors import EvalrunError, first_line
+from evalrun.core.process import is_alive
 
 log = logging.getLogger(__name__)
 RUNNING, FAILED = "running", "failed"
@@ -59,7 +61,7 @@ class JobState:
         """Whether a running job is at work still: its sign of life is fresh, and its process there if this host's."""
         if self.state != RUNNING or _now() - self.seen_ms > 1000 * MISSED * self.every_s:
             return False
-        return self.place != _place() or _is_process(self.pid)
+        return self.place != _place() or is_alive(self.pid)
 
 
 class Tally:
@@ -154,7 +156,7 @@ class Work:
     def _write(self) -> None:
         self.about = replace(self.about, scored=self._scored, gpu_memory=self._held(), seen_ms=_now())
         self._news = False
-        _quietly(lambda: _replace(self.path, json.dumps(asdict(self.about))))
+        _quietly(lambda: replace_file(self.path, json.dumps(asdict(self.about))))
 
     def _held(self) -> dict[str, int] | None:
         try:
@@ -205,32 +207,11 @@ def _from(data: Mapping[str, Any]) -> JobState:
     return JobState(**{key: value for key, value in data.items() if key in known})
 
 
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)  # not synced to disk: what a power cut loses is a job that was not at work after it
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _quietly(act: Any) -> None:
     try:
         act()
     except OSError as error:
         log.debug("a job's state could not be kept: %s", first_line(error))
-
-
-def _is_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
 
 
 @lru_cache(maxsize=1)

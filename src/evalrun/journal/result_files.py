@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from evalrun.core.atomic import replace_file
 from evalrun.core.errors import StorageError
 from evalrun.core.records import TaskResult
 
@@ -60,8 +60,8 @@ def write(folder: Path, result: TaskResult, items: bytes) -> None:
     """
     with _storage_errors(folder):
         record = record_path(folder, result)
-        _write_atomically(items_path(folder, result), items)
-        _write_atomically(record, json.dumps(result.to_json(), indent=1).encode())
+        replace_file(items_path(folder, result), items, durable=True)
+        replace_file(record, json.dumps(result.to_json(), indent=1), durable=True)
 
 
 def read(folder: Path) -> dict[str, TaskResult]:
@@ -110,7 +110,7 @@ def write_config(folder: Path, run_key: str, config_yaml: str) -> None:
     """
     if config_of(folder, run_key) != config_yaml:
         with _storage_errors(folder):
-            _write_atomically(_config_path(folder, run_key), config_yaml.encode())
+            replace_file(_config_path(folder, run_key), config_yaml, durable=True)
 
 
 def config_of(folder: Path, run_key: str) -> str | None:
@@ -138,19 +138,6 @@ def record_path(folder: Path, result: TaskResult) -> Path:
 def items_path(folder: Path, result: TaskResult) -> Path:
     """Where a result's items are."""
     return record_path(folder, result).with_suffix(".parquet")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -13,14 +13,14 @@ import os
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalrun.core.atomic import replace_file
 from evalrun.core.errors import ConfigError, EvalrunError, StorageError, first_line
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.launch import pool
 from evalrun.launch.jobs import Done, Status, Work, largest_first
 from evalrun.launch.limits import below, refuse
@@ -285,9 +285,7 @@ class _Ledger:
         return found
 
     def write(self, tasks: Mapping[str, Sequence[str]]) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
-        temporary.write_text(json.dumps(tasks, indent=1))
-        temporary.replace(self.path)
+        replace_file(self.path, json.dumps(tasks, indent=1))
 
 
 def _active() -> set[str]:

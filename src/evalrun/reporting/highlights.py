@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from evalrun.core.causes import CONTROL
+from evalrun.core.text import listed
 
 _WORSE = {"inverse", "late drop", "U-shaped"}
 _BETTER = {"positive", "emergent"}
@@ -60,7 +61,7 @@ def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
     """A task's rows in words; the models whose curve is of the special shape are named."""
     names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
     names = [name for name in names if name]
-    more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {_listed(names)}"
+    more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {listed(names)}"
     sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
     return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
 
@@ -80,7 +81,3 @@ def _of(rows: pd.DataFrame, which: str) -> str:
     if count == total == 2:
         return f"both {what}s"
     return f"all {total} {what}s" if count == total else f"{count} of {total} {what}s"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

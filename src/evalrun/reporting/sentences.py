@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted, listed
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.findings import Study
 from evalrun.statistics.items.continuous import METRICS
@@ -35,13 +35,6 @@ def significant(study: Study, method: str, correction: str | None = None) -> pd.
     """The rows of a method that are significant after a correction (the first, unless told otherwise)."""
     rows = study.effects[study.effects["method"] == method]
     return rows[rows[f"q_{correction or study.choice.corrections[0]}"] < study.choice.alpha]
-
-
-def listed(words: Sequence[str], most: int = 6) -> str:
-    """`a, b and c`; of a long list the first and a count."""
-    if len(words) > most:
-        return f"{', '.join(words[:most])} and {len(words) - most} more"
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""
 
 
 def _regression(study: Study) -> Iterator[str]:
@@ -109,7 +102,7 @@ def _assumptions(study: Study) -> Iterator[str]:
         )
     curved = found[found["curved"].astype(bool)]
     if len(curved):
-        titles = listed([str(title) for title in curved["title"]])
+        titles = listed([str(title) for title in curved["title"]], 6)
         yield (
             f"{counted(len(curved), 'task')} {'wants' if len(curved) == 1 else 'want'} a curve rather than a plane "
             f"(AIC better by more than 10 with squares): {titles}."
@@ -117,7 +110,7 @@ def _assumptions(study: Study) -> Iterator[str]:
     moved = found[found["influence_flips"].astype(bool)]
     if len(moved):
         named = [f"{row['title']} without {row['influence_model']}" for row in moved.to_dict("records")]
-        yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named)}."
+        yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named, 6)}."
 
 
 def _over_training(study: Study) -> Iterator[str]:
@@ -201,12 +194,12 @@ def _artefacts(study: Study) -> Iterator[str]:
                 continue
             name = f"the {METRICS[str(metric)].title}"
             told = [
-                f"{title} in {listed([str(model) for model in models['model'].unique()])}"
+                f"{title} in {listed([str(model) for model in models['model'].unique()], 6)}"
                 for title, models in rows.groupby("title", sort=False)
             ]
             count = rows["task"].nunique()
             verb = what.format(metric=name)
-            yield f"{counted(count, 'task')} {verb if count == 1 else _plural(verb)}: {listed(told)}."
+            yield f"{counted(count, 'task')} {verb if count == 1 else _plural(verb)}: {listed(told, 6)}."
 
 
 def _plural(verb: str) -> str:
@@ -217,7 +210,7 @@ def _plural(verb: str) -> str:
 def _noise(study: Study) -> Iterator[str]:
     low = study.signal[study.signal["snr"] < _LOW_SNR]
     if len(low):
-        titles = listed([str(title) for title in low["title"]])
+        titles = listed([str(title) for title in low["title"]], 6)
         yield (
             f"In {counted(len(low), 'task')} the final values of the models differ by less than {_LOW_SNR:g} times "
             f"what the last checkpoints of {low['noise_model'].iloc[0]} differ among themselves: {titles}."

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, TaskError, first_line
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.scoring import attention, scorable
 from evalrun.scoring.head import ROWS, Head
 from evalrun.scoring.lm_eval_model import CheckpointLM

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import logging
-import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from evalrun.core.atomic import keep_file
 from evalrun.scoring import trie as planning
 from evalrun.scoring.trie import Plan, TokenRequest, make_plan
 
@@ -79,18 +79,9 @@ class Plans:
         """Keep a plan for other processes; a cache that cannot be written costs time only."""
         file = self._file(key)
         if file is not None:
-            own = file.with_name(f"{file.name}.{os.getpid()}")
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with own.open("wb") as stream:
-                    np.savez(
-                        stream, allow_pickle=False, **{name: _narrow(array) for name, array in plan.arrays().items()}
-                    )
-                os.replace(own, file)
-            except OSError as error:
-                log.debug("'%s' cannot be kept: %s", file, error)
-                with contextlib.suppress(OSError):
-                    own.unlink()
+            content = io.BytesIO()
+            np.savez(content, allow_pickle=False, **{name: _narrow(array) for name, array in plan.arrays().items()})
+            keep_file(file, content.getvalue())
         return plan
 
 

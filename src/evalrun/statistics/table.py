@@ -7,7 +7,7 @@ Nothing is left out silently: each stage returns sentences that end up in the re
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ import pandas as pd
 from evalrun.config.steps import untrusted
 from evalrun.core.errors import AnalysisError, nearest
 from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.text import listed
 
 CHECKPOINT = ["suite", "model", "seed", "step"]
 _NUMBERS = [
@@ -121,12 +122,12 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     what = "primary metric" if metric is None else f"metric '{metric}'"
     lacking = sorted(set(rows["task"]) - set(chosen["task"]))
     if lacking:
-        notes.append(f"Left out, having no {what}: {_listed(lacking)}.")
+        notes.append(f"Left out, having no {what}: {listed(lacking, _SHOWN)}.")
     for task, group in chosen.groupby("task"):
         counts = group["metric"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
         if len(counts) > 1:
             chosen = chosen[(chosen["task"] != task) | (chosen["metric"] == counts.index[0])]
-            others = _listed([str(name) for name in counts.index[1:]])
+            others = listed([str(name) for name in counts.index[1:]], _SHOWN)
             notes.append(
                 f"{task} has several primary metrics: {counts.index[0]}, the most frequent, is analysed; not {others}."
             )
@@ -159,11 +160,11 @@ def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if group["weights"].nunique() > 1:
             rewritten.setdefault(checkpoint_name(row), []).append(row["task"])
             continue
-        listed = ", ".join(f"{value:.4g}" for value in values)
-        what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({listed})"
+        shown = ", ".join(f"{value:.4g}" for value in values)
+        what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({shown})"
         disagree.append(f"{what}; the latest, {values[-1]:.4g}, is kept.")
     again_said = [
-        f"{name} was written again with other weights: what was computed last counts ({_listed(tasks)})."
+        f"{name} was written again with other weights: what was computed last counts ({listed(tasks, _SHOWN)})."
         for name, tasks in rewritten.items()
     ]
     notes = [*capped(again_said), *capped(disagree)]
@@ -189,13 +190,13 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
         faulty = untrusted(steps, final)
         drop |= same_model & same_seed & rows["step"].isin(faulty)
         named = checkpoint_name({**first.to_dict(), "step": np.nan})
-        listed = _listed([f"{step:.0f}" for step in faulty], most=len(steps))
+        all_steps = listed([f"{step:.0f}" for step in faulty])
         if final in steps:
             what = f"{'its' if len(faulty) == 1 else 'their'} weights are those of the final step {final:.0f}"
         else:
             what = "they have the same weights and nothing tells which step these belong to"
         notes.append(
-            f"{named} {'step' if len(faulty) == 1 else 'steps'} {listed}: left out, because {what} "
+            f"{named} {'step' if len(faulty) == 1 else 'steps'} {all_steps}: left out, because {what} "
             f"(digest {first['weights'][:12]}): a fault of the published checkpoints."
         )
     return rows[~drop], notes  # never cut: each is a fault that the reader must know of
@@ -204,7 +205,7 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
 def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     zero = rows[rows["tokens"] <= 0]
     names = sorted({checkpoint_name(row) for row in zero.drop_duplicates(CHECKPOINT).to_dict("records")})
-    notes = [f"Left out, because 0 tokens have no logarithm: {_listed(names)}."] if names else []
+    notes = [f"Left out, because 0 tokens have no logarithm: {listed(names, _SHOWN)}."] if names else []
     return rows.drop(index=zero.index), notes
 
 
@@ -215,7 +216,7 @@ def _doubts(rows: pd.DataFrame) -> list[str]:
     for weights, group in owned[owned.duplicated("weights", keep=False)].groupby("weights"):
         owners = sorted({checkpoint_name(row) for row in group.to_dict("records")})
         if len(owners) > 1:
-            notes.append(f"{_listed(owners)} have the same weights (digest {str(weights)[:12]}); all are kept.")
+            notes.append(f"{listed(owners, _SHOWN)} have the same weights (digest {str(weights)[:12]}); all are kept.")
     for task, group in rows.groupby("task"):
         low, high = group["n"].min(), group["n"].max()
         if low != high and not pd.isna(low):
@@ -233,13 +234,6 @@ def checkpoint_name(row: Mapping[Any, Any]) -> str:
 def _natural(title: str) -> str:
     """A sorting key that puts `task 2` before `task 10`."""
     return re.sub(r"\d+", lambda number: number.group().zfill(12), title.casefold())
-
-
-def _listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """`a, b and c`; a long list is cut with a count."""
-    if len(names) > most:
-        return ", ".join(names[:most]) + f" and {len(names) - most} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def capped(notes: list[str]) -> list[str]:

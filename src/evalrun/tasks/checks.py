@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.tasks import gaps, numbers
 
 _LISTED = re.compile(r"\[.*\]", re.DOTALL)

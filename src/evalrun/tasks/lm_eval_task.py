@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from evalrun.core.errors import TaskError
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]

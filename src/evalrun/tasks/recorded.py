@@ -7,7 +7,7 @@ from typing import Any
 
 from evalrun.config.schema import Config
 from evalrun.core.records import TaskResult
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.tasks.task_file import TaskFile
 
 

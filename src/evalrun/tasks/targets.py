@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 
 _PAIRS = frozenset({"f1", "mcc", "brier_score", "likelihood"})  # of the one right answer and what was said
 

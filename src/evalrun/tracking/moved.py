@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 
 log = logging.getLogger(__name__)
 _FOLDER = "artifacts"  # below the store's root

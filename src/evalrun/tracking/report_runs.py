@@ -12,6 +12,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from evalrun.core.process import is_alive
 from evalrun.core.version import __version__
 from evalrun.tracking import layout, views
 from evalrun.tracking.connection import Link
@@ -81,15 +82,5 @@ def _delete_unfinished(link: Link, experiment: Any) -> None:
     """Delete reports that nobody will finish: their process was on this host, and is no more."""
     for run in search(link, experiment.experiment_id, "report"):
         host, _, process = run.data.tags.get(_WRITER, "").partition(" ")
-        if run.info.status == "RUNNING" and host == socket.gethostname() and not _is_process(int(process)):
+        if run.info.status == "RUNNING" and host == socket.gethostname() and not is_alive(int(process)):
             link.client.delete_run(run.info.run_id)
-
-
-def _is_process(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # of another user
-    return True

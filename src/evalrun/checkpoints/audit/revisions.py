@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints.audit.weights import Listing, is_weight_file, shards_of
 from evalrun.config.schema import seeded
 from evalrun.core import console
+from evalrun.core.atomic import replace_file
 from evalrun.core.errors import first_line
 from evalrun.core.records import Cell
 
@@ -56,11 +56,8 @@ class Saved:
             "steps": {str(step): commit for step, commit in sorted(self.steps.items())},
             "commits": {commit: listing.to_json() for commit, listing in sorted(self.commits.items())},
         }
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(data, indent=1))
-            temporary.replace(self.path)
+            replace_file(self.path, json.dumps(data, indent=1))
         except OSError as error:
             log.warning("%s cannot be written (%s): the hub will be asked again", self.path, error.strerror)
 

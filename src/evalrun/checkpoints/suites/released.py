@@ -15,6 +15,7 @@ from evalrun.checkpoints.suites import sizes
 from evalrun.checkpoints.suites.releases import Release, Releases
 from evalrun.checkpoints.suites.sizes import Parameters
 from evalrun.config import step_names
+from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, ConfigError, first_line
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def listing(repository: str, refresh: bool = False) -> Listed:
         log.warning("the steps of %s are as the hub listed them %s: %s", repository, kept.age, error)
         return kept
     told = {"repository": repository, "asked_s": asked.asked_s, "revisions": asked.revisions}
-    sizes.write_atomically(_path(repository), json.dumps(told, indent=1))
+    keep_file(_path(repository), json.dumps(told, indent=1))
     return asked
 
 
@@ -115,7 +116,7 @@ def parameters(repository: str, revision: str) -> Parameters:
         config = kept.read_text()
     except OSError:
         config = _config(repository, revision)
-        sizes.write_atomically(kept, config)
+        keep_file(kept, config)
     return _count(config, repository)
 
 

@@ -10,13 +10,13 @@ import hashlib
 import json
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, first_line
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def of_config(config: str, of: str) -> Parameters:
             f"the parameters of {of} cannot be counted from its config.json ({first_line(error)}): say them with "
             "model.n_params= and model.n_params_nonembedding=."
         ) from None
-    write_atomically(path, json.dumps(asdict(found)))
+    keep_file(path, json.dumps(asdict(found)))
     return found
 
 
@@ -113,14 +113,3 @@ def _on_meta(config: dict[str, Any]) -> Parameters:
     unembedding = 0 if output is None or output.weight is embedding else output.weight.numel()
     counted = int(model.num_parameters(exclude_embeddings=True))
     return Parameters(total, total - embedding.numel() - unembedding, counted, int(embedding.shape[0]))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Keep something that can be had again; where that fails nothing is lost but time."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        log.debug("%s cannot be written (%s)", path, error.strerror)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from evalrun.commands.compare import render
 from evalrun.commands.compare.render import Comparison
-from evalrun.commands.compare.selection import HOW, Checkpoint, find, listed
+from evalrun.commands.compare.selection import HOW, Checkpoint, find
 from evalrun.config.compose import compose, hydra_session, typed
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.text import listed
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store

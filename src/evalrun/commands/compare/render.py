@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalrun.commands.compare.selection import Checkpoint, listed
+from evalrun.commands.compare.selection import Checkpoint
+from evalrun.core.text import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.config.schema import seeded
 from evalrun.core.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.text import listed
 from evalrun.tracking import Past, Store
 
 HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"
@@ -58,12 +59,6 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Check
     there = [Checkpoint(*place, tuple(runs)) for place, runs in places.items()]
     before, after = (_named(name, there) for name in names)
     return _scored_alike(before, after)
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
-    names = list(names)
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:

@@ -22,6 +22,7 @@ from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import ConfigError
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
+from evalrun.core.text import counted
 from evalrun.grid import planning
 from evalrun.tracking import Store
 
@@ -152,20 +153,20 @@ def _with_items(one: Candidate, path: Path, target: Path) -> tuple[TaskResult, P
 def _say_suite(suite: str, mine: Sequence[Candidate], new: int, known: int) -> None:
     checkpoints = len({one.result.cell for one in mine})
     tasks = len({one.result.task for one in mine})
-    size = f"{_n(checkpoints, 'checkpoint')}, {_n(tasks, 'task')}"
-    print(f"{suite}: {_n(new, 'result')} filed, {known:,} there already ({size})")
+    size = f"{counted(checkpoints, 'checkpoint')}, {counted(tasks, 'task')}"
+    print(f"{suite}: {counted(new, 'result')} filed, {known:,} there already ({size})")
 
 
 def _say_rest(content: inputs.Read, kept: Sequence[Candidate], again: int, left: Sequence[Left], analyze: str) -> None:
     if again:
-        print(f"{_n(again, 'result')} in more than one file or row: each counts once")
+        print(f"{counted(again, 'result')} in more than one file or row: each counts once")
     bare = sum(one.result.primary_metric not in one.result.stderrs for one in kept)
     if bare:
-        print(f"{_n(bare, 'result')} without a standard error")
+        print(f"{counted(bare, 'result')} without a standard error")
     if content.passed:
         print(f"passed over, being tables of something else: {', '.join(content.passed)}")
     hint = f"; analyse the results with {analyze}" if kept else ""
-    print(f"{_n(content.files, 'file')} read{hint}", flush=True)
+    print(f"{counted(content.files, 'file')} read{hint}", flush=True)
     if left:
         print(f"evalrun: {len(left):,} left out:", file=sys.stderr)
         for sentence in _sentences(left, []):
@@ -184,7 +185,3 @@ def _sentences(left: Iterable[Left], passed: Iterable[str]) -> list[str]:
         times = f" ({n} results)" if n > 1 else ""
         said.append(f"{file}: {reason.rstrip('.')}{times}{'' if reason.endswith('?') else '.'}")
     return said + [f"{name}: is no table of results." for name in passed]
-
-
-def _n(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -19,7 +19,7 @@ from evalrun.commands.plan.render import size
 from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import CheckpointError, EvalrunError, TaskError, first_line
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.tasks import builder
 
 _AT_ONCE = 2  # checkpoints under way: enough to keep a line busy, few enough for the hub's limits

@@ -11,7 +11,7 @@ from evalrun import checkpoints
 from evalrun.commands.plan import cost
 from evalrun.commands.plan.cost import Device, Memory, Time
 from evalrun.commands.plan.inventory import Standing, Survey
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 
 _UNKNOWN = "unknown"
 

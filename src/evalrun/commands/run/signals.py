@@ -13,7 +13,7 @@ from types import FrameType
 from evalrun import progress
 from evalrun.core.errors import EvalrunError
 from evalrun.core.secrets import command_line
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.grid.planning import Plan
 from evalrun.progress import Entry
 

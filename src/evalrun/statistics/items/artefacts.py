@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 from evalrun.statistics.items.continuous import METRICS, Floats, Integers
 from evalrun.statistics.reliability.intervals import standard_errors
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalrun.core.wording import counted
+from evalrun.core.text import counted
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
