@@ -35,7 +35,7 @@ REPORT = """
 import os, signal, sys
 from pathlib import Path
 from evalrun.config.schema import TrackingConf
-from evalrun.tracking import Store, report
+from evalrun.tracking import Store, report_runs
 
 def stop(*args):
     if sys.argv[2] == "killed":
@@ -44,7 +44,7 @@ def stop(*args):
     sys.stdin.readline()
     upload(*args)
 
-upload, report.upload = report.upload, stop
+upload, report_runs.upload = report_runs.upload, stop
 Store(TrackingConf(uri=None, root=sys.argv[1])).log_report("pythia", {"report.html": Path(__file__)}, {}, {}, {})
 """
 
