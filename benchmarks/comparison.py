@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from counting import Request, Shape, count, padded_tokens, shareable_requests
-from evalrun.config import schema
+from evalrun.config import compose, schema
 from evalrun.scoring import trie_cache
 from evalrun.scoring.shared_prefix import SharedPrefixLM
 from machine import Measured, matmul_peak, measure

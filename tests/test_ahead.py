@@ -14,15 +14,15 @@ import pytest
 
 from evalrun import checkpoints
 from evalrun.checkpoints import read_ahead
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from helpers import ROOT, Run
 from local_hub import serve
 
 REPOSITORY = "EleutherAI/pythia-70m"
 
 
-def local(folder: Path, step: int) -> Cell:
-    return Cell("toy", "toy-s", 1, 1, 1, step, step, None, str(folder / f"step{step}"), None)
+def local(folder: Path, step: int) -> Checkpoint:
+    return Checkpoint("toy", "toy-s", 1, 1, 1, step, step, None, str(folder / f"step{step}"), None)
 
 
 def threads() -> list[str]:
@@ -59,11 +59,11 @@ def test_what_fails_ahead_is_left_to_its_job(workspace: Path, monkeypatch: pytes
 
 
 def test_a_full_disk_is_not_filled_further(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Cell] = []
+    asked: list[Checkpoint] = []
     monkeypatch.setattr(checkpoints, "download", lambda cell, trust: asked.append(cell) or workspace)
     folder = workspace / "models" / "toy-s" / "step1"
     here = local(folder.parent, 1)
-    following = Cell("pythia", "pythia-70m", 1, 1, 1, 2, 2, None, REPOSITORY, "step2")
+    following = Checkpoint("pythia", "pythia-70m", 1, 1, 1, 2, 2, None, REPOSITORY, "step2")
     jobs = read_ahead.Ahead()
     size = (folder / "model.safetensors").stat().st_size
     for free, wanted in ((2 * size - 1, 0), (2 * size + 1, 1)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalrun.config.schema import TrackingConf
-from evalrun.config.steps import untrusted
+from evalrun.config.steps import suspect_steps
 from evalrun.tracking import Store
 from helpers import Run, make_rows, write_rows
 from local_hub import LocalHub, serve
@@ -30,9 +30,9 @@ def scored(workspace: Path, suite: str = "toy") -> dict[str, set[int]]:
 
 
 def test_which_steps_of_a_group_are_not_trusted() -> None:
-    assert untrusted([2, 8, 4], final=8) == [2, 4]
-    assert untrusted([2, 4], final=8) == [2, 4]
-    assert untrusted([2, 4], final=None) == [2, 4]
+    assert suspect_steps([2, 8, 4], final=8) == [2, 4]
+    assert suspect_steps([2, 4], final=8) == [2, 4]
+    assert suspect_steps([2, 4], final=None) == [2, 4]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from bad_checkpoints import BY_THEIR_FILES, BY_THEIR_WEIGHTS, says, with_an_adapter, with_shards
 from evalrun import checkpoints
 from evalrun.checkpoints import fit
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
 from helpers import make_checkpoint
 
@@ -25,13 +25,13 @@ ALLOWING = TRUST | {"unused_weights": True}
 
 
 @pytest.fixture
-def cell(toy_models: Path, tmp_path: Path) -> Cell:
+def cell(toy_models: Path, tmp_path: Path) -> Checkpoint:
     folder = tmp_path / "step4"
     shutil.copytree(toy_models / "toy-s" / "step4", folder)
-    return Cell("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(folder), None)
+    return Checkpoint("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(folder), None)
 
 
-def load(cell: Cell, trust: dict[str, bool] = TRUST) -> checkpoints.Loaded:
+def load(cell: Checkpoint, trust: dict[str, bool] = TRUST) -> checkpoints.Loaded:
     located = checkpoints.locate(cell, trust["pickle"], trust["remote_code"], trust["unused_weights"])
     return checkpoints.load(located, Path(cell.location), "auto", "cpu", trust)
 
@@ -43,7 +43,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", BY_THEIR_FILES)
-def test_what_is_in_the_folder_is_said_before_anything_is_loaded(cell: Cell, kind: str) -> None:
+def test_what_is_in_the_folder_is_said_before_anything_is_loaded(cell: Checkpoint, kind: str) -> None:
     make, named = BY_THEIR_FILES[kind]
     make(Path(cell.location))
     with pytest.raises(CheckpointError) as refused:
@@ -52,7 +52,7 @@ def test_what_is_in_the_folder_is_said_before_anything_is_loaded(cell: Cell, kin
 
 
 @pytest.mark.parametrize("kind", BY_THEIR_WEIGHTS)
-def test_weights_of_the_file_and_of_the_model_are_the_same_set(cell: Cell, kind: str) -> None:
+def test_weights_of_the_file_and_of_the_model_are_the_same_set(cell: Checkpoint, kind: str) -> None:
     make, named = BY_THEIR_WEIGHTS[kind]
     make(Path(cell.location))
     with pytest.raises(CheckpointError) as refused:
@@ -61,7 +61,7 @@ def test_weights_of_the_file_and_of_the_model_are_the_same_set(cell: Cell, kind:
     assert "\n" not in str(refused.value)
 
 
-def test_the_whole_model_alone_where_that_is_allowed(cell: Cell) -> None:
+def test_the_whole_model_alone_where_that_is_allowed(cell: Checkpoint) -> None:
     whole = load(cell)
     with_an_adapter(Path(cell.location))
     alone = load(cell, ALLOWING)
@@ -70,7 +70,7 @@ def test_the_whole_model_alone_where_that_is_allowed(cell: Cell) -> None:
     torch.testing.assert_close(logits(alone.model), logits(whole.model), rtol=0, atol=0)
 
 
-def test_layers_are_dropped_where_that_is_allowed_and_are_not_counted(cell: Cell) -> None:
+def test_layers_are_dropped_where_that_is_allowed_and_are_not_counted(cell: Checkpoint) -> None:
     make, _ = BY_THEIR_WEIGHTS["fewer layers"]
     whole = load(cell)
     make(Path(cell.location))
@@ -85,7 +85,7 @@ def test_layers_are_dropped_where_that_is_allowed_and_are_not_counted(cell: Cell
     assert whole.parameters[0] > loaded.parameters[0]
 
 
-def test_the_same_weights_once_in_one_file_and_once_in_shards_are_one_model(cell: Cell) -> None:
+def test_the_same_weights_once_in_one_file_and_once_in_shards_are_one_model(cell: Checkpoint) -> None:
     with_shards(Path(cell.location), scale=1.0)
     assert load(cell).unused == ()
     (Path(cell.location) / "model-00002-of-00002.safetensors").unlink()
@@ -93,7 +93,7 @@ def test_the_same_weights_once_in_one_file_and_once_in_shards_are_one_model(cell
         checkpoints.locate(cell)
 
 
-def test_an_index_without_its_shards_beside_a_whole_file_stops_nothing(cell: Cell) -> None:
+def test_an_index_without_its_shards_beside_a_whole_file_stops_nothing(cell: Checkpoint) -> None:
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (Path(cell.location) / "model.safetensors.index.json").write_text(json.dumps(index))
     assert load(cell).unused == ()
@@ -102,7 +102,7 @@ def test_an_index_without_its_shards_beside_a_whole_file_stops_nothing(cell: Cel
     assert load(cell).unused == ()
 
 
-def test_leftovers_of_older_releases_stop_nothing(cell: Cell) -> None:
+def test_leftovers_of_older_releases_stop_nothing(cell: Checkpoint) -> None:
     """What published Pythia, GPT-2, GPT-Neo, OLMo, Llama and BERT checkpoints hold beside their weights."""
     file = Path(cell.location) / "model.safetensors"
     tensors = load_file(file)
@@ -130,7 +130,7 @@ def test_masks_are_leftovers_and_biases_are_not(name: str) -> None:
     assert not fit.is_leftover("model.layers.0.attn.bias", (16,))
 
 
-def test_a_tied_head_that_is_saved_twice_stops_nothing(tmp_path: Path, cell: Cell) -> None:
+def test_a_tied_head_that_is_saved_twice_stops_nothing(tmp_path: Path, cell: Checkpoint) -> None:
     folder = Path(cell.location)
     tensors = load_file(folder / "model.safetensors")
     tensors["embed_out.weight"] = tensors["gpt_neox.embed_in.weight"].clone()
@@ -144,7 +144,7 @@ def test_a_tied_head_that_is_saved_twice_stops_nothing(tmp_path: Path, cell: Cel
     assert checkpoints.locate(cell).identity.endswith("+head")  # what was filed of it may be of the wrong head
 
 
-def test_what_is_quantised_as_config_json_says_is_left_to_transformers(cell: Cell) -> None:
+def test_what_is_quantised_as_config_json_says_is_left_to_transformers(cell: Checkpoint) -> None:
     says(Path(cell.location), quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
     with pytest.raises(CheckpointError, match="cannot be loaded") as refused:
         load(cell)
@@ -152,13 +152,13 @@ def test_what_is_quantised_as_config_json_says_is_left_to_transformers(cell: Cel
 
 
 class TestIdentity:
-    def test_of_a_sound_checkpoint_is_what_it_always_was(self, cell: Cell) -> None:
+    def test_of_a_sound_checkpoint_is_what_it_always_was(self, cell: Checkpoint) -> None:
         folder = Path(cell.location)
         names = ["model.safetensors", *sorted(file.name for file in folder.glob("*.json"))]
         lines = [f"{name} {hashlib.sha256((folder / name).read_bytes()).hexdigest()}" for name in names]
         assert checkpoints.locate(cell).identity == f"files:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
 
-    def test_files_that_are_read_count(self, cell: Cell) -> None:
+    def test_files_that_are_read_count(self, cell: Checkpoint) -> None:
         folder = Path(cell.location)
         before = checkpoints.locate(cell).identity
         for name in ("merges.txt", "vocab.txt", "notes.txt", "own.py"):
@@ -174,7 +174,7 @@ class TestIdentity:
         (folder / "notes.txt").write_text("a c\n")
         assert checkpoints.locate(cell).identity == without
 
-    def test_trusted_code_counts(self, cell: Cell) -> None:
+    def test_trusted_code_counts(self, cell: Checkpoint) -> None:
         folder = Path(cell.location)
         says(folder, auto_map={"AutoModelForCausalLM": "own.Model"})
         (folder / "own.py").write_text("SCALE = 1.0\n")
@@ -183,7 +183,7 @@ class TestIdentity:
         assert checkpoints.locate(cell).identity == untrusted
         assert checkpoints.locate(cell, remote_code=True).identity != trusted
 
-    def test_an_adapter_that_is_passed_over_does_not_count(self, cell: Cell) -> None:
+    def test_an_adapter_that_is_passed_over_does_not_count(self, cell: Checkpoint) -> None:
         before = checkpoints.locate(cell).identity
         with_an_adapter(Path(cell.location))
         assert checkpoints.locate(cell, unused_weights=True).identity == before
@@ -200,7 +200,7 @@ def test_a_masked_model_is_refused(tmp_path: Path) -> None:
         hf.BertLMHeadModel(config).save_pretrained(folder)
         for file in (tmp_path / "neox").glob("tokenizer*"):
             shutil.copy(file, folder)
-        cell = Cell("s", "m", 1, 1, 1, 1, 1, None, str(folder), None)
+        cell = Checkpoint("s", "m", 1, 1, 1, 1, 1, None, str(folder), None)
         if decoder:
             load(cell)
         else:
@@ -208,7 +208,7 @@ def test_a_masked_model_is_refused(tmp_path: Path) -> None:
                 load(cell)
 
 
-def test_code_that_is_not_trusted_says_the_setting(cell: Cell) -> None:
+def test_code_that_is_not_trusted_says_the_setting(cell: Checkpoint) -> None:
     folder = Path(cell.location)
     (folder / "own.py").write_text("class Config: pass\n")
     says(folder, model_type="own", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"})
@@ -216,7 +216,7 @@ def test_code_that_is_not_trusted_says_the_setting(cell: Cell) -> None:
         load(cell)
 
 
-def test_a_model_saved_without_its_head_says_so(cell: Cell) -> None:
+def test_a_model_saved_without_its_head_says_so(cell: Checkpoint) -> None:
     import transformers as hf
 
     folder = Path(cell.location)
@@ -227,7 +227,7 @@ def test_a_model_saved_without_its_head_says_so(cell: Cell) -> None:
 
 
 def test_weights_of_several_precisions_are_said_where_the_config_names_none(
-    cell: Cell, caplog: pytest.LogCaptureFixture
+    cell: Checkpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = Path(cell.location)
     file = folder / "model.safetensors"

@@ -10,29 +10,29 @@ from pathlib import Path
 import pytest
 
 from evalrun import checkpoints
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
 
 TRUST = {"remote_code": False, "pickle": False}
 
 
 @pytest.fixture
-def cell(toy_models: Path, tmp_path: Path) -> Cell:
+def cell(toy_models: Path, tmp_path: Path) -> Checkpoint:
     folder = tmp_path / "step4"
     shutil.copytree(toy_models / "toy-s" / "step4", folder)
-    return Cell("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(folder), None)
+    return Checkpoint("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(folder), None)
 
 
-def load(cell: Cell) -> object:
+def load(cell: Checkpoint) -> object:
     located = checkpoints.locate(cell)
     return checkpoints.load(located, checkpoints.fetch(located), "auto", "cpu", TRUST).model
 
 
-def test_a_whole_checkpoint_loads(cell: Cell) -> None:
+def test_a_whole_checkpoint_loads(cell: Checkpoint) -> None:
     assert sum(p.numel() for p in load(cell).parameters()) > 0  # type: ignore[attr-defined]
 
 
-def test_digests_follow_the_weights(cell: Cell, toy_models: Path) -> None:
+def test_digests_follow_the_weights(cell: Checkpoint, toy_models: Path) -> None:
     first = checkpoints.weights_digest(Path(cell.location))
     assert first == checkpoints.weights_digest(toy_models / "toy-s" / "step4")
     assert first != checkpoints.weights_digest(toy_models / "toy-s" / "step8")
@@ -43,7 +43,7 @@ def test_digests_follow_the_weights(cell: Cell, toy_models: Path) -> None:
     assert checkpoints.locate(cell).identity != identity or "rotary_pct" not in config.read_text()
 
 
-def test_a_missing_folder(cell: Cell) -> None:
+def test_a_missing_folder(cell: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match=r"is not there; check model\.path"):
         checkpoints.locate(replace(cell, location="/no/such/folder"))
     with pytest.raises(CheckpointError, match="python -m evalrun tiny"):
@@ -51,27 +51,27 @@ def test_a_missing_folder(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file(cell: Cell, name: str) -> None:
+def test_a_missing_file(cell: Checkpoint, name: str) -> None:
     (Path(cell.location) / name).unlink()
     with pytest.raises(CheckpointError, match="is incomplete"):
         checkpoints.locate(cell)
 
 
-def test_truncated_weights(cell: Cell) -> None:
+def test_truncated_weights(cell: Checkpoint) -> None:
     path = Path(cell.location) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load(cell)
 
 
-def test_a_tokenizer_that_lacks_a_file(cell: Cell) -> None:
+def test_a_tokenizer_that_lacks_a_file(cell: Checkpoint) -> None:
     (Path(cell.location) / "tokenizer.json").unlink()
     said = "the tokenizer of .* cannot be loaded: .* it has tokenizer_config.json: add what lacks, or name another"
     with pytest.raises(CheckpointError, match=said):
         load(cell)
 
 
-def test_weights_that_lack_a_tensor_are_not_scored_with_random_ones(cell: Cell) -> None:
+def test_weights_that_lack_a_tensor_are_not_scored_with_random_ones(cell: Checkpoint) -> None:
     from safetensors.torch import load_file, save_file
 
     path = Path(cell.location) / "model.safetensors"
@@ -83,7 +83,7 @@ def test_weights_that_lack_a_tensor_are_not_scored_with_random_ones(cell: Cell) 
         load(cell)
 
 
-def test_a_missing_shard(cell: Cell) -> None:
+def test_a_missing_shard(cell: Checkpoint) -> None:
     folder = Path(cell.location)
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
@@ -95,7 +95,7 @@ def test_a_missing_shard(cell: Cell) -> None:
         checkpoints.locate(cell)
 
 
-def test_pickles_need_a_word(cell: Cell) -> None:
+def test_pickles_need_a_word(cell: Checkpoint) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -109,13 +109,13 @@ def test_pickles_need_a_word(cell: Cell) -> None:
 
 
 def test_the_hub_out_of_reach() -> None:
-    cell = Cell("pythia", "pythia-70m", 1, 1, 1, 2, 4, None, "EleutherAI/pythia-70m", "step2")
+    cell = Checkpoint("pythia", "pythia-70m", 1, 1, 1, 2, 4, None, "EleutherAI/pythia-70m", "step2")
     with pytest.raises(CheckpointError, match=r"revision 'step2' of EleutherAI/pythia-70m is not in the local cache"):
         checkpoints.locate(cell)
 
 
 def test_a_checkpoint_in_the_hubs_cache_is_used_offline(
-    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cell: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache's layout: refs name commits, snapshots link to blobs that are named by their sha256."""
     from huggingface_hub import constants
@@ -140,7 +140,7 @@ def test_no_such_device() -> None:
     assert devices.pick("cpu") == "cpu"
 
 
-def test_a_model_spread_over_devices_is_the_same_model(cell: Cell) -> None:
+def test_a_model_spread_over_devices_is_the_same_model(cell: Checkpoint) -> None:
     """Where there is no GPU, accelerate puts all of it on the CPU."""
     import torch
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.checkpoints.suites import cell_of
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.checkpoints.suites import checkpoint_of
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import Config
 from evalrun.errors import ConfigError
@@ -35,7 +35,7 @@ def plan(*words: str) -> planning.Plan:
 
 def config(*words: str) -> Config:
     with hydra_session():
-        return typed(compose([o.input_line or "" for o in ov.parse(words)]))
+        return to_config(compose([o.input_line or "" for o in ov.parse(words)]))
 
 
 def problems(*words: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_pythia_parameter_counts(size: str) -> None:
 
 
 def test_pythia_cell() -> None:
-    cell = cell_of(config("model=pythia-1b", "step=2000"))
+    cell = checkpoint_of(config("model=pythia-1b", "step=2000"))
     assert (cell.location, cell.revision, cell.tokens) == ("EleutherAI/pythia-1b", "step2000", 2000 * 2_097_152)
     assert cell.flops == 6 * 805_736_448 * cell.tokens
 

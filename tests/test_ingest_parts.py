@@ -14,7 +14,7 @@ from lm_eval.utils import simple_parse_args_string
 from evalrun.checkpoints.suites import known_steps
 from evalrun.commands.ingest.assemble import _counted
 from evalrun.commands.ingest.model_args import model_args, split
-from evalrun.commands.ingest.models import Known, Models, UnknownModelError
+from evalrun.commands.ingest.models import ModelEntry, Models, UnknownModelError
 from evalrun.commands.ingest.task_names import Tasks
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import CheckpointConf, ModelConf
@@ -84,10 +84,10 @@ def test_what_may_change_numbers_is_kept() -> None:
     assert model_args("pretrained=a/b,subfolder=step3").pretrained == "a/b/step3"
 
 
-def known(path: str, name: str = "m", **checkpoint: Any) -> Known:
+def known(path: str, name: str = "m", **checkpoint: Any) -> ModelEntry:
     conf: dict[str, Any] = {"suite": "s", "steps": [1, 2, 64], "tokens_per_step": 10, "folder": "step{step}"}
     sizes = {"n_params": 1, "n_params_nonembedding": 1, "n_params_nominal": 1}
-    return Known(ModelConf(name=name, path=path, **sizes), CheckpointConf(**(conf | checkpoint)))
+    return ModelEntry(ModelConf(name=name, path=path, **sizes), CheckpointConf(**(conf | checkpoint)))
 
 
 @settings(deadline=None)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.core.records import Cell, TaskResult
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.errors import StorageError
 from evalrun.journal import result_files
 
-CELL = Cell("toy", "toy-s", 10, 8, 10, 4, 4000, None, "models/toy-s/step4", None)
+CELL = Checkpoint("toy", "toy-s", 10, 8, 10, 4, 4000, None, "models/toy-s/step4", None)
 ITEMS = b"items"
 RESULT = TaskResult(
     key="k" * 64, run_key="r" * 64, task="alpha", title="Alpha", cause="", primary_metric="acc", higher_is_better=True,

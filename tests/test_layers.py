@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -101,3 +102,14 @@ def test_modules_and_functions_stay_small() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 70, f"{path.name}:{node.name}"
+
+
+def test_no_name_stands_for_two_things() -> None:
+    """Of modules and of classes; what a command's front and its text are called is the same in every command."""
+    modules = Counter(name.rsplit(".", 1)[-1] for name in MODULES)
+    faces = {"audit", "errors", "suites", "tiny"}  # a command, or a public face, of the room with the same name
+    assert {name for name, times in modules.items() if times > 1} <= {"command", "render", *faces}
+    classes = Counter(
+        node.name for path in files() for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in classes.items() if times > 1] == []

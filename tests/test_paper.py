@@ -15,7 +15,7 @@ import pytest
 
 from evalrun import study
 from evalrun.cli import main
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from helpers import shared_dir
 
 EFFECTS = ("parameters", "tokens", "interaction")
@@ -49,7 +49,7 @@ def published() -> Path:
 def table_1(tmp_path: Path, analysis: str) -> dict[str, tuple[tuple[float, str], ...]]:
     """Analyse the store and read effects.csv as the paper prints it."""
     with hydra_session():
-        config = typed(
+        config = to_config(
             compose(["model=pythia-70m", "step=0", f"tracking.root={tmp_path / 'mlruns'}", f"analysis={analysis}"])
         )
     (report,) = study.analyse(config, tmp_path / "analysis", study.Selection(suite="pythia"))

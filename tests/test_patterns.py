@@ -90,20 +90,20 @@ def test_a_pattern_that_names_no_steps(pattern: str, said: str) -> None:
     ],
 )
 def test_a_folder_says_its_step(name: str, step: int, tokens: int | None) -> None:
-    (found,) = step_names.numbered([name])
+    (found,) = step_names.parse_numbered_names([name])
     assert (found.step, found.tokens) == (step, tokens)
 
 
 @pytest.mark.parametrize("name", ["runs", "logs", "tmp-checkpoint-500", ".cache1", "v1.2", "2024-05-01", "_step1"])
 def test_a_folder_that_says_none(name: str) -> None:
-    assert step_names.numbered([name]) == []
+    assert step_names.parse_numbered_names([name]) == []
 
 
 @given(
     st.sampled_from(["checkpoint-{}", "step{}", "global_step{}", "{}", "iter_{:07d}"]), st.sets(st.integers(0, 10**6))
 )
 def test_one_runs_folders_are_one_family(shape: str, steps: set[int]) -> None:
-    found = step_names.numbered([shape.format(step) for step in steps])
+    found = step_names.parse_numbered_names([shape.format(step) for step in steps])
     assert [one.step for one in found] == sorted(steps)
     assert len({one.family for one in found}) <= 1
 
@@ -133,7 +133,7 @@ def test_tokens_in_words(text: str, tokens: int) -> None:
     ],
 )
 def test_a_unit_behind_a_number_keeps_the_order(names: list[str], steps: list[int]) -> None:
-    found = step_names.numbered(reversed(names))
+    found = step_names.parse_numbered_names(reversed(names))
     assert [(one.step, one.name) for one in found] == list(zip(steps, names, strict=True))
     assert len({one.family for one in found}) == 1
     assert {one.unit for one in found} == {"steps"}
@@ -155,13 +155,13 @@ def test_a_unit_behind_a_number_keeps_the_order(names: list[str], steps: list[in
     ],
 )
 def test_a_name_says_what_it_counts(name: str, step: int, unit: str, tokens: int | None) -> None:
-    (found,) = step_names.numbered([name])
+    (found,) = step_names.parse_numbered_names([name])
     assert (found.step, found.unit, found.tokens, found.whole) == (step, unit, tokens, True)
 
 
 @pytest.mark.parametrize("name", ["step1.5", "epoch-0.5", "step-2.0005k"])
 def test_a_fraction_is_no_step(name: str) -> None:
-    (found,) = step_names.numbered([name])
+    (found,) = step_names.parse_numbered_names([name])
     assert not found.whole
 
 
@@ -180,7 +180,7 @@ _SPELT = {
 )
 def test_however_steps_are_spelt_their_order_is_right(shape: str, spelt: dict[int, str]) -> None:
     names = {step: shape.format(_SPELT[how](step)) for step, how in spelt.items()}
-    found = step_names.numbered(names.values())
+    found = step_names.parse_numbered_names(names.values())
     assert {one.step: one.name for one in found} == names or any(
         how == "{}k" and n >= 10**6 for n, how in spelt.items()
     )

@@ -16,14 +16,14 @@ import pytest
 from scipy.stats import binom, nct, t
 
 from evalrun.commands.plan import detectable
-from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.config import schema as conf
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.statistics.power import smallest_difference, smallest_slope
-from evalrun.tracking import Past
-from evalrun.tracking.layout import Held
+from evalrun.tracking import PastRun
+from evalrun.tracking.layout import TaskEntry
 from helpers import ROOT, Run
 
 
@@ -100,18 +100,18 @@ def config(workspace: Path) -> Config:
         return conf.typed(conf.compose(["model=toy/toy-s", "step=1", "tasks=[alpha,beta]"]))
 
 
-def survey_of(config: Config, *past: Past, models: int = 3, steps: int = 4) -> Survey:
+def survey_of(config: Config, *past: PastRun, models: int = 3, steps: int = 4) -> Inventory:
     cells = [
-        Cell("toy", f"m{model}", model, model, model, step, 1000 * step, None, f"m{model}", None)
+        Checkpoint("toy", f"m{model}", model, model, model, step, 1000 * step, None, f"m{model}", None)
         for model in range(models) for step in range(steps)
     ]  # fmt: skip
-    jobs = tuple(Standing(config, cell, None, None, ("alpha", "beta"), True, 0, 0) for cell in cells)
-    return Survey(jobs, (), past, ("alpha", "beta"), None, None, False)
+    jobs = tuple(JobNeeds(config, cell, None, None, ("alpha", "beta"), True, 0, 0) for cell in cells)
+    return Inventory(jobs, (), past, ("alpha", "beta"), None, None, False)
 
 
-def past_run(n: int, settings: str = "shared_prefix float32") -> Past:
-    held = Held("alpha", "Alpha", "", "acc", True, {"acc": True}, {}, n, None, 0, 1.0, 1, key="k")
-    return Past("key", "m1", 1, 1, None, settings, "cpu", {"alpha": held})
+def past_run(n: int, settings: str = "shared_prefix float32") -> PastRun:
+    held = TaskEntry("alpha", "Alpha", "", "acc", True, {"acc": True}, {}, n, None, 0, 1.0, 1, key="k")
+    return PastRun("key", "m1", 1, 1, None, settings, "cpu", {"alpha": held})
 
 
 def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config: Config, workspace: Path) -> None:

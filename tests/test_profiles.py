@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from evalrun import scoring
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import ScorerConf
 from evalrun.errors import TaskError
@@ -116,7 +116,7 @@ def scorer(folder: Path, profile: str) -> scoring.CheckpointLM:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with hydra_session():
-        conf = typed(compose(["model=pythia-70m", "step=0", f"profile={profile}", "scorer.device=cpu"])).scorer
+        conf = to_config(compose(["model=pythia-70m", "step=0", f"profile={profile}", "scorer.device=cpu"])).scorer
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     return scoring.CheckpointLM(model, AutoTokenizer.from_pretrained(folder), conf, lambda rows: None)
 
@@ -229,7 +229,7 @@ def test_mc2_takes_all_before_the_first_false_answer_as_true() -> None:
 def test_a_profile_is_one_switch_for_task_and_scorer() -> None:
     def composed(*words: str) -> Any:
         with hydra_session():
-            return typed(compose(["model=pythia-70m", "step=1", *words]))
+            return to_config(compose(["model=pythia-70m", "step=1", *words]))
 
     default, published = composed(), composed("profile=as_published")
     assert (default.profile, default.scorer.encoding, default.scorer.softmax_dtype) == ("corrected", "joint", "float32")
@@ -268,7 +268,7 @@ def test_a_users_profile(workspace: Path) -> None:
     file.write_text(f"{file.read_text()}profiles: {{bare: {{target_delimiter: ''}}}}\n")
     assert task_file.resolve(["alpha"], profile="bare")[0].config["target_delimiter"] == ""
     with hydra_session():
-        assert typed(compose(["model=pythia-70m", "step=1", "profile=bare"])).profile == "bare"
+        assert to_config(compose(["model=pythia-70m", "step=1", "profile=bare"])).profile == "bare"
 
 
 def test_a_row_that_the_studys_parsing_garbles_is_scored_and_said(

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from evalrun import scoring
-from evalrun.config.compose import compose, hydra_session, typed
-from evalrun.scoring.scorer_cache import Session
+from evalrun.config.compose import compose, hydra_session, to_config
+from evalrun.scoring.scorer_cache import ScorerCache
 from evalrun.tasks import builder, task_file
 from helpers import TASK, make_rows, write_rows
 
@@ -18,14 +18,14 @@ from helpers import TASK, make_rows, write_rows
 @pytest.fixture
 def conf(workspace: Path) -> Any:
     with hydra_session():
-        return typed(compose(["model=toy/toy-s", "step=1", "scorer=lm_eval", "scorer.device=cpu"])).scorer
+        return to_config(compose(["model=toy/toy-s", "step=1", "scorer=lm_eval", "scorer.device=cpu"])).scorer
 
 
 def load(folder: Path) -> tuple[Any, Any]:
     from evalrun import checkpoints
-    from evalrun.core.records import Cell
+    from evalrun.core.records import Checkpoint
 
-    cell = Cell("toy", "toy-s", 1, 1, 1, 1, 1, None, str(folder), None)
+    cell = Checkpoint("toy", "toy-s", 1, 1, 1, 1, 1, None, str(folder), None)
     trust = {"remote_code": False, "pickle": False}
     loaded = checkpoints.load(checkpoints.locate(cell), folder, "auto", "cpu", trust)
     return loaded.model, loaded.tokenizer
@@ -40,7 +40,7 @@ def test_a_later_checkpoint_finds_requests_rendered_and_gets_what_a_fresh_proces
 ) -> None:
     built = builder.build(task_file.resolve(["alpha", "beta"]), 2)
     first, second = (workspace / "models" / "toy-s" / step for step in ("step1", "step8"))
-    session = Session(scoring.open_lm)
+    session = ScorerCache(scoring.open_lm)
     with session.scorer(*load(first), conf, lambda rows: None) as lm:
         items(lm, built)
         kept = lm
@@ -74,9 +74,9 @@ def test_tasks_that_share_prompts_are_bundled(workspace: Path) -> None:
         (workspace / "conf" / "task" / f"{name}.yaml").write_text(text)
         write_rows(workspace / "data" / f"{name}.jsonl", some)
     built = builder.build(task_file.resolve(["first", "apart", "last"]), None)
-    assert scoring.bundles(built, None) == [["first"], ["apart"], ["last"]]
+    assert scoring.group_by_shared_prompts(built, None) == [["first"], ["apart"], ["last"]]
     built = builder.build(task_file.resolve(["first", "apart", "last", "bridge"]), None)
-    assert scoring.bundles(built, None) == [["first", "last", "bridge"], ["apart"]]
+    assert scoring.group_by_shared_prompts(built, None) == [["first", "last", "bridge"], ["apart"]]
 
 
 def test_together_is_as_apart(workspace: Path, conf: Any) -> None:
@@ -92,7 +92,7 @@ def test_together_is_as_apart(workspace: Path, conf: Any) -> None:
 
 def test_a_scorer_lets_go_of_its_model(workspace: Path, conf: Any) -> None:
     folder = workspace / "models" / "toy-s" / "step1"
-    session = Session(scoring.open_lm)
+    session = ScorerCache(scoring.open_lm)
     built = builder.build(task_file.resolve(["alpha"]), None)
     model, tokenizer = load(folder)
     with session.scorer(model, tokenizer, conf, lambda rows: None) as lm:

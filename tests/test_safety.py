@@ -230,14 +230,14 @@ def test_an_address_without_its_password_is_whole_again_for_the_connection(monke
     for name in (secrets.PASSWORD, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     whole = "postgresql+psycopg://us%40er:p%2Fa%40ss@host:5432/db?sslmode=require"
-    bare = secrets.stow(whole)
+    bare = secrets.hide_password(whole)
     assert bare == "postgresql+psycopg://us%40er@host:5432/db?sslmode=require"
-    assert secrets.unstow(bare) == whole
-    assert secrets.stow(bare) == bare
-    assert secrets.stow("http://u:p%40ss@host:1/x") == "http://host:1/x"
+    assert secrets.restore_password(bare) == whole
+    assert secrets.hide_password(bare) == bare
+    assert secrets.hide_password("http://u:p%40ss@host:1/x") == "http://host:1/x"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss"
     for plain in ("sqlite:////a@b/c.db", "http://host:1", "postgresql://user@host/db"):
-        assert secrets.stow(plain) == plain
+        assert secrets.hide_password(plain) == plain
     assert Store(TrackingConf(uri=whole, root="x")).uri == "postgresql+psycopg://***@host:5432/db?sslmode=require"
     assert secrets.masked("sqlite:////a@b/c.db") == "sqlite:////a@b/c.db"
 

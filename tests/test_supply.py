@@ -14,17 +14,17 @@ import pytest
 from evalrun.checkpoints import downloads
 from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
-from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.config import schema as conf
 from evalrun.config.compose import hydra_session
-from evalrun.config.schema import Config, bytes_of
-from evalrun.core.records import Cell
+from evalrun.config.schema import Config, parse_size
+from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
-from evalrun.tracking import Past
-from evalrun.tracking.layout import Held
+from evalrun.tracking import PastRun
+from evalrun.tracking.layout import TaskEntry
 from helpers import ROOT
 
-CELL = Cell("pythia", "pythia-70m", 70, 60, 70, 1, 1000, None, "EleutherAI/pythia-70m", "step1")
+CELL = Checkpoint("pythia", "pythia-70m", 70, 60, 70, 1, 1000, None, "EleutherAI/pythia-70m", "step1")
 CPU = Device("cpu", "x86_64, 4 CPUs", 10**9)
 
 
@@ -34,16 +34,18 @@ def config(workspace: Path) -> Config:
         return conf.typed(conf.compose(["model=toy/toy-s", "step=1", "tasks=[alpha]"]))
 
 
-def held(task: str, n: int, seconds: float) -> Held:
-    return Held(task, task, "", "acc", True, {"acc": True}, {}, n, None, 0, seconds, 1, key="k")
+def held(task: str, n: int, seconds: float) -> TaskEntry:
+    return TaskEntry(task, task, "", "acc", True, {"acc": True}, {}, n, None, 0, seconds, 1, key="k")
 
 
-def past(n_params: int, *tasks: Held, settings: str = "shared_prefix float32", hardware: str = CPU.hardware) -> Past:
-    return Past("key", f"m{n_params}", n_params, 1, None, settings, hardware, {task.task: task for task in tasks})
+def past(
+    n_params: int, *tasks: TaskEntry, settings: str = "shared_prefix float32", hardware: str = CPU.hardware
+) -> PastRun:
+    return PastRun("key", f"m{n_params}", n_params, 1, None, settings, hardware, {task.task: task for task in tasks})
 
 
-def survey_of(jobs: list[Standing], *runs: Past) -> Survey:
-    return Survey(tuple(jobs), (), runs, ("alpha", "beta"), None, None, False)
+def survey_of(jobs: list[JobNeeds], *runs: PastRun) -> Inventory:
+    return Inventory(tuple(jobs), (), runs, ("alpha", "beta"), None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def survey_of(jobs: list[Standing], *runs: Past) -> Survey:
      ("GB", None), ("-1GB", None), ("1 XB", None), ("", None)],
 )  # fmt: skip
 def test_sizes_are_read(text: str, size: int | None) -> None:
-    assert bytes_of(text) == size
+    assert parse_size(text) == size
 
 
 def test_sizes_and_times_are_said_in_human_units() -> None:
@@ -65,7 +67,7 @@ def test_sizes_and_times_are_said_in_human_units() -> None:
 
 
 def test_time_is_of_the_same_size_else_in_proportion_and_never_of_other_hardware(config: Config) -> None:
-    job = Standing(config, replace(CELL, n_params=100), None, None, ("alpha",), True, 0, 0)
+    job = JobNeeds(config, replace(CELL, n_params=100), None, None, ("alpha",), True, 0, 0)
     same = past(100, held("alpha", 10, 2.0))
     small, large = past(50, held("alpha", 10, 1.5)), past(1000, held("alpha", 10, 50.0))
     assert cost.time_of([job], survey_of([job], same, large), [CPU]) == Time(2.0, 1, ())
@@ -87,7 +89,7 @@ def test_time_is_of_the_same_size_else_in_proportion_and_never_of_other_hardware
 
 def test_memory_in_the_dtype_asked_for_and_where_it_fits(config: Config) -> None:
     gpus = [Device("cuda:0", "G", 800), Device("cuda:1", "G", 800), replace(CPU, memory=10**4)]
-    job = Standing(config, replace(CELL, n_params=300), None, None, ("alpha",), False, None, None)
+    job = JobNeeds(config, replace(CELL, n_params=300), None, None, ("alpha",), False, None, None)
 
     def of(dtype: str, there: list[Device] = gpus, weights: int | None = None) -> cost.Memory:
         scorer = replace(config.scorer, dtype=dtype)
@@ -277,9 +279,9 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
 
 
 def test_a_revisions_commit_is_known_when_its_files_are_gone(cache: Path) -> None:
-    from evalrun.checkpoints import Located
+    from evalrun.checkpoints import ResolvedCheckpoint
 
     assert downloads.recall(CELL) is None
-    downloads.remember([Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
-    assert downloads.recall(CELL) == Located(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
+    downloads.remember([ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
+    assert downloads.recall(CELL) == ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
     assert downloads.recall(replace(CELL, revision=None)) is None

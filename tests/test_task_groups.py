@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import job_keys
 from evalrun.tasks import groups, task_file
@@ -59,7 +59,7 @@ def test_a_groups_options_make_another_run(workspace: Path) -> None:
 
     def keys(*tasks: str) -> tuple[str, dict[str, str]]:
         with hydra_session():
-            config = typed(compose(["model=toy/toy-s", f"tasks=[{','.join(tasks)}]", "step=1"]))
+            config = to_config(compose(["model=toy/toy-s", f"tasks=[{','.join(tasks)}]", "step=1"]))
         return job_keys.keys_by_identity(config, "x", task_file.resolve_for(config))
 
     alone, grouped, few = keys("alpha", "beta"), keys("plain"), keys("few")

@@ -29,9 +29,9 @@ from evalrun.commands import compare as comparison
 from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.config.compose import compose, typed
+from evalrun.config.compose import compose, to_config
 from evalrun.config.schema import AnalysisConf, Config
-from evalrun.core.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning as sweep
 from evalrun.tracking import Store
@@ -265,7 +265,7 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
     from evalrun.statistics.regression.model_frame import AXES, PARAMS
 
     if x not in (*AXES, "parameters"):
-        raise ConfigError(f"x is '{x}': {nearest(str(x), [*AXES, 'parameters'])}")
+        raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
     conf = _config(settings).analysis
     rows = _prepared(table, conf)
     return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
@@ -283,9 +283,9 @@ def _config(settings: Mapping[str, Value]) -> Config:
         allowed = {*(f"analysis.{name}" for name in _ANALYSIS), "analysis", "tracking", "tracking.uri", "tracking.root"}
         if wrong := sorted({override.key_or_group for override in given} - allowed):
             names = [key.removeprefix("analysis.") for key in wrong]
-            raise ConfigError([f"an analysis has no setting '{name}': {nearest(name, _ANALYSIS)}" for name in names])
+            raise ConfigError([f"an analysis has no setting '{name}': {suggest(name, _ANALYSIS)}" for name in names])
         ov.check(given)
-        return typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
+        return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
 
 
 def _one_study(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evalrun import progress
 from evalrun.checkpoints import devices
 from evalrun.commands import help
-from evalrun.core.errors import ConfigError, EvalrunError, nearest
+from evalrun.core.errors import ConfigError, EvalrunError, suggest
 from evalrun.core.secrets import command_line, masked
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _answer(words: list[str]) -> int:
 
         if name in keys():
             raise ConfigError(f"'{name}' is a key and no command: write {name}=VALUE, with no spaces around the =.")
-        raise ConfigError(f"unknown command '{name}': {nearest(name, help.COMMANDS, show=20)}")
+        raise ConfigError(f"unknown command '{name}': {suggest(name, help.COMMANDS, show=20)}")
     _refuse_dashes(words)
     help.check_hydra_flags(words)
     help.check_flags(help.RUN, words)
@@ -135,7 +135,7 @@ def run(words: Sequence[str]) -> int:
     Store(plan.config.tracking).check()  # before the first hour of computing, not after it
     print(plan.describe(), flush=True)
     supply.refuse_missing([job.config for job in plan.jobs])
-    with signals.heeded():
+    with signals.graceful_signals():
         try:
             composed()
         except KeyboardInterrupt as error:
@@ -155,12 +155,12 @@ def job(cfg: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from evalrun import pipeline
-    from evalrun.config.compose import typed
+    from evalrun.config.compose import to_config
 
     hydra = HydraConfig.get()
     try:
         folder = Path(hydra.runtime.output_dir)
-        return str(pipeline.evaluate(typed(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
+        return str(pipeline.evaluate(to_config(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
         if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
             print(f"evalrun: {error}", file=sys.stderr)

@@ -63,11 +63,11 @@ class TrainerCallback(transformers.TrainerCallback):
         if self._watch is None:
             from evalrun.commands.watch.command import configured
             from evalrun.commands.watch.loop import Watch
-            from evalrun.config.compose import apart
+            from evalrun.config.compose import isolated_hydra
             from evalrun.tasks import task_file
             from evalrun.tracking import Store
 
-            with apart():
+            with isolated_hydra():
                 words = [f"path={self._path or output_dir}", f"task={','.join(self._tasks)}", *self._overrides]
                 config, plain = configured(words)
             Store(config.tracking).check()
@@ -76,10 +76,10 @@ class TrainerCallback(transformers.TrainerCallback):
         return self._watch
 
     def _evaluate(self, output_dir: str, step: int) -> Visit | None:
-        from evalrun.commands.watch.scan import look
+        from evalrun.commands.watch.scan import scan
 
         watch = self._opened(output_dir)
-        seen = look(watch.config, {}, rest_s=0)  # the Trainer has finished it
+        seen = scan(watch.config, {}, rest_s=0)  # the Trainer has finished it
         if step not in seen.ready:
             log.warning("evalrun: %s", seen.refused.get(step, f"step {step} is not in '{watch.config.model.path}'."))
             return None

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints import audit, devices, downloads, read_ahead
-from evalrun.checkpoints.suites import allowed, cell_of
+from evalrun.checkpoints.suites import allowed, checkpoint_of
 from evalrun.config.schema import Config
 from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class JobSummary:
     """What a job did."""
 
     label: str  # the checkpoint in words
@@ -40,7 +40,7 @@ class Evaluated:
         return f"{self.label}: {len(self.computed)} computed, {self.found} found done"
 
 
-def evaluate(config: Config, folder: Path, config_yaml: str) -> Evaluated:
+def evaluate(config: Config, folder: Path, config_yaml: str) -> JobSummary:
     """One job: score on one checkpoint what is missing, and see that MLflow has all of it.
 
     Args:
@@ -57,8 +57,8 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> Evaluated:
         return _evaluate(config, folder, config_yaml, work)
 
 
-def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Work) -> Evaluated:
-    cell = cell_of(config)
+def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.JobReporter) -> JobSummary:
+    cell = checkpoint_of(config)
     files = job_keys.files_of_sweep(config)
     located = job_keys.try_to_locate(config)
     if isinstance(located, CheckpointError):
@@ -106,7 +106,7 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Wo
             store.mark(cell.suite, run_key, config.sweep)
     if not todo:
         log.info("%s: found done", cell.label)
-    return Evaluated(cell.label, run_key, tuple(file.name for file in todo), len(files) - len(todo))
+    return JobSummary(cell.label, run_key, tuple(file.name for file in todo), len(files) - len(todo))
 
 
 def _unreachable(store: Store, sweep: str | None) -> bool:
@@ -126,7 +126,7 @@ def _unreachable(store: Store, sweep: str | None) -> bool:
 
 
 def _about(config: Config) -> job_state.JobState:
-    cell, names = cell_of(config), [file.name for file in job_keys.files_of_sweep(config)]
+    cell, names = checkpoint_of(config), [file.name for file in job_keys.files_of_sweep(config)]
     return job_state.JobState(
         *(job_state.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,
@@ -135,10 +135,10 @@ def _about(config: Config) -> job_state.JobState:
 
 def _score(
     config: Config,
-    located: checkpoints.Located,
+    located: checkpoints.ResolvedCheckpoint,
     files: Sequence[task_file.TaskFile],
     folder: Path,
-    work: job_state.Work,
+    work: job_state.JobReporter,
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     with collector.importing():
@@ -168,7 +168,7 @@ def _score(
         work.scoring(sum(counts.values()), partial(environment.gpu_memory, device)) as tick,
         scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
     ):
-        for names in scoring.bundles(built, config.limit):
+        for names in scoring.group_by_shared_prompts(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")
             began = time.perf_counter()
             scores = attempts.scored(lm, built, [by_name[name] for name in names], config, located.cell.label, faults)

@@ -16,23 +16,23 @@ from pathlib import Path
 
 from evalrun import checkpoints
 from evalrun.checkpoints import audit, downloads
-from evalrun.checkpoints.suites import allowed, cell_of
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.checkpoints.suites import allowed, checkpoint_of
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config, TrackingConf
 from evalrun.core.errors import CheckpointError, ConfigError, TrackingError
-from evalrun.core.records import Cell, TaskResult
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.grid import job_keys, namesakes, planning
 from evalrun.grid import overrides as ov
 from evalrun.journal import job_state, result_files
 from evalrun.journal.job_state import JobState
 from evalrun.tracking import Store
-from evalrun.tracking.layout import Filed, by_place
+from evalrun.tracking.layout import RunEntry, by_place
 
 STATES = ("done", "running", "undelivered", "failed", "died", "missing")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Scope:
     """What a command is about: a grid, or all that is in the jobs' folders."""
 
     words: tuple[str, ...]  # the overrides as typed
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JobProgress:
     """One checkpoint with one way of scoring, and how far it is."""
 
     suite: str
@@ -71,15 +71,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Progress:
     """All entries, why the store could not be asked, if so, and which names are other runs' already."""
 
-    entries: list[Entry]
+    entries: list[JobProgress]
     store_fault: str | None
     taken: tuple[str, ...] = ()
 
 
-def ask(words: Sequence[str]) -> Asked:
+def parse_scope(words: Sequence[str]) -> Scope:
     """Read what a command is about: the words of a sweep, or none of model=, step= and so on for everything.
 
     Raises:
@@ -92,11 +92,11 @@ def ask(words: Sequence[str]) -> Asked:
         about_store = [o.key_or_group.startswith(("tracking", "hydra")) for o in given]
         if all(about_store):
             config = compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])
-            return Asked(own, typed(config).tracking, Path(str(config.hydra.sweep.dir)))
+            return Scope(own, to_config(config).tracking, Path(str(config.hydra.sweep.dir)))
         plan = planning.plan(tuple(ov.for_hydra(given)))
         hydra = [o.input_line or "" for o in given if o.key_or_group.startswith("hydra")]
         folders = tuple(folders_of(plan, hydra))
-    return Asked(own, plan.config.tracking, Path(), plan, folders)
+    return Scope(own, plan.config.tracking, Path(), plan, folders)
 
 
 def folders_of(plan: planning.Plan, hydra: Sequence[str]) -> Iterator[Path]:
@@ -113,7 +113,7 @@ def folders_of(plan: planning.Plan, hydra: Sequence[str]) -> Iterator[Path]:
         yield root / str(place.subdir)
 
 
-def look(asked: Asked) -> Survey:
+def collect_progress(asked: Scope) -> Progress:
     """Survey a grid, or everything.
 
     Raises:
@@ -125,10 +125,10 @@ def look(asked: Asked) -> Survey:
             suites = {job.cell.suite for job in asked.plan.jobs}
             held, fault = _held(store, suites)
             entries = list(_of_grid(asked.plan, asked.folders, held))
-            return Survey(entries, fault, () if held is None else _taken(asked.plan, entries, held, store))
+            return Progress(entries, fault, () if held is None else _taken(asked.plan, entries, held, store))
         found = {folder: list(records(folder)) for folder in job_folders(asked.root)}
         held, fault = _held(store, {result.cell.suite for results in found.values() for result in results})
-        return Survey([entry for folder in found for entry in _of_folder(folder, found[folder], held)], fault)
+        return Progress([entry for folder in found for entry in _of_folder(folder, found[folder], held)], fault)
 
 
 def job_folders(root: Path) -> list[Path]:
@@ -149,7 +149,7 @@ def records(folder: Path) -> Iterator[TaskResult]:
     yield from latest.values()
 
 
-def lacks(held: Mapping[str, Filed], result: TaskResult) -> bool:
+def lacks(held: Mapping[str, RunEntry], result: TaskResult) -> bool:
     """Whether the store lacks a result and holds no later one in its place."""
     run = held.get(result.run_key)
     if run is None or result.task not in run.tasks:
@@ -157,10 +157,10 @@ def lacks(held: Mapping[str, Filed], result: TaskResult) -> bool:
     return run.tasks[result.task] != result.key and run.finished_ms[result.task] < result.finished_ms
 
 
-Held = dict[str, dict[str, Filed]]  # suite -> run key -> what is filed
+RunsBySuite = dict[str, dict[str, RunEntry]]  # suite -> run key -> what is filed
 
 
-def _held(store: Store, suites: Iterable[str]) -> tuple[Held | None, str | None]:
+def _held(store: Store, suites: Iterable[str]) -> tuple[RunsBySuite | None, str | None]:
     try:
         store.check_readable()
         return {suite: store.filed(suite) for suite in sorted(suites)}, None
@@ -168,7 +168,7 @@ def _held(store: Store, suites: Iterable[str]) -> tuple[Held | None, str | None]
         return None, str(error)
 
 
-def _of_grid(plan: planning.Plan, folders: Sequence[Path], held: Held | None) -> Iterator[Entry]:
+def _of_grid(plan: planning.Plan, folders: Sequence[Path], held: RunsBySuite | None) -> Iterator[JobProgress]:
     places = by_place(held or {})
     name = plan.sweep
     for job, folder in zip(plan.jobs, folders, strict=True):
@@ -189,13 +189,13 @@ def _of_grid(plan: planning.Plan, folders: Sequence[Path], held: Held | None) ->
         state = job_state.read(job_state.path_of(folder, job_keys.state_name(job.config)))
         if state is not None and missing and not state.alive and not set(state.tasks) & set(missing):
             state = None  # of other tasks
-        yield Entry(
+        yield JobProgress(
             *(cell.suite, cell.model, cell.seed, cell.step, cell.label, folder, names, missing),
             undelivered=None if held is None else undelivered, job=state, overrides=list(job.overrides),
         )  # fmt: skip
 
 
-def _taken(plan: planning.Plan, entries: Sequence[Entry], held: Held, store: Store) -> tuple[str, ...]:
+def _taken(plan: planning.Plan, entries: Sequence[JobProgress], held: RunsBySuite, store: Store) -> tuple[str, ...]:
     """Why a sweep of what is missing would be refused: a name is another run's. Weights are read only if it may be."""
     folders: dict[tuple[str, str, int | None], set[str]] = defaultdict(set)
     for suite, runs in held.items():
@@ -214,14 +214,14 @@ def _taken(plan: planning.Plan, entries: Sequence[Entry], held: Held, store: Sto
     return ()
 
 
-def _place(config: Config) -> checkpoints.Located | CheckpointError:
+def _place(config: Config) -> checkpoints.ResolvedCheckpoint | CheckpointError:
     try:
-        return allowed.locate(config, cell_of(config))
+        return allowed.locate(config, checkpoint_of(config))
     except CheckpointError as error:
         return error
 
 
-def _of_folder(folder: Path, results: Sequence[TaskResult], held: Held | None) -> Iterator[Entry]:
+def _of_folder(folder: Path, results: Sequence[TaskResult], held: RunsBySuite | None) -> Iterator[JobProgress]:
     """The entries of a folder: one for each run key, and one for each job that found no checkpoint."""
     states = job_state.read_all(folder)
     groups: dict[str | None, list[TaskResult]] = defaultdict(list)
@@ -232,14 +232,14 @@ def _of_folder(folder: Path, results: Sequence[TaskResult], held: Held | None) -
         cell, names = group[0].cell, [result.task for result in group]
         wanted = list(dict.fromkeys([*names, *(state.tasks if state is not None else ())]))
         lacking = [] if held is None else [r.task for r in group if lacks(held.get(cell.suite, {}), r)]
-        yield Entry(
+        yield JobProgress(
             *(cell.suite, cell.model, cell.seed, cell.step, cell.label, folder, wanted),
             missing=[name for name in wanted if name not in names],
             undelivered=None if held is None else lacking, job=state,
         )  # fmt: skip
     for state in states:
         if state.run_key not in groups:
-            yield Entry(
+            yield JobProgress(
                 *(state.suite, state.model, state.seed, state.step, state.label, folder, state.tasks, state.tasks),
                 undelivered=None if held is None else [], job=state,
             )  # fmt: skip
@@ -254,7 +254,7 @@ def _files(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _identity(job: planning.Job, folder: Path, there: Mapping[str, int], filed: Sequence[Filed]) -> str | None:
+def _identity(job: planning.Job, folder: Path, there: Mapping[str, int], filed: Sequence[RunEntry]) -> str | None:
     """Which checkpoint the results of a cell are of: what the journal says, or the store; None without results."""
     said = None
     for name in sorted(there, key=lambda name: there[name], reverse=True):
@@ -293,7 +293,7 @@ def _by_tokens(job: planning.Job, identity: str) -> str:
     return allowed.by_tokens(job.config, allowed.named(job.cell, bare)).identity
 
 
-def _newer(cell: Cell, finished_ms: int) -> bool:
+def _newer(cell: Checkpoint, finished_ms: int) -> bool:
     """Whether a local checkpoint was written after its results."""
     if cell.revision is not None:
         return False

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
-from evalrun.core.errors import AnalysisError, nearest
-from evalrun.core.records import Cell
+from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.records import Checkpoint
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug
@@ -29,7 +29,7 @@ class Selection:
     suite: str | None = None
     sweep: str | None = None  # the checkpoints that this multirun wanted
     tasks: Sequence[str] | None = None  # tasks or sets
-    cells: Sequence[Cell] | None = None  # a grid, such as an experiment's
+    cells: Sequence[Checkpoint] | None = None  # a grid, such as an experiment's
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
@@ -102,7 +102,7 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
     suites = store.suites()
     if selection.suite is not None and selection.suite not in suites:
         raise AnalysisError(
-            f"no results of suite '{selection.suite}' in {store.uri}: {nearest(selection.suite, suites)}"
+            f"no results of suite '{selection.suite}' in {store.uri}: {suggest(selection.suite, suites)}"
         )
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")

@@ -3,7 +3,7 @@ import pytest
 from scipy import optimize, stats
 
 from evalrun.statistics.shapes.breaks import broken_line
-from evalrun.statistics.shapes.curve_tests import Known
+from evalrun.statistics.shapes.curve_tests import KnownVariance
 
 
 def squares(x, y, w, turn):
@@ -33,7 +33,7 @@ def made(seed, k=10):
 def test_it_is_least_squares_over_the_break(seed, known):
     x, y, variance = made(seed)
     w = 1 / variance if known else np.ones(10)
-    given = Known(variance[None], np.array([np.inf])) if known else None
+    given = KnownVariance(variance[None], np.array([np.inf])) if known else None
     found = broken_line(x[None], y[None], given, 0.05)
     _, least = naive(x, y, w)
     turn = float(found.turn[0])
@@ -64,7 +64,7 @@ def test_it_is_least_squares_over_the_break(seed, known):
 def test_a_perfect_broken_line():
     x = np.array([0.0, 1.0, 2.0, 2.7, 4.0, 5.0, 6.0])
     y = 0.5 + 0.1 * x - 0.4 * np.maximum(x - 3.1, 0)
-    for known in (Known(np.full((1, 7), 1e-4), np.array([np.inf])), None):
+    for known in (KnownVariance(np.full((1, 7), 1e-4), np.array([np.inf])), None):
         found = broken_line(x[None], y[None], known, 0.05)
         assert found.turn[0] == pytest.approx(3.1)
         assert found.slope_before[0] == pytest.approx(0.1)
@@ -77,7 +77,7 @@ def test_a_perfect_broken_line():
 @pytest.mark.parametrize("slope", [0.0, 0.3])
 def test_no_break_is_the_whole_range(known, slope):
     x = np.linspace(0, 2, 9)[None]
-    given = Known(np.full((1, 9), 0.01), np.array([np.inf])) if known else None
+    given = KnownVariance(np.full((1, 9), 0.01), np.array([np.inf])) if known else None
     wiggle = 0.01 * np.array([[1, -1, -1, 1, 1, -1, 1, -1, 1]])
     found = broken_line(x, slope * x + wiggle, given, 0.05)
     assert not found.identified[0]
@@ -91,7 +91,7 @@ def test_degenerate_curves(k, known, recwarn):
     x = np.tile(np.linspace(0, 1, k), (4, 1))
     x[0] = 1.0
     y = np.stack([np.arange(k) / k, np.zeros(k), np.ones(k), np.random.default_rng(0).uniform(size=k)])
-    given = Known(np.full((4, k), 0.01), np.full(4, np.inf)) if known else None
+    given = KnownVariance(np.full((4, k), 0.01), np.full(4, np.inf)) if known else None
     found = broken_line(x, y, given, 0.05)
     assert not recwarn.list
     assert np.isnan(found.turn[0])
@@ -107,7 +107,7 @@ def test_level_and_coverage(k, known):
     m = 3000
     x = np.tile(np.linspace(0, 2, k), (m, 1))
     noise = rng.normal(0, 1, (m, k))
-    given = Known(np.ones((m, k)), np.full(m, np.inf)) if known else None
+    given = KnownVariance(np.ones((m, k)), np.full(m, np.inf)) if known else None
     straight = broken_line(x, x + noise, given, 0.05)
     assert straight.identified.mean() < 0.05
     bent = broken_line(x, x - 8 * np.maximum(x - 1.1, 0) + noise, given, 0.05)

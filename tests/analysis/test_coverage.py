@@ -11,10 +11,10 @@ from designs import design, errors, predictors
 
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import corrected, fit_design, fit_interactions
-from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.model_frame import RegressionSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.simulation]
-CHOICE = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 999, 0)
+CHOICE = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 999, 0)
 TRUE = np.array([0.4, -0.5, -0.2])
 
 

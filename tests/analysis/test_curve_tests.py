@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
-from evalrun.statistics.shapes.curve_tests import Known, quadratic, two_lines
+from evalrun.statistics.shapes.curve_tests import KnownVariance, quadratic, two_lines
 
 INF = np.array([np.inf])
 
@@ -43,7 +43,7 @@ def test_known_variances_are_never_beaten_by_the_scatter(scale, birge):
     variance = variance * scale
     fit = sm.WLS(y[0], np.stack([np.ones(9), x[0], x[0] ** 2], axis=1), weights=1 / variance[0]).fit()
     known = np.sqrt(fit.normalized_cov_params[2, 2])
-    found = one(quadratic(x, y, Known(variance, INF), 0.05))
+    found = one(quadratic(x, y, KnownVariance(variance, INF), 0.05))
     assert found["coefficient"] == pytest.approx(fit.params[2])
     assert (fit.scale > 1) == birge
     assert found["stderr"] == pytest.approx(known * np.sqrt(max(fit.scale, 1)))
@@ -52,7 +52,7 @@ def test_known_variances_are_never_beaten_by_the_scatter(scale, birge):
 
 def test_fieller_is_where_the_slope_may_be_zero():
     x, y, variance = made(2)
-    known = Known(variance, INF)
+    known = KnownVariance(variance, INF)
     found = one(quadratic(x, y, known, 0.05))
     design = np.stack([np.ones(9), x[0], x[0] ** 2], axis=1)
     fit = sm.WLS(y[0], design, weights=1 / variance[0]).fit()
@@ -66,7 +66,7 @@ def test_fieller_is_where_the_slope_may_be_zero():
 
 def test_fieller_without_a_bend_is_unbounded():
     x = np.linspace(0, 1, 8)[None]
-    found = one(quadratic(x, x.copy(), Known(np.full((1, 8), 0.01), INF), 0.05))
+    found = one(quadratic(x, x.copy(), KnownVariance(np.full((1, 8), 0.01), INF), 0.05))
     assert (found["turn_low"], found["turn_high"]) == (-np.inf, np.inf)
 
 
@@ -86,7 +86,7 @@ def test_two_lines_without_variances_is_the_interrupted_regression_with_hc3(seed
 
 def test_two_lines_with_known_variances():
     x, y, variance = made(0, k=12)
-    found = one(two_lines(x, y, Known(variance, INF)))
+    found = one(two_lines(x, y, KnownVariance(variance, INF)))
     for member, slope, p in (
         (x[0] <= found["turn"], "slope_before", "p_before"),
         (x[0] >= found["turn"], "slope_after", "p_after"),
@@ -120,13 +120,13 @@ def test_the_break_is_robin_hoods(k, steep):
     first = np.median(flat)
     z_before, z_after = (abs(slope_z(x[m], y[m], w[m])) for m in (x <= first, x >= first))
     expected = np.quantile(flat, z_after / (z_before + z_after))
-    assert one(two_lines(x[None], y[None], Known(1 / w[None], INF)))["turn"] == pytest.approx(expected)
+    assert one(two_lines(x[None], y[None], KnownVariance(1 / w[None], INF)))["turn"] == pytest.approx(expected)
     assert expected == first or (expected < first) == (z_before > z_after)
 
 
 def test_two_lines_of_a_plain_v():
     x = np.linspace(0, 1, 40)[None]
-    found = one(two_lines(x, np.abs(x - 0.5), Known(np.full((1, 40), 0.02**2), INF)))
+    found = one(two_lines(x, np.abs(x - 0.5), KnownVariance(np.full((1, 40), 0.02**2), INF)))
     assert found["turn"] == pytest.approx(0.5, abs=0.06)
     assert found["slope_before"] == pytest.approx(-1, abs=0.1)
     assert found["slope_after"] == pytest.approx(1, abs=0.1)
@@ -136,7 +136,7 @@ def test_two_lines_of_a_plain_v():
 def test_eight_points_need_the_variances():
     x = np.linspace(0, 2, 8)[None]
     y = 0.5 + 0.2 * (x - 1) ** 2 + 0.01 * np.array([[1, -1, 1, -1, -1, 1, 1, -1]])
-    with_them = two_lines(x, y, Known(np.full((1, 8), 0.015**2), INF))
+    with_them = two_lines(x, y, KnownVariance(np.full((1, 8), 0.015**2), INF))
     assert max(with_them.p_before[0], with_them.p_after[0]) < 0.01
 
 
@@ -149,7 +149,7 @@ def test_degenerate_curves_are_nan_not_errors(k, known, recwarn):
     y = rng.uniform(0, 1, (4, k))
     y[1] = 0.0
     y[2] = 1.0
-    given = Known(np.full((4, k), 0.01), np.full(4, np.inf)) if known else None
+    given = KnownVariance(np.full((4, k), 0.01), np.full(4, np.inf)) if known else None
     bent, two = quadratic(x, y, given, 0.05), two_lines(x, y, given)
     assert not recwarn.list
     assert np.isnan(bent.coefficient[0])
@@ -164,10 +164,10 @@ def test_degenerate_curves_are_nan_not_errors(k, known, recwarn):
 def test_curves_do_not_touch_one_another():
     rng = np.random.default_rng(0)
     x, y = np.sort(rng.uniform(0, 3, (6, 10)), axis=1), rng.normal(size=(6, 10))
-    known = Known(rng.uniform(0.1, 1, (6, 10)), np.full(6, np.inf))
+    known = KnownVariance(rng.uniform(0.1, 1, (6, 10)), np.full(6, np.inf))
     together = quadratic(x, y, known, 0.05), two_lines(x, y, known)
     for i in range(6):
-        own = Known(known.variance[i : i + 1], INF)
+        own = KnownVariance(known.variance[i : i + 1], INF)
         alone = quadratic(x[i : i + 1], y[i : i + 1], own, 0.05), two_lines(x[i : i + 1], y[i : i + 1], own)
         for many, single in zip(together, alone, strict=True):
             for name in many.__annotations__:
@@ -182,7 +182,7 @@ def test_false_positives_and_power(k):
     m = 4000
     x = np.tile(np.linspace(0, 2, k), (m, 1))
     noise = rng.normal(0, 1, (m, k))
-    known = Known(np.ones((m, k)), np.full(m, np.inf))
+    known = KnownVariance(np.ones((m, k)), np.full(m, np.inf))
     for y in (noise, 2 * x + noise):
         two = two_lines(x, y, known)
         both = (two.p_before < 0.05) & (two.p_after < 0.05) & (two.slope_before * two.slope_after < 0)

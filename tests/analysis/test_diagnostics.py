@@ -15,9 +15,9 @@ from scipy import stats
 
 from evalrun.statistics.regression.diagnostics import COLUMNS, diagnose
 from evalrun.statistics.regression.interactions import METHODS, fit_interactions
-from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.model_frame import RegressionSettings
 
-CHOICE = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 99, 0)
+CHOICE = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 99, 0)
 
 
 @pytest.fixture

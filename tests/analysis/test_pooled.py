@@ -11,10 +11,10 @@ from designs import design, z
 
 from evalrun.statistics.regression.clustered import fit_cr2
 from evalrun.statistics.regression.interactions import fit_interactions
-from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import ALL, fit_pooled, pooled_columns
 
-CHOICE = Choice("nominal", "tokens", ["cr2"], ["fdr_bh", "holm"], 0.05, 99, 0)
+CHOICE = RegressionSettings("nominal", "tokens", ["cr2"], ["fdr_bh", "holm"], 0.05, 99, 0)
 
 
 @pytest.fixture

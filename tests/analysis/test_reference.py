@@ -13,10 +13,10 @@ from statsmodels.stats.multitest import multipletests
 from evalrun.statistics.regression.correlated import _mixed_t, _reml, _sums
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import fit_interactions
-from evalrun.statistics.regression.model_frame import Choice, task_frames
+from evalrun.statistics.regression.model_frame import RegressionSettings, task_frames
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
-CHOICE = Choice(
+CHOICE = RegressionSettings(
     "nominal", "tokens", ["ols", "hc3", "cluster", "cr2", "quasibinomial", "gee", "mixed"], ["fdr_bh"], 0.05, 99, 0
 )
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())

@@ -12,13 +12,13 @@ from test_run import conf
 from evalrun.reporting.sections import references, sections
 from evalrun.reporting.sentences import listed, summary
 from evalrun.reporting.table_files import latex_table, table_files
-from evalrun.statistics.findings import find
+from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.continuous import METRICS
 
 
 @pytest.fixture(scope="module")
 def study(tidy):
-    return find(tidy.grid(), conf(), "tiny")
+    return analyze_table(tidy.grid(), conf(), "tiny")
 
 
 def items_of(_run, _task, columns):
@@ -51,7 +51,7 @@ def test_the_counts_are_those_of_the_table(study):
 
 def test_one_model_is_told_as_one(tidy):
     table = tidy.grid()
-    alone = find(table[table["model"] == table["model"].iloc[0]], conf(), "tiny")
+    alone = analyze_table(table[table["model"] == table["model"].iloc[0]], conf(), "tiny")
     told = " ".join(summary(alone))
     assert "the only model" in told
     assert "the largest model" not in told
@@ -61,7 +61,7 @@ def test_one_model_is_told_as_one(tidy):
 
 def test_models_of_one_size_have_no_largest(tidy):
     table = tidy.grid().assign(n_params=1e6, n_params_nominal=1e6, n_params_nonembedding=1e6)
-    assert "the largest model" not in " ".join(summary(find(table, conf(methods=["ols"]), "tiny")))
+    assert "the largest model" not in " ".join(summary(analyze_table(table, conf(methods=["ols"]), "tiny")))
 
 
 def test_the_largest_fall_is_told(study):
@@ -74,7 +74,7 @@ def test_the_largest_fall_is_told(study):
 
 
 def test_one_method_is_not_compared(tidy):
-    alone = find(tidy.grid(), conf(methods=["ols"], corrections=["fdr_bh"]), "tiny")
+    alone = analyze_table(tidy.grid(), conf(methods=["ols"], corrections=["fdr_bh"]), "tiny")
     assert not [sentence for sentence in summary(alone) if "other methods" in sentence]
     assert {"Which effects stand", "How many are significant"}.isdisjoint({s.title for s in sections(alone)})
     assert next(iter(references(alone))) == "OLS"
@@ -95,12 +95,12 @@ def test_sections_hold_the_frames(study):
 def test_items_give_continuous_metrics_and_paired_falls(tidy):
     table = tidy.grid()
     table["run_id"] = [f"{model}-{step}" for model, step in zip(table["model"], table["step"], strict=True)]
-    study = find(table, conf(items=True), "tiny", items=items_of)
+    study = analyze_table(table, conf(items=True), "tiny", items=items_of)
     assert len(study.continuous) == len(table) * (len(METRICS) - 1)  # no lengths of choices, so no acc_norm
     assert set(study.artefacts["task"]) == set(table["task"])
     value = study.continuous[study.continuous["metric"] == "gold_logprob"]["value"]
     assert value.between(-2, -1).all()
-    lost = find(table, conf(items=True), "tiny", items=lambda *_: None)
+    lost = analyze_table(table, conf(items=True), "tiny", items=lambda *_: None)
     assert any("No continuous metrics of any task: no items are in the store" in note for note in lost.notes)
 
 

@@ -37,14 +37,14 @@ def make_folder(folder: Path) -> None:
     from evalrun.checkpoints.tiny.model import build_model, build_tokenizer
     from evalrun.checkpoints.tiny.settings import TinyConf
     from evalrun.checkpoints.tiny.suite_files import save_checkpoint, write_items
-    from evalrun.config.compose import compose, hydra_session, typed
+    from evalrun.config.compose import compose, hydra_session, to_config
 
     with hydra_session():
         chosen = compose([], name="tiny")
         plain = OmegaConf.masked_copy(chosen, [str(key) for key in chosen if key != "hydra"])
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TinyConf), plain))
         assert isinstance(settings, TinyConf)
-        models = {size: typed(compose([f"model=tiny/{size}", "step=1"])).model for size in ("xs", "s", "m", "l")}
+        models = {size: to_config(compose([f"model=tiny/{size}", "step=1"])).model for size in ("xs", "s", "m", "l")}
     few = dataclasses.replace(settings.corpus, items_per_task=30)
     write_items(Corpus(few), folder / "models" / "tiny" / "data")
     tokenizer = build_tokenizer(settings)

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
 from evalrun.config.compose import hydra_session
-from evalrun.launch.compose import Composer
+from evalrun.launch.job_configs import Composer
 from evalrun.tasks import groups, lm_eval_names, task_file
 from helpers import ROOT, Run
 

@@ -13,7 +13,7 @@ import pytest
 import evalrun as library
 from evalrun.checkpoints.tiny import train_suite
 from evalrun.checkpoints.tiny.settings import TinyConf
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from helpers import ROOT, Run
 
 # What the page claims, asked of the names that it leaves behind.
@@ -42,7 +42,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the two smaller models of the embedded suite, really trained."""
     folder = tmp_path_factory.mktemp("library")
     with hydra_session():
-        configs = {size: typed(compose([f"model=tiny/{size}", "step=1"])) for size in ("xs", "s")}
+        configs = {size: to_config(compose([f"model=tiny/{size}", "step=1"])) for size in ("xs", "s")}
         chosen = compose([], name="tiny")
     from omegaconf import OmegaConf
 

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.errors import ConfigError
 from evalrun.launch import gpus, pool
-from evalrun.launch.jobs import Queue, Work
+from evalrun.launch.jobs import LaunchedJob, Queue
 
 
-def work(index: int, n_params: int) -> Work:
-    cell = Cell(
+def work(index: int, n_params: int) -> LaunchedJob:
+    cell = Checkpoint(
         suite="s", model=f"m{n_params}", n_params=n_params, n_params_nonembedding=1, n_params_nominal=1, step=index,
         tokens=1, seed=None, location="x", revision=None,
     )  # fmt: skip
-    return Work(index, (f"step={index}",), cell)
+    return LaunchedJob(index, (f"step={index}",), cell)
 
 
-def settings(**changes: object) -> pool.Settings:
+def settings(**changes: object) -> pool.PoolSettings:
     values: dict[str, object] = {
         "workers": "auto", "workers_per_gpu": 1, "gpus_per_worker": 1, "threads": "auto", "retries": 1,
     }  # fmt: skip
-    return pool.Settings(**{**values, **changes})  # type: ignore[arg-type]
+    return pool.PoolSettings(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from evalrun.launch import on_ray
-from evalrun.launch.jobs import Done, Status, Work
+from evalrun.launch.jobs import JobResult, LaunchedJob, Status
 from evalrun.launch.worker import Context
 
 
@@ -20,9 +20,9 @@ def test_a_job_without_gpus_sees_none_and_others_what_ray_gave_them(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
     class Recording:
-        def run(self, work: Work) -> Done:
-            return Done(work.index, Status.DONE, os.environ["CUDA_VISIBLE_DEVICES"])
+        def run(self, work: LaunchedJob) -> JobResult:
+            return JobResult(work.index, Status.DONE, os.environ["CUDA_VISIBLE_DEVICES"])
 
     monkeypatch.setattr(on_ray, "_here", ("launch", Recording()))
-    work = Work(0, (), cast(Any, None), {}, "")
+    work = LaunchedJob(0, (), cast(Any, None), {}, "")
     assert on_ray._run_there("launch", cast(Context, None), work, str(tmp_path / "stop"), cards).said == seen

@@ -21,7 +21,7 @@ from evalrun import cli, progress
 from evalrun.commands.run import signals
 from evalrun.commands.summary.curve_values import values
 from evalrun.config.compose import hydra_session
-from evalrun.progress import Entry
+from evalrun.progress import JobProgress
 from helpers import ROOT, TASK, make_rows, write_rows
 
 SWEEP = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,odd", "trust_task_code=true", "analysis=interaction")
@@ -179,7 +179,7 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     assert all(re.fullmatch("[▁▂▃▄▅▆▇█]{4}", row[at]) for row in rows[1:] for at in (4, 6)), rows
     assert terminal.text.index("interaction t (q)") > legend
 
-    asked = progress.ask(SWEEP[1:])
+    asked = progress.parse_scope(SWEEP[1:])
     assert asked.plan is not None
     with hydra_session():
         journalled = values(asked.plan, asked.folders)
@@ -192,7 +192,7 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     ]  # fmt: skip
 
 
-ENTRY = Entry("toy", "toy-s", None, 4, "toy-s step 4", Path("multirun/toy/toy-s/step4"), ["a", "b", "c"], [], [])
+ENTRY = JobProgress("toy", "toy-s", None, 4, "toy-s step 4", Path("multirun/toy/toy-s/step4"), ["a", "b", "c"], [], [])
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_what_goes_on() -> None:
 def test_a_hangup_is_heeded_and_one_that_nohup_ignores_is_not() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
-        with signals.heeded(), pytest.raises(signals.Interrupted) as caught:
+        with signals.graceful_signals(), pytest.raises(signals.Interrupted) as caught:
             signal.raise_signal(signal.SIGHUP)
         assert caught.value.exit_code == 129
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with signals.heeded():
+        with signals.graceful_signals():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -236,7 +236,7 @@ def test_signals_are_heeded_only_for_a_while() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     try:
-        with signals.heeded():
+        with signals.graceful_signals():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             with pytest.raises(signals.Interrupted) as caught:
                 signal.raise_signal(signal.SIGTERM)

@@ -19,8 +19,8 @@ from evalrun.journal.job_state import JobState, watched
 from evalrun.launch.live.board import Board, Snapshot, Watched
 from evalrun.launch.live.quantities import gpu_memory, time_left
 from evalrun.launch.live.render import View
-from evalrun.launch.live.screen import Above, showing
-from evalrun.launch.live.time_left import Left, Spent, left
+from evalrun.launch.live.screen import StreamAboveView, showing
+from evalrun.launch.live.time_left import Spent, TimeLeft, left
 
 ABOUT = JobState(
     state="running", suite="toy", model="toy-s", seed=None, step=2, label="toy-s step 2", tasks=["alpha"],
@@ -116,11 +116,11 @@ def test_time_left() -> None:
     done = [Spent("s", 10.0, True)] * 3
     assert left(SIZES, [], [], ["s"], 5) is None, "nothing is known before a job is done"
     assert left(SIZES, [Spent("s", 10.0, False)], [], ["s"], 5) is None, "a failure measures nothing"
-    assert left(SIZES, done, [("s", 6.0, 0.5)], ["s", "s"], 36) == Left(25.0)
-    assert left(SIZES, done, [("s", 3.0, None)] * 2, ["s"] * 4, 18) == Left(27.0), "two at a time"
-    assert left(SIZES, done, [("s", 0.0, None)], [], 3) == Left(10.0), "ten at a time do not shorten one"
-    assert left(SIZES, done, [], ["m"], 30) == Left(10.0, "at least")
-    assert left(SIZES, [Spent("m", 10.0, True)], [], ["s", "s"], 10) == Left(20.0, "at most")
+    assert left(SIZES, done, [("s", 6.0, 0.5)], ["s", "s"], 36) == TimeLeft(25.0)
+    assert left(SIZES, done, [("s", 3.0, None)] * 2, ["s"] * 4, 18) == TimeLeft(27.0), "two at a time"
+    assert left(SIZES, done, [("s", 0.0, None)], [], 3) == TimeLeft(10.0), "ten at a time do not shorten one"
+    assert left(SIZES, done, [], ["m"], 30) == TimeLeft(10.0, "at least")
+    assert left(SIZES, [Spent("m", 10.0, True)], [], ["s", "s"], 10) == TimeLeft(20.0, "at most")
     assert left(SIZES, [Spent("m", 10.0, True)], [], ["s", "l"], 10) is None, "bounds on both sides say nothing"
     both = [Spent("s", 10.0, True), Spent("m", 50.0, True)]
     grown = left(SIZES, both, [], ["l"], 60)
@@ -130,7 +130,7 @@ def test_time_left() -> None:
     assert shrunk is not None
     assert shrunk.seconds == pytest.approx(50.0), "no size is expected to be faster than a smaller one"
     warm = [Spent("s", 40.0, True), Spent("s", 10.0, True), Spent("s", 10.0, True)]
-    assert left(SIZES, warm, [], ["s"], 60) == Left(10.0), "the first job of a process also loads libraries"
+    assert left(SIZES, warm, [], ["s"], 60) == TimeLeft(10.0), "the first job of a process also loads libraries"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_time_left() -> None:
     ],
 )
 def test_time_in_words(seconds: float, bound: str, said: str) -> None:
-    assert time_left(Left(seconds, bound)) == said
+    assert time_left(TimeLeft(seconds, bound)) == said
 
 
 def drawn(found: Snapshot, width: int, height: int = 40, **options: object) -> list[str]:
@@ -165,7 +165,7 @@ def busy(i: int, **changes: object) -> JobState:
 
 
 def test_a_wide_terminal_shows_all() -> None:
-    found = Snapshot(64, 18, ("toy-s step 4: no\ncheckpoint of it.",), (busy(2), busy(9)), 1840.4, Left(720))
+    found = Snapshot(64, 18, ("toy-s step 4: no\ncheckpoint of it.",), (busy(2), busy(9)), 1840.4, TimeLeft(720))
     headline, first, second, failure = drawn(found, 120)
     assert headline.startswith("18 of 64 jobs  ━")
     assert headline.endswith("1 failed  1,840 requests/s  12 min left")
@@ -176,7 +176,7 @@ def test_a_wide_terminal_shows_all() -> None:
 
 
 def test_a_narrow_one_the_most_important() -> None:
-    found = Snapshot(64, 18, ("x" * 90,), (busy(2),), 1840.4, Left(12_000, "at least"))
+    found = Snapshot(64, 18, ("x" * 90,), (busy(2),), 1840.4, TimeLeft(12_000, "at least"))
     headline, job, failure = drawn(found, 60)
     assert headline == "18 of 64 jobs  ━━        1 failed  at least 3 h 20 min left"
     assert job.startswith("toy-s step 4  alpha, beta")
@@ -257,7 +257,7 @@ def test_what_is_printed_while_a_view_is_shown_stays_whole() -> None:
     out = Terminal()
     console = Console(file=out, width=20, force_terminal=True, color_system=None)
     long = "a line that is longer than the terminal is wide [not markup]"
-    with Above(console, out) as above:
+    with StreamAboveView(console, out) as above:
         assert not above.isatty()
         print(long, file=above)
         print("begun ", end="", file=above)

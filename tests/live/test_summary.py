@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from evalrun.commands.summary.curve_values import Curve
+from evalrun.commands.summary.curve_values import TaskCurve
 from evalrun.commands.summary.render import lines
 from evalrun.commands.summary.sparkline import Scale, marks, scale_of
 
@@ -44,7 +44,7 @@ def test_marks() -> None:
 def test_a_small_study_side_by_side() -> None:
     rise, fall = (0.1, 0.4, 0.8, 0.95), (0.9, 0.6, 0.3, 0.12)
     curves = [
-        Curve(task, model, "acc", values)
+        TaskCurve(task, model, "acc", values)
         for model in ("tiny-s", "tiny-m") for task, values in (("recall", rise), ("obey", fall))
     ]  # fmt: skip
     assert lines(curves, 80, "utf-8") == [
@@ -60,7 +60,7 @@ def test_the_papers_grid_fits_120_columns_and_60() -> None:
     sizes = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
     tasks = [f"a_task_with_a_name_of_{i:02d}" for i in range(12)]
     curves = [
-        Curve(task, f"pythia-{size}", "acc", tuple(0.5 + 0.4 * math.sin(k / 20 + len(size)) for k in range(154)))
+        TaskCurve(task, f"pythia-{size}", "acc", tuple(0.5 + 0.4 * math.sin(k / 20 + len(size)) for k in range(154)))
         for size in sizes for task in tasks
     ]  # fmt: skip
     for width, parts in ((120, 2), (60, 8), (240, 1)):
@@ -73,7 +73,7 @@ def test_the_papers_grid_fits_120_columns_and_60() -> None:
 
 def test_long_names_fit_too() -> None:
     task, model = "a_task_with_a_very_long_name_that_goes_on_and_on_by_gpt_4", "a-run-of-many-words-" * 4
-    curves = [Curve(f"{task}_{i}", f"{model}{i}", "acc", (0.1, 0.9)) for i in range(2)]
+    curves = [TaskCurve(f"{task}_{i}", f"{model}{i}", "acc", (0.1, 0.9)) for i in range(2)]
     for width in (60, 80):
         told = lines(curves, width, "utf-8")
         assert max(map(len, told)) <= width
@@ -82,9 +82,9 @@ def test_long_names_fit_too() -> None:
 
 def test_gaps_other_metrics_and_absent_models() -> None:
     curves = [
-        Curve("alpha", "s", "acc", (0.5, NAN, 0.7)),
-        Curve("lambada", "s", "perplexity", (480.0, 90.0, 12.5)),
-        Curve("alpha", "m", "acc", (NAN, NAN, NAN)),
+        TaskCurve("alpha", "s", "acc", (0.5, NAN, 0.7)),
+        TaskCurve("lambada", "s", "perplexity", (480.0, 90.0, 12.5)),
+        TaskCurve("alpha", "m", "acc", (NAN, NAN, NAN)),
     ]
     told = lines(curves, 100, "utf-8")
     assert (
@@ -99,12 +99,12 @@ def test_gaps_other_metrics_and_absent_models() -> None:
 
 
 def test_several_training_seeds_are_said() -> None:
-    curves = [Curve("alpha", "s", "acc", (0.5, 0.6), seeds=3)]
+    curves = [TaskCurve("alpha", "s", "acc", (0.5, 0.6), seeds=3)]
     assert lines(curves, 80, "utf-8")[0].startswith(
         "acc (mean of 3 training seeds) at the 2 steps, then its last value"
     )
 
 
 def test_one_step_is_a_number() -> None:
-    curves = [Curve("alpha", "s", "acc", (0.5,)), Curve("beta", "s", "acc", (0.25,))]
+    curves = [TaskCurve("alpha", "s", "acc", (0.5,)), TaskCurve("beta", "s", "acc", (0.25,))]
     assert lines(curves, 80, "utf-8") == ["acc:", "", "task   s", "alpha  0.50", "beta   0.25"]

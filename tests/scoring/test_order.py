@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evalrun import checkpoints
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.scoring import open_lm, shared_prefix
-from evalrun.scoring.scorer_cache import Session
+from evalrun.scoring.scorer_cache import ScorerCache
 from helpers import WORDS, make_checkpoint, whole_word_tokenizer
 from random_models import CONF, assert_same
 
@@ -84,14 +84,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    located = checkpoints.locate(Cell("s", "m", 1, 1, 1, 1, 1, None, str(folder), None))
+    located = checkpoints.locate(Checkpoint("s", "m", 1, 1, 1, 1, 1, None, str(folder), None))
     loaded = checkpoints.load(located, folder, "auto", "cpu", TRUST)
     return loaded.model, loaded.tokenizer
 
 
-def fresh() -> Session:
+def fresh() -> ScorerCache:
     shared_prefix._checked.clear()
-    return Session(open_lm)
+    return ScorerCache(open_lm)
 
 
 class Request:
@@ -106,7 +106,7 @@ class Request:
 REQUESTS = [Request(" ".join(WORDS[i : i + 6]), f" {word}") for i in range(8) for word in WORDS[i + 2 : i + 5]]
 
 
-def answers(session: Session, folder: Path, conf: Any) -> list[tuple[float, bool]]:
+def answers(session: ScorerCache, folder: Path, conf: Any) -> list[tuple[float, bool]]:
     model, tokenizer = load(folder)
     with session.scorer(model, tokenizer, conf, lambda number: None) as lm:
         found: list[tuple[float, bool]] = lm.loglikelihood(REQUESTS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalrun.scoring import passes, trie
-from evalrun.scoring.trie import Plan, make_plan
+from evalrun.scoring.trie import TokenTrie, make_trie
 
 TOKENS = st.integers(0, 3)  # few, so that prefixes are shared at every depth
 CONTEXT = st.lists(TOKENS, min_size=1, max_size=30)
@@ -21,14 +21,14 @@ def truncated(request: tuple[list[int], list[int]], window: int) -> list[int]:
     return [*request[0], *request[1]][-(window + 1) :]
 
 
-def prefix_of(made: Plan, node: int) -> tuple[int, ...]:
+def prefix_of(made: TokenTrie, node: int) -> tuple[int, ...]:
     """The sequence that a node ends, by its definition: it and those before it whose subtree holds it."""
     return tuple(int(made.token[j]) for j in range(node + 1) if made.end[j] > node)
 
 
 @given(REQUESTS, st.integers(6, 40))
 def test_a_node_is_a_distinct_prefix(requests: list[tuple[list[int], list[int]]], window: int) -> None:
-    made = make_plan(requests, window)
+    made = make_trie(requests, window)
     inputs = [truncated(request, window)[:-1] for request in requests]
     prefixes = {tuple(tokens[:length]) for tokens in inputs for length in range(1, len(tokens) + 1)}
     assert [prefix_of(made, node) for node in range(len(made.token))] == sorted(prefixes)
@@ -37,7 +37,7 @@ def test_a_node_is_a_distinct_prefix(requests: list[tuple[list[int], list[int]]]
 
 @given(REQUESTS, st.integers(6, 40))
 def test_a_request_is_found_again(requests: list[tuple[list[int], list[int]]], window: int) -> None:
-    made = make_plan(requests, window)
+    made = make_trie(requests, window)
     for i, request in enumerate(requests):
         kept = truncated(request, window)
         context, continuation = made.request(i)
@@ -61,7 +61,7 @@ def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
         patch.setattr(trie, "LONGEST_ROW", longest_row)
         patch.setattr(trie, "ROW_COST", row_cost)
         patch.setattr(passes, "ROW_COST", row_cost)
-        made = make_plan(requests, 64)
+        made = make_trie(requests, 64)
         row, path, run = 0, np.zeros(0, np.int64), []
         while row < len(made.row_start) - 1:
             work, row = passes.next_pass(made, row, budget)
@@ -90,4 +90,4 @@ def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
 @pytest.mark.parametrize("request_", [([], [1]), ([1], []), ([1], [1] * 9)])
 def test_a_request_that_cannot_be_scored_is_refused(request_: tuple[list[int], list[int]]) -> None:
     with pytest.raises(ValueError, match=r"request 1 has \d \+ \d tokens in a window of 8"):
-        make_plan([([1], [1]), request_], 8)
+        make_trie([([1], [1]), request_], 8)

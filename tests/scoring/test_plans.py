@@ -9,7 +9,7 @@ import pytest
 
 from evalrun.scoring import trie, trie_cache
 from evalrun.scoring.trie import TokenRequest
-from evalrun.scoring.trie_cache import Plans
+from evalrun.scoring.trie_cache import TrieCache
 from helpers import whole_word_tokenizer
 
 REQUESTS: list[TokenRequest] = [([1, 2, 3], [4]), ([1, 2], [5, 6])]
@@ -32,10 +32,10 @@ class Counter:
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:
     tokenizer, tokens = whole_word_tokenizer(20), Counter()
-    first = Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
-    assert Plans(tokenizer, str(tmp_path)).get("text", 8, tokens) is first
+    first = TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens)
+    assert TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens) is first
     trie_cache.forget()
-    again = Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
+    again = TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 1
     assert again.request_parted.tolist() == [0, 1]
     for name, array in first.arrays().items():
@@ -45,33 +45,33 @@ def test_a_plan_is_made_once(tmp_path: Path) -> None:
 
 def test_another_text_window_tokenizer_or_rule_is_another_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Counter()
-    Plans(whole_word_tokenizer(20), str(tmp_path)).get("text", 8, tokens)
-    Plans(whole_word_tokenizer(20), str(tmp_path)).get("texts", 8, tokens)
-    Plans(whole_word_tokenizer(20), str(tmp_path)).get("text", 9, tokens)
-    Plans(whole_word_tokenizer(21), str(tmp_path)).get("text", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), str(tmp_path)).get("text", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), str(tmp_path)).get("texts", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), str(tmp_path)).get("text", 9, tokens)
+    TrieCache(whole_word_tokenizer(21), str(tmp_path)).get("text", 8, tokens)
     monkeypatch.setattr(trie, "LONGEST_ROW", 17)
-    Plans(whole_word_tokenizer(20), str(tmp_path)).get("text", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 5 == len(list(tmp_path.iterdir()))
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an archive", None])
 def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     tokenizer, tokens = whole_word_tokenizer(20), Counter()
-    Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
+    TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-60] if damage is None else damage)
     trie_cache.forget()
-    Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
+    TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 2
     assert "damaged" in caplog.text
     trie_cache.forget()
-    Plans(tokenizer, str(tmp_path)).get("text", 8, tokens)
+    TrieCache(tokenizer, str(tmp_path)).get("text", 8, tokens)
     assert tokens.calls == 2
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     tokens = Counter()
-    Plans(whole_word_tokenizer(20), str(tmp_path / "file")).get("text", 8, tokens)
-    Plans(whole_word_tokenizer(20), None).get("other", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), str(tmp_path / "file")).get("text", 8, tokens)
+    TrieCache(whole_word_tokenizer(20), None).get("other", 8, tokens)
     assert tokens.calls == 2

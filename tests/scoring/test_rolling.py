@@ -16,8 +16,8 @@ from lm_eval.api.instance import Instance
 
 from evalrun import checkpoints
 from evalrun.checkpoints import token_keys, tokenizer
-from evalrun.checkpoints.suites import cell_of
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.checkpoints.suites import checkpoint_of
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.grid import job_keys
 from evalrun.scoring import departures, open_lm
 from evalrun.tasks import task_file
@@ -80,9 +80,9 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
     (workspace / "conf" / "task" / "story.yaml").write_text(STORY)
     write_rows(workspace / "data" / "story.jsonl", [{"text": text} for text in TEXTS])
     with hydra_session():
-        config = typed(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
+        config = to_config(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
     files = task_file.resolve_for(config)
-    folder = Path(cell_of(config).location)
+    folder = Path(checkpoint_of(config).location)
 
     def keys(identity: str, known: bool = True) -> tuple[str, str, str]:
         monkeypatch.setattr(token_keys, "_known", {})

@@ -187,7 +187,7 @@ def test_settings_that_ask_for_lm_evals_own_path_get_it(conf: dict[str, Any], dt
 
 def out_of_memory_above(patch: pytest.MonkeyPatch, tokens: int, error: Exception) -> list[int]:
     """Let passes of more than so many tokens fail as they do when memory runs out."""
-    real, sizes = attention.run, []
+    real, sizes = attention.forward, []
 
     def run(body: Any, step: attention.Step, device: Any) -> Any:
         size = step.work.stop - step.work.start
@@ -196,7 +196,7 @@ def out_of_memory_above(patch: pytest.MonkeyPatch, tokens: int, error: Exception
             raise error
         return real(body, step, device)
 
-    patch.setattr(attention, "run", run)
+    patch.setattr(attention, "forward", run)
     return sizes
 
 

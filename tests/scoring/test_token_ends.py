@@ -16,10 +16,10 @@ from tokenizers import processors
 
 from evalrun import checkpoints, pipeline
 from evalrun.checkpoints import token_ends, token_keys, tokenizer
-from evalrun.checkpoints.suites import cell_of
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.checkpoints.suites import checkpoint_of
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.scoring import open_lm
-from evalrun.scoring.trie_cache import Plans
+from evalrun.scoring.trie_cache import TrieCache
 from evalrun.tasks import task_file
 from helpers import write_rows
 from made_tokenizers import END, byte_level, pieces, save
@@ -89,7 +89,9 @@ def test_every_kind_of_tokenizer_is_kept_from_it(tmp_path: Path) -> None:
             if by == "class":
                 assert off == ([end] if end else [])
                 assert own == (before[:-1] if end else before)
-                assert (Plans(plain, None)._tokenizer == Plans(made, None)._tokenizer) is (not end or name == "bytes")
+                assert (TrieCache(plain, None)._tokenizer == TrieCache(made, None)._tokenizer) is (
+                    not end or name == "bytes"
+                )
 
 
 def test_lm_eval_scores_the_end_in_place_of_a_choice(tmp_path: Path) -> None:
@@ -124,9 +126,9 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
     (workspace / "conf" / "task" / "story.yaml").write_text(STORY)
     write_rows(workspace / "data" / "story.jsonl", [{"text": text} for text in TEXTS])
     with hydra_session():
-        config = typed(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
+        config = to_config(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
     files = task_file.resolve_for(config)
-    folder = Path(cell_of(config).location)
+    folder = Path(checkpoint_of(config).location)
 
     def keys(identity: str, known: bool = True) -> tuple[str, str, str]:
         monkeypatch.setattr(token_keys, "_known", {})

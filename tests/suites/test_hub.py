@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import cell_of, known_steps, released, releases, step_called
+from evalrun.checkpoints.suites import checkpoint_of, known_steps, released, released_steps_of, step_called
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 from evalrun.errors import CheckpointError, ConfigError
 
@@ -89,9 +89,9 @@ def test_a_damaged_list_is_asked_for_again(there: Hub, content: str) -> None:
 
 def test_tokens_of_the_config_before_those_of_the_name(there: Hub) -> None:
     named = config("one", revision=STAGE1)
-    assert (cell_of(named).tokens, cell_of(named).revision) == (5 * 10**9, "stage1-step2000-tokens5B")
+    assert (checkpoint_of(named).tokens, checkpoint_of(named).revision) == (5 * 10**9, "stage1-step2000-tokens5B")
     exact = config("one", revision=STAGE1, tokens_per_step=2_097_152)
-    assert cell_of(exact).tokens == 2000 * 2_097_152
+    assert checkpoint_of(exact).tokens == 2000 * 2_097_152
 
 
 def test_tokens_that_nobody_knows(there: Hub) -> None:
@@ -99,9 +99,9 @@ def test_tokens_that_nobody_knows(there: Hub) -> None:
     unknown = config("two", revision="step{step}")
     unknown.step = 1
     with pytest.raises(ConfigError, match=r"is not known: say how many a step is with tokens_per_step="):
-        cell_of(unknown)
+        checkpoint_of(unknown)
     unknown.model.tokens_per_step = 10
-    assert cell_of(unknown).tokens == 10
+    assert checkpoint_of(unknown).tokens == 10
 
 
 def test_a_pattern_that_no_revision_follows(there: Hub) -> None:
@@ -113,14 +113,14 @@ def test_a_step_that_is_not_there(there: Hub) -> None:
     absent = config("three", revision=STAGE1)
     absent.step = 3000
     with pytest.raises(ConfigError, match="step 3000 of m is not there: did you mean '2000'"):
-        cell_of(absent)
+        checkpoint_of(absent)
 
 
 def test_what_is_known_without_asking(there: Hub) -> None:
     asking = config("four")
     assert known_steps(asking) is None
     assert there.asked == 0
-    assert releases(asking).steps == [1000, 2000]
+    assert released_steps_of(asking).steps == [1000, 2000]
     assert known_steps(asking) == [1000, 2000]
     assert known_steps(config("five", revision="step{step}", steps=[1, 2])) == [1, 2]
     assert there.asked == 1
@@ -128,12 +128,12 @@ def test_what_is_known_without_asking(there: Hub) -> None:
 
 def test_listed_steps_among_those_with_tokens_in_their_name(there: Hub) -> None:
     some = config("six", revision=STAGE1, steps=[2000, 4000])
-    assert releases(some).steps == [2000]
+    assert released_steps_of(some).steps == [2000]
 
 
 def test_a_mapping_of_steps_to_revisions(there: Hub) -> None:
     mapped = config("seven", revision="step{step}", steps={2000: "final", 10: "first"}, tokens_per_step=5)
-    assert releases(mapped).steps == [10, 2000]
-    assert (cell_of(mapped).revision, cell_of(mapped).tokens) == ("final", 10_000)
+    assert released_steps_of(mapped).steps == [10, 2000]
+    assert (checkpoint_of(mapped).revision, checkpoint_of(mapped).tokens) == ("final", 10_000)
     assert step_called(mapped.model, mapped.checkpoint, "first") == 10
     assert there.asked == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.checkpoints.suites import cell_of, folders, local
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.checkpoints.suites import checkpoint_of, folders, local
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.errors import ConfigError
 from helpers import make_checkpoint
 from training_runs import TOKENS_A_STEP, save_steps, train, write_state
@@ -365,10 +365,10 @@ def test_tokens_follow_from_what_names_count(
     shutil.copytree(models / "100", tmp_path / "run" / names)
     step = "".join(filter(str.isdigit, names))
     with hydra_session():
-        config = typed(compose(["model=local", f"model.path={tmp_path}/run", f"step={step}", *words.split()]))
+        config = to_config(compose(["model=local", f"model.path={tmp_path}/run", f"step={step}", *words.split()]))
     if said is None:
-        assert cell_of(config).tokens == tokens
+        assert checkpoint_of(config).tokens == tokens
         return
     with pytest.raises(ConfigError) as caught:
-        cell_of(config)
+        checkpoint_of(config)
     assert said in str(caught.value)

@@ -13,7 +13,7 @@ import pytest
 
 import forked
 from evalrun.config.schema import TrackingConf
-from evalrun.core.records import Cell, TaskResult
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.tracking import Store
 
 
@@ -25,7 +25,7 @@ def _databases(tmp_path_factory: pytest.TempPathFactory) -> None:
 MakeResult = Callable[..., tuple[TaskResult, Path]]
 
 
-def make_cell(model: str = "pythia-70m", step: int = 2000, n_params: int = 70_426_624, **changes: Any) -> Cell:
+def make_cell(model: str = "pythia-70m", step: int = 2000, n_params: int = 70_426_624, **changes: Any) -> Checkpoint:
     """A checkpoint."""
     values: dict[str, Any] = {
         "suite": "pythia",
@@ -39,11 +39,11 @@ def make_cell(model: str = "pythia-70m", step: int = 2000, n_params: int = 70_42
         "location": f"EleutherAI/{model}",
         "revision": f"step{step}",
     }
-    return Cell(**(values | changes))
+    return Checkpoint(**(values | changes))
 
 
 def make_result(
-    folder: Path, task: str = "memo_trap", cell: Cell | None = None, **changes: Any
+    folder: Path, task: str = "memo_trap", cell: Checkpoint | None = None, **changes: Any
 ) -> tuple[TaskResult, Path]:
     """A task's result and the Parquet file of its items; a key says all that the test varies."""
     cell = cell or make_cell()

@@ -15,7 +15,7 @@ import pytest
 
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
-from evalrun.tracking import Store, layout, moved, schema
+from evalrun.tracking import Store, database_schema, layout, moved
 
 from .conftest import MakeResult, make_cell
 
@@ -140,17 +140,17 @@ def test_an_older_database_is_migrated_when_asked_for_and_a_copy_kept(
         assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     at(path.parent, upgrade=True).deliver([make()], None, None)
-    assert schema.of_file(path, 1.0) == schema.known()[0]
+    assert database_schema.of_file(path, 1.0) == database_schema.known()[0]
     kept = path.with_name(f"mlflow.db.schema-{OLDER}")
-    assert schema.of_file(kept, 1.0) == OLDER
+    assert database_schema.of_file(kept, 1.0) == OLDER
     assert str(kept) in caplog.text
     assert at(path.parent).suites() == ["pythia"]  # nothing more to ask
 
 
 def test_the_schema_of_the_mlflow_that_is_installed_is_the_one_that_it_writes(store: Store) -> None:
     store.check()
-    assert schema.of_file(Path(store.conf.root) / "mlflow.db", 1.0) == schema.known()[0]
-    assert OLDER in schema.known()[1]
+    assert database_schema.of_file(Path(store.conf.root) / "mlflow.db", 1.0) == database_schema.known()[0]
+    assert OLDER in database_schema.known()[1]
 
 
 def test_the_advice_about_a_deleted_experiment_works_when_pasted(store: Store, make: MakeResult) -> None:

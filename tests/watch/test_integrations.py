@@ -16,7 +16,7 @@ import transformers
 
 from evalrun.commands.watch.command import configured
 from evalrun.commands.watch.loop import Watch
-from evalrun.config.compose import apart, hydra_session
+from evalrun.config.compose import hydra_session, isolated_hydra
 from evalrun.config.schema import TrackingConf
 from evalrun.integrations import TrainerCallback
 from evalrun.tracking import Store
@@ -94,11 +94,11 @@ def test_beside_a_hydra_application(workspace: Path) -> None:
     (workspace / "theirs").mkdir()
     (workspace / "theirs" / "train.yaml").write_text("rate: 3\n")
     with initialize_config_dir(str(workspace / "theirs"), version_base="1.3"):
-        with apart():
+        with isolated_hydra():
             config, _ = configured(["path=runs/mine", "task=alpha"])
         assert config.model.name == "mine"
         assert compose("train").rate == 3
-    with apart(), hydra_session():
+    with isolated_hydra(), hydra_session():
         pass
 
 

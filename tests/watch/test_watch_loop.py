@@ -83,7 +83,7 @@ def test_one_that_vanishes_and_one_that_is_replaced(workspace: Path, monkeypatch
     watch = Heard()
     attempt = Watch.attempt
 
-    def late(self: Watch, step: int, seen: scan.Look) -> Any:
+    def late(self: Watch, step: int, seen: scan.Scan) -> Any:
         if step == 4:
             shutil.rmtree(root / "checkpoint-4")
         return attempt(self, step, seen)
@@ -157,26 +157,26 @@ def test_without_a_trainers_sign_a_checkpoint_must_be_at_rest(workspace: Path) -
     root = workspace / "runs" / "mine"
     make_checkpoint(root / "step2", seed=2)
     config, _ = configured(WORDS)
-    first = scan.look(config, {}, rest_s=60)
+    first = scan.scan(config, {}, rest_s=60)
     assert (list(first.ready), first.waiting) == ([], (2,))
     seen = {2: scan.files_of(root / "step2")}
-    assert list(scan.look(config, seen, rest_s=60).ready) == [2]
+    assert list(scan.scan(config, seen, rest_s=60).ready) == [2]
     (root / "step2" / "generation_config.json").write_text("{}")
-    assert list(scan.look(config, seen, rest_s=60).ready) == []
+    assert list(scan.scan(config, seen, rest_s=60).ready) == []
     for file in (root / "step2").iterdir():
         os.utime(file, (1, 1))  # copied with old dates: not at rest for that
-    assert list(scan.look(config, {}, rest_s=60).ready) == []
+    assert list(scan.scan(config, {}, rest_s=60).ready) == []
     time.sleep(0.3)
-    assert list(scan.look(config, {}, rest_s=0.2).ready) == [2]
+    assert list(scan.scan(config, {}, rest_s=0.2).ready) == [2]
 
 
 def test_a_trainers_checkpoint_is_complete_once_its_state_is_the_last_file(workspace: Path) -> None:
     folder = save(workspace / "runs" / "mine", 2)
     config, _ = configured(WORDS)
-    assert list(scan.look(config, {}, rest_s=60).ready) == [2]
+    assert list(scan.scan(config, {}, rest_s=60).ready) == [2]
     time.sleep(0.02)
     (folder / "tokenizer_config.json").write_text((folder / "tokenizer_config.json").read_text())
-    assert scan.look(config, {}, rest_s=60).waiting == (2,)
+    assert scan.scan(config, {}, rest_s=60).waiting == (2,)
 
 
 def test_a_store_that_is_gone_costs_no_result(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

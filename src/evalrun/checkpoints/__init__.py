@@ -29,10 +29,39 @@ from evalrun.checkpoints.hub import (
     wanted,
 )
 from evalrun.checkpoints.load import Loaded, load
-from evalrun.checkpoints.locate import Located, adds_tokens, by_tokens, ends_texts, fetch, locate, without_mark
+from evalrun.checkpoints.locate import (
+    ResolvedCheckpoint,
+    adds_tokens,
+    by_tokens,
+    ends_texts,
+    fetch,
+    locate,
+    without_mark,
+)
 
 __all__ = [
-    "INDEXES", "SINGLE", "Loaded", "Located", "adds_tokens", "by_tokens", "cached_commit", "check_folder", "download",
-    "ends_texts", "fetch", "forget", "go_offline", "hub_cache", "hub_fault", "load", "locate", "repository_cache",
-    "revisions", "shards_of", "wanted", "weight_files", "weights_digest", "without_mark",
-]  # fmt: skip
+    "INDEXES",
+    "SINGLE",
+    "Loaded",
+    "ResolvedCheckpoint",
+    "adds_tokens",
+    "by_tokens",
+    "cached_commit",
+    "check_folder",
+    "download",
+    "ends_texts",
+    "fetch",
+    "forget",
+    "go_offline",
+    "hub_cache",
+    "hub_fault",
+    "load",
+    "locate",
+    "repository_cache",
+    "revisions",
+    "shards_of",
+    "wanted",
+    "weight_files",
+    "weights_digest",
+    "without_mark",
+]

@@ -7,10 +7,10 @@ from pathlib import Path
 from evalrun.checkpoints import beside
 from evalrun.checkpoints.contents import weight_files
 from evalrun.core.errors import CheckpointError
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 
-def check_folder(folder: Path, cell: Cell, trust_pickle: bool, unused_weights: bool = False) -> None:
+def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: bool = False) -> None:
     """See that a checkpoint's folder has all its files, and no other model's.
 
     Args:

@@ -25,12 +25,12 @@ from typing import Any
 from filelock import FileLock
 
 from evalrun import checkpoints
-from evalrun.checkpoints import Located
-from evalrun.config.schema import Config, bytes_of
+from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.config.schema import Config, parse_size
 from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.process import is_alive
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.journal import result_files
 
 log = logging.getLogger(__name__)
@@ -55,10 +55,10 @@ class Ledger:
     def __init__(self, config: Config) -> None:
         self.active = not config.keep_checkpoints
         self.sweep = config.sweep or f"run-{job_id(config)}"
-        self.budget = bytes_of(config.disk_budget) if config.disk_budget else None
+        self.budget = parse_size(config.disk_budget) if config.disk_budget else None
         self.trust_pickle = config.trust_pickle
 
-    def expect(self, cells: Sequence[Cell]) -> None:
+    def expect(self, cells: Sequence[Checkpoint]) -> None:
         """Begin a sweep: say how many jobs need each checkpoint, and delete what an earlier, killed one left unneeded.
 
         Args:
@@ -75,7 +75,7 @@ class Ledger:
             _append({"event": "expect", "sweep": self.sweep, "wanted": dict(wanted)})
             self._delete_unneeded()
 
-    def claim(self, cell: Cell, commit: str, wait: bool = True) -> None:
+    def claim(self, cell: Checkpoint, commit: str, wait: bool = True) -> None:
         """Say that a checkpoint is about to be downloaded, unless it is there; keeps within the disk budget.
 
         Args:
@@ -93,7 +93,7 @@ class Ledger:
         except OSError as error:
             raise CheckpointError(f"{cell.label} cannot be downloaded: {first_line(error)}; check the disk.") from None
 
-    def _claim(self, cell: Cell, commit: str, wait: bool) -> None:
+    def _claim(self, cell: Checkpoint, commit: str, wait: bool) -> None:
         size, said = 0, False
         if self.budget is not None and not _is_there(_snapshot(cell, commit)):
             size = self._size(cell, commit, self.budget)
@@ -105,7 +105,7 @@ class Ledger:
                 said = True
             time.sleep(_POLL_S)
 
-    def used(self, cell: Cell, job: str) -> None:
+    def used(self, cell: Checkpoint, job: str) -> None:
         """End a job: after the last one that needs a checkpoint, delete it if this sweep downloaded it."""
         if not self.active or cell.revision is None:
             return
@@ -118,7 +118,7 @@ class Ledger:
         if self.active:
             self.expect([])
 
-    def _size(self, cell: Cell, commit: str, budget: int) -> int:
+    def _size(self, cell: Checkpoint, commit: str, budget: int) -> int:
         try:
             size = sum(sizes(cell.location, commit, self.trust_pickle).values())
         except Exception as error:  # no network comes in many classes
@@ -132,7 +132,7 @@ class Ledger:
             )
         return size
 
-    def _try_to_claim(self, cell: Cell, commit: str, size: int) -> bool:
+    def _try_to_claim(self, cell: Checkpoint, commit: str, size: int) -> bool:
         snapshot = _snapshot(cell, commit)
         with _locked():
             if _is_there(snapshot):
@@ -205,7 +205,7 @@ class Ledger:
 
 
 @contextmanager
-def at_work(config: Config, located: Located) -> Iterator[None]:
+def at_work(config: Config, located: ResolvedCheckpoint) -> Iterator[None]:
     """A job on a checkpoint: claimed before its download, given up after its last use, whatever happens between."""
     ledger = Ledger(config)
     try:
@@ -222,7 +222,7 @@ def job_id(config: Config) -> str:
     return result_files.digest(asdict(replace(config, sweep=None)))[:16]
 
 
-def claimer(config: Config) -> Callable[[Cell, str], None]:
+def claimer(config: Config) -> Callable[[Checkpoint, str], None]:
     """What reading ahead asks before it downloads; raises where there is no room."""
     ledger = Ledger(config)
     return lambda cell, commit: ledger.claim(cell, commit, wait=False)
@@ -245,7 +245,7 @@ def sizes(location: str, commit: str, trust_pickle: bool) -> dict[str, int]:
     }
 
 
-def remember(places: Sequence[Located]) -> None:
+def remember(places: Sequence[ResolvedCheckpoint]) -> None:
     """Keep which commit each revision is, for a later start without the hub, when its files may be gone."""
     known = _commits()
     news = {_name(place.cell): place.commit for place in places if place.commit is not None}
@@ -254,13 +254,13 @@ def remember(places: Sequence[Located]) -> None:
     keep_file(FOLDER / "commits.json", json.dumps(known | news, indent=1, sort_keys=True))
 
 
-def recall(cell: Cell) -> Located | None:
+def recall(cell: Checkpoint) -> ResolvedCheckpoint | None:
     """A hub checkpoint as it was when it was last seen; its files may not be here."""
     commit = _commits().get(_name(cell)) if cell.revision is not None else None
-    return None if commit is None else Located(cell, f"hub:{cell.location}@{commit}", None, commit)
+    return None if commit is None else ResolvedCheckpoint(cell, f"hub:{cell.location}@{commit}", None, commit)
 
 
-def _snapshot(cell: Cell, commit: str) -> Path:
+def _snapshot(cell: Checkpoint, commit: str) -> Path:
     return checkpoints.repository_cache(cell.location) / "snapshots" / commit
 
 
@@ -275,7 +275,7 @@ def _commits() -> dict[str, str]:
         return {}
 
 
-def _name(cell: Cell) -> str:
+def _name(cell: Checkpoint) -> str:
     return f"{cell.location}@{cell.revision}"
 
 

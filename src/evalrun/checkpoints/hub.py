@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import CheckpointError, first_line
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*", "*.tiktoken", "*.py"]
 
 
 def download(
-    cell: Cell, trust_pickle: bool = False, before: Callable[[str], None] | None = None, bar: Any = None
+    cell: Checkpoint, trust_pickle: bool = False, before: Callable[[str], None] | None = None, bar: Any = None
 ) -> Path:
     """Fetch a hub checkpoint's files one by one, so that a thread which does it ends with the process.
 
@@ -64,7 +64,7 @@ def repository_cache(location: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=location, repo_type="model")
 
 
-def cached_commit(cell: Cell) -> str | None:
+def cached_commit(cell: Checkpoint) -> str | None:
     """The commit that the hub's cache knows a revision by, where it holds files of it."""
     cache = repository_cache(cell.location)
     ref = cache / "refs" / str(cell.revision)
@@ -94,7 +94,7 @@ def patterns(trust_pickle: bool) -> list[str]:
     return [*DOWNLOAD, "*.bin"] if trust_pickle else DOWNLOAD
 
 
-def commit_of(cell: Cell) -> str:
+def commit_of(cell: Checkpoint) -> str:
     """The commit that a hub revision stands for: asked of the hub, else of the local cache."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -158,7 +158,7 @@ def revisions(repository: str) -> dict[str, str]:
     raise CheckpointError(f"the hub is {fault}: the revisions of {repository} cannot be had; connect, run again.")
 
 
-def hub_sentence(cell: Cell, fault: str) -> str:
+def hub_sentence(cell: Checkpoint, fault: str) -> str:
     """What to say of a checkpoint that cannot be had while the hub has a fault."""
     return (
         f"no checkpoint of {cell.label}: the hub is {fault}, and revision '{cell.revision}' of {cell.location} is not "
@@ -166,7 +166,7 @@ def hub_sentence(cell: Cell, fault: str) -> str:
     )
 
 
-def no_room_or(error: OSError, cell: Cell) -> CheckpointError:
+def no_room_or(error: OSError, cell: Checkpoint) -> CheckpointError:
     """What to say of a download that the disk or the hub's client ended."""
     if error.errno == 28:
         return CheckpointError(f"no space left on the disk to download {cell.label}: free some, or set HF_HOME.")

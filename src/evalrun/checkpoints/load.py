@@ -11,7 +11,7 @@ from typing import Any
 
 from evalrun.checkpoints import beside, causal, fit, headers, precision, tokenizer
 from evalrun.checkpoints.contents import config_of, weight_files
-from evalrun.checkpoints.locate import Located, tokenizer_folder
+from evalrun.checkpoints.locate import ResolvedCheckpoint, tokenizer_folder
 from evalrun.core.errors import CheckpointError, first_line
 
 
@@ -41,7 +41,12 @@ class Loaded:
 
 
 def load(
-    located: Located, folder: Path, dtype: str, device: str, trust: Mapping[str, bool], tokens_by: str = "file"
+    located: ResolvedCheckpoint,
+    folder: Path,
+    dtype: str,
+    device: str,
+    trust: Mapping[str, bool],
+    tokens_by: str = "file",
 ) -> Loaded:
     """Load model and tokenizer.
 

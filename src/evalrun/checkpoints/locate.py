@@ -10,20 +10,22 @@ from evalrun.checkpoints import contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.core.errors import CheckpointError, first_line
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 
 @dataclass(frozen=True)
-class Located:
+class ResolvedCheckpoint:
     """A checkpoint that is known to exist: what it is, before any weight is read or downloaded."""
 
-    cell: Cell
+    cell: Checkpoint
     identity: str  # hub: repository@commit; local: digest of weights, config and tokenizer
     folder: Path | None  # of a local checkpoint; None while it is only known on the hub
     commit: str | None  # of the hub revision
 
 
-def locate(cell: Cell, trust_pickle: bool = False, remote_code: bool = False, unused_weights: bool = False) -> Located:
+def locate(
+    cell: Checkpoint, trust_pickle: bool = False, remote_code: bool = False, unused_weights: bool = False
+) -> ResolvedCheckpoint:
     """Find a checkpoint without loading it.
 
     Args:
@@ -39,12 +41,16 @@ def locate(cell: Cell, trust_pickle: bool = False, remote_code: bool = False, un
         folder = Path(cell.location)
         check_folder(folder, cell, trust_pickle, unused_weights)
         own = contents.identity(folder, remote_code)
-        return Located(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
+        return ResolvedCheckpoint(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
     commit = commit_of(cell)
-    return Located(cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit)
+    return ResolvedCheckpoint(
+        cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit
+    )
 
 
-def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None = None) -> Located:
+def by_tokens(
+    located: ResolvedCheckpoint, by: str, cache: str | None, fetched: Path | None = None
+) -> ResolvedCheckpoint:
     """A checkpoint whose identity says, where it makes a difference, that its tokenizer's own file is followed.
 
     Args:
@@ -59,7 +65,7 @@ def by_tokens(located: Located, by: str, cache: str | None, fetched: Path | None
     return located if located.identity.endswith(mark) else replace(located, identity=located.identity + mark)
 
 
-def adds_tokens(located: Located, cache: str | None) -> bool:
+def adds_tokens(located: ResolvedCheckpoint, cache: str | None) -> bool:
     """Whether a checkpoint's tokenizer puts special tokens round a text by itself; False where that is not known yet.
 
     Args:
@@ -69,12 +75,12 @@ def adds_tokens(located: Located, cache: str | None) -> bool:
     return token_keys.adds(_tokens_from(located), located.identity, cache)
 
 
-def ends_texts(located: Located, cache: str | None) -> bool:
+def ends_texts(located: ResolvedCheckpoint, cache: str | None) -> bool:
     """Whether its tokenizer was kept from putting special tokens after a text; see `adds_tokens`."""
     return token_keys.ends(_tokens_from(located), located.identity, cache)
 
 
-def _tokens_from(located: Located, fetched: Path | None = None) -> Path | None:
+def _tokens_from(located: ResolvedCheckpoint, fetched: Path | None = None) -> Path | None:
     """The folder of a checkpoint's tokenizer, if it is here."""
     cell, source = located.cell, located.cell.tokenizer
     if source is not None and not Path(source).is_dir():
@@ -92,7 +98,7 @@ def without_mark(identity: str) -> str:
     return identity.removesuffix(token_keys.MARK)
 
 
-def _tokenizer_identity(cell: Cell, remote_code: bool) -> str:
+def _tokenizer_identity(cell: Checkpoint, remote_code: bool) -> str:
     """What a tokenizer from elsewhere adds to a checkpoint's identity.
 
     Raises:
@@ -106,7 +112,7 @@ def _tokenizer_identity(cell: Cell, remote_code: bool) -> str:
     return f"+tokenizer:{cell.tokenizer}@{commit_of(replace(cell, location=cell.tokenizer, revision='main'))}"
 
 
-def tokenizer_folder(located: Located, folder: Path) -> Path:
+def tokenizer_folder(located: ResolvedCheckpoint, folder: Path) -> Path:
     """Where the tokenizer's files are; those of a hub repository are downloaded."""
     source = located.cell.tokenizer
     if source is None or Path(source).is_dir():
@@ -119,7 +125,7 @@ def tokenizer_folder(located: Located, folder: Path) -> Path:
         raise CheckpointError(f"the tokenizer of the hub's {source} cannot be had ({first_line(error)}).") from None
 
 
-def fetch(located: Located, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
+def fetch(located: ResolvedCheckpoint, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
     """The folder with the checkpoint's files; a hub checkpoint is downloaded into the hub's cache.
 
     Raises:

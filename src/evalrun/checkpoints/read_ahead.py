@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evalrun import checkpoints
 from evalrun.core.errors import first_line
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 24
@@ -27,10 +27,10 @@ class Ahead:
     """The jobs of this process in their order, and the thread for the next of them."""
 
     def __init__(self) -> None:
-        self._order: list[Cell] = []
+        self._order: list[Checkpoint] = []
         self._thread: threading.Thread | None = None
 
-    def expect(self, order: Sequence[Cell]) -> None:
+    def expect(self, order: Sequence[Checkpoint]) -> None:
         """Say which checkpoints this process will score, one after the other; nothing is fetched yet."""
         self._order = list(order)
 
@@ -41,7 +41,11 @@ class Ahead:
             self._thread = None
 
     def start(
-        self, cell: Cell, folder: Path, trust_pickle: bool = False, claim: Callable[[Cell, str], None] | None = None
+        self,
+        cell: Checkpoint,
+        folder: Path,
+        trust_pickle: bool = False,
+        claim: Callable[[Checkpoint, str], None] | None = None,
     ) -> None:
         """Begin with the checkpoint after this one, unless it is not known or might fill the disk.
 
@@ -64,7 +68,7 @@ class Ahead:
         self._thread.start()
 
 
-def _get(cell: Cell, trust_pickle: bool, size: int, claim: Callable[[Cell, str], None] | None) -> None:
+def _get(cell: Checkpoint, trust_pickle: bool, size: int, claim: Callable[[Checkpoint, str], None] | None) -> None:
     try:
         if cell.revision is None:
             folder = Path(cell.location)

@@ -11,7 +11,7 @@ from typing import Any
 from evalrun import progress
 from evalrun.core.secrets import command_line, masked
 from evalrun.launch.live.quantities import gpu_memory
-from evalrun.progress import STATES, Asked, Entry, Survey
+from evalrun.progress import STATES, JobProgress, Progress, Scope
 
 _LISTED = 20
 
@@ -23,18 +23,18 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
         TaskError: a task's file or data cannot be read.
     """
-    asked = progress.ask(words)
-    found = progress.look(asked)
+    asked = progress.parse_scope(words)
+    found = progress.collect_progress(asked)
     print(json.dumps(to_json(found), indent=1) if "--json" in words else text(asked, found))
     return 0 if found.store_fault is None and all(entry.state == "done" for entry in found.entries) else 1
 
 
-def to_json(found: Survey) -> list[dict[str, Any]]:
+def to_json(found: Progress) -> list[dict[str, Any]]:
     """One object an entry; keys stay, times are Unix milliseconds, what is not known is null."""
     return [_to_json(entry) for entry in found.entries]
 
 
-def _to_json(entry: Entry) -> dict[str, Any]:
+def _to_json(entry: JobProgress) -> dict[str, Any]:
     job = entry.job if entry.state != "done" else None
     return {
         "suite": entry.suite,
@@ -60,7 +60,7 @@ def _to_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def text(asked: Asked, found: Survey) -> str:
+def text(asked: Scope, found: Progress) -> str:
     """A table with a line a model, then what failed and why, then what to type next."""
     if not found.entries:
         return f"nothing under '{asked.root}': `python -m evalrun --help` says how to begin."
@@ -76,7 +76,7 @@ def text(asked: Asked, found: Survey) -> str:
     return "\n".join([*parts, *(["", "next:", *follow] if follow else [])])
 
 
-def _table(entries: Iterable[Entry]) -> Iterator[str]:
+def _table(entries: Iterable[JobProgress]) -> Iterator[str]:
     groups: dict[str, Counter[str]] = {}
     for entry in entries:
         name = entry.model if entry.seed is None else f"{entry.model} seed {entry.seed}"
@@ -96,24 +96,24 @@ def _listed(state: str, lines: Sequence[str]) -> list[str]:
     return ["", f"{state}:", *(f"  {line}" for line in lines[:_LISTED]), *more]
 
 
-def _cause(entry: Entry) -> str:
+def _cause(entry: JobProgress) -> str:
     assert entry.job is not None
     named = entry.job.cause if entry.label in entry.job.cause else f"{entry.label}: {entry.job.cause}"
     return f"{named} ({_ago(entry.job.seen_ms)})"
 
 
-def _undelivered(entry: Entry) -> str:
+def _undelivered(entry: JobProgress) -> str:
     return f"{entry.label}: {', '.join(entry.undelivered or ())}" + (f"; {entry.job.cause}" if entry.job else "")
 
 
-def _last_seen(entry: Entry) -> str:
+def _last_seen(entry: JobProgress) -> str:
     job = entry.job
     assert job is not None
     at = f" at '{job.doing}'" if job.doing else ""
     return f"{entry.label}: process {job.pid} on {job.host} ended without a word{at}, last seen {_ago(job.seen_ms)}"
 
 
-def _doing(entry: Entry) -> str:
+def _doing(entry: JobProgress) -> str:
     job = entry.job
     assert job is not None
     parts = [job.doing or "starting"]
@@ -125,7 +125,7 @@ def _doing(entry: Entry) -> str:
     return f"{entry.label}: {', '.join(parts)} ({started})"
 
 
-def _next(asked: Asked, counts: Counter[str], found: Survey) -> Iterator[str]:
+def _next(asked: Scope, counts: Counter[str], found: Progress) -> Iterator[str]:
     if counts["undelivered"]:
         yield f"  {command_line(['sync', *asked.words])}   delivers what MLflow lacks"
     if counts["failed"] or counts["died"] or counts["missing"]:

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import Release, Releases, cell_of, known_steps, local, location, released, releases
+from evalrun.checkpoints.suites import (
+    ReleasedStep,
+    ReleasedSteps,
+    checkpoint_of,
+    known_steps,
+    local,
+    location,
+    released,
+    released_steps_of,
+)
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 
@@ -70,12 +79,12 @@ def steps_command(words: Sequence[str]) -> int:
             raise ConfigError("no model is given: steps model=pythia-70m, or steps model=local path=runs/my-model.")
         others = [o.input_line or "" for o in given if o.key_or_group not in ("model", "step", "task")]
         names = ov.choices(models[-1])
-        configs = [typed(compose([f"model={element(name)}", *others, "step=0"])) for name in names]
+        configs = [to_config(compose([f"model={element(name)}", *others, "step=0"])) for name in names]
     said: list[dict[str, Any]] = []
     faults: list[EvalrunError] = []
     for name, config in zip(names, configs, strict=True):
         try:
-            said.append(_steps_json(name, config, releases(config, "--refresh" in flags)))
+            said.append(_steps_json(name, config, released_steps_of(config, "--refresh" in flags)))
         except EvalrunError as error:
             faults.append(error)
     if faults and not said:
@@ -114,7 +123,7 @@ def _known(config: Config) -> tuple[list[int] | None, str]:
     if checkpoint.folder is not None and (checkpoint.steps is None or checkpoint.folder == local.AUTO):
         return steps, "in the folder"
     kept = None if isinstance(checkpoint.steps, dict) else released.kept_listing(config.model.path)
-    by_hub = checkpoint.revision is not None and releases(config).origin != "pinned"
+    by_hub = checkpoint.revision is not None and released_steps_of(config).origin != "pinned"
     return steps, f"listed {kept.age}" if by_hub and kept else "pinned"
 
 
@@ -183,7 +192,7 @@ def _tokens_said(models: Sequence[Model]) -> str:
     return "; ".join(parts)
 
 
-def _steps_json(name: str, config: Config, found: Releases) -> dict[str, Any]:
+def _steps_json(name: str, config: Config, found: ReleasedSteps) -> dict[str, Any]:
     """One model's checkpoints; what is not known is null."""
     return {
         "model": name,
@@ -199,11 +208,11 @@ def _steps_json(name: str, config: Config, found: Releases) -> dict[str, Any]:
     }
 
 
-def _checkpoint(config: Config, release: Release) -> dict[str, Any]:
+def _checkpoint(config: Config, release: ReleasedStep) -> dict[str, Any]:
     job = replace(config, step=release.step)
     known = replace(job.model, n_params=1, n_params_nonembedding=1)  # not shown, and counting would ask the hub
     try:
-        cell: Cell | None = cell_of(replace(job, model=known))
+        cell: Checkpoint | None = checkpoint_of(replace(job, model=known))
     except ConfigError:  # its tokens are not known
         cell = None
     return {
@@ -215,10 +224,10 @@ def _checkpoint(config: Config, release: Release) -> dict[str, Any]:
     }
 
 
-def _is_here(config: Config, release: Release) -> bool:
+def _is_here(config: Config, release: ReleasedStep) -> bool:
     """Whether a checkpoint is on this machine, whole."""
     model, checkpoint = config.model, config.checkpoint
-    cell = Cell(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
+    cell = Checkpoint(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
     root = location(config)
     if checkpoint.folder is not None:
         folder = Path(root) / release.place

@@ -15,7 +15,7 @@ from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
 from evalrun.grid import job_keys
 from evalrun.journal import result_files
-from evalrun.progress import Asked
+from evalrun.progress import Scope
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
         TrackingError: the store cannot be had; what is not delivered stays in the journal.
     """
-    asked = progress.ask(words)
+    asked = progress.parse_scope(words)
     store = Store(asked.tracking)
     store.check_readable()
     found = list(_found(asked))
@@ -53,7 +53,7 @@ def command(words: Sequence[str]) -> int:
     return 1 if damaged else 0
 
 
-def _found(asked: Asked) -> Iterator[tuple[TaskResult, Path]]:
+def _found(asked: Scope) -> Iterator[tuple[TaskResult, Path]]:
     """Results and their folders; of a named grid only those scored as it asks, since others share its folders."""
     if asked.plan is None:
         for folder in progress.job_folders(asked.root):
@@ -82,7 +82,7 @@ def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:
             batch, origins = [], {}
 
 
-def _mark(store: Store, asked: Asked, todo: Sequence[tuple[TaskResult, Path]]) -> None:
+def _mark(store: Store, asked: Scope, todo: Sequence[tuple[TaskResult, Path]]) -> None:
     """A grid that was named wants what was delivered of it, as if its jobs had delivered it."""
     if asked.plan is None:
         return

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.checkpoints.tiny.settings import TinyConf
-from evalrun.config.compose import compose, hydra_session, type_sentence, typed
-from evalrun.core.errors import ConfigError, nearest
+from evalrun.config.compose import compose, hydra_session, to_config, type_sentence
+from evalrun.core.errors import ConfigError, suggest
 from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 
@@ -25,14 +25,14 @@ def command(words: Sequence[str]) -> int:
         keys = [str(key) for key in compose([], name="tiny") if key != "hydra"]
         unknown = [o.key_or_group for o in given if o.key_or_group.split(".")[0] not in keys]
         if unknown:
-            raise ConfigError([f"tiny does not know '{key}': {nearest(key, keys)}" for key in unknown])
+            raise ConfigError([f"tiny does not know '{key}': {suggest(key, keys)}" for key in unknown])
         try:
             values = OmegaConf.masked_copy(compose(list(words), name="tiny"), keys)
             merged = OmegaConf.merge(OmegaConf.structured(TinyConf), values)
             settings = cast(TinyConf, OmegaConf.to_object(merged))
         except (OmegaConfBaseException, HydraException) as error:
             raise ConfigError(type_sentence(error)) from None
-        configs = {name: typed(compose([f"model={name}", "step=1"])) for name in ov.group_options("model", "tiny/")}
+        configs = {name: to_config(compose([f"model={name}", "step=1"])) for name in ov.group_options("model", "tiny/")}
     from evalrun.checkpoints.tiny import train_suite
 
     ordered = sorted(configs.items(), key=lambda item: item[1].model.n_params or 0)

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config import own_yaml, validate
 from evalrun.config.own_yaml import conf_dir
-from evalrun.config.schema import Config, named, seeded
-from evalrun.core.errors import ConfigError, first_line, nearest
+from evalrun.config.schema import Config, model_dirname, named
+from evalrun.core.errors import ConfigError, first_line, suggest
 
 CONFIG_NAME = "config"
 
@@ -26,7 +26,7 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra (idempotent)."""
     store = ConfigStore.instance()
     store.store(name="evalrun_schema", node=Config, provider="evalrun")
-    OmegaConf.register_new_resolver("evalrun.seeded", seeded, replace=True)
+    OmegaConf.register_new_resolver("evalrun.seeded", model_dirname, replace=True)
     OmegaConf.register_new_resolver("evalrun.named", named, replace=True)
 
 
@@ -42,7 +42,7 @@ def hydra_session() -> Iterator[None]:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def isolated_hydra() -> Iterator[None]:
     """Be able to open a `hydra_session` in a process that is a Hydra application of its own; that is put back."""
     if not GlobalHydra.instance().is_initialized():
         yield
@@ -58,7 +58,7 @@ def apart() -> Iterator[None]:
 @contextmanager
 def own_hydra_session() -> Iterator[None]:
     """A `hydra_session` inside somebody's program, which may have Hydra open on configs of its own."""
-    with apart(), hydra_session():
+    with isolated_hydra(), hydra_session():
         yield
 
 
@@ -85,7 +85,7 @@ def compose(overrides: list[str], partial: bool = False, name: str = CONFIG_NAME
         raise ConfigError(f"{files + ': ' if files else ''}{type_sentence(error)}") from error
 
 
-def typed(cfg: DictConfig) -> Config:
+def to_config(cfg: DictConfig) -> Config:
     """Turn a composed config into typed values and check them, all at once.
 
     Raises:
@@ -118,7 +118,7 @@ def _typed(cfg: DictConfig) -> Config:
         raise ConfigError([f"'{key}' has no value: set it with {key}=..." for key in missing])
     unknown = sorted(str(key) for key in plain if str(key) not in Config.__dataclass_fields__)
     if unknown:
-        raise ConfigError([f"unknown key '{k}': {nearest(k, Config.__dataclass_fields__)}" for k in unknown])
+        raise ConfigError([f"unknown key '{k}': {suggest(k, Config.__dataclass_fields__)}" for k in unknown])
     config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
     found = list(validate.problems(config))
     if found:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config.as_typed import yaml_text
 from evalrun.config.own_yaml import conf_dir, own_file, read
 from evalrun.config.schema import Config
-from evalrun.core.errors import nearest
+from evalrun.core.errors import suggest
 
 Options = Callable[[str], Sequence[str]]
 ROOT = "_global_"  # the package of a file whose keys are those of the whole configuration
@@ -131,13 +131,13 @@ def _default_problems(path: Path, group: str, defaults: Any, options: Options) -
         if overrides and where in (group, "task"):
             yield f"{path}: defaults cannot override {where}: name it on the command line or in hydra.sweeper.params."
         elif not there:
-            yield f"{path}: defaults names the group '{where}': {nearest(where, [*TYPED, 'profile', LAUNCHER])}"
+            yield f"{path}: defaults names the group '{where}': {suggest(where, [*TYPED, 'profile', LAUNCHER])}"
         elif value is not None and not isinstance(value, str | list):
             yield f"{path}: defaults holds {_shown(entry)}: the name of an option of {where} must be one text."
         else:
             for name in value if isinstance(value, list) else [value]:
                 if name is not None and "${" not in str(name) and name not in (*there, "???"):
-                    yield f"{path}: defaults names {where} '{name}', which is none: {nearest(str(name), there)}"
+                    yield f"{path}: defaults names {where} '{name}', which is none: {suggest(str(name), there)}"
 
 
 def _chosen(group: str, defaults: Any) -> Iterator[tuple[str, str]]:
@@ -157,7 +157,7 @@ def _key_problems(path: Path, node: Any, said: Mapping[Any, Any], above: str) ->
         elif name not in known and above == "" and "model" in known and name == "task":
             yield f"{path}: a file says {_INSTEAD[name]} in place of '{name}'."
         elif name not in known:
-            yield f"{path}: unknown key '{key}': {nearest(str(name), known)}"
+            yield f"{path}: unknown key '{key}': {suggest(str(name), known)}"
         elif isinstance(value, str) and ("${" in value or value == "???"):
             continue  # seen when all files are put together
         elif OmegaConf.is_dict(child := node._get_node(name)) and OmegaConf.get_type(child) is not dict:
@@ -204,11 +204,11 @@ def _launcher_problems(path: Path, said: Mapping[Any, Any], inherits: bool) -> I
     if "_target_" not in said and inherits:
         return  # a file in its defaults says it
     if not isinstance(target, str) or (target not in shipped and not _is_module(target.rpartition(".")[0])):
-        yield f"{path}: _target_ is {_shown(target)}, which is no launcher here: {nearest(str(target), shipped)}"
+        yield f"{path}: _target_ is {_shown(target)}, which is no launcher here: {suggest(str(target), shipped)}"
     elif target in shipped:
         for key in said:
             if key not in shipped[target]:
-                yield f"{path}: unknown key '{key}': {nearest(str(key), map(str, shipped[target]))}"
+                yield f"{path}: unknown key '{key}': {suggest(str(key), map(str, shipped[target]))}"
 
 
 def _is_module(name: str) -> bool:

@@ -132,7 +132,7 @@ class Config:
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def bytes_of(text: str) -> int | None:
+def parse_size(text: str) -> int | None:
     """The number of bytes that `200GB`, `1.5 TB` or `1000000` says; None where it says none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d\d?)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
     if match is None:
@@ -148,7 +148,7 @@ def at_home(path: str | Path) -> Path:
         return Path(path)
 
 
-def seeded(name: str, seed: int | None) -> str:
+def model_dirname(name: str, seed: int | None) -> str:
     """Folder name of a model: with its seed where its suite has several."""
     return name if seed is None else f"{name}-seed{seed}"
 

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
-class Named:
+class StepName:
     """What a revision or folder is called, and what its name says."""
 
     name: str
@@ -61,7 +61,7 @@ def needs_list(pattern: str) -> bool:
     return any(field == "tokens" for _, field, _, _ in Formatter().parse(pattern))
 
 
-def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> list[Named]:
+def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> list[StepName]:
     """The names that follow a pattern whole, by step.
 
     Args:
@@ -87,11 +87,11 @@ def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> lis
             seen = None if tokens is None else tokens_of(tokens)
             if unit == TOKENS and said is not None and seen is None:
                 seen = int(said.with_letter().value)
-            found.append(Named(name, int(match["step"]), seen, pattern, unit))
+            found.append(StepName(name, int(match["step"]), seen, pattern, unit))
     return _by_step(found)
 
 
-def numbered(names: Iterable[str]) -> list[Named]:
+def parse_numbered_names(names: Iterable[str]) -> list[StepName]:
     """The names that hold one number, or one beside a word such as `step`: by family and step.
 
     `checkpoint-500`, `step100`, `global_step100`, `iter_0000100`, `100`, `epoch-3`, `step1000-tokens4B`, `500steps`,
@@ -112,13 +112,13 @@ def numbered(names: Iterable[str]) -> list[Named]:
     return sorted(found, key=lambda named: (named.family, named.step, named.name))
 
 
-def _of(name: str, count: Count) -> Named:
+def _of(name: str, count: Count) -> StepName:
     tokens = _TOKENS_WORD.search(name)
     step, letter = int(count.value), "" if count.scaled else count.letter
     said = tokens_of(tokens[1]) if tokens else None
     if count.unit == TOKENS:
         said = int(count.value * SCALE[letter])
-    return Named(name, step, said, _family(name, count), count.unit, letter, count.value == step)
+    return StepName(name, step, said, _family(name, count), count.unit, letter, count.value == step)
 
 
 def _family(name: str, count: Count) -> str:
@@ -126,7 +126,7 @@ def _family(name: str, count: Count) -> str:
     return _NUMBER.sub("#", name[:start]) + "{step}" + _NUMBER.sub("#", name[end:])
 
 
-def unique(found: Sequence[Named], where: str) -> list[Named]:
+def unique(found: Sequence[StepName], where: str) -> list[StepName]:
     """The same names by step.
 
     Raises:
@@ -142,7 +142,7 @@ def tokens_of(text: str) -> int:
     return int(whole + part) * SCALE[unit] // int(10 ** len(part))
 
 
-def _by_step(found: Sequence[Named], where: str = "the suite") -> list[Named]:
+def _by_step(found: Sequence[StepName], where: str = "the suite") -> list[StepName]:
     ordered = sorted(found, key=lambda named: (named.step, named.name))
     for one, other in pairwise(ordered):
         if one.step == other.step:

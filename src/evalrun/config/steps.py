@@ -90,7 +90,7 @@ def expand_steps(words: Sequence[str], released: Sequence[int], model: str) -> l
     return sorted(set(steps))
 
 
-def untrusted(sharing: Collection[int], final: int | None) -> list[int]:
+def suspect_steps(sharing: Collection[int], final: int | None) -> list[int]:
     """Of steps that share weights, those that cannot be trusted to be what their names say.
 
     The suite's final step is trusted: faulty repositories serve the final weights under earlier steps. Where it is not

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.config.schema import CheckpointConf, Config, bytes_of
+from evalrun.config.schema import CheckpointConf, Config, parse_size
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
 from evalrun.config.steps import released_steps
-from evalrun.core.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, suggest
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENCODINGS = ("joint", "separate")
@@ -20,7 +20,7 @@ TIES = ("expected", "first")
 PARAMS = ("nominal", "total", "nonembedding")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
-TAKEN = ("analysis", "audit")  # folders of multirun that are no suite's
+RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
 
 
 def profiles() -> list[str]:
@@ -31,24 +31,24 @@ def profiles() -> list[str]:
 def problems(config: Config) -> Iterator[str]:
     """Sentences about values that have the right type and cannot be right."""
     if config.scorer.dtype not in DTYPES:
-        yield f"scorer.dtype is '{config.scorer.dtype}': {nearest(config.scorer.dtype, DTYPES)}"
+        yield f"scorer.dtype is '{config.scorer.dtype}': {suggest(config.scorer.dtype, DTYPES)}"
     if config.scorer.encoding not in ENCODINGS:
-        yield f"scorer.encoding is '{config.scorer.encoding}': {nearest(config.scorer.encoding, ENCODINGS)}"
+        yield f"scorer.encoding is '{config.scorer.encoding}': {suggest(config.scorer.encoding, ENCODINGS)}"
     if config.scorer.tokens_by not in TOKENS_BY:
-        yield f"scorer.tokens_by is '{config.scorer.tokens_by}': {nearest(config.scorer.tokens_by, TOKENS_BY)}"
+        yield f"scorer.tokens_by is '{config.scorer.tokens_by}': {suggest(config.scorer.tokens_by, TOKENS_BY)}"
     if config.tracking.uri is not None and not config.tracking.uri.startswith(URIS):
         yield (
             f"tracking.uri is '{config.tracking.uri}': it must be null, sqlite:///FILE, http(s)://HOST:PORT or a "
             "database such as postgresql://USER@HOST/NAME."
         )
     if config.scorer.ties not in TIES:
-        yield f"scorer.ties is '{config.scorer.ties}': {nearest(config.scorer.ties, TIES)}"
+        yield f"scorer.ties is '{config.scorer.ties}': {suggest(config.scorer.ties, TIES)}"
     if not 0 <= config.scorer.allow_not_finite <= 1:
         yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
     if config.profile not in profiles():
-        yield f"profile is '{config.profile}': {nearest(config.profile, profiles())}"
+        yield f"profile is '{config.profile}': {suggest(config.profile, profiles())}"
     if config.analysis.params not in PARAMS:
-        yield f"analysis.params is '{config.analysis.params}': {nearest(config.analysis.params, PARAMS)}"
+        yield f"analysis.params is '{config.analysis.params}': {suggest(config.analysis.params, PARAMS)}"
     if not 0 < config.analysis.alpha < 1:
         yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
     if not config.analysis.flat_within > 0:
@@ -57,7 +57,7 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
     if softmax_dtype is not None and softmax_dtype not in allowed:
-        yield f"scorer.softmax_dtype is '{softmax_dtype}': {nearest(softmax_dtype, allowed)}"
+        yield f"scorer.softmax_dtype is '{softmax_dtype}': {suggest(softmax_dtype, allowed)}"
     for name in ("poll_s", "hook_s"):
         if getattr(config.watch, name) <= 0:
             yield f"watch.{name} is {getattr(config.watch, name)}: it must be more than 0 seconds."
@@ -72,17 +72,17 @@ def problems(config: Config) -> Iterator[str]:
         yield f"heartbeat_s is {config.heartbeat_s}: it must be more than 0 seconds."
     if config.num_fewshot is not None and config.num_fewshot < 0:
         yield f"num_fewshot is {config.num_fewshot}: it must be 0 or more, or null for each task's own."
-    if config.disk_budget is not None and not bytes_of(config.disk_budget):
+    if config.disk_budget is not None and not parse_size(config.disk_budget):
         yield f"disk_budget is '{config.disk_budget}': write a size such as 200GB or 1.5TB, or null for no limit."
     elif config.disk_budget is not None and config.keep_checkpoints:
         yield f"disk_budget is {config.disk_budget}, but nothing may be deleted: set keep_checkpoints=false with it."
     for key, name in (("checkpoint.suite", config.checkpoint.suite), ("model.name", config.model.name)):
         if not re.fullmatch(r"[^\W_][^/\\\x00-\x1f]{0,99}", name) or name.strip() != name:
             yield f"{key} is '{name}', which cannot name a folder: begin with a letter or digit and leave out slashes."
-    if config.checkpoint.suite in TAKEN:
+    if config.checkpoint.suite in RESERVED_SUITES:
         yield f"checkpoint.suite is '{config.checkpoint.suite}', a folder of evalrun's own in multirun: choose another."
     for key in sorted(set(config.model.resources) - set(RESOURCES)):
-        yield f"model.resources has '{key}': {nearest(key, RESOURCES)}"
+        yield f"model.resources has '{key}': {suggest(key, RESOURCES)}"
     if not config.tasks:
         yield "tasks is empty, so no task is given: name some with task=..., for example task=paper."
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
@@ -98,7 +98,7 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         if pattern not in (None, "auto") and (problem := pattern_problem(pattern, f"checkpoint.{key}")):
             yield problem
     if checkpoint.unit is not None and checkpoint.unit not in UNITS:
-        yield f"checkpoint.unit is '{checkpoint.unit}': {nearest(checkpoint.unit, UNITS)}"
+        yield f"checkpoint.unit is '{checkpoint.unit}': {suggest(checkpoint.unit, UNITS)}"
     if checkpoint.tokens_per_step is not None and checkpoint.tokens_per_step < 1:
         yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
     steps = checkpoint.steps

@@ -63,7 +63,7 @@ def first_line(error: BaseException) -> str:
     return lines[0].rstrip(". ")
 
 
-def nearest(name: str, allowed: Iterable[str], show: int = 12) -> str:
+def suggest(name: str, allowed: Iterable[str], show: int = 12) -> str:
     """Say which allowed name is meant, or list what is allowed: the tail of an error sentence."""
     names = sorted(allowed)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)

@@ -11,7 +11,7 @@ from evalrun.core.directions import is_lower_better
 
 
 @dataclass(frozen=True)
-class Cell:
+class Checkpoint:
     """One cell of the grid: which checkpoint of which model."""
 
     suite: str  # names the MLflow experiments: `<suite>`, `<suite>-curves`, `<suite>-report`
@@ -66,7 +66,7 @@ class TaskResult:
     stderrs: dict[str, float]  # metric -> standard error; a metric without one has no entry
     n: int  # items scored
     chance: float | None  # expected accuracy of a uniform guess; None where a task has no choices
-    cell: Cell  # the checkpoint: suite, model, parameters, step, tokens, seed, place
+    cell: Checkpoint  # the checkpoint: suite, model, parameters, step, tokens, seed, place
     weights: str  # sha256 over the names and sha256 of the weight files
     settings: dict[str, Any]  # resolved: scorer, few-shot, limit, task config, data digest
     environment: dict[str, Any]  # versions, hardware, peak memory
@@ -96,7 +96,7 @@ class TaskResult:
         Raises:
             TypeError, KeyError: when keys are missing or unknown.
         """
-        return cls(**{**data, "cell": Cell(**data["cell"])})
+        return cls(**{**data, "cell": Checkpoint(**data["cell"])})
 
 
 # The tidy table that the analysis is a pure function of: one row = one metric of one task on one checkpoint.

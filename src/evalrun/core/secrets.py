@@ -31,7 +31,7 @@ def command_line(words: Iterable[str]) -> str:
     return shlex.join(["python", "-m", "evalrun", *map(masked, words)])
 
 
-def stow(uri: str) -> str:
+def hide_password(uri: str) -> str:
     """Move an address's password into this process's environment, which workers inherit and no file records.
 
     Args:
@@ -52,7 +52,7 @@ def stow(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{host}"))
 
 
-def unstow(uri: str) -> str:
+def restore_password(uri: str) -> str:
     """The address to connect to: a database's password back in its place."""
     parts = urlsplit(uri)
     password = os.environ.get(PASSWORD)

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints import downloads
-from evalrun.checkpoints.suites import allowed, cell_of, check, identity_of_gone
+from evalrun.checkpoints.suites import allowed, check, checkpoint_of, identity_of_gone
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError
 from evalrun.journal import result_files
@@ -34,11 +34,11 @@ def forget() -> None:
     _files.clear()
 
 
-def try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
+def try_to_locate(config: Config) -> checkpoints.ResolvedCheckpoint | CheckpointError:
     """Where a job's checkpoint is, or why it cannot be had; what is done needs no files, if its place is remembered."""
-    cell = cell_of(config)
+    cell = checkpoint_of(config)
     if (identity := identity_of_gone(config)) is not None:
-        return checkpoints.Located(cell, identity, None, None)
+        return checkpoints.ResolvedCheckpoint(cell, identity, None, None)
     try:
         check(config)
         return allowed.locate(config, cell)
@@ -47,7 +47,7 @@ def try_to_locate(config: Config) -> checkpoints.Located | CheckpointError:
 
 
 def result_keys(
-    config: Config, located: checkpoints.Located, files: Sequence[task_file.TaskFile]
+    config: Config, located: checkpoints.ResolvedCheckpoint, files: Sequence[task_file.TaskFile]
 ) -> tuple[str, dict[str, str]]:
     """Names by content: of the MLflow run (checkpoint and settings) and of each task's result in it.
 
@@ -81,7 +81,7 @@ def state_name(config: Config) -> str:
 
 def _determining(config: Config) -> dict[str, Any]:
     """What determines the numbers, beside the checkpoint's files and the tasks."""
-    scorer, cell = config.scorer, cell_of(config)
+    scorer, cell = config.scorer, checkpoint_of(config)
     return {
         "suite": cell.suite,
         "model": cell.model,

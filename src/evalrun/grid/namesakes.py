@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Sequence
 
-from evalrun.checkpoints import Located
-from evalrun.checkpoints.suites import allowed, cell_of, location
+from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.checkpoints.suites import allowed, checkpoint_of, location
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError
 from evalrun.tracking import Store
-from evalrun.tracking.layout import Filed
+from evalrun.tracking.layout import RunEntry
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ def folder_of(config: Config) -> str | None:
     return os.path.realpath(location(config)) if config.checkpoint.folder is not None else None
 
 
-def origin(config: Config, located: Located) -> dict[str, str | None]:
+def origin(config: Config, located: ResolvedCheckpoint) -> dict[str, str | None]:
     """What a result keeps of where it is from: which checkpoint, and its run's folder."""
     return {"identity": located.identity, "folder": folder_of(config)}
 
 
-def refuse(configs: Sequence[Config], places: Sequence[Located | CheckpointError], store: Store) -> None:
+def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | CheckpointError], store: Store) -> None:
     """See that no results are filed under the name of another run's.
 
     Args:
@@ -44,7 +44,7 @@ def refuse(configs: Sequence[Config], places: Sequence[Located | CheckpointError
     mine: dict[tuple[str, str, int | None, str], dict[int, str]] = {}
     for config, place in zip(configs, places, strict=True):
         folder = folder_of(config)
-        if folder is not None and not config.allow_other_folder and isinstance(place, Located):
+        if folder is not None and not config.allow_other_folder and isinstance(place, ResolvedCheckpoint):
             cell = place.cell
             mine.setdefault((cell.suite, cell.model, cell.seed, folder), {})[cell.step] = place.identity
     filed = {suite: list(store.filed(suite).values()) for suite in {key[0] for key in mine}}
@@ -68,10 +68,10 @@ def refuse_one(config: Config, store: Store) -> None:
         ConfigError: as `refuse`.
         CheckpointError: the checkpoint cannot be found.
     """
-    refuse([config], [allowed.locate(config, cell_of(config))], store)
+    refuse([config], [allowed.locate(config, checkpoint_of(config))], store)
 
 
-def _other(folder: str, identities: dict[int, str], theirs: Sequence[Filed]) -> str | None:
+def _other(folder: str, identities: dict[int, str], theirs: Sequence[RunEntry]) -> str | None:
     """The folder of another run among results of this name; None where they are this run's, or may be."""
     known = [run for run in theirs if run.folder is not None]
     if not known or any(run.folder == folder for run in known):
@@ -86,7 +86,7 @@ def _other(folder: str, identities: dict[int, str], theirs: Sequence[Filed]) -> 
     return None
 
 
-def here(place: Located | CheckpointError) -> Located | CheckpointError:
+def here(place: ResolvedCheckpoint | CheckpointError) -> ResolvedCheckpoint | CheckpointError:
     """The same, but for one that is gone: its weights cannot be compared with others."""
-    is_gone = isinstance(place, Located) and place.folder is None and place.cell.revision is None
+    is_gone = isinstance(place, ResolvedCheckpoint) and place.folder is None and place.cell.revision is None
     return CheckpointError("is gone") if is_gone else place

@@ -18,7 +18,7 @@ from evalrun.config import as_typed, own_files
 from evalrun.config.compose import compose
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
-from evalrun.core.errors import ConfigError, first_line, nearest
+from evalrun.core.errors import ConfigError, first_line, suggest
 from evalrun.tasks import groups
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
@@ -201,7 +201,7 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
             return
         if "/" in group and not override.is_delete():
             if name not in (options := group_options(group)):
-                yield f"unknown {group} '{name}': {nearest(name, options)}"
+                yield f"unknown {group} '{name}': {suggest(name, options)}"
                 return
             if found := file_problems(group, name):
                 yield from found
@@ -227,7 +227,7 @@ def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
             yield f"hydra.launcher is no setting itself: choose a launcher with {group}={override.value()}."
             return
     if chosen is not None and str(chosen.value()) not in group_options(group):
-        yield f"unknown {group} '{chosen.value()}': {nearest(str(chosen.value()), group_options(group))}"
+        yield f"unknown {group} '{chosen.value()}': {suggest(str(chosen.value()), group_options(group))}"
         return
     settings = [o.key_or_group for o in overrides if o.key_or_group.startswith(key) and not o.is_add()]
     if settings:
@@ -239,7 +239,7 @@ def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
         named = chosen.value() if chosen else "local"
         for word in settings:
             if ".".join(word.split(".")[:3]) not in known:
-                yield f"unknown setting '{word}' of {group}={named}: {nearest(word, known)}"
+                yield f"unknown setting '{word}' of {group}={named}: {suggest(word, known)}"
 
 
 def _problems(override: Override) -> Iterator[str]:
@@ -285,7 +285,7 @@ def _group_problems(override: Override) -> Iterator[str]:
     for name in chosen:
         if name not in options and not (group == "experiment" and name == "None"):
             pattern = set("*?[") & set(name)
-            meant = f"write '{group}=glob({name})', with its quotes." if pattern else nearest(name, options)
+            meant = f"write '{group}=glob({name})', with its quotes." if pattern else suggest(name, options)
             yield f"unknown {group} '{name}': {meant}"
         elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
@@ -300,7 +300,7 @@ def _value_problems(override: Override) -> Iterator[str]:
     if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
         allowed = {*known, "task", *ALIASES, *GROUPS, "hydra/launcher"} - {"sweep"}
         inside = sorted(name for name in allowed if name.endswith(f".{key}"))
-        hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else nearest(key.lower(), allowed)
+        hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else suggest(key.lower(), allowed)
         yield f"unknown key '{key}': {hint if hint.startswith('did') else '`python -m evalrun help run` lists them.'}"
         return
     if key == "step":

@@ -15,16 +15,16 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import cell_of, gone, known_steps, releases
+from evalrun.checkpoints.suites import checkpoint_of, gone, known_steps, released_steps_of
 from evalrun.checkpoints.suites.computed import folder_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
-from evalrun.config.compose import compose, typed
-from evalrun.config.schema import Config, TrackingConf, seeded
+from evalrun.config.compose import compose, to_config
+from evalrun.config.schema import Config, TrackingConf, model_dirname
 from evalrun.config.steps import expand_steps
 from evalrun.core.errors import ConfigError, EvalrunError
-from evalrun.core.records import Cell
-from evalrun.core.secrets import stow
+from evalrun.core.records import Checkpoint
+from evalrun.core.secrets import hide_password
 from evalrun.grid import job_keys
 from evalrun.grid import overrides as ov
 from evalrun.journal import result_files
@@ -39,7 +39,7 @@ _NOTES = 8  # lines of them at most
 class Job:
     """One checkpoint to evaluate, and the Hydra overrides that make its config."""
 
-    cell: Cell
+    cell: Checkpoint
     config: Config
     overrides: tuple[str, ...]
 
@@ -70,14 +70,14 @@ class Plan:
     @property
     def final_steps(self) -> dict[str, int]:
         """Model -> the last step that its suite released."""
-        return {job.cell.model: releases(job.config).steps[-1] for job in self.jobs}
+        return {job.cell.model: released_steps_of(job.config).steps[-1] for job in self.jobs}
 
     @cached_property
     def notes(self) -> list[str]:
         """What is to be said about the checkpoints that were found."""
         said: dict[str, None] = {}
         for config in {(job.config.model.path, job.cell.seed): job.config for job in self.jobs}.values():
-            said.update(dict.fromkeys(releases(config).notes))
+            said.update(dict.fromkeys(released_steps_of(config).notes))
             if config.checkpoint.tokens_per_step == 1:
                 said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
         for name in groups.averaged(self.tasks):
@@ -125,9 +125,12 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
     words = ov.for_hydra(given)
     found = plan(tuple(words))
     uri = found.config.tracking.uri
-    if uri is None or stow(uri) == uri:
+    if uri is None or hide_password(uri) == uri:
         return found, words
-    words = [*ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"]), f"tracking.uri='{stow(uri)}'"]
+    words = [
+        *ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"]),
+        f"tracking.uri='{hide_password(uri)}'",
+    ]
     return plan(tuple(words)), words
 
 
@@ -239,17 +242,17 @@ def _size(model: Any) -> int:
 def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
     """The jobs of one model under one combination of the other axes, in order of training."""
     shared = [f"model={element(model)}", *fixed]
-    config = typed(compose([*shared, "step=0"]))
+    config = to_config(compose([*shared, "step=0"]))
     if config.offline:
         checkpoints.go_offline()
-    found = releases(config)
+    found = released_steps_of(config)
     waiting = [found.unfinished[int(word)] for word in step if word.isdigit() and int(word) in found.unfinished]
     if waiting:
         raise ConfigError(waiting)
     jobs = []
     for number in expand_steps(step, _with_gone(config, found.steps, step), config.model.name):
         own = replace(config, step=number)
-        jobs.append(Job(cell_of(own), own, (*shared, f"step={number}")))
+        jobs.append(Job(checkpoint_of(own), own, (*shared, f"step={number}")))
     return jobs
 
 
@@ -262,7 +265,7 @@ def _with_gone(config: Config, present: Sequence[int], asked: Sequence[str]) -> 
     steps, problems = list(present), []
     for step, release in gone(config).items():
         own = replace(config, step=step)
-        folder = folder_of(own.checkpoint.suite, seeded(own.model.name, own.checkpoint.seed), step)
+        folder = folder_of(own.checkpoint.suite, model_dirname(own.model.name, own.checkpoint.seed), step)
         lacks = _lacking(own, str(release.identity), folder)
         if not lacks:
             steps.append(step)
@@ -307,4 +310,4 @@ def tracking_of(words: Sequence[str]) -> TrackingConf:
     """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
     given = ov.parse(words)
     ov.check(given)
-    return typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking
+    return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking

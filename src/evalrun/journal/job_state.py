@@ -64,18 +64,18 @@ class JobState:
         return self.place != _place() or is_alive(self.pid)
 
 
-class Tally:
+class RequestCounter:
     """Requests that this process has scored, of all its jobs: what a launcher's line of progress is made from."""
 
     def __init__(self) -> None:
         self.requests = 0
 
 
-tally = Tally()
+tally = RequestCounter()
 
 
 @dataclass
-class Work:
+class JobReporter:
     """One job's file, written as the job goes on."""
 
     path: Path
@@ -167,7 +167,7 @@ class Work:
 
 
 @contextmanager
-def watched(folder: Path, name: str, about: JobState) -> Iterator[Work]:
+def watched(folder: Path, name: str, about: JobState) -> Iterator[JobReporter]:
     """Watch a job from its first moment: whatever ends it is noted in its folder.
 
     Args:
@@ -176,7 +176,7 @@ def watched(folder: Path, name: str, about: JobState) -> Iterator[Work]:
         about: What is known of the job; where and when it runs is filled in.
     """
     here = replace(about, host=socket.gethostname(), place=_place(), pid=os.getpid(), started_ms=_now())
-    work = Work(path_of(folder, name), here)
+    work = JobReporter(path_of(folder, name), here)
     try:
         yield work
     except (Exception, SystemExit) as error:  # a user's task code may call sys.exit

@@ -15,8 +15,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from evalrun.launch import live
-from evalrun.launch.compose import Composer
-from evalrun.launch.jobs import Done, Status, Work
+from evalrun.launch.job_configs import Composer
+from evalrun.launch.jobs import JobResult, LaunchedJob, Status
 from evalrun.launch.worker import Context, forwarded
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class SweepLauncher(Launcher):
         self._warned: set[str] = set()
 
     @abstractmethod
-    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
         """Run jobs and yield each as it ends; once `self.stopping` is true, start no more.
 
         Closing the generator stops what runs and leaves no process behind.
@@ -55,7 +55,7 @@ class SweepLauncher(Launcher):
         self.folder.mkdir(parents=True, exist_ok=True)
         loader = self.hydra_context.config_loader
         context = Context(os.getcwd(), self.config, loader, self.task_function, forwarded())
-        ended: dict[int, Done] = {}
+        ended: dict[int, JobResult] = {}
         works = Composer(loader, self.config).works(job_overrides, initial_job_idx)
         watched = [live.Watched(work.cell.model, work.cell.n_params, Path(work.state)) for work in works]
         with live.showing(watched) as board, contextlib.closing(self.outcomes(context, works)) as outcomes:
@@ -70,7 +70,7 @@ class SweepLauncher(Launcher):
                     self._say(done, len(ended), len(works))
         return [_returned(work, ended.get(work.index)) for work in works]
 
-    def _say(self, done: Done, number: int, total: int) -> None:
+    def _say(self, done: JobResult, number: int, total: int) -> None:
         for warning in done.warnings:
             if warning not in self._warned:
                 log.warning(warning)
@@ -83,7 +83,7 @@ class SweepLauncher(Launcher):
 _STATUS = {Status.DONE: JobStatus.COMPLETED, Status.FAILED: JobStatus.FAILED}
 
 
-def _returned(work: Work, done: Done | None) -> JobReturn:
+def _returned(work: LaunchedJob, done: JobResult | None) -> JobReturn:
     if done is None:
         return JobReturn(overrides=work.overrides, status=JobStatus.UNKNOWN)
     said: object = RuntimeError(done.said) if done.status is Status.FAILED else done.said

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 
 @dataclass(frozen=True)
-class Work:
+class LaunchedJob:
     """One job on its way to a worker."""
 
     index: int
     overrides: tuple[str, ...]
-    cell: Cell
+    cell: Checkpoint
     resources: Mapping[str, float] = field(default_factory=dict)  # what its model's config asks for: cpus, gpus
     state: str = ""  # the file in which it says what it is at, from the command's folder
 
@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """One job that needs no more waiting for."""
 
     index: int
@@ -47,7 +47,7 @@ class Done:
     requests: int = 0  # that it scored
 
 
-def largest_first(works: Sequence[Work]) -> list[Work]:
+def largest_first(works: Sequence[LaunchedJob]) -> list[LaunchedJob]:
     """Large models first, so that no long job begins when the others are over; one model's steps stay together."""
     return sorted(works, key=lambda work: -work.cell.n_params)
 
@@ -55,12 +55,12 @@ def largest_first(works: Sequence[Work]) -> list[Work]:
 class Queue:
     """Jobs that wait; a worker is told of its next one too, so that it can read that one's files ahead."""
 
-    def __init__(self, works: Sequence[Work], workers: int) -> None:
+    def __init__(self, works: Sequence[LaunchedJob], workers: int) -> None:
         self._waiting = deque(largest_first(works))
         self._workers = workers
-        self._promised: dict[int, Work] = {}
+        self._promised: dict[int, LaunchedJob] = {}
 
-    def take(self, worker: int) -> tuple[Work, Work | None] | None:
+    def take(self, worker: int) -> tuple[LaunchedJob, LaunchedJob | None] | None:
         """A job for this worker and the one that it will get after it; None when there is none."""
         work = self._promised.pop(worker, None)
         if work is None and self._waiting:
@@ -73,6 +73,6 @@ class Queue:
             self._promised[worker] = self._waiting.popleft()
         return work, self._promised.get(worker)
 
-    def put_back(self, work: Work) -> None:
+    def put_back(self, work: LaunchedJob) -> None:
         """Have it tried again, before anything else."""
         self._waiting.appendleft(work)

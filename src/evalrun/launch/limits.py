@@ -8,7 +8,7 @@ from itertools import chain
 from evalrun.core.errors import ConfigError
 
 
-def below(least: float, *, auto: bool = False, fractions: bool = False, **values: object) -> Iterator[str]:
+def check_minimum(least: float, *, auto: bool = False, fractions: bool = False, **values: object) -> Iterator[str]:
     """A sentence for each setting that is no number of at least so much.
 
     Args:

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import ConfigError, EvalrunError, first_line
-from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.limits import below, refuse
-from evalrun.launch.worker import Context, Worker, move_in
+from evalrun.launch.jobs import JobResult, LaunchedJob, Status, largest_first
+from evalrun.launch.limits import check_minimum, refuse
+from evalrun.launch.worker import Context, Worker, enter_workspace
 
 log = logging.getLogger(__name__)
 _here: tuple[str, Worker] | None = None  # in a worker process: the launch that it works for
 
 
 @dataclass(frozen=True)
-class Settings:
+class RaySettings:
     """See conf/hydra/launcher/ray.yaml."""
 
     address: str | None
@@ -36,15 +36,20 @@ class Settings:
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
         refuse(
-            below(0, fractions=True, cpus=self.cpus),
-            below(0, fractions=True, auto=True, gpus=self.gpus),
-            below(0, retries=self.retries),
+            check_minimum(0, fractions=True, cpus=self.cpus),
+            check_minimum(0, fractions=True, auto=True, gpus=self.gpus),
+            check_minimum(0, retries=self.retries),
         )
 
 
 def run(
-    context: Context, works: Sequence[Work], settings: Settings, device: str, stopping: Callable[[], bool], folder: Path
-) -> Generator[Done]:
+    context: Context,
+    works: Sequence[LaunchedJob],
+    settings: RaySettings,
+    device: str,
+    stopping: Callable[[], bool],
+    folder: Path,
+) -> Generator[JobResult]:
     """Run jobs as Ray tasks and yield each as it ends.
 
     Args:
@@ -66,7 +71,7 @@ def run(
         _connect(ray, settings)
     launch = uuid.uuid4().hex
     flag = folder / f"stop-{launch}"
-    pending: dict[Any, Work] = {}
+    pending: dict[Any, LaunchedJob] = {}
     try:
         if settings.address is not None:
             _warn_of_local_store(ray, context)
@@ -120,7 +125,7 @@ def _import() -> Any:
     return ray
 
 
-def _connect(ray: Any, settings: Settings) -> None:
+def _connect(ray: Any, settings: RaySettings) -> None:
     """Join the cluster of an address, or start one here that ends with this process."""
     extra = dict(settings.init)
     paths = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
@@ -153,13 +158,13 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _gpus(ray: Any, settings: Settings, device: str) -> float:
+def _gpus(ray: Any, settings: RaySettings, device: str) -> float:
     if settings.gpus != "auto":
         return float(settings.gpus)
     return 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
 
 
-def _check_fits(ray: Any, works: Sequence[Work], settings: Settings, gpus: float) -> None:
+def _check_fits(ray: Any, works: Sequence[LaunchedJob], settings: RaySettings, gpus: float) -> None:
     """Say so if no node that is there now can run a job: Ray would wait for one without a word."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for label, cpus, cards in sorted(
@@ -180,9 +185,9 @@ def _warn_of_local_store(ray: Any, context: Context) -> None:
         log.warning("%d machines write one SQLite file over a network: tracking=server is safer", len(hosts))
 
 
-def _outcome(ray: Any, ref: Any, work: Work, retries: int) -> Done:
+def _outcome(ray: Any, ref: Any, work: LaunchedJob, retries: int) -> JobResult:
     try:
-        done: Done = ray.get(ref)
+        done: JobResult = ray.get(ref)
         return done
     except ray.exceptions.TaskCancelledError:
         said = "it was cancelled."
@@ -192,20 +197,20 @@ def _outcome(ray: Any, ref: Any, work: Work, retries: int) -> Done:
         said = f"its worker was killed, {retries + 1} times in all; `ray logs` of its node may tell why."
     except ray.exceptions.RayError as error:
         said = f"Ray lost it: {first_line(error)}."
-    return Done(work.index, Status.FAILED, f"{work.cell.label}: {said}")
+    return JobResult(work.index, Status.FAILED, f"{work.cell.label}: {said}")
 
 
-def _run_there(launch: str, context: Context, work: Work, flag: str, cards: float) -> Done:
+def _run_there(launch: str, context: Context, work: LaunchedJob, flag: str, cards: float) -> JobResult:
     """In a worker process, with so many GPUs."""
     global _here
     if not cards:  # Ray 2.60 leaves all of the node's in sight of a task that asked for none; those are others'
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if _here is None or _here[0] != launch:
         try:
-            move_in(context)
+            enter_workspace(context)
         except EvalrunError as error:
-            return Done(work.index, Status.FAILED, f"{work.cell.label}: {error}")
+            return JobResult(work.index, Status.FAILED, f"{work.cell.label}: {error}")
         _here = (launch, Worker(context))
     if Path(flag).exists():
-        return Done(work.index, Status.SKIPPED, "")
+        return JobResult(work.index, Status.SKIPPED, "")
     return _here[1].run(work)

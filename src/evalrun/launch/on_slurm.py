@@ -22,16 +22,16 @@ from evalrun.core.atomic import replace_file
 from evalrun.core.errors import ConfigError, EvalrunError, StorageError, first_line
 from evalrun.core.text import counted
 from evalrun.launch import pool
-from evalrun.launch.jobs import Done, Status, Work, largest_first
-from evalrun.launch.limits import below, refuse
-from evalrun.launch.worker import Context, move_in
+from evalrun.launch.jobs import JobResult, LaunchedJob, Status, largest_first
+from evalrun.launch.limits import check_minimum, refuse
+from evalrun.launch.worker import Context, enter_workspace
 
 log = logging.getLogger(__name__)
 _POLL_S = 2.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class SlurmSettings:
     """See conf/hydra/launcher/slurm.yaml."""
 
     partition: str | None
@@ -52,14 +52,21 @@ class Settings:
     def check(self) -> None:
         """Raise ConfigError with all values that cannot be right."""
         refuse(
-            below(1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once),
-            below(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
+            check_minimum(
+                1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once
+            ),
+            check_minimum(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
         )
 
 
 def run(
-    context: Context, works: Sequence[Work], settings: Settings, device: str, stopping: Callable[[], bool], folder: Path
-) -> Generator[Done]:
+    context: Context,
+    works: Sequence[LaunchedJob],
+    settings: SlurmSettings,
+    device: str,
+    stopping: Callable[[], bool],
+    folder: Path,
+) -> Generator[JobResult]:
     """Submit jobs, those aside that an earlier launch has in the queue, and yield each as it ends.
 
     Args:
@@ -96,7 +103,7 @@ def run(
     if not settings.wait:
         for task, keys in tasks.items():
             for key in keys:
-                yield Done(by_key[key].index, Status.QUEUED, f"SLURM ({task.partition('_')[0]})")
+                yield JobResult(by_key[key].index, Status.QUEUED, f"SLURM ({task.partition('_')[0]})")
         return
     ended = False
     try:
@@ -108,8 +115,8 @@ def run(
 
 
 def _follow(
-    tasks: Mapping[str, Sequence[str]], by_key: Mapping[str, Work], stopping: Callable[[], bool], folder: Path
-) -> Generator[Done]:
+    tasks: Mapping[str, Sequence[str]], by_key: Mapping[str, LaunchedJob], stopping: Callable[[], bool], folder: Path
+) -> Generator[JobResult]:
     """What tasks say, until they have said all or are gone."""
     waiting = {task: set(keys) for task, keys in tasks.items()}
     gone: dict[str, int] = {}
@@ -119,14 +126,14 @@ def _follow(
             for key, done in _said(folder, task):
                 if key in waiting[task]:
                     waiting[task].discard(key)
-                    yield Done(by_key[key].index, *done)
+                    yield JobResult(by_key[key].index, *done)
             if not waiting[task]:
                 del waiting[task]
             elif task not in active:
                 gone[task] = gone.get(task, 0) + 1
                 if gone[task] >= 3:  # a shared file system may show the last lines late
                     for key in sorted(waiting.pop(task), key=lambda k: by_key[k].index):
-                        yield Done(by_key[key].index, *_lost(by_key[key], task, stopping(), folder))
+                        yield JobResult(by_key[key].index, *_lost(by_key[key], task, stopping(), folder))
             else:
                 gone.pop(task, None)
         if stopping() and waiting:
@@ -139,7 +146,7 @@ def _follow(
         file.unlink(missing_ok=True)
 
 
-def _lost(work: Work, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
+def _lost(work: LaunchedJob, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
     if stopped:
         return Status.SKIPPED, ""
     state = _accounted(task)
@@ -150,7 +157,7 @@ def _lost(work: Work, task: str, stopped: bool, folder: Path) -> tuple[Status, s
 
 
 def _submit(
-    context: Context, works: Sequence[Work], settings: Settings, device: str, folder: Path
+    context: Context, works: Sequence[LaunchedJob], settings: SlurmSettings, device: str, folder: Path
 ) -> dict[str, list[str]]:
     """One array for each kind of resources; returns its tasks with the keys of their jobs."""
     try:
@@ -161,7 +168,7 @@ def _submit(
         raise EvalrunError("there is no sbatch on this machine: start the sweep where SLURM jobs are submitted.")
     tasks: dict[str, list[str]] = {}
 
-    def resources(work: Work) -> tuple[int, int]:
+    def resources(work: LaunchedJob) -> tuple[int, int]:
         gpus = 0 if device == "cpu" else int(work.resources.get("gpus", settings.gpus))
         return int(work.resources.get("cpus", settings.cpus)), gpus
 
@@ -196,7 +203,7 @@ def _submit(
     return tasks
 
 
-def _chunks(works: Sequence[Work], size: int) -> list[Sequence[Work]]:
+def _chunks(works: Sequence[LaunchedJob], size: int) -> list[Sequence[LaunchedJob]]:
     return [works[start : start + size] for start in range(0, len(works), size)]
 
 
@@ -205,7 +212,7 @@ class Batch:
     """Some jobs of one model, for one SLURM task."""
 
     context: Context
-    works: tuple[Work, ...]
+    works: tuple[LaunchedJob, ...]
     retries: int
     device: str
     folder: str
@@ -221,12 +228,12 @@ class Run:
         out, stop = _progress(Path(batch.folder), task), Path(batch.folder) / f"stop-{task}"
         keys = {work.index: work.key for work in batch.works}
         try:
-            move_in(batch.context)
+            enter_workspace(batch.context)
         except StorageError as error:
             for work in batch.works:
-                _say(out, work.key, Done(work.index, Status.FAILED, f"{work.cell.label}: {error}"))
+                _say(out, work.key, JobResult(work.index, Status.FAILED, f"{work.cell.label}: {error}"))
             return
-        settings = pool.Settings("auto", 1, 1, "auto", batch.retries)
+        settings = pool.PoolSettings("auto", 1, 1, "auto", batch.retries)
         places = pool.slots(settings, batch.device)[: len(batch.works)]
         logs = Path(batch.folder) / "workers"
         failed = False
@@ -249,7 +256,7 @@ def _progress(folder: Path, task: str) -> Path:
     return folder / f"said-{task}.jsonl"
 
 
-def _say(out: Path, key: str, done: Done) -> None:
+def _say(out: Path, key: str, done: JobResult) -> None:
     with out.open("a") as file:
         file.write(json.dumps({"key": key, **asdict(done)}) + "\n")
 

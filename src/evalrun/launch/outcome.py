@@ -13,7 +13,7 @@ from evalrun.tracking import Store
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SweepOutcome:
     """Positions of the jobs that are not done."""
 
     failed: dict[int, str]  # why
@@ -36,7 +36,7 @@ class Verdict:
             yield "far they are; the same command queues none of them twice, and analyses when all are done."
 
 
-def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> Verdict:
+def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> SweepOutcome:
     """Sort the jobs of a launch; one is done if and only if its results are in the store.
 
     Args:
@@ -67,7 +67,7 @@ def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> Verd
             skipped.append(position)
         else:
             queued[position] = str(said)
-    return Verdict(failed, skipped, queued)
+    return SweepOutcome(failed, skipped, queued)
 
 
 def _there(configs: Sequence[Config], positions: Sequence[int], sweep: str) -> tuple[set[int], str]:

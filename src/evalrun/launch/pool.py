@@ -22,9 +22,9 @@ from tqdm import tqdm
 from evalrun.checkpoints import read_ahead
 from evalrun.core.errors import ConfigError
 from evalrun.launch import gpus
-from evalrun.launch.jobs import Done, Queue, Status, Work
-from evalrun.launch.limits import below, refuse
-from evalrun.launch.worker import Context, Worker, move_in
+from evalrun.launch.jobs import JobResult, LaunchedJob, Queue, Status
+from evalrun.launch.limits import check_minimum, refuse
+from evalrun.launch.worker import Context, Worker, enter_workspace
 
 log = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
@@ -34,7 +34,7 @@ _LEFT = {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
 
 
 @dataclass(frozen=True)
-class Settings:
+class PoolSettings:
     """See conf/hydra/launcher/processes.yaml."""
 
     workers: int | str
@@ -47,9 +47,9 @@ class Settings:
         """Raise ConfigError with all values that cannot be right."""
         both = self.workers_per_gpu != 1 and self.gpus_per_worker != 1
         refuse(
-            below(1, auto=True, workers=self.workers, threads=self.threads),
-            below(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
-            below(0, retries=self.retries),
+            check_minimum(1, auto=True, workers=self.workers, threads=self.threads),
+            check_minimum(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
+            check_minimum(0, retries=self.retries),
             ["hydra.launcher takes either workers_per_gpu or gpus_per_worker: leave one of them at 1."] if both else [],
         )
 
@@ -62,7 +62,7 @@ class Slot:
     environment: Mapping[str, str]
 
 
-def slots(settings: Settings, device: str) -> list[Slot]:
+def slots(settings: PoolSettings, device: str) -> list[Slot]:
     """The places for workers on this machine.
 
     Args:
@@ -87,7 +87,7 @@ def slots(settings: Settings, device: str) -> list[Slot]:
     ]
 
 
-def _threads(settings: Settings, workers: int) -> dict[str, str]:
+def _threads(settings: PoolSettings, workers: int) -> dict[str, str]:
     if settings.threads == "auto" and "OMP_NUM_THREADS" in os.environ:
         return {}
     allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")  # SLURM need not bind what it runs to them
@@ -98,12 +98,12 @@ def _threads(settings: Settings, workers: int) -> dict[str, str]:
 
 def run(
     context: Context,
-    works: Sequence[Work],
+    works: Sequence[LaunchedJob],
     places: Sequence[Slot],
     retries: int,
     stopping: Callable[[], bool],
     logs: Path,
-) -> Generator[Done]:
+) -> Generator[JobResult]:
     """Run jobs on worker processes and yield each as it ends.
 
     Args:
@@ -147,7 +147,7 @@ def run(
                         continue
                     times = "" if lost[work.index] == 1 else f", {lost[work.index]} times in all"
                     said = f"{work.cell.label}: {member.how_it_ended()}{times}{member.advice()}"
-                    done = Done(work.index, Status.FAILED, said)
+                    done = JobResult(work.index, Status.FAILED, said)
                 if done is not None:
                     yield done
     finally:
@@ -159,7 +159,7 @@ class _Member:
     """A worker process, seen from the process that started it."""
 
     def __init__(self, slot: Slot, payload: bytes, logs: Path) -> None:
-        self.work: Work | None = None
+        self.work: LaunchedJob | None = None
         self.pipe, theirs = _spawn.Pipe()
         self.log = logs / f"{socket.gethostname()}-{os.getpid()}-{slot.name}.log"
         self.process = _spawn.Process(target=_serve, args=(theirs, payload, str(self.log)), name=f"worker-{slot.name}")
@@ -172,16 +172,16 @@ class _Member:
         """Each becomes readable when there is something to learn."""
         return [self.pipe, self.process.sentinel]
 
-    def give(self, work: Work, following: Work | None) -> None:
+    def give(self, work: LaunchedJob, following: LaunchedJob | None) -> None:
         self.work = work
         with contextlib.suppress(OSError):  # it died since: `take` finds out
             self.pipe.send((work, following))
 
-    def take(self) -> Done | None:
+    def take(self) -> JobResult | None:
         """How its job ended; None if the worker died with it."""
         self.work = None
         try:
-            found: Done | None = self.pipe.recv() if self.pipe.poll() else None
+            found: JobResult | None = self.pipe.recv() if self.pipe.poll() else None
         except (EOFError, OSError):
             found = None
         if found is None:
@@ -215,7 +215,9 @@ def _serve(pipe: Any, payload: bytes, log_file: str) -> None:
     _end_with_parent()
     _print_to(log_file)
     context = pickle.loads(payload)
-    move_in(Context(context.folder, context.config, context.loader, context.function))  # the environment is here
+    enter_workspace(
+        Context(context.folder, context.config, context.loader, context.function)
+    )  # the environment is here
     worker = Worker(context)
     with contextlib.suppress(EOFError, OSError):
         while True:

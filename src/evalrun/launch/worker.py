@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from evalrun.config.compose import register
 from evalrun.core.errors import StorageError, first_line
 from evalrun.journal import job_state
-from evalrun.launch.compose import Composer
-from evalrun.launch.jobs import Done, Status, Work
+from evalrun.launch.job_configs import Composer
+from evalrun.launch.jobs import JobResult, LaunchedJob, Status
 
 _FORWARDED = ("HF_", "MLFLOW_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "EVALRUN_")
 
@@ -50,7 +50,7 @@ def forwarded() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_FORWARDED)}
 
 
-def move_in(context: Context) -> None:
+def enter_workspace(context: Context) -> None:
     """Make a process of a cluster, wherever it was started, like that of the command.
 
     Raises:
@@ -78,7 +78,7 @@ class Worker:
         self.context = context
         self.composer = Composer(context.loader, context.config)
 
-    def run(self, work: Work) -> Done:
+    def run(self, work: LaunchedJob) -> JobResult:
         """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
         began, scored = time.monotonic(), job_state.tally.requests
         heard: list[str] = []
@@ -97,9 +97,9 @@ class Worker:
             hydra = self.context.config.hydra
             configure_log(hydra.hydra_logging, hydra.verbose)
         warnings, requests = tuple(dict.fromkeys(heard)), job_state.tally.requests - scored
-        return Done(work.index, status, said, warnings, time.monotonic() - began, requests)
+        return JobResult(work.index, status, said, warnings, time.monotonic() - began, requests)
 
-    def _run(self, work: Work, heard: list[str]) -> tuple[Status, str]:
+    def _run(self, work: LaunchedJob, heard: list[str]) -> tuple[Status, str]:
         config = self.composer.compose(work.overrides, work.index)
 
         def function(cfg: DictConfig) -> Any:
@@ -124,7 +124,7 @@ class Worker:
         return Status.FAILED, f"{work.cell.label}: {what}; the log in '{folder}' has the traceback."
 
 
-class _Ear(logging.Handler):
+class _WarningCollector(logging.Handler):
     def __init__(self, heard: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.heard = heard
@@ -137,7 +137,7 @@ class _Ear(logging.Handler):
 @contextlib.contextmanager
 def _listening(heard: list[str]) -> Iterator[None]:
     """Collect warnings: a worker elsewhere has no terminal to say them on."""
-    ear = _Ear(heard)
+    ear = _WarningCollector(heard)
     logging.getLogger().addHandler(ear)
     try:
         yield

@@ -16,7 +16,7 @@ from evalrun.reporting.html_page import write_report
 from evalrun.reporting.regression_table import effects_text
 from evalrun.reporting.sentences import significant
 from evalrun.reporting.table_files import table_files
-from evalrun.statistics.findings import Study, find
+from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.shapes.labels import label_of, of_largest
 
@@ -72,14 +72,14 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = find(table, conf, suite, finals, items, failed)
+    study = analyze_table(table, conf, suite, finals, items, failed)
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)
     return Analysis(files, _summary(study), _text(study, width), study.notes)
 
 
-def _text(study: Study, width: int) -> str:
+def _text(study: Findings, width: int) -> str:
     """The paper's table, and what the other methods say of it."""
     labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
     choice = study.choice
@@ -91,7 +91,7 @@ def _text(study: Study, width: int) -> str:
     return text + textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width) + "\n"
 
 
-def _summary(study: Study) -> dict[str, float]:
+def _summary(study: Findings) -> dict[str, float]:
     headline = study.headline
     counts = {
         "n_rows": len(study.table),

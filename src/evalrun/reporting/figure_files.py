@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from evalrun.reporting.evidence_figure import evidence_figure
 from evalrun.reporting.figures import STYLE, accuracy_figure, scaling_figure
 from evalrun.reporting.shape_figures import size_grid, training_grid
-from evalrun.statistics.findings import Study
+from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS
 
@@ -24,13 +24,13 @@ _PAPER = ("png", "pdf", "svg")
 _UNDATED: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def drawn(study: Study) -> dict[str, bytes]:
+def drawn(study: Findings) -> dict[str, bytes]:
     """Path below the report's folder -> the picture; figures over size only where there are several sizes."""
     images = each(_images, _jobs(study))
     return {path: content for image in images for path, content in image.items()}
 
 
-def _jobs(study: Study) -> list[Job]:
+def _jobs(study: Findings) -> list[Job]:
     table, choice = study.table, study.choice
     size = PARAMS[choice.params]
     jobs: list[Job] = [

@@ -21,7 +21,7 @@ from evalrun.reporting.regression_table import q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
 from evalrun.reporting.sentences import course, rank, run_name, summary
-from evalrun.statistics.findings import Study
+from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.shapes.labels import headlines, label_of, of_largest
@@ -35,7 +35,7 @@ _PARAMS = {
 }
 
 
-def write_report(path: Path, study: Study, context: Mapping[str, str], runs_at: str = "") -> Path:
+def write_report(path: Path, study: Findings, context: Mapping[str, str], runs_at: str = "") -> Path:
     """Write the report.
 
     Args:
@@ -53,7 +53,7 @@ def write_report(path: Path, study: Study, context: Mapping[str, str], runs_at: 
     return write_file(path, render(study, context, runs_at))
 
 
-def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
+def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> str:
     """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evalrun", "reporting"),
@@ -106,7 +106,7 @@ def render(study: Study, context: Mapping[str, str], runs_at: str = "") -> str:
 
 
 def _opening(
-    study: Study, groups: Mapping[str, pd.DataFrame], series: list[Series], colors: Mapping[str, str]
+    study: Findings, groups: Mapping[str, pd.DataFrame], series: list[Series], colors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The large pictures: what falls and what rises."""
     drawn = []
@@ -148,7 +148,7 @@ def _span(ends: list[str]) -> str:
 
 
 def _task(
-    study: Study, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+    study: Findings, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
 ) -> dict[str, Any]:
     effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
     title = str(rows["title"].iloc[0])
@@ -241,7 +241,7 @@ def _z(value: float) -> str:
     return "0" if shown == "+0.0" else shown
 
 
-def _settings(study: Study, context: Mapping[str, str]) -> dict[str, str]:
+def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
     metrics = ", ".join(sorted(set(study.table["metric"])))
     return {
         "Metric": f"{study.metric or 'primary of each task'} ({metrics})" if not study.metric else study.metric,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.sentences import course, run_name, significant
-from evalrun.statistics.findings import Study
+from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 
@@ -18,7 +18,7 @@ MOST = 40  # rows of a table in the page; all are in the CSV file beside it
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell of a table."""
 
     text: str
@@ -34,11 +34,11 @@ class Section:
     title: str
     about: str  # how to read it
     heads: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     more: str = ""  # what the page leaves out, and where it is
 
 
-def sections(study: Study) -> list[Section]:
+def sections(study: Findings) -> list[Section]:
     """Every section that has something to show."""
     made = (
         _methods(study),
@@ -54,7 +54,7 @@ def sections(study: Study) -> list[Section]:
     return [section for section in made if section is not None and section.rows]
 
 
-def references(study: Study) -> dict[str, str]:
+def references(study: Findings) -> dict[str, str]:
     """Name -> sentence with its source, of every method that this study used."""
     chosen = [METHODS[method] for method in study.choice.methods]
     found = {method.name[0].upper() + method.name[1:]: method.about for method in chosen}
@@ -67,7 +67,7 @@ def references(study: Study) -> dict[str, str]:
     return found
 
 
-def _methods(study: Study) -> Section | None:
+def _methods(study: Findings) -> Section | None:
     """Which effects stand by which method."""
     methods = study.choice.methods
     if len(methods) < 2:
@@ -75,8 +75,8 @@ def _methods(study: Study) -> Section | None:
     rows = []
     for (_, effect), own in study.effects.groupby(["task", "effect"], sort=False):
         by_method = {row["method"]: row for row in own.to_dict("records")}
-        label = Cell(f"{own['title'].iloc[0]}" if effect == EFFECTS[0] else "")
-        rows.append([label, Cell(str(effect)), *(_t(by_method[method], study.choice.alpha) for method in methods)])
+        label = TableCell(f"{own['title'].iloc[0]}" if effect == EFFECTS[0] else "")
+        rows.append([label, TableCell(str(effect)), *(_t(by_method[method], study.choice.alpha) for method in methods)])
     return Section(
         "Which effects stand",
         f"t of each effect by each method; bold and ✱: q < {study.choice.alpha:g} after the headline correction over "
@@ -87,18 +87,18 @@ def _methods(study: Study) -> Section | None:
     )
 
 
-def _t(row: Mapping[Any, Any], alpha: float) -> Cell:
+def _t(row: Mapping[Any, Any], alpha: float) -> TableCell:
     if pd.isna(row["p"]):
-        return Cell("–", "number not", str(row["note"]))
+        return TableCell("–", "number not", str(row["note"]))
     shown = _signed(row["t"], 2) if pd.notna(row["t"]) else f"p {q_text(row['p'])}"
     hint = f"{row['estimate']:+.3f}"
     if pd.notna(row["low"]):
         hint += f" ({row['low']:+.3f} to {row['high']:+.3f})"
     hint += f", p {q_text(row['p'])}, q {q_text(row['q'])}" + (f"; {row['note']}" if row["note"] else "")
-    return Cell(shown, "number q yes" if row["q"] < alpha else "number not", hint)
+    return TableCell(shown, "number q yes" if row["q"] < alpha else "number not", hint)
 
 
-def _corrections(study: Study) -> Section | None:
+def _corrections(study: Findings) -> Section | None:
     """How many effects are significant, methods by corrections."""
     names = study.choice.corrections
     if len(names) * len(study.choice.methods) < 2:
@@ -109,7 +109,10 @@ def _corrections(study: Study) -> Section | None:
         raw = int((own["p"] < study.choice.alpha).sum())
         counts = [len(significant(study, method, name)) for name in names]
         rows.append(
-            [Cell(METHODS[method].name), *(Cell(str(n), "number") for n in (own["p"].notna().sum(), raw, *counts))]
+            [
+                TableCell(METHODS[method].name),
+                *(TableCell(str(n), "number") for n in (own["p"].notna().sum(), raw, *counts)),
+            ]
         )
     return Section(
         "How many are significant",
@@ -119,12 +122,14 @@ def _corrections(study: Study) -> Section | None:
     )
 
 
-def _pooled(study: Study) -> Section | None:
+def _pooled(study: Findings) -> Section | None:
     rows = []
     for cause, own in study.pooled.groupby("cause", sort=False):
         by_effect = {row["effect"]: row for row in own.to_dict("records")}
         cells = [_pooled_cell(by_effect[effect], study.choice.alpha) for effect in EFFECTS]
-        rows.append([Cell(str(cause) or "no cause named"), Cell(f"{own['tasks'].iloc[0]:.0f}", "number"), *cells])
+        rows.append(
+            [TableCell(str(cause) or "no cause named"), TableCell(f"{own['tasks'].iloc[0]:.0f}", "number"), *cells]
+        )
     return Section(
         "Pooled over tasks",
         "The same regression over the tasks of each cause, values z-scored within each task and turned so that up is "
@@ -134,26 +139,26 @@ def _pooled(study: Study) -> Section | None:
     )
 
 
-def _pooled_cell(row: Mapping[Any, Any], alpha: float) -> Cell:
+def _pooled_cell(row: Mapping[Any, Any], alpha: float) -> TableCell:
     if pd.isna(row["p"]):
-        return Cell("–", "number not", str(row["note"]))
+        return TableCell("–", "number not", str(row["note"]))
     text = f"{_signed(row['estimate'], 2)} ({_signed(row['low'], 2)} to {_signed(row['high'], 2)})"
     hint = f"p {q_text(row['p'])}, q {q_text(row['q'])}" + (f"; {row['note']}" if row["note"] else "")
-    return Cell(text, "number q yes" if row["q"] < alpha else "number not", hint)
+    return TableCell(text, "number q yes" if row["q"] < alpha else "number not", hint)
 
 
-def _diagnostics(study: Study) -> Section | None:
+def _diagnostics(study: Findings) -> Section | None:
     rows = []
     for row in study.diagnostics.to_dict("records"):
         improvement = row["aic_linear"] - row["aic_quadratic"]
         rows.append(
             [
-                Cell(str(row["title"])),
+                TableCell(str(row["title"])),
                 _number(row["autocorrelation"], 2),
                 _number(row["dispersion"], 1),
                 _number(row["influence"], 2, str(row["influence_at"])),
                 _number(improvement, 0),
-                Cell(str(row["warnings"]), "words"),
+                TableCell(str(row["warnings"]), "words"),
             ]
         )
     return Section(
@@ -166,7 +171,7 @@ def _diagnostics(study: Study) -> Section | None:
     )
 
 
-def _over_size(study: Study) -> Section | None:
+def _over_size(study: Findings) -> Section | None:
     """Labels over size, a few steps of each task."""
     shapes = study.size_shapes[study.size_shapes["label"] != "too few points"]
     steps = sorted(shapes["step"].unique())
@@ -177,10 +182,10 @@ def _over_size(study: Study) -> Section | None:
     for _, own in shapes.groupby("task", sort=False):
         by_step = {row["step"]: row for row in own.to_dict("records")}
         cells = [
-            Cell(by_step[step]["label"], "", by_step[step]["sentence"]) if step in by_step else Cell("")
+            TableCell(by_step[step]["label"], "", by_step[step]["sentence"]) if step in by_step else TableCell("")
             for step in chosen
         ]
-        rows.append([Cell(str(own["title"].iloc[0])), *cells])
+        rows.append([TableCell(str(own["title"].iloc[0])), *cells])
     return Section(
         "Shapes over size",
         "Each task’s values over model size at one step: inverse is inverse scaling proper. Hover for the course.",
@@ -190,7 +195,7 @@ def _over_size(study: Study) -> Section | None:
     )
 
 
-def _drops(study: Study) -> Section | None:
+def _drops(study: Findings) -> Section | None:
     curve = ["task", "model", "seed"]
     noise = study.shapes[[*curve, "training_noise"]]
     found = study.drops[study.drops["q"] < study.choice.alpha].merge(noise, on=curve, how="left")
@@ -201,15 +206,15 @@ def _drops(study: Study) -> Section | None:
         again = row["recovered"]
         rows.append(
             [
-                Cell(str(row["title"])),
-                Cell(run_name(row), "name"),
+                TableCell(str(row["title"])),
+                TableCell(run_name(row), "name"),
                 _checkpoint(row, "peak", runs),
                 _checkpoint(row, "trough", runs),
-                Cell(f"{row['fall']:.3f} ({row['low']:.3f} to {row['high']:.3f})", "number", str(row["note"])),
+                TableCell(f"{row['fall']:.3f} ({row['low']:.3f} to {row['high']:.3f})", "number", str(row["note"])),
                 _number(row["training_noise"], 3),
-                Cell(q_text(row["q"]), "number"),
-                Cell("" if pd.isna(again) else "yes" if again else "no"),
-                Cell(str(row["method"]).removesuffix(" from standard errors"), "name"),
+                TableCell(q_text(row["q"]), "number"),
+                TableCell("" if pd.isna(again) else "yes" if again else "no"),
+                TableCell(str(row["method"]).removesuffix(" from standard errors"), "name"),
             ]
         )
     return Section(
@@ -230,22 +235,22 @@ def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], str]:
     return dict(zip(places, table["run_id"], strict=True))
 
 
-def _checkpoint(row: Mapping[Any, Any], which: str, runs: Mapping[tuple[Any, ...], str]) -> Cell:
+def _checkpoint(row: Mapping[Any, Any], which: str, runs: Mapping[tuple[Any, ...], str]) -> TableCell:
     """A curve's value at its peak or trough, with the run that it is from."""
     step = row[f"{which}_step"]
     place = row["task"], row["model"], -1 if pd.isna(row["seed"]) else row["seed"], step
-    return Cell(f"{row[f'{which}_value']:.3f} (step {step:.0f})", "number", run=runs.get(place, ""))
+    return TableCell(f"{row[f'{which}_value']:.3f} (step {step:.0f})", "number", run=runs.get(place, ""))
 
 
-def _artefacts(study: Study) -> Section | None:
+def _artefacts(study: Findings) -> Section | None:
     found = study.artefacts[study.artefacts["label"] != "none"]
     rows = [
         [
-            Cell(str(row["title"])),
-            Cell(run_name(row), "name"),
-            Cell(CONTINUOUS[row["metric"]].title),
-            Cell(str(row["label"]), "yes" if row["label"] != "in both" else ""),
-            Cell(course(row).replace(" -", " −"), "words"),
+            TableCell(str(row["title"])),
+            TableCell(run_name(row), "name"),
+            TableCell(CONTINUOUS[row["metric"]].title),
+            TableCell(str(row["label"]), "yes" if row["label"] != "in both" else ""),
+            TableCell(course(row).replace(" -", " −"), "words"),
         ]
         for row in found.head(MOST).to_dict("records")
     ]
@@ -259,15 +264,15 @@ def _artefacts(study: Study) -> Section | None:
     )
 
 
-def _signal(study: Study) -> Section | None:
+def _signal(study: Findings) -> Section | None:
     rows = [
         [
-            Cell(str(row["title"])),
+            TableCell(str(row["title"])),
             _number(row["signal"], 3),
             _number(row["noise"], 3),
             _number(row["snr"], 1),
             _number(row["pooled_snr"], 1),
-            Cell(str(row["note"])),
+            TableCell(str(row["note"])),
         ]
         for row in study.signal.to_dict("records")
     ]
@@ -281,18 +286,18 @@ def _signal(study: Study) -> Section | None:
     )
 
 
-def _seeds(study: Study) -> Section | None:
+def _seeds(study: Findings) -> Section | None:
     known = study.seeds[study.seeds["final_sd"].notna()]
     rows = [
         [
-            Cell(str(row["title"])),
+            TableCell(str(row["title"])),
             _number(row["seeds"], 0),
             _number(row["seed_sd"], 4),
             _number(row["residual_sd"], 4),
             _number(row["icc"], 2),
-            Cell(f"{row['final_sd']:.4f} ({row['final_low']:.4f} to {row['final_high']:.4f})", "number"),
+            TableCell(f"{row['final_sd']:.4f} ({row['final_low']:.4f} to {row['final_high']:.4f})", "number"),
             _number(row["difference"], 3),
-            Cell("yes" if row["exceeds"] else "no"),
+            TableCell("yes" if row["exceeds"] else "no"),
         ]
         for row in known.to_dict("records")
     ]
@@ -314,8 +319,8 @@ def _seeds(study: Study) -> Section | None:
     )
 
 
-def _number(value: float, digits: int, hint: str = "") -> Cell:
-    return Cell("–" if pd.isna(value) else f"{value:z.{digits}f}".replace("-", "−"), "number", hint)
+def _number(value: float, digits: int, hint: str = "") -> TableCell:
+    return TableCell("–" if pd.isna(value) else f"{value:z.{digits}f}".replace("-", "−"), "number", hint)
 
 
 def _signed(value: float, digits: int) -> str:

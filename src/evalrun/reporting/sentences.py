@@ -9,7 +9,7 @@ import pandas as pd
 
 from evalrun.core.text import counted, listed
 from evalrun.statistics.controls import control_sentences
-from evalrun.statistics.findings import Study
+from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.regression.interactions import EFFECTS, METHODS
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
@@ -17,7 +17,7 @@ from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
 
 
-def summary(study: Study) -> list[str]:
+def summary(study: Findings) -> list[str]:
     """What a reader should know first."""
     return [
         *_over_training(study),
@@ -31,13 +31,13 @@ def summary(study: Study) -> list[str]:
     ]
 
 
-def significant(study: Study, method: str, correction: str | None = None) -> pd.DataFrame:
+def significant(study: Findings, method: str, correction: str | None = None) -> pd.DataFrame:
     """The rows of a method that are significant after a correction (the first, unless told otherwise)."""
     rows = study.effects[study.effects["method"] == method]
     return rows[rows[f"q_{correction or study.choice.corrections[0]}"] < study.choice.alpha]
 
 
-def _regression(study: Study) -> Iterator[str]:
+def _regression(study: Findings) -> Iterator[str]:
     tested = study.headline[study.headline["p"].notna()]
     if tested.empty:
         yield "No effect could be tested; the notes below the table say why."
@@ -66,7 +66,7 @@ def _regression(study: Study) -> Iterator[str]:
         yield _stand(study, len(found))
 
 
-def _stand(study: Study, found: int) -> str:
+def _stand(study: Findings, found: int) -> str:
     """How many of the headline's significant effects every method confirms, and which."""
     stand = _standing(study)
     titles = [f"{title} ({', '.join(effects)})" for title, effects in stand.items()]
@@ -78,7 +78,7 @@ def _stand(study: Study, found: int) -> str:
     return f"{many} {how}: {listed(titles, 12)}."
 
 
-def _standing(study: Study) -> dict[str, list[str]]:
+def _standing(study: Findings) -> dict[str, list[str]]:
     """Title -> effects that every method finds significant, with one sign."""
     stand: dict[str, list[str]] = {}
     for (_, effect), rows in study.effects.groupby(["task", "effect"], sort=False):
@@ -89,7 +89,7 @@ def _standing(study: Study) -> dict[str, list[str]]:
     return stand
 
 
-def _assumptions(study: Study) -> Iterator[str]:
+def _assumptions(study: Findings) -> Iterator[str]:
     """Where the headline's assumptions fail, in one sentence each."""
     found = study.diagnostics
     dependent = found[found["autocorrelation_p"] < study.choice.alpha]
@@ -113,7 +113,7 @@ def _assumptions(study: Study) -> Iterator[str]:
         yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named, 6)}."
 
 
-def _over_training(study: Study) -> Iterator[str]:
+def _over_training(study: Findings) -> Iterator[str]:
     labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
     shapes = pd.Series(list(labels.values())).value_counts()
     words = {**dict.fromkeys((*LABELS, "mixed")), "too few points": "of too few points to tell"}
@@ -125,7 +125,7 @@ def _over_training(study: Study) -> Iterator[str]:
         yield f"Over training, the curves of {study.largest}{rank(study)} are: {listed(told, 12)}."
 
 
-def rank(study: Study) -> str:
+def rank(study: Findings) -> str:
     """What the model that stands for the largest is among the others, between commas; nothing where sizes are equal."""
     sizes = study.table.groupby("model")["n_params"].max()
     if len(sizes) == 1:
@@ -133,7 +133,7 @@ def rank(study: Study) -> str:
     return ", the largest model," if (sizes == sizes.max()).sum() == 1 else ""
 
 
-def _over_size(study: Study) -> Iterator[str]:
+def _over_size(study: Findings) -> Iterator[str]:
     shapes = study.size_shapes
     final = shapes[shapes["step"] == shapes["step"].max()]
     final = final[final["label"] != "too few points"]
@@ -149,7 +149,7 @@ def _over_size(study: Study) -> Iterator[str]:
     yield f"Over size, at step {step}, {counted(len(falling), 'task')} of {len(final)} {verb}: {listed(named, 12)}."
 
 
-def _drops(study: Study) -> Iterator[str]:
+def _drops(study: Findings) -> Iterator[str]:
     drops = study.drops[study.drops["fall"].notna()]
     if drops.empty:
         return
@@ -184,7 +184,7 @@ def course(row: Any) -> str:
     return str(row["sentence"]).removeprefix(f"{row['title']} in {run_name(row)}: ").removesuffix(f": {row['label']}")
 
 
-def _artefacts(study: Study) -> Iterator[str]:
+def _artefacts(study: Findings) -> Iterator[str]:
     for label, what in (
         ("only in accuracy", "jumps in accuracy where {metric} does not"),
         ("opposite", "moves in accuracy against {metric}"),
@@ -207,7 +207,7 @@ def _plural(verb: str) -> str:
     return f"{head.removesuffix('s')} {rest}"
 
 
-def _noise(study: Study) -> Iterator[str]:
+def _noise(study: Findings) -> Iterator[str]:
     low = study.signal[study.signal["snr"] < _LOW_SNR]
     if len(low):
         titles = listed([str(title) for title in low["title"]], 6)

@@ -36,7 +36,7 @@ _NARROWEST = 0.05  # of the value's range shown in a row: level curves must not 
 
 
 @dataclass(frozen=True)
-class Look:
+class PanelStyle:
     """How a label is shown."""
 
     sign: str
@@ -44,16 +44,16 @@ class Look:
 
 
 LOOKS = {
-    "positive": Look("+", "#56B4E9"),
-    "emergent": Look("E", "#0072B2"),
-    "inverse": Look("−", "#D55E00"),
-    "late drop": Look("D", "#E69F00"),
-    "U-shaped": Look("U", "#009E73"),
-    "inverted-U": Look("∩", "#CC79A7"),
-    "flat": Look("=", "#8b949e"),
-    "undecided": Look("?", "#ffffff"),
-    "too few points": Look("…", "#ffffff"),
-    "mixed": Look("M", "#b8a98a"),
+    "positive": PanelStyle("+", "#56B4E9"),
+    "emergent": PanelStyle("E", "#0072B2"),
+    "inverse": PanelStyle("−", "#D55E00"),
+    "late drop": PanelStyle("D", "#E69F00"),
+    "U-shaped": PanelStyle("U", "#009E73"),
+    "inverted-U": PanelStyle("∩", "#CC79A7"),
+    "flat": PanelStyle("=", "#8b949e"),
+    "undecided": PanelStyle("?", "#ffffff"),
+    "too few points": PanelStyle("…", "#ffffff"),
+    "mixed": PanelStyle("M", "#b8a98a"),
 }
 
 
@@ -188,7 +188,7 @@ def _row(axes: Axes, grid: _Grid, task: dict[Any, Any], top: float) -> None:
     axes.text(right, top - 0.78 * _ROW, f"{low:.{digits}f}", va="center", fontsize=6)
 
 
-def _tint(axes: Axes, left: float, bottom: float, wide: float, high: float, look: Look) -> None:
+def _tint(axes: Axes, left: float, bottom: float, wide: float, high: float, look: PanelStyle) -> None:
     """A cell's ground: its label's colour, paled so that the curve stands out, framed where there is none."""
     gap = 0.015
     where = (left + gap, bottom + gap), wide - 2 * gap, high - 2 * gap

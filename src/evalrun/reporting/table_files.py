@@ -16,13 +16,13 @@ from evalrun.reporting.regression_table import (
     q_text,
     results_csv,
 )
-from evalrun.statistics.findings import Study
+from evalrun.statistics.findings import Findings
 from evalrun.statistics.reliability.intervals import with_intervals
 
 Column = tuple[str, Callable[[Any], str]]  # heading, and how a value is written
 
 
-def table_files(study: Study, raw: pd.DataFrame) -> dict[str, str]:
+def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
     """Path below the report's folder -> content.
 
     Args:
@@ -77,7 +77,7 @@ def latex_table(frame: pd.DataFrame, columns: Mapping[str, Column]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _methods_latex(study: Study) -> str:
+def _methods_latex(study: Findings) -> str:
     """Tasks and effects down, methods across: t and corrected p, bold where it is below the level."""
     methods, alpha = list(study.choice.methods), study.choice.alpha
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{latex_escape(name)}}}" for name in methods)

@@ -9,14 +9,14 @@ from evalrun.scoring.evaluate import Score, score
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.not_finite import refused
 from evalrun.scoring.not_finite import sentence as why_lost
-from evalrun.scoring.requests import bundles, count_requests, rendered
-from evalrun.scoring.scorer_cache import Session
+from evalrun.scoring.requests import count_requests, group_by_shared_prompts, rendered
+from evalrun.scoring.scorer_cache import ScorerCache
 
 __all__ = [
     "CheckpointLM",
     "Score",
-    "bundles",
     "count_requests",
+    "group_by_shared_prompts",
     "open_lm",
     "refused",
     "rendered",
@@ -43,4 +43,4 @@ def open_lm(model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], 
     return SharedPrefixLM(model, tokenizer, conf, tick)
 
 
-scorer = Session(open_lm).scorer
+scorer = ScorerCache(open_lm).scorer

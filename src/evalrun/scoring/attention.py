@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from evalrun.scoring.passes import Bucket, Pass
-from evalrun.scoring.trie import Plan
+from evalrun.scoring.trie import TokenTrie
 from evalrun.scoring.unsupported import UnsupportedError
 
 KeysValues = tuple[Tensor, Tensor]  # [nodes, key heads, d] each
@@ -49,7 +49,7 @@ class _Rows:
 class Step:
     """One pass while the model runs it: kept keys and values in, those that the next pass needs out."""
 
-    plan: Plan
+    plan: TokenTrie
     work: Pass
     kept: dict[int, KeysValues]
     apart: bool = False  # keep what is no number from tokens that do not see it, which costs a look at all of it
@@ -109,7 +109,7 @@ def replaced(model: Any) -> Iterator[None]:
         model.set_attn_implementation(usual)
 
 
-def run(body: Any, step: Step, device: torch.device) -> Tensor:
+def forward(body: Any, step: Step, device: torch.device) -> Tensor:
     """Run the body of a model on a pass.
 
     Args:

@@ -17,7 +17,7 @@ from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.scoring.several_answers import answered
-from evalrun.scoring.ties import Tally, all_lost, chosen, counted
+from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
 from evalrun.tasks import scores
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def score(
     Raises:
         TaskError: a task yields no number.
     """
-    tallies = {name: Tally() for name in tasks}
+    tallies = {name: TieCounter() for name in tasks}
     lm.parted.clear()
     lm.lost_texts = 0
     with contextlib.ExitStack() as stack:
@@ -71,7 +71,7 @@ def score(
     return {name: _score_of(found, name, task, tallies[name], lm) for name, task in tasks.items()}
 
 
-def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: Tally, lm: CheckpointLM) -> Score:
+def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: TieCounter, lm: CheckpointLM) -> Score:
     metrics, stderrs = _split_metrics(found["results"][name])
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalrun.scoring.trie import ROW_COST, Ints, Plan
+from evalrun.scoring.trie import ROW_COST, Ints, TokenTrie
 
 Row = tuple[int, int, Ints]  # first node, node after the last, and the ancestors of the first as indices of keys
 WASTE = 1.2
@@ -48,7 +48,7 @@ class Pass:
     keep: Ints
 
 
-def next_pass(plan: Plan, first_row: int, budget: int) -> tuple[Pass, int]:
+def next_pass(plan: TokenTrie, first_row: int, budget: int) -> tuple[Pass, int]:
     """The pass that begins with a row, and the row after it.
 
     Args:
@@ -71,7 +71,7 @@ def next_pass(plan: Plan, first_row: int, budget: int) -> tuple[Pass, int]:
     return Pass(start, stop, path, _buckets(plan, rows, start, path), keep), stop_row
 
 
-def _buckets(plan: Plan, rows: Sequence[Row], start: int, kept: int, waste: float = 1.2) -> list[Bucket]:
+def _buckets(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int, waste: float = 1.2) -> list[Bucket]:
     """Put rows of similar shape together: at most `waste` times the pairs that they need, and some."""
     ordered = sorted(rows, key=lambda row: (row[1] - row[0], len(row[2])), reverse=True)
     groups: list[list[Row]] = []
@@ -89,7 +89,7 @@ def _buckets(plan: Plan, rows: Sequence[Row], start: int, kept: int, waste: floa
     return [_bucket(plan, group, start, kept) for group in groups]
 
 
-def _bucket(plan: Plan, rows: Sequence[Row], start: int, kept: int) -> Bucket:
+def _bucket(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int) -> Bucket:
     width = max(end - begin for begin, end, _ in rows)
     depth = max(len(above) for _, _, above in rows)
     query = np.full((len(rows), width), -1, np.int64)

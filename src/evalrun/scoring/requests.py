@@ -59,7 +59,7 @@ def count_requests(task: Any, limit: int | None) -> int:
     return len(rendered(task, limit))
 
 
-def bundles(tasks: Mapping[str, Any], limit: int | None) -> list[list[str]]:
+def group_by_shared_prompts(tasks: Mapping[str, Any], limit: int | None) -> list[list[str]]:
     """Which tasks are best scored together: those that share prompts, directly or through a third.
 
     A scorer that is handed all of their requests at once can run a shared prompt once. What is not bundled is not

@@ -13,7 +13,7 @@ from evalrun.config.schema import ScorerConf
 from evalrun.scoring.lm_eval_model import CheckpointLM
 
 
-class Session:
+class ScorerCache:
     """Scorers of one process: at most one is kept, and it holds a model only while a job uses it."""
 
     def __init__(self, open_lm: Callable[[Any, Any, ScorerConf, Callable[[int], None]], CheckpointLM]) -> None:

@@ -25,8 +25,8 @@ from evalrun.scoring.head import ROWS, Head
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
-from evalrun.scoring.trie import LONGEST_ROW, Plan, TokenRequest, make_plan
-from evalrun.scoring.trie_cache import Coded, Plans
+from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_trie
+from evalrun.scoring.trie_cache import Coded, TrieCache
 from evalrun.scoring.unsupported import UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class SharedPrefixLM(CheckpointLM):
 
     def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
         self._conf = conf
-        self._plans = Plans(tokenizer, conf.cache)
+        self._plans = TrieCache(tokenizer, conf.cache)
         self.counts = Counts()
         super().__init__(model, tokenizer, conf, tick)
         self._begin()
@@ -152,7 +152,7 @@ class SharedPrefixLM(CheckpointLM):
             return f"its precision is {self.model.dtype}"
         return None
 
-    def _answers(self, plan: Plan) -> Answers:
+    def _answers(self, plan: TokenTrie) -> Answers:
         """Answers of all requests, each as if it were alone.
 
         What is no number reaches its neighbours in a row through attention, which multiplies by 0 what a token may not
@@ -165,7 +165,7 @@ class SharedPrefixLM(CheckpointLM):
             return self._run(plan, apart=True)
 
     @torch.inference_mode()
-    def _run(self, plan: Plan, apart: bool = False) -> Answers:
+    def _run(self, plan: TokenTrie, apart: bool = False) -> Answers:
         """Walk through the trie, pass by pass; log-probabilities of all pairs, then sums for each request."""
         head, body = Head(self.model, self.softmax_dtype or self.model.dtype), self.model.base_model
         self.counts = Counts(plan.requests, len(plan.token))
@@ -218,7 +218,7 @@ class SharedPrefixLM(CheckpointLM):
             UnsupportedError: the model cannot be run this way, or not all of its attention came along.
         """
         try:
-            hidden = attention.run(body, step, self.device)
+            hidden = attention.forward(body, step, self.device)
         except (UnsupportedError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a model's own code; lm-eval's path will show whether the model is at fault
@@ -247,7 +247,7 @@ class SharedPrefixLM(CheckpointLM):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _warn_of_truncation(self, plan: Plan) -> None:
+    def _warn_of_truncation(self, plan: TokenTrie) -> None:
         cut = plan.request_lost[plan.request_lost > 0]
         if len(cut):
             log.warning(
@@ -256,7 +256,7 @@ class SharedPrefixLM(CheckpointLM):
                 *(len(cut), plan.requests, self.max_length, cut.max()),
             )
 
-    def _probe(self, plan: Plan) -> int:
+    def _probe(self, plan: TokenTrie) -> int:
         """Compare both paths on the ends of a few requests, before anything of a checkpoint is scored.
 
         Cheap enough for every checkpoint: code, weights or config may differ from those of the one before.
@@ -272,11 +272,11 @@ class SharedPrefixLM(CheckpointLM):
         places = sorted({round(i * (plan.requests - 1) / (PROBED_REQUESTS - 1)) for i in range(PROBED_REQUESTS)})
         ends = [(context[-PROBED_TOKENS:], said[:4]) for context, said in map(plan.request, places)]
         with self._untold():
-            self._compare(self._answers(make_plan(ends, self.max_length)), self._reference(ends))
+            self._compare(self._answers(make_trie(ends, self.max_length)), self._reference(ends))
         self._probed = True
         return len(ends)
 
-    def _check(self, plan: Plan, answers: Answers) -> None:
+    def _check(self, plan: TokenTrie, answers: Answers) -> None:
         """Compare a handful of answers with lm-eval's own path, before the first results of a model count.
 
         Once for a class of models with one config in a process, and again for inputs longer than those that were
@@ -287,7 +287,7 @@ class SharedPrefixLM(CheckpointLM):
             CheckpointError: they differ among those that `verify` drew.
         """
         if plan.longest > _checked.get(self._form, 0):
-            self._compare(*self._both(plan, answers, _handful(plan)))
+            self._compare(*self._both(plan, answers, _sample_for_self_check(plan)))
             _checked[self._form] = plan.longest
         if self._conf.verify:
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
@@ -298,7 +298,7 @@ class SharedPrefixLM(CheckpointLM):
             if worst is not None:
                 raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
 
-    def _both(self, plan: Plan, answers: Answers, chosen: Sequence[int]) -> tuple[Answers, Answers]:
+    def _both(self, plan: TokenTrie, answers: Answers, chosen: Sequence[int]) -> tuple[Answers, Answers]:
         """Some answers, and lm-eval's."""
         self.counts.checked += len(chosen)
         return [answers[i] for i in chosen], self._reference([plan.request(i) for i in chosen])
@@ -333,7 +333,7 @@ class SharedPrefixLM(CheckpointLM):
             return found
 
 
-def _handful(plan: Plan) -> list[int]:
+def _sample_for_self_check(plan: TokenTrie) -> list[int]:
     """Requests for a self-check: the longest and some others, few enough to cost little."""
     order = random.Random(0).sample(range(plan.requests), min(plan.requests, 4 * CHECKED_REQUESTS))
     chosen, tokens = [int(plan.request_length.argmax())], 0

@@ -22,7 +22,7 @@ Answer = tuple[float, bool]  # log-likelihood in nats, and whether it is what th
 
 
 @dataclass
-class Tally:
+class TieCounter:
     """What was met in a task's items: metric -> those in which its highest value belongs to several choices."""
 
     ties: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ def chosen(answers: Sequence[float]) -> int:
 
 
 @contextlib.contextmanager
-def counted(task: Any, tally: Tally, first: bool) -> Iterator[None]:
+def counted(task: Any, tally: TieCounter, first: bool) -> Iterator[None]:
     """Let a task's accuracies be those of this module for a while, unless it computes them by code of its own.
 
     Args:
@@ -72,7 +72,7 @@ def counted(task: Any, tally: Tally, first: bool) -> Iterator[None]:
 
 
 def _expected(
-    task: Any, document: Mapping[str, Any], answers: Sequence[float], found: Mapping[str, Any], tally: Tally
+    task: Any, document: Mapping[str, Any], answers: Sequence[float], found: Mapping[str, Any], tally: TieCounter
 ) -> dict[str, float]:
     """The accuracies of an item that differ from lm-eval's, which are right where one choice is above all others."""
     several = len(answers) // (1 + ("acc_mutual_info" in found))

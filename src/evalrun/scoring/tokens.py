@@ -18,7 +18,7 @@ from evalrun.scoring.parting import encode_items
 from evalrun.scoring.trie import TokenRequest
 
 
-class Tokens:
+class ScorerTokenizer:
     """A tokenizer with lm-eval's rules for special tokens.
 
     Args:

@@ -23,7 +23,7 @@ ROW_COST, ANCESTOR_COST = 2000, 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class TokenTrie:
     """A trie of n nodes, cut into rows; and what each request scores in it.
 
     Attributes:
@@ -79,7 +79,7 @@ class Plan:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def make_plan(requests: Sequence[TokenRequest], max_length: int, parted: Sequence[int] = ()) -> Plan:
+def make_trie(requests: Sequence[TokenRequest], max_length: int, parted: Sequence[int] = ()) -> TokenTrie:
     """Build the trie and cut it into rows.
 
     Inputs are truncated from the left as lm-eval does: of context + continuation the last `max_length + 1` tokens are
@@ -105,7 +105,7 @@ def make_plan(requests: Sequence[TokenRequest], max_length: int, parted: Sequenc
         starts[i + 1], lengths[i] = starts[i] + len(continuation), len(tokens) - 1
         lost[i] = len(context) + len(continuation) - len(tokens)
         by_input.setdefault(tokens[:-1].tobytes(), []).append((i, tokens[-len(continuation) :].astype(np.int64)))
-    trie = _Trie()
+    trie = _TrieBuilder()
     scored = np.empty(starts[-1], np.int64)
     for key in sorted(by_input):  # big-endian bytes sort as their integers do, a prefix before what extends it
         path = trie.add(np.frombuffer(key, dtype=">i4").astype(np.int64))
@@ -113,7 +113,7 @@ def make_plan(requests: Sequence[TokenRequest], max_length: int, parted: Sequenc
             scored[starts[i] : starts[i + 1]] = path[-len(targets) :] << 32 | targets
     pairs, request_pair = np.unique(scored, return_inverse=True)
     token, position, end = trie.nodes()
-    return Plan(
+    return TokenTrie(
         token=token,
         position=position,
         end=end,
@@ -128,7 +128,7 @@ def make_plan(requests: Sequence[TokenRequest], max_length: int, parted: Sequenc
     )
 
 
-class _Trie:
+class _TrieBuilder:
     """A trie that is given its sequences in sorted order, so that each adds one run of nodes to the walk."""
 
     def __init__(self) -> None:

@@ -16,19 +16,19 @@ import numpy as np
 
 from evalrun.core.atomic import keep_file
 from evalrun.scoring import trie as planning
-from evalrun.scoring.trie import Plan, TokenRequest, make_plan
+from evalrun.scoring.trie import TokenRequest, TokenTrie, make_trie
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # raise it when the same requests no longer give the same plan
 IN_MEMORY = 64
-_memory: OrderedDict[str, Plan] = OrderedDict()
+_memory: OrderedDict[str, TokenTrie] = OrderedDict()
 
 
 Coded = tuple[Sequence[TokenRequest], Sequence[int]]  # and the places of those that were parted
 
 
-class Plans:
+class TrieCache:
     """The plans of one tokenizer."""
 
     def __init__(self, tokenizer: Any, folder: str | None) -> None:
@@ -38,7 +38,7 @@ class Plans:
         self._tokenizer = None if backend is None else hashlib.sha256((own + backend.to_str()).encode()).hexdigest()
         self._folder = None if folder is None or backend is None else Path(folder)
 
-    def get(self, content: Any, max_length: int, tokens: Callable[[], Coded]) -> Plan:
+    def get(self, content: Any, max_length: int, tokens: Callable[[], Coded]) -> TokenTrie:
         """The plan of some requests.
 
         Args:
@@ -47,7 +47,7 @@ class Plans:
             tokens: Gives the tokens, and the places of requests that were parted; called only if the plan is not there.
 
         Raises:
-            ValueError: a request that cannot be scored (see `make_plan`).
+            ValueError: a request that cannot be scored (see `make_trie`).
         """
         if self._tokenizer is None:
             return _made(tokens(), max_length)
@@ -64,18 +64,18 @@ class Plans:
     def _file(self, key: str) -> Path | None:
         return None if self._folder is None else self._folder / f"plan-{key[:32]}.npz"
 
-    def _read(self, key: str) -> Plan | None:
+    def _read(self, key: str) -> TokenTrie | None:
         file = self._file(key)
         if file is None or not file.is_file():
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Plan(**{name: arrays[name].astype(np.int64) for name in arrays.files})
+                return TokenTrie(**{name: arrays[name].astype(np.int64) for name in arrays.files})
         except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
             log.warning("'%s' is damaged (%s): made again", file, type(error).__name__)
             return None
 
-    def _write(self, key: str, plan: Plan) -> Plan:
+    def _write(self, key: str, plan: TokenTrie) -> TokenTrie:
         """Keep a plan for other processes; a cache that cannot be written costs time only."""
         file = self._file(key)
         if file is not None:
@@ -85,9 +85,9 @@ class Plans:
         return plan
 
 
-def _made(coded: Coded, max_length: int) -> Plan:
+def _made(coded: Coded, max_length: int) -> TokenTrie:
     requests, parted = coded
-    return make_plan(requests, max_length, parted)
+    return make_trie(requests, max_length, parted)
 
 
 def forget() -> None:

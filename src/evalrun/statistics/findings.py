@@ -15,11 +15,11 @@ from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import fit_interactions
-from evalrun.statistics.regression.model_frame import Choice
+from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
 from evalrun.statistics.reliability.seeds import seed_variance
 from evalrun.statistics.reliability.snr import signal_to_noise
-from evalrun.statistics.shapes.evidence import evidence
+from evalrun.statistics.shapes.evidence import run_shape_tests
 from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.table import capped, prepare
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs withou
 
 
 @dataclass(frozen=True)
-class Study:
+class Findings:
     """A suite's results and what was found in them."""
 
     suite: str
     table: pd.DataFrame  # table.Prepared.table
     notes: list[str]  # sentences about what was left out, merged or is doubtful
-    choice: Choice
+    choice: RegressionSettings
     metric: str | None
     flat_within: float
     effects: pd.DataFrame  # regression.fit_interactions, every method
@@ -42,7 +42,7 @@ class Study:
     diagnostics: pd.DataFrame  # diagnostics.diagnose
     shapes: pd.DataFrame  # shapes.describe_shapes
     size_shapes: pd.DataFrame  # shapes.shapes_over_size
-    evidence: pd.DataFrame  # shape_evidence.evidence
+    evidence: pd.DataFrame  # evidence.run_shape_tests
     drops: pd.DataFrame  # drops.find_drops
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
@@ -60,14 +60,14 @@ class Study:
         return str(self.table.sort_values(["n_params", "model"])["model"].iloc[-1])
 
 
-def find(
+def analyze_table(
     table: pd.DataFrame,
     conf: AnalysisConf,
     suite: str,
     finals: Mapping[str, int] | None = None,
     items: Items | None = None,
     failed: Sequence[str] = (),
-) -> Study:
+) -> Findings:
     """Fit, test and class.
 
     Args:
@@ -90,7 +90,7 @@ def find(
     effects = fit_interactions(rows, choice)
     shapes = describe_shapes(rows, conf.flat_within)
     continuous = measured.table
-    return Study(
+    return Findings(
         suite=suite,
         table=rows,
         notes=[*capped([f"Not scored: {why}" for why in failed]), *prepared.notes, *measured.notes],
@@ -102,7 +102,7 @@ def find(
         diagnostics=diagnose(rows, choice),
         shapes=shapes,
         size_shapes=shapes_over_size(rows, conf.params, conf.flat_within),
-        evidence=evidence(rows, shapes, conf.axis, conf.alpha),
+        evidence=run_shape_tests(rows, shapes, conf.axis, conf.alpha),
         drops=find_drops(rows, items, conf.corrections[0], conf.alpha),
         continuous=continuous,
         artefacts=find_artefacts(rows, continuous),
@@ -111,9 +111,9 @@ def find(
     )
 
 
-def choice_of(conf: AnalysisConf) -> Choice:
+def choice_of(conf: AnalysisConf) -> RegressionSettings:
     """What the regression is to do."""
-    return Choice(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
+    return RegressionSettings(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
 
 
 def _last(table: pd.DataFrame) -> int:

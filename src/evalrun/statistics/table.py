@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalrun.config.steps import untrusted
-from evalrun.core.errors import AnalysisError, nearest
+from evalrun.config.steps import suspect_steps
+from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.records import TABLE_COLUMNS
 from evalrun.core.text import listed
 
@@ -41,8 +41,8 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
 
     The stages, in order: one metric for each task; rows without a value left out; of duplicates (same suite, model,
     seed, step, task and metric) the last in table order kept; of steps of one model (and seed) that share a weights
-    digest all but the final one left out (all of them, if it is not among them: `steps.untrusted`); checkpoints at 0
-    tokens left out, because 0 has no logarithm.
+    digest all but the final one left out (all of them, if it is not among them: `steps.suspect_steps`); checkpoints at
+    0 tokens left out, because 0 has no logarithm.
 
     Args:
         table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
@@ -117,7 +117,7 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     else:
         chosen = rows[rows["metric"] == metric]
         if chosen.empty:
-            raise AnalysisError(f"no task has the metric '{metric}': {nearest(metric, set(rows['metric']))}")
+            raise AnalysisError(f"no task has the metric '{metric}': {suggest(metric, set(rows['metric']))}")
     notes = []
     what = "primary metric" if metric is None else f"metric '{metric}'"
     lacking = sorted(set(rows["task"]) - set(chosen["task"]))
@@ -187,7 +187,7 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
         same_model = (rows["suite"] == first["suite"]) & (rows["model"] == first["model"])
         same_seed = rows["seed"].isna() if pd.isna(first["seed"]) else rows["seed"] == first["seed"]
         final = finals.get(first["model"], rows.loc[same_model & same_seed, "step"].max())
-        faulty = untrusted(steps, final)
+        faulty = suspect_steps(steps, final)
         drop |= same_model & same_seed & rows["step"].isin(faulty)
         named = checkpoint_name({**first.to_dict(), "step": np.nan})
         all_steps = listed([f"{step:.0f}" for step in faulty])

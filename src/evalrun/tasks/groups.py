@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.core.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks import shape
 from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
@@ -156,8 +156,8 @@ def _lm_evals(
     index = lm_eval_index()
     if name not in index:
         short = [key for key in index if abs(len(key) - len(str(name))) <= 4]
-        hint = nearest(str(name), own)
-        hint = hint if hint.startswith("did") else nearest(str(name), [*own, *short])
+        hint = suggest(str(name), own)
+        hint = hint if hint.startswith("did") else suggest(str(name), [*own, *short])
         raise ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
     entry = index[name]
     if entry.kind.name == "TAG":

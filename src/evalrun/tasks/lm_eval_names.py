@@ -17,7 +17,7 @@ _ANY = "**"  # stands for the names of options that cannot be known
 
 
 @dataclass(frozen=True)
-class Metric:
+class KnownMetric:
     """A metric of lm-eval's registry."""
 
     higher_is_better: bool
@@ -71,12 +71,12 @@ def aggregate_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def metrics() -> dict[str, Metric]:
+def metrics() -> dict[str, KnownMetric]:
     """The registered metrics by name."""
     found = {}
     for options in _decorated("api/metrics.py", "register_metric"):
         said = {key: node.value for key, node in options.items() if isinstance(node, ast.Constant)}
-        found[str(said["metric"])] = Metric(bool(said["higher_is_better"]), str(said["aggregation"]))
+        found[str(said["metric"])] = KnownMetric(bool(said["higher_is_better"]), str(said["aggregation"]))
     return found
 
 

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 _LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling")
 
 
-class Items:
+class RowsAsWritten:
     """Goes before lm-eval's ConfigurableTask in the order of methods; see `of`."""
 
     local: Mapping[str, Any] | None = None  # split -> documents, in place of a dataset of the hub
@@ -197,14 +197,14 @@ class OtherItems:
 
 
 def of(base: type, local: Mapping[str, Any] | None, example_fault: Callable[[Any, Row], str | None]) -> type:
-    """lm-eval's class of tasks with `Items` before it.
+    """lm-eval's class of tasks with `ItemsFile` before it.
 
     Args:
         base: ConfigurableTask.
         local: Split -> documents, of local data.
         example_fault: Says what is wrong with a row that becomes an example, given the task and the row.
     """
-    return type(base.__name__, (Items, base), {"local": local, "example_fault": example_fault})
+    return type(base.__name__, (RowsAsWritten, base), {"local": local, "example_fault": example_fault})
 
 
 def _is_odd_digit(text: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evalrun.core.errors import nearest
+from evalrun.core.errors import suggest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks.task_yaml import Function
 
@@ -45,7 +45,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[str]:
     """
     kind = config.get("output_type", "generate_until")
     if kind not in GIVEN:
-        yield f"has output_type: {kind!r}: {nearest(str(kind), GIVEN)}"
+        yield f"has output_type: {kind!r}: {suggest(str(kind), GIVEN)}"
         return
     if not config.get("use_prompt"):
         needed = ("doc_to_text", "doc_to_target", *(["doc_to_choice"] if kind == "multiple_choice" else []))
@@ -72,7 +72,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[str]:
 def _entry_faults(entry: Mapping[str, Any], kind: str, own: bool) -> Iterator[str]:
     metric, aggregation = entry["metric"], entry.get("aggregation")
     if isinstance(aggregation, str) and aggregation not in known.aggregations():
-        yield f"has aggregation: {aggregation} for the metric '{metric}': {nearest(aggregation, known.aggregations())}"
+        yield f"has aggregation: {aggregation} for the metric '{metric}': {suggest(aggregation, known.aggregations())}"
         return
     if aggregation is None and not (isinstance(metric, str) and metric in known.metrics()):
         yield f"has no aggregation for the metric '{metric}', of which lm-eval knows none: write aggregation: mean."
@@ -86,7 +86,7 @@ def _entry_faults(entry: Mapping[str, Any], kind: str, own: bool) -> Iterator[st
     if kind == "generate_until" and metric in known.metrics() and isinstance(aggregation, Function):
         return  # a pair of texts, which code of the task's makes a number of
     if metric not in given:
-        hint = nearest(metric, given)
+        hint = suggest(metric, given)
         if kind == "generate_until" and metric not in known.metrics():
             hint = f"add hf_evaluate: true if it is one of the library evaluate, or {hint}"
         yield f"has the metric '{metric}', which a task of output_type {kind} cannot give: {hint}"

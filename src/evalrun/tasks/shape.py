@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from evalrun.core.errors import nearest
+from evalrun.core.errors import suggest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks.task_yaml import Function
 
@@ -52,7 +52,7 @@ def faults(content: Mapping[Any, Any], allowed: Collection[str]) -> Iterator[str
     """
     unknown = [key for key in content if key not in allowed]
     if unknown:
-        listed = "; ".join(f"'{key}' ({nearest(str(key), allowed)})" for key in unknown)
+        listed = "; ".join(f"'{key}' ({suggest(str(key), allowed)})" for key in unknown)
         yield f"has keys that no lm-eval task has: {listed}"
     yield from _values({key: value for key, value in content.items() if key in allowed})
 
@@ -105,7 +105,7 @@ def unknown(mapping: Mapping[Any, Any], allowed: Collection[str], place: str) ->
     """A sentence's tail for each key that is none of those allowed."""
     for key in mapping:
         if key not in allowed:
-            yield f"has '{key}' in {place}, which lm-eval does not know: {nearest(str(key), allowed)}"
+            yield f"has '{key}' in {place}, which lm-eval does not know: {suggest(str(key), allowed)}"
 
 
 def _metric_list(entries: list[Any]) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _filter_list(entries: list[Any]) -> Iterator[str]:
             if not isinstance(function, str):
                 yield f"has {shown(step)} in {place}, which must name a function: {{function: take_first}}."
             elif function not in known.filters():
-                yield f"has the filter '{function}' in {place}: {nearest(function, known.filters())}"
+                yield f"has the filter '{function}' in {place}: {suggest(function, known.filters())}"
             elif (options := known.filters()[function]) is not None:
                 yield from unknown(step, options | {"function"}, f"{place} ({function})")
 
@@ -162,5 +162,5 @@ def _fewshot_config(config: Mapping[Any, Any]) -> Iterator[str]:
         )
     sampler = config.get("sampler", "default")
     if isinstance(sampler, str) and sampler not in known.samplers():
-        yield f"has the sampler '{sampler}' in fewshot_config: {nearest(sampler, known.samplers())}"
+        yield f"has the sampler '{sampler}' in fewshot_config: {suggest(sampler, known.samplers())}"
     yield from _values({k: v for k, v in config.items() if k in known.fewshot_keys()}, "fewshot_config.")

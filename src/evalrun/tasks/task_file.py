@@ -20,7 +20,7 @@ from typing import Any
 
 from evalrun.config.schema import Config
 from evalrun.config.validate import profiles
-from evalrun.core.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import outdated, scores, shape
 from evalrun.tasks.data import put_data, release_verified, sha256
 from evalrun.tasks.data_rows import BUILDERS
@@ -267,7 +267,7 @@ def _faults(content: Mapping[str, Any], allowed: Collection[str]) -> Iterator[st
         return
     for name, block in blocks.items():
         if name not in profiles():
-            yield f"has profiles that nobody knows: profile '{name}' ({nearest(str(name), profiles())})"
+            yield f"has profiles that nobody knows: profile '{name}' ({suggest(str(name), profiles())})"
         if not isinstance(block, dict):
             yield f"has profiles that do not map names to keys: write {name}: {{KEY: VALUE}}."
         else:

@@ -8,7 +8,7 @@ longer than `python -m evalrun --help` may.
     experiment <suite>-report   one run per analysis, its files as artifacts
 """
 
-from evalrun.tracking.run_history import Past
+from evalrun.tracking.run_history import PastRun
 from evalrun.tracking.store import Store
 
-__all__ = ["Past", "Store"]
+__all__ = ["PastRun", "Store"]

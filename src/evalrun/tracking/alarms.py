@@ -8,10 +8,10 @@ from typing import Any
 
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 
 
-def flag(link: Link, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
+def flag(link: MlflowConnection, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
     """See Store.flag; writes only what changes."""
     tags = link.client.get_run(run_id).data.tags
     text = _fitting(sentences, details) if sentences else None

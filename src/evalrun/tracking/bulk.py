@@ -38,7 +38,7 @@ from sqlalchemy.dialects import sqlite
 
 from evalrun.core.records import TaskResult
 from evalrun.tracking import datasets, layout, runs
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.run_index import by_key, filed
 from evalrun.tracking.slugs import slug
 from evalrun.tracking.sqlite_reader import Noted
@@ -59,13 +59,13 @@ class Origin:
     config_yaml: str | None = None
 
 
-def mark(link: Link, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str) -> None:
     """See Store.mark_all."""
     with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
         _mark(link, by_key(link, suite), run_keys, sweep)
 
 
-def _mark(link: Link, there: Mapping[str, Noted], run_keys: Iterable[str], sweep: str) -> None:
+def _mark(link: MlflowConnection, there: Mapping[str, Noted], run_keys: Iterable[str], sweep: str) -> None:
     new: dict[str, dict[str, str]] = {}
     for run in (there[key] for key in run_keys if key in there):
         if not run.ended or run.tags.get(layout.STATE) != "complete":
@@ -83,7 +83,7 @@ def _mark(link: Link, there: Mapping[str, Noted], run_keys: Iterable[str], sweep
             session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
 
 
-def deliver(link: Link, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
+def deliver(link: MlflowConnection, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
     """See Store.deliver_many."""
     suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
     for result, path in results:
@@ -98,11 +98,11 @@ def deliver(link: Link, results: runs.Delivery, origins: Mapping[str, Origin]) -
 
 
 def _write_fresh(
-    link: Link, suite: str, groups: Mapping[str, runs.Delivery], origins: Mapping[str, Origin]
-) -> dict[str, layout.Filed]:
+    link: MlflowConnection, suite: str, groups: Mapping[str, runs.Delivery], origins: Mapping[str, Origin]
+) -> dict[str, layout.RunEntry]:
     """Write the runs that are not there yet; returns those that were there."""
     sizes = {group[0][0].cell.n_params for group in groups.values()}
-    there: dict[str, layout.Filed] = {}
+    there: dict[str, layout.RunEntry] = {}
     todo = list(groups.items())
     for start in range(0, len(todo), _RUNS_A_TRANSACTION):
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
@@ -119,13 +119,13 @@ def _is_there(group: runs.Delivery, tasks: Mapping[str, str]) -> bool:
     return all(tasks.get(result.task) == result.key for result, _ in group)
 
 
-def _session(link: Link, read_only: bool) -> Any:
+def _session(link: MlflowConnection, read_only: bool) -> Any:
     """MLflow's own: one transaction, committed at its end."""
     return link.client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
 
 
 def _write(
-    link: Link,
+    link: MlflowConnection,
     experiment: Any,
     groups: Sequence[runs.Delivery],
     sizes: Iterable[int],
@@ -186,7 +186,7 @@ def _newest(group: runs.Delivery) -> runs.Delivery:
     return list({pair[0].task: pair for pair in sorted(group, key=lambda pair: pair[0].finished_ms)}.values())
 
 
-def _new_ids(link: Link, run_keys: Sequence[str]) -> list[str]:
+def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
     """Ids that follow from the keys, so that a second try finds the folders of a killed one; others if taken."""
     ids = [hashlib.sha256(key.encode()).hexdigest()[:32] for key in run_keys]
     with _session(link, read_only=True) as session:  # taken by a run that was deleted: MLflow keeps those

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 
 EXPERIMENT = "evalrun-claims"
 _CLAIM = "evalrun.claim"  # on a run that was made for a key; the owner has the key's own tag too
@@ -28,7 +28,7 @@ _ABANDONED_MS = 5 * 60 * 1000  # a draft is in use for three requests
 _NOTE = "evalrun's own: says which run holds which checkpoint, so that two machines never file one twice. Leave it be."
 
 
-def create(link: Link, experiment: Any, started: int, tags: Mapping[str, str], name: str) -> Any:
+def create(link: MlflowConnection, experiment: Any, started: int, tags: Mapping[str, str], name: str) -> Any:
     """A new run for a key, or the one that another process made or is making for it.
 
     Args:
@@ -52,7 +52,7 @@ def create(link: Link, experiment: Any, started: int, tags: Mapping[str, str], n
     return link.client.get_run(owner)
 
 
-def _claim(link: Link, anchor: str, key: str, own: str) -> str:
+def _claim(link: MlflowConnection, anchor: str, key: str, own: str) -> str:
     """The run that owns the key: this one, unless another was first and is not deleted."""
     for count in range(1, 1000):  # each time that somebody deletes the owner, the key can be claimed anew
         place = f"{key}.{count}"
@@ -68,7 +68,7 @@ def _claim(link: Link, anchor: str, key: str, own: str) -> str:
     raise TrackingError(f"the run of key {key} at {link.shown} was deleted too often; choose another suite name.")
 
 
-def _is_active(link: Link, run_id: str) -> bool:
+def _is_active(link: MlflowConnection, run_id: str) -> bool:
     try:
         return bool(link.client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
     except MlflowException as error:
@@ -77,7 +77,7 @@ def _is_active(link: Link, run_id: str) -> bool:
         raise
 
 
-def _delete_others(link: Link, experiment: Any, key: str, owner: str) -> None:
+def _delete_others(link: MlflowConnection, experiment: Any, key: str, owner: str) -> None:
     """Delete the empty runs of those who came second, and those left behind when a reply of the server was lost."""
     made = link.client.search_runs([experiment.experiment_id], filter_string=f"tags.`{_CLAIM}` = '{key}'")
     for run in made:
@@ -86,7 +86,7 @@ def _delete_others(link: Link, experiment: Any, key: str, owner: str) -> None:
                 link.client.delete_run(run.info.run_id)
 
 
-def _anchor(link: Link) -> str:
+def _anchor(link: MlflowConnection) -> str:
     """The run that all claims are logged on."""
     found = link.experiment(EXPERIMENT)
     if found is None:
@@ -108,7 +108,7 @@ def _anchor(link: Link) -> str:
     return str(found.tags[_ANCHOR])
 
 
-def _delete_old_drafts(link: Link, now: int) -> None:
+def _delete_old_drafts(link: MlflowConnection, now: int) -> None:
     """Those of processes that were killed over them.
 
     Not one that may be in use: a server answers the renaming of a deleted experiment with status 500, which MLflow's
@@ -123,6 +123,6 @@ def _delete_old_drafts(link: Link, now: int) -> None:
             _delete_draft(link, draft.experiment_id)
 
 
-def _delete_draft(link: Link, number: str) -> None:
+def _delete_draft(link: MlflowConnection, number: str) -> None:
     with contextlib.suppress(MlflowException):  # no harm is done by one that stays
         link.client.delete_experiment(number)

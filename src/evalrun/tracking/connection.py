@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from evalrun.config.validate import URIS
 from evalrun.core.errors import TrackingError
-from evalrun.core.secrets import masked, stow, unstow
-from evalrun.tracking import moved, schema
+from evalrun.core.secrets import hide_password, masked, restore_password
+from evalrun.tracking import database_schema, moved
 from evalrun.tracking.failures import explain
 from evalrun.tracking.slugs import slug
 
@@ -35,7 +35,7 @@ def quiet() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-class Link:
+class MlflowConnection:
     """An MLflow store and the connection to it, opened on first use."""
 
     def __init__(self, uri: str | None, root: Path, patience_s: float, upgrade: bool = False) -> None:
@@ -47,7 +47,9 @@ class Link:
             path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
             self.database = path.expanduser().absolute()
             uri = f"sqlite:///{self.database}"
-        self.uri = unstow(stow(uri))  # a server's password is in the environment then, and in no message of MLflow's
+        self.uri = restore_password(
+            hide_password(uri)
+        )  # a server's password is in the environment then, and in no message of MLflow's
         self._client: Any = None
 
     @property
@@ -233,9 +235,9 @@ class Link:
         """Before MLflow opens a database: it is this version's, and its paths are those of the place where it is."""
         with self.guard("looking at the database"):
             if self.database is None:
-                schema.check_server(self.uri, self.shown, self.upgrade)
+                database_schema.check_server(self.uri, self.shown, self.upgrade)
                 return
-            schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
+            database_schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
             if may_write:
                 moved.settle(self.database, self.root, self.patience_s)
 

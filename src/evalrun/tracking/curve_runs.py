@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from evalrun.core.palette import model_colors
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, views
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.results_table import Row, read, search
 from evalrun.tracking.slugs import metric_key, slug
 
@@ -31,7 +31,7 @@ Point = tuple[str, float, int, int]  # metric key, value, MLflow timestamp, trai
 
 
 @dataclass
-class Curve:
+class ModelCurve:
     """One model's line: its points, and what its run is called."""
 
     name: str
@@ -48,7 +48,7 @@ class Curve:
         return hashlib.sha256(json.dumps([self.name, self.n_params, sorted(self.points)]).encode()).hexdigest()
 
 
-def rebuild(link: Link, suite: str, made: tuple[str, str] | None = None) -> None:
+def rebuild(link: MlflowConnection, suite: str, made: tuple[str, str] | None = None) -> None:
     """See Store.rebuild_curves."""
     # Two sweeps that end together would otherwise both write every line.
     with link.lock(f"curves-{slug(suite)}"):
@@ -66,7 +66,7 @@ def rebuild(link: Link, suite: str, made: tuple[str, str] | None = None) -> None
         views.write(link, suite, rows)
 
 
-def curves_of(rows: Sequence[Row]) -> list[Curve]:
+def curves_of(rows: Sequence[Row]) -> list[ModelCurve]:
     """Group the table's rows into lines: by model, seed and settings, smallest model first."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -75,7 +75,7 @@ def curves_of(rows: Sequence[Row]) -> list[Curve]:
     curves = []
     for (settings, model, seed), mine in groups.items():
         name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if len(common) > 1 else "")
-        curve = Curve(name, model, seed, settings, mine[0]["n_params"], mine[0]["n_params_nominal"])
+        curve = ModelCurve(name, model, seed, settings, mine[0]["n_params"], mine[0]["n_params_nominal"])
         curve.points = _in_order(_points(mine, common[settings]))
         curves.append(curve)
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
@@ -122,7 +122,7 @@ def _points(rows: Sequence[Row], common: set[str]) -> list[Point]:
     return points
 
 
-def _replace(link: Link, experiment: Any, curves: Sequence[Curve], colors: dict[int, str]) -> None:
+def _replace(link: MlflowConnection, experiment: Any, curves: Sequence[ModelCurve], colors: dict[int, str]) -> None:
     """Write the lines that are new or changed; the old ones go last, so that a chart being looked at never is empty."""
     there = list(search(link, experiment.experiment_id, "curve"))
     kept = set()
@@ -139,7 +139,7 @@ def _replace(link: Link, experiment: Any, curves: Sequence[Curve], colors: dict[
             link.client.delete_run(run.info.run_id)
 
 
-def _write(link: Link, experiment: Any, curve: Curve, color: str) -> None:
+def _write(link: MlflowConnection, experiment: Any, curve: ModelCurve, color: str) -> None:
     times = [when for _, _, when, _ in curve.points]
     tags = {layout.KIND: "curve", layout.COLOR: color, layout.STATE: "writing"}
     run = link.client.create_run(experiment.experiment_id, start_time=min(times), tags=tags, run_name=curve.name[:250])
@@ -167,7 +167,7 @@ def _write(link: Link, experiment: Any, curve: Curve, color: str) -> None:
     link.client.set_terminated(run.info.run_id, "FINISHED", max(times))
 
 
-def _recolor(link: Link, suite: str, colors: dict[int, str]) -> None:
+def _recolor(link: MlflowConnection, suite: str, colors: dict[int, str]) -> None:
     """Give the checkpoint runs their size's colour: while they were delivered, not all sizes were known."""
     experiment = link.experiment(suite)
     sizes = json.dumps(sorted(colors))
@@ -180,7 +180,7 @@ def _recolor(link: Link, suite: str, colors: dict[int, str]) -> None:
     link.tag_experiment(experiment.experiment_id, "evalrun.sizes", sizes)
 
 
-def _note_command(link: Link, suite: str, sweep: str, command: str) -> None:
+def _note_command(link: MlflowConnection, suite: str, sweep: str, command: str) -> None:
     """Say on the experiment, and on the runs that a sweep wanted, which command made them."""
     command = " ".join(command.split())[: layout.TAG_LIMIT // 2]
     new = {layout.COMMAND: command}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import moved
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.failures import explain
 from evalrun.tracking.slugs import ITEMS, items_path
 
@@ -38,7 +38,7 @@ class ItemReader:
         wanted: Run id and task of the results that will be asked for.
     """
 
-    def __init__(self, link: Link, wanted: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, link: MlflowConnection, wanted: Iterable[tuple[str, str]]) -> None:
         self._link = link
         self._folders = _local_folders(link)
         self._pool: ThreadPoolExecutor | None = None
@@ -116,7 +116,7 @@ class ItemReader:
             return {name: Path(self._link.client.download_artifacts(run_id, name, str(target))) for name in names}
 
 
-def _local_folders(link: Link) -> dict[str, Path]:
+def _local_folders(link: MlflowConnection) -> dict[str, Path]:
     """Run id -> the folder of its artifacts, for runs of a SQLite store that keep them on this machine."""
     if link.database is None or not link.exists():
         return {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from evalrun.core.errors import TrackingError
-from evalrun.core.records import Cell, TaskResult, higher_of
+from evalrun.core.records import Checkpoint, TaskResult, higher_of
 from evalrun.tracking.slugs import metric_key, stderr_key, task_slug
 
 TASK = "evalrun.task."
@@ -38,7 +38,7 @@ NOTE = "mlflow.note.content"
 ALARM = "evalrun.alarm"  # JSON: what fell, where a watch found that something did
 ALARM_NOTE = "\n\n**Worse than before:**"  # begins its part of the note
 
-Kind = TypeVar("Kind", "Held", Cell)
+Kind = TypeVar("Kind", "TaskEntry", Checkpoint)
 log = logging.getLogger(__name__)
 _unread: set[str] = set()  # tags that were told of
 
@@ -46,7 +46,7 @@ TAG_LIMIT = 8000  # characters; MLflow cuts what is longer (mlflow.utils.validat
 
 
 @dataclass(frozen=True)
-class Held:
+class TaskEntry:
     """A task that a run holds."""
 
     task: str
@@ -66,7 +66,7 @@ class Held:
     lower: list[str] | None = None  # metrics of which less is better; None on runs written before it was kept
 
     @classmethod
-    def of(cls, result: TaskResult) -> Held:
+    def of(cls, result: TaskResult) -> TaskEntry:
         """What a run that holds this result says about it."""
         finite = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
         fewshot = lookup(result, "num_fewshot", "fewshot")
@@ -109,7 +109,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Filed:
+class RunEntry:
     """A run of the store: which checkpoint's it is, and what it holds."""
 
     place: tuple[str, int | None, int] | None  # model, seed, step
@@ -119,7 +119,7 @@ class Filed:
     folder: str | None = None  # of the training run; None for the hub's, and on runs of earlier versions
 
     @classmethod
-    def of(cls, tags: Mapping[str, str]) -> Filed:
+    def of(cls, tags: Mapping[str, str]) -> RunEntry:
         """Read from a run's tags."""
         entries = held(tags).values()
         cell = cell_of(tags)
@@ -132,9 +132,9 @@ class Filed:
         )
 
 
-def by_place(filed: Mapping[str, Mapping[str, Filed]]) -> dict[tuple[object, ...], list[Filed]]:
+def by_place(filed: Mapping[str, Mapping[str, RunEntry]]) -> dict[tuple[object, ...], list[RunEntry]]:
     """The runs of each checkpoint: (suite, model, seed, step) -> its runs, from suite -> run key -> run."""
-    found: dict[tuple[object, ...], list[Filed]] = defaultdict(list)
+    found: dict[tuple[object, ...], list[RunEntry]] = defaultdict(list)
     for suite, runs in filed.items():
         for run in runs.values():
             if run.place is not None:
@@ -142,24 +142,24 @@ def by_place(filed: Mapping[str, Mapping[str, Filed]]) -> dict[tuple[object, ...
     return found
 
 
-def held(tags: Mapping[str, str]) -> dict[str, Held]:
+def held(tags: Mapping[str, str]) -> dict[str, TaskEntry]:
     """The tasks that a run holds completely, by name; what a later version says beside is passed over."""
     found = {}
     for tag, key in tags.items():
         name = ABOUT + tag.removeprefix(TASK)
         if tag.startswith(TASK) and tags.get(name):
-            entry = _read(Held, tags, name, key=key)
+            entry = _read(TaskEntry, tags, name, key=key)
             if entry is not None:
                 found[entry.task] = entry
     return found
 
 
-def cell_of(tags: Mapping[str, str]) -> Cell | None:
+def cell_of(tags: Mapping[str, str]) -> Checkpoint | None:
     """The checkpoint that a run is of; None where no tag of it says so."""
-    return _read(Cell, tags, CELL) if tags.get(CELL) else None
+    return _read(Checkpoint, tags, CELL) if tags.get(CELL) else None
 
 
-def with_cell(tags: Mapping[str, str], cell: Cell) -> str:
+def with_cell(tags: Mapping[str, str], cell: Checkpoint) -> str:
     """The tag of a checkpoint; what a later version said beside is kept."""
     there = _mapping(tags.get(CELL)) or {}
     return json.dumps({**there, **vars(cell)}, separators=(",", ":"))
@@ -214,7 +214,7 @@ def metrics_of(result: TaskResult) -> dict[str, float]:
     return {key: float(value) for key, value in values.items() if math.isfinite(value)}
 
 
-def summary(cell: Cell, entries: Iterable[Held], values: Mapping[str, float]) -> dict[str, float]:
+def summary(cell: Checkpoint, entries: Iterable[TaskEntry], values: Mapping[str, float]) -> dict[str, float]:
     """The run's metrics over all its tasks, and the checkpoint's numbers: MLflow searches and plots metrics only."""
     entries = list(entries)
     accuracies = [values[metric_key("acc", entry.task)] for entry in entries if "acc" in entry.metrics]

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from evalrun.core.errors import TrackingError
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 
 
-def command(link: Link, port: int) -> list[str]:
+def command(link: MlflowConnection, port: int) -> list[str]:
     """See Store.ui_command."""
     if link.remote:
         raise TrackingError(f"{link.shown} is a server already; open it in a browser.")
@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet}
 
 
-def serve(link: Link, port: int, views: Mapping[str, str | None]) -> None:
+def serve(link: MlflowConnection, port: int, views: Mapping[str, str | None]) -> None:
     """See Store.serve.
 
     Args:

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, RunTag
 from evalrun.core.process import is_alive
 from evalrun.core.version import __version__
 from evalrun.tracking import layout, views
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.results_table import search
 from evalrun.tracking.runs import upload
 from evalrun.tracking.slugs import file_path, free_key
@@ -24,7 +24,7 @@ _WRITER = "evalrun.writer"  # host and process that is filing the report
 
 
 def log(
-    link: Link,
+    link: MlflowConnection,
     suite: str,
     files: Mapping[str, Path],
     metrics: Mapping[str, float],
@@ -70,7 +70,7 @@ def log(
     return run_id
 
 
-def _note(link: Link, suite: str, experiment: Any, run_id: str, page: str) -> str:
+def _note(link: MlflowConnection, suite: str, experiment: Any, run_id: str, page: str) -> str:
     """The way to the page and to what it was made from."""
     checkpoints = link.experiment(suite)
     made = "" if checkpoints is None else layout.made_by(checkpoints.tags)
@@ -78,7 +78,7 @@ def _note(link: Link, suite: str, experiment: Any, run_id: str, page: str) -> st
     return f"{opened}{made}"
 
 
-def _delete_unfinished(link: Link, experiment: Any) -> None:
+def _delete_unfinished(link: MlflowConnection, experiment: Any) -> None:
     """Delete reports that nobody will finish: their process was on this host, and is no more."""
     for run in search(link, experiment.experiment_id, "report"):
         host, _, process = run.data.tags.get(_WRITER, "").partition(" ")

@@ -13,7 +13,7 @@ from mlflow.entities import ViewType
 
 from evalrun.core.records import TABLE_COLUMNS
 from evalrun.tracking import layout
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import metric_key, stderr_key
 
 _TYPES = {
@@ -33,7 +33,7 @@ _PAGE = 1000
 Row = dict[str, Any]
 
 
-def suites(link: Link) -> list[str]:
+def suites(link: MlflowConnection) -> list[str]:
     """See Store.suites."""
     wanted = f"tags.`{layout.KIND}` = 'checkpoints'"
     found = link.client.search_experiments(filter_string=wanted)
@@ -49,7 +49,7 @@ def suites(link: Link) -> list[str]:
     )
 
 
-def latest(link: Link, suite: str) -> int:
+def latest(link: MlflowConnection, suite: str) -> int:
     """When the newest result of a suite was computed, Unix time in milliseconds; 0 where there is none."""
     newest = link.client.search_runs(
         [link.experiment(suite).experiment_id],
@@ -67,7 +67,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     return table.sort_values(order, ignore_index=True)
 
 
-def read(link: Link, suite: str, sweep: str | None = None) -> list[Row]:
+def read(link: MlflowConnection, suite: str, sweep: str | None = None) -> list[Row]:
     """The table's rows.
 
     Only tasks whose key is on the run count: they are there completely, even if the run was killed later. One task key
@@ -88,12 +88,12 @@ def read(link: Link, suite: str, sweep: str | None = None) -> list[Row]:
     return list(rows.values())
 
 
-def of_runs(link: Link, run_ids: Iterable[str]) -> list[Row]:
+def of_runs(link: MlflowConnection, run_ids: Iterable[str]) -> list[Row]:
     """The rows of some runs."""
     return [row for run_id in run_ids for row in _rows_of(link.client.get_run(run_id))]
 
 
-def search(link: Link, experiment_id: str, kind: str) -> Iterator[Any]:
+def search(link: MlflowConnection, experiment_id: str, kind: str) -> Iterator[Any]:
     """All runs of a kind, page by page."""
     token: str | None = None
     while True:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evalrun.tracking import layout, run_index
-from evalrun.tracking.connection import Link
-from evalrun.tracking.layout import Held
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.layout import TaskEntry
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRun:
     """One checkpoint run."""
 
     run_key: str
@@ -20,11 +20,11 @@ class Past:
     seed: int | None
     settings: str  # how it was scored, in a few words
     hardware: str  # what scored it; empty where that was not noted
-    tasks: dict[str, Held]
+    tasks: dict[str, TaskEntry]
     run_id: str = ""
 
 
-def read(link: Link, suite: str) -> list[Past]:
+def read(link: MlflowConnection, suite: str) -> list[PastRun]:
     """See Store.past."""
     if link.database is None:
         link.check()  # answers soon where nobody listens
@@ -34,5 +34,5 @@ def read(link: Link, suite: str) -> list[Past]:
         if cell is not None:
             about = (cell.model, cell.n_params, cell.step, cell.seed)
             said = (run.tags.get(layout.SETTINGS, ""), run.tags.get(layout.HARDWARE, ""))
-            found.append(Past(run.tags[layout.KEY], *about, *said, layout.held(run.tags), run.run_id))
+            found.append(PastRun(run.tags[layout.KEY], *about, *said, layout.held(run.tags), run.run_id))
     return found

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from evalrun.tracking import layout, sqlite_reader
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.sqlite_reader import Noted
 
 
-def filed(link: Link, suite: str) -> dict[str, layout.Filed]:
+def filed(link: MlflowConnection, suite: str) -> dict[str, layout.RunEntry]:
     """See Store.filed."""
-    return {key: layout.Filed.of(run.tags) for key, run in by_key(link, suite).items()}
+    return {key: layout.RunEntry.of(run.tags) for key, run in by_key(link, suite).items()}
 
 
-def noted(link: Link, suite: str) -> list[Noted]:
+def noted(link: MlflowConnection, suite: str) -> list[Noted]:
     """Every checkpoint run of a suite, newest first."""
     return _through_mlflow(link, suite) if link.database is None else sqlite_reader.noted(link, suite)
 
 
-def by_key(link: Link, suite: str) -> dict[str, Noted]:
+def by_key(link: MlflowConnection, suite: str) -> dict[str, Noted]:
     """The checkpoint runs of a suite by run key; of twins the one that holds most."""
     found: dict[str, Noted] = {}
     for run in noted(link, suite):
@@ -27,7 +27,7 @@ def by_key(link: Link, suite: str) -> dict[str, Noted]:
     return found
 
 
-def _through_mlflow(link: Link, suite: str) -> list[Noted]:
+def _through_mlflow(link: MlflowConnection, suite: str) -> list[Noted]:
     from evalrun.tracking.results_table import search
 
     with link.guard("looking up finished tasks"):

@@ -24,8 +24,8 @@ from evalrun.core.records import TaskResult
 from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
 from evalrun.tracking import alarms, claims, datasets, layout
-from evalrun.tracking.connection import Link
-from evalrun.tracking.layout import Held
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.layout import TaskEntry
 from evalrun.tracking.slugs import items_path, slug, task_slug
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
@@ -38,14 +38,14 @@ Delivery = Sequence[tuple[TaskResult, Path | None]]
 """Task results, each with its Parquet file of per-item results; None where only the results are known."""
 
 
-def delivered(link: Link, suite: str, run_key: str) -> dict[str, str]:
+def delivered(link: MlflowConnection, suite: str, run_key: str) -> dict[str, str]:
     """See Store.delivered."""
     experiment = link.experiment(suite)
     run = None if experiment is None else _find(link, experiment, run_key)
     return {} if run is None else {entry.task: entry.key for entry in layout.held(run.data.tags).values()}
 
 
-def deliver(link: Link, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
+def deliver(link: MlflowConnection, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
     """See Store.deliver."""
     newest = {result.task: (result, path) for result, path in sorted(results, key=lambda pair: pair[0].finished_ms)}
     wanted = list(newest.values())
@@ -65,7 +65,7 @@ def deliver(link: Link, results: Delivery, sweep: str | None, config_yaml: str |
     return run_id
 
 
-def mark(link: Link, suite: str, run_key: str, sweep: str | None) -> None:
+def mark(link: MlflowConnection, suite: str, run_key: str, sweep: str | None) -> None:
     """See Store.mark."""
     experiment = link.experiment(suite)
     run = None if experiment is None else _find(link, experiment, run_key)
@@ -73,7 +73,7 @@ def mark(link: Link, suite: str, run_key: str, sweep: str | None) -> None:
         close(link, run, sweep)
 
 
-def upload(link: Link, run_id: str, source: Path, target: str) -> None:
+def upload(link: MlflowConnection, run_id: str, source: Path, target: str) -> None:
     """Put a file on a run under a path of our choice; MLflow takes the name from the file."""
     folder, _, name = target.rpartition("/")
     if source.name == name:
@@ -85,7 +85,7 @@ def upload(link: Link, run_id: str, source: Path, target: str) -> None:
         link.client.log_artifact(run_id, str(copy), folder or None)
 
 
-def _find(link: Link, experiment: Any, run_key: str) -> Any:
+def _find(link: MlflowConnection, experiment: Any, run_key: str) -> Any:
     """The run of this key, or None. Where a lost reply left twins, the one that holds most, then the oldest."""
     found = link.client.search_runs(
         [experiment.experiment_id], filter_string=f"tags.`{layout.KEY}` = '{run_key}'", max_results=100
@@ -93,7 +93,7 @@ def _find(link: Link, experiment: Any, run_key: str) -> Any:
     return max(found, key=lambda run: (len(layout.held(run.data.tags)), -run.info.start_time), default=None)
 
 
-def _create(link: Link, experiment: Any, result: TaskResult) -> Any:
+def _create(link: MlflowConnection, experiment: Any, result: TaskResult) -> Any:
     """A run of this key where none was found; the one that another process made meanwhile, if it did."""
     started, tags, name = opening(experiment, result)
     if link.database is None:
@@ -125,7 +125,7 @@ def opening(experiment: Any, result: TaskResult, sizes: Iterable[int] = ()) -> t
     return max(started, 0), tags, result.cell.label[:250]
 
 
-def _same_checkpoint(link: Link, run: Any, result: TaskResult) -> None:
+def _same_checkpoint(link: MlflowConnection, run: Any, result: TaskResult) -> None:
     """One key cannot be two checkpoints: equal weights under two names would overwrite each other."""
     there, ours = layout.cell_of(run.data.tags), result.cell
     if there is not None and (there.model, there.step, there.seed) != (ours.model, ours.step, ours.seed):
@@ -136,12 +136,12 @@ def _same_checkpoint(link: Link, run: Any, result: TaskResult) -> None:
         )
 
 
-def _is_news(result: TaskResult, there: Held | None) -> bool:
+def _is_news(result: TaskResult, there: TaskEntry | None) -> bool:
     """Whether the run lacks this result; an older copy of the same computation is no news."""
     return there is None or there.key != result.key or there.finished_ms < result.finished_ms
 
 
-def _upload(link: Link, run_id: str, fresh: Delivery, config_yaml: str | None) -> None:
+def _upload(link: MlflowConnection, run_id: str, fresh: Delivery, config_yaml: str | None) -> None:
     for result, path in fresh:
         if path is not None:
             check_items(result, path)
@@ -190,7 +190,7 @@ def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
         yield batch
 
 
-def _log_with_others(link: Link, run: Any, batch: Sequence[TaskResult]) -> Any:
+def _log_with_others(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> Any:
     """`_log`, though another process may be logging the same: MLflow refuses a row that appears while it looks."""
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -203,7 +203,7 @@ def _log_with_others(link: Link, run: Any, batch: Sequence[TaskResult]) -> Any:
     return link.client.get_run(run.info.run_id)
 
 
-def _log(link: Link, run: Any, batch: Sequence[TaskResult]) -> None:
+def _log(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> None:
     """One request for some tasks: metrics, params, and the tags last.
 
     MLflow's database store writes params, metrics and tags as three transactions in this order, so a kill in between
@@ -225,7 +225,7 @@ def _log(link: Link, run: Any, batch: Sequence[TaskResult]) -> None:
 
 def content(run: Any, batch: Sequence[TaskResult]) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics and tags that a run has once it holds these results beside what it holds already; the keys last."""
-    there = layout.held(run.data.tags) | {result.task: Held.of(result) for result in batch}
+    there = layout.held(run.data.tags) | {result.task: TaskEntry.of(result) for result in batch}
     values = {key: value for result in batch for key, value in layout.metrics_of(result).items()}
     values |= layout.summary(batch[0].cell, there.values(), run.data.metrics | values)
     tags = _run_tags(run, batch[0], there, values.get("acc/mean"))
@@ -234,7 +234,7 @@ def content(run: Any, batch: Sequence[TaskResult]) -> tuple[dict[str, float], di
     return values, tags
 
 
-def _changes(link: Link, run: Any, values: Mapping[str, float], stamp: int, step: int) -> list[Metric]:
+def _changes(link: MlflowConnection, run: Any, values: Mapping[str, float], stamp: int, step: int) -> list[Metric]:
     """The metrics that the run lacks or holds with another value.
 
     Stamped with the time when the result was computed, so that delivering twice writes the same row twice, which MLflow
@@ -252,7 +252,7 @@ def _changes(link: Link, run: Any, values: Mapping[str, float], stamp: int, step
     return metrics
 
 
-def _run_tags(run: Any, result: TaskResult, there: Mapping[str, Held], mean: float | None) -> dict[str, str]:
+def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean: float | None) -> dict[str, str]:
     cell = result.cell
     skipped = "; ".join(f"{name} of {e.task} is {value}" for e in there.values() for name, value in e.missing.items())
     tags = {
@@ -285,7 +285,7 @@ def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
     return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}
 
 
-def close(link: Link, run: Any, sweep: str | None) -> None:
+def close(link: MlflowConnection, run: Any, sweep: str | None) -> None:
     """Say that the run is complete and ended when its last result was computed; a killed process leaves it open."""
     end = max((entry.finished_ms for entry in layout.held(run.data.tags).values()), default=None)
     tags = sweep_tags(run.data.tags, sweep) | ({} if end is None else {layout.STATE: "complete"})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.connection import Link
+from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.failures import explain
 
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
@@ -30,7 +30,7 @@ class Noted:
     tags: Mapping[str, str]
 
 
-def noted(link: Link, suite: str) -> list[Noted]:
+def noted(link: MlflowConnection, suite: str) -> list[Noted]:
     """Every checkpoint run of a suite, newest first.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
-from evalrun.tracking.connection import PORT, Link
-from evalrun.tracking.layout import Filed
-from evalrun.tracking.run_history import Past
+from evalrun.tracking.connection import PORT, MlflowConnection
+from evalrun.tracking.layout import RunEntry
+from evalrun.tracking.run_history import PastRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Store:
     def __init__(self, conf: TrackingConf, patience_s: float = 10.0) -> None:
         self.conf = conf
         self.patience_s = patience_s
-        self._link = Link(conf.uri, Path(conf.root), patience_s, conf.upgrade)
+        self._link = MlflowConnection(conf.uri, Path(conf.root), patience_s, conf.upgrade)
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
         """Pickle by configuration: a connection belongs to the process that opened it."""
@@ -68,7 +68,7 @@ class Store:
         """The same of every run of a suite: run key -> task -> task key."""
         return {key: run.tasks for key, run in self.filed(suite).items()}
 
-    def filed(self, suite: str) -> dict[str, Filed]:
+    def filed(self, suite: str) -> dict[str, RunEntry]:
         """Every checkpoint run of a suite by its key: what it is and holds. Creates nothing."""
         if not self._link.exists():
             return {}
@@ -150,7 +150,7 @@ class Store:
         with self._link.guard("marking finished runs"):
             bulk.mark(self._link, suite, run_keys, sweep)
 
-    def past(self, suite: str) -> list[Past]:
+    def past(self, suite: str) -> list[PastRun]:
         """The suite's checkpoint runs at a glance, oldest first; a local store is read without MLflow. Creates nothing.
 
         Raises:

@@ -16,7 +16,7 @@ from typing import Any
 from evalrun.core.causes import by_cause
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
-from evalrun.tracking.connection import PORT, Link
+from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.results_table import Row
 from evalrun.tracking.slugs import metric_key
 
@@ -37,7 +37,7 @@ class Chart:
     section: str
 
 
-def write(link: Link, suite: str, rows: Sequence[Row]) -> None:
+def write(link: MlflowConnection, suite: str, rows: Sequence[Row]) -> None:
     """File the saved views of both experiments and the notes of all three."""
     charts = _charts(rows)
     curves = link.experiment(f"{suite}-curves")
@@ -58,7 +58,7 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
     return charts
 
 
-def write_notes(link: Link, suite: str) -> None:
+def write_notes(link: MlflowConnection, suite: str) -> None:
     """Describe each experiment that is there and link the others; MLflow shows the first line above the runs.
 
     The links come first because MLflow opens an experiment on its empty page for chat applications, whatever it holds;
@@ -91,7 +91,7 @@ def write_notes(link: Link, suite: str) -> None:
             link.tag_experiment(found.experiment_id, layout.NOTE, note)
 
 
-def _latest_report(link: Link, experiment: Any) -> str | None:
+def _latest_report(link: MlflowConnection, experiment: Any) -> str | None:
     newest = link.client.search_runs(
         [experiment.experiment_id],
         filter_string=f"tags.`{layout.KIND}` = 'report' and attributes.status = 'FINISHED'",
@@ -108,7 +108,7 @@ def artifact_path(experiment: Any, run_id: str, artifact: str) -> str:
     return f"#/experiments/{experiment.experiment_id}/runs/{run_id}/artifacts/{artifact}?{_WORKFLOW}"
 
 
-def curves_path(link: Link, suite: str) -> str:
+def curves_path(link: MlflowConnection, suite: str) -> str:
     """See Store.view_path."""
     found = link.experiment(f"{suite}-curves") if link.exists() else None
     if found is None:
@@ -116,7 +116,7 @@ def curves_path(link: Link, suite: str) -> str:
     return _curves_path(found)
 
 
-def run_address(link: Link, suite: str) -> str:
+def run_address(link: MlflowConnection, suite: str) -> str:
     """See Store.run_address."""
     found = link.experiment(suite) if link.exists() else None
     base = link.shown.rstrip("/") if link.remote else f"http://127.0.0.1:{PORT}"
@@ -135,7 +135,7 @@ def _plain_path(experiment: Any) -> str:
     return f"#/experiments/{experiment.experiment_id}/runs?{_WORKFLOW}"
 
 
-def _file(link: Link, experiment: Any, key: str, name: str, charts: list[Chart], state_of: Any) -> None:
+def _file(link: MlflowConnection, experiment: Any, key: str, name: str, charts: list[Chart], state_of: Any) -> None:
     """Put a view on an experiment, unless it is there; leave out the last charts if they do not fit a tag."""
     while True:
         packed = base64.b64encode(zlib.compress(json.dumps(state_of(charts)).encode(), 9)).decode()

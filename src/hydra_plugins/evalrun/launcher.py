@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import Done, Work
+from evalrun.launch.jobs import JobResult, LaunchedJob
 from evalrun.launch.worker import Context, Worker
 
 
@@ -13,7 +13,7 @@ class EvalrunLauncher(SweepLauncher):
     here = True
     says = False
 
-    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
         """One after the other."""
         worker = Worker(context)
         for work in works:

@@ -5,7 +5,7 @@ from typing import Any
 
 from evalrun.launch import pool
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import Done, Work
+from evalrun.launch.jobs import JobResult, LaunchedJob
 from evalrun.launch.worker import Context
 
 
@@ -15,9 +15,9 @@ class ProcessesLauncher(SweepLauncher):
     here = True
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = pool.Settings(**settings)
+        self.settings = pool.PoolSettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
         """As workers become free."""
         slots = pool.slots(self.settings, self.config.scorer.device)[: len(works)]
         return pool.run(context, works, slots, self.settings.retries, lambda: self.stopping, self.folder / ".workers")

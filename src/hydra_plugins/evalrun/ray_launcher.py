@@ -5,7 +5,7 @@ from typing import Any
 
 from evalrun.launch import on_ray
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import Done, Work
+from evalrun.launch.jobs import JobResult, LaunchedJob
 from evalrun.launch.worker import Context
 
 
@@ -13,9 +13,9 @@ class RayLauncher(SweepLauncher):
     """Makes a Ray task of each job; the settings are those of conf/hydra/launcher/ray.yaml."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = on_ray.Settings(**settings)
+        self.settings = on_ray.RaySettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
         """As the cluster ends them."""
         device = self.config.scorer.device
         return on_ray.run(context, works, self.settings, device, lambda: self.stopping, self.folder / ".ray")

@@ -5,7 +5,7 @@ from typing import Any
 
 from evalrun.launch import on_slurm
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import Done, Work
+from evalrun.launch.jobs import JobResult, LaunchedJob
 from evalrun.launch.worker import Context
 
 
@@ -13,9 +13,9 @@ class SlurmLauncher(SweepLauncher):
     """Submits the jobs through submitit; the settings are those of conf/hydra/launcher/slurm.yaml."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = on_slurm.Settings(**settings)
+        self.settings = on_slurm.SlurmSettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[Work]) -> Generator[Done]:
+    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
         """As SLURM ends them."""
         device = self.config.scorer.device
         folder = self.folder / ".slurm"

@@ -16,9 +16,9 @@ from evalrun.checkpoints.audit import revisions
 from evalrun.checkpoints.audit.faults import Fault, Published, find
 from evalrun.checkpoints.audit.guard import refusals, refuse
 from evalrun.checkpoints.audit.weights import Listing, of_folder
-from evalrun.checkpoints.suites import cell_of, known_steps, releases, step_called
+from evalrun.checkpoints.suites import checkpoint_of, known_steps, released_steps_of, step_called
 from evalrun.checkpoints.tensor_values import suspect
-from evalrun.config.schema import Config, seeded
+from evalrun.config.schema import Config, model_dirname
 from evalrun.core import console
 from evalrun.core.errors import CheckpointError
 
@@ -36,7 +36,7 @@ class Audited:
     published: Published | None  # None where nothing could be seen
     unreachable: str | None  # why not
     faults: list[Fault]
-    known: list[tuple[known.Known, str]]  # entries that concern the model, and whether this audit confirms them
+    known: list[tuple[known.KnownFault, str]]  # entries that concern the model, and whether this audit confirms them
 
 
 def run(configs: Sequence[Config]) -> list[Audited]:
@@ -57,7 +57,7 @@ def run(configs: Sequence[Config]) -> list[Audited]:
 
 def _audit(configs: dict[int, Config]) -> Audited:
     first = next(iter(configs.values()))
-    cell = cell_of(first)
+    cell = checkpoint_of(first)
     location = cell.location if cell.revision else first.model.path.format(seed=cell.seed)
     published, unreachable = None, None
     try:
@@ -70,7 +70,7 @@ def _audit(configs: dict[int, Config]) -> Audited:
     entries = known.concerning(cell.location) if cell.revision else []
     return Audited(
         suite=cell.suite,
-        model=seeded(cell.model, cell.seed),
+        model=model_dirname(cell.model, cell.seed),
         location=location,
         asked=tuple(sorted(configs)),
         published=published,
@@ -82,7 +82,7 @@ def _audit(configs: dict[int, Config]) -> Audited:
 
 def _on_hub(configs: dict[int, Config]) -> Published:
     """Compare revisions by what the hub says of their files."""
-    cells = {step: cell_of(config) for step, config in configs.items()}
+    cells = {step: checkpoint_of(config) for step, config in configs.items()}
     first = next(iter(configs.values()))
     cell = cells[first.step]
     there = checkpoints.revisions(cell.location)
@@ -118,7 +118,7 @@ def _in_folders(configs: dict[int, Config]) -> Published:
     dead: dict[int, tuple[str, ...]] = {}
     with console.bar(len(configs), first.model.name, "checkpoint") as bar:
         for step, config in configs.items():
-            folder = Path(cell_of(config).location)
+            folder = Path(checkpoint_of(config).location)
             try:
                 if folder.is_dir():
                     listings[step] = of_folder(folder)
@@ -136,7 +136,7 @@ def _in_folders(configs: dict[int, Config]) -> Published:
 
 def _unreleased(names: Iterable[str], config: Config) -> tuple[str, ...]:
     """Names that follow the pattern of a step and whose number the config does not release, by number."""
-    released = set(releases(config).steps)
+    released = set(released_steps_of(config).steps)
     every = replace(config.checkpoint, steps=None)
     numbers = {step: name for name in names if (step := step_called(config.model, every, name)) is not None}
     return tuple(name for number, name in sorted(numbers.items()) if number not in released)

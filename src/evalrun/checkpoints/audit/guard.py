@@ -2,8 +2,8 @@
 
 A step is refused when a weight file of it is also that of another step of the same model and seed: in the same plan,
 in what an audit saved, or in the store. The suite's final step is never refused, all others of such a group are
-(`steps.untrusted` says why). Steps that `known_faults.yaml` names are refused too. `allow_shared_weights=true` scores
-them all the same.
+(`steps.suspect_steps` says why). Steps that `known_faults.yaml` names are refused too. `allow_shared_weights=true`
+scores them all the same.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from evalrun import checkpoints
-from evalrun.checkpoints import Located
+from evalrun.checkpoints import ResolvedCheckpoint
 from evalrun.checkpoints.audit import known_faults, revisions
 from evalrun.checkpoints.audit.weights import Listing, digest, spell
-from evalrun.checkpoints.suites import allowed, cell_of, releases
+from evalrun.checkpoints.suites import allowed, checkpoint_of, released_steps_of
 from evalrun.config.schema import Config
-from evalrun.config.steps import untrusted
+from evalrun.config.steps import suspect_steps
 from evalrun.core.errors import CheckpointError
 from evalrun.core.hashing import file_sha256
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ ReadTable = Callable[[str], "pd.DataFrame"]  # by the suite's name
 _REMEDY = "look with `python -m evalrun audit model=...`, or score it all the same with allow_shared_weights=true."
 
 
-def refuse(config: Config, located: Located, read: ReadTable) -> None:
+def refuse(config: Config, located: ResolvedCheckpoint, read: ReadTable) -> None:
     """Check one job by itself.
 
     Raises:
@@ -48,7 +48,7 @@ def refuse(config: Config, located: Located, read: ReadTable) -> None:
 
 
 def refusals(
-    configs: Sequence[Config], places: Sequence[Located | CheckpointError], read: ReadTable
+    configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | CheckpointError], read: ReadTable
 ) -> dict[int, CheckpointError]:
     """Which jobs of a plan are not to be scored, and why.
 
@@ -65,7 +65,7 @@ def refusals(
     """
     groups: dict[Group, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for position, place in enumerate(places):
-        if isinstance(place, Located):
+        if isinstance(place, ResolvedCheckpoint):
             cell = place.cell
             groups[cell.suite, cell.model, cell.seed][cell.step].append(position)
     found: dict[int, CheckpointError] = {}
@@ -74,7 +74,11 @@ def refusals(
         jobs = {step: configs[these[0]] for step, these in positions.items()}
         if all(configs[position].allow_shared_weights for these in positions.values() for position in these):
             continue
-        located = {step: place for step, these in positions.items() if isinstance(place := places[these[0]], Located)}
+        located = {
+            step: place
+            for step, these in positions.items()
+            if isinstance(place := places[these[0]], ResolvedCheckpoint)
+        }
         for step, sentence in _refused_steps(jobs, located, read).items():
             for position in positions[step]:
                 if not configs[position].allow_shared_weights:
@@ -82,17 +86,19 @@ def refusals(
     return found
 
 
-def _refused_steps(jobs: Mapping[int, Config], located: Mapping[int, Located], read: ReadTable) -> dict[int, str]:
+def _refused_steps(
+    jobs: Mapping[int, Config], located: Mapping[int, ResolvedCheckpoint], read: ReadTable
+) -> dict[int, str]:
     """Step -> sentence, for the steps of one model and seed."""
     any_config, any_cell = next(iter(jobs.values())), next(iter(located.values())).cell
-    released = releases(any_config).steps
+    released = released_steps_of(any_config).steps
     final = released[-1]
     held = weights_of(list(located.values()))
     others = _elsewhere(any_config, any_cell, held, read(any_cell.suite))
     refused: dict[int, str] = {}
     for step, place in located.items():
         sharing = _sharing(step, held, others)
-        if sharing and step in untrusted([step, *sharing], final):
+        if sharing and step in suspect_steps([step, *sharing], final):
             files = " and ".join(sorted({name for names in sharing.values() for name in names}))
             which = f"the final step {final}" if set(sharing) == {final} else spell(sharing, released)
             said = f"{files} are those" if " and " in files else f"{files} is that"
@@ -102,7 +108,7 @@ def _refused_steps(jobs: Mapping[int, Config], located: Mapping[int, Located], r
     return refused
 
 
-def _known(cell: Cell) -> known_faults.Known | None:
+def _known(cell: Checkpoint) -> known_faults.KnownFault | None:
     if cell.revision is None:
         return None
     return next((entry for entry in known_faults.concerning(cell.location) if cell.step in (entry.steps or ())), None)
@@ -119,7 +125,9 @@ def _sharing(step: int, held: Mapping[int, Contents], others: Mapping[int, Conte
     return found
 
 
-def _elsewhere(config: Config, cell: Cell, held: Mapping[int, Contents], rows: pd.DataFrame) -> dict[int, Contents]:
+def _elsewhere(
+    config: Config, cell: Checkpoint, held: Mapping[int, Contents], rows: pd.DataFrame
+) -> dict[int, Contents]:
     """Steps outside the plan whose weights are those of a step in it, by the store or by a saved audit.
 
     Such a record may be old: where the other step can be looked at, what it holds now counts.
@@ -141,7 +149,7 @@ def _elsewhere(config: Config, cell: Cell, held: Mapping[int, Contents], rows: p
 
 def _now(config: Config, steps: Sequence[int]) -> dict[int, Contents]:
     """What steps hold at this moment, as far as they can be looked at."""
-    cells = [cell_of(replace(config, step=step)) for step in steps]
+    cells = [checkpoint_of(replace(config, step=step)) for step in steps]
     try:
         if cells[0].revision is None:
             return weights_of([allowed.locate(config, cell) for cell in cells])
@@ -151,7 +159,7 @@ def _now(config: Config, steps: Sequence[int]) -> dict[int, Contents]:
     return _on_hub(cells[0], {cell.step: there[str(cell.revision)] for cell in cells if cell.revision in there})
 
 
-def weights_of(places: Sequence[Located]) -> dict[int, Contents]:
+def weights_of(places: Sequence[ResolvedCheckpoint]) -> dict[int, Contents]:
     """Step -> the weight files that would be loaded, for steps of one model; nothing is downloaded.
 
     A hub checkpoint that neither the hub nor the local cache says anything about is left out: its digest is recorded
@@ -170,7 +178,7 @@ def weights_of(places: Sequence[Located]) -> dict[int, Contents]:
     return found
 
 
-def _on_hub(cell: Cell, commits: Mapping[int, str]) -> dict[int, Contents]:
+def _on_hub(cell: Checkpoint, commits: Mapping[int, str]) -> dict[int, Contents]:
     saved = revisions.Saved.of(cell)
     saved.steps.update(commits)
     offline = checkpoints.hub_fault() is not None

@@ -15,7 +15,7 @@ CONFIRMED, UNSEEN, UNCHECKED = "confirmed", "not seen by this audit", "not check
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFault:
     """One entry of the file, which explains the keys."""
 
     repository: str
@@ -51,14 +51,14 @@ class Known:
 
 
 @lru_cache(maxsize=1)
-def entries() -> tuple[Known, ...]:
+def entries() -> tuple[KnownFault, ...]:
     """All entries."""
     return tuple(
-        Known(**{**entry, "steps": entry["steps"] and tuple(entry["steps"]), "sources": tuple(entry["sources"])})
+        KnownFault(**{**entry, "steps": entry["steps"] and tuple(entry["steps"]), "sources": tuple(entry["sources"])})
         for entry in yaml.safe_load(FILE.read_text())
     )
 
 
-def concerning(repository: str) -> list[Known]:
+def concerning(repository: str) -> list[KnownFault]:
     """Those of a hub repository."""
     return [entry for entry in entries() if entry.repository == repository]

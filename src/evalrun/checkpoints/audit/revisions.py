@@ -17,11 +17,11 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints.audit.weights import Listing, is_weight_file, shards_of
-from evalrun.config.schema import seeded
+from evalrun.config.schema import model_dirname
 from evalrun.core import console
 from evalrun.core.atomic import replace_file
 from evalrun.core.errors import first_line
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 log = logging.getLogger(__name__)
 FOLDER = Path("multirun") / "audit"
@@ -37,9 +37,9 @@ class Saved:
     commits: dict[str, Listing] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cell: Cell) -> Saved:
+    def of(cls, cell: Checkpoint) -> Saved:
         """Read what is saved for a model; a file that is absent or damaged is an empty one."""
-        saved = cls(FOLDER / cell.suite / f"{seeded(cell.model, cell.seed)}.json")
+        saved = cls(FOLDER / cell.suite / f"{model_dirname(cell.model, cell.seed)}.json")
         try:
             data = json.loads(saved.path.read_text())
             if data["repository"] == cell.location:
@@ -91,7 +91,7 @@ def listings(repository: str, commits: Iterable[str], saved: Saved, title: str) 
     return {commit: saved.commits.get(commit) or failed[commit] for commit in wanted}
 
 
-def cached(cell: Cell, commit: str) -> Listing | None:
+def cached(cell: Checkpoint, commit: str) -> Listing | None:
     """What the local hub cache holds of a commit: its blobs are named by their sha256; None when it has no weights."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name

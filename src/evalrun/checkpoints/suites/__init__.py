@@ -16,21 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.suites import computed, local, released, sizes, step_units
-from evalrun.checkpoints.suites.releases import Release, Releases
+from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.config import step_names
-from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, seeded
+from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, model_dirname
 from evalrun.config.step_numbers import SAMPLES, TOKENS
 from evalrun.config.steps import released_steps
-from evalrun.core.errors import CheckpointError, ConfigError, nearest
-from evalrun.core.records import Cell
+from evalrun.core.errors import CheckpointError, ConfigError, suggest
+from evalrun.core.records import Checkpoint
 
 __all__ = [
-    "Release", "Releases", "cell_of", "check", "forget", "gone", "identity_of_gone", "known_steps", "location",
-    "releases", "step_called",
+    "ReleasedStep",
+    "ReleasedSteps",
+    "check",
+    "checkpoint_of",
+    "forget",
+    "gone",
+    "identity_of_gone",
+    "known_steps",
+    "location",
+    "released_steps_of",
+    "step_called",
 ]  # fmt: skip
 
 
-def cell_of(config: Config) -> Cell:
+def checkpoint_of(config: Config) -> Checkpoint:
     """The cell of the grid that a job's config names.
 
     Raises:
@@ -41,7 +50,7 @@ def cell_of(config: Config) -> Cell:
     root, release = location(config), _release(config)
     is_local = checkpoint.folder is not None
     total, nonembedding = _parameters(config)
-    return Cell(
+    return Checkpoint(
         suite=checkpoint.suite,
         model=model.name,
         n_params=total,
@@ -62,7 +71,7 @@ def location(config: Config) -> str:
     return str(at_home(path)) if config.checkpoint.folder is not None else path
 
 
-def releases(config: Config, refresh: bool = False) -> Releases:
+def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     """All checkpoints of a config's model and seed; found once a process.
 
     Args:
@@ -89,14 +98,14 @@ def forget() -> None:
     computed.releases.cache_clear()
 
 
-def gone(config: Config) -> dict[int, Release]:
+def gone(config: Config) -> dict[int, ReleasedStep]:
     """The checkpoints of a config's run that have results and are not there any more, by step."""
     model, checkpoint = config.model, config.checkpoint
     if checkpoint.folder is None or checkpoint.steps is not None:
         return {}
-    found = releases(config)
+    found = released_steps_of(config)
     present = tuple(sorted({*found.by_step, *found.unfinished}))
-    return computed.releases(location(config), checkpoint.suite, seeded(model.name, checkpoint.seed), present)
+    return computed.releases(location(config), checkpoint.suite, model_dirname(model.name, checkpoint.seed), present)
 
 
 def known_steps(config: Config) -> list[int] | None:
@@ -105,7 +114,7 @@ def known_steps(config: Config) -> list[int] | None:
         kept = released.kept_listing(location(config))
         if kept is None:
             return None
-    return releases(config).steps
+    return released_steps_of(config).steps
 
 
 def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int | None:
@@ -114,7 +123,7 @@ def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int
     if isinstance(checkpoint.steps, dict):
         return next((int(step) for step, name in checkpoint.steps.items() if name == place), None)
     if checkpoint.folder == local.AUTO:
-        found = step_names.numbered([place])
+        found = step_names.parse_numbered_names([place])
     else:
         found = step_names.matching([place], pattern, checkpoint.seed)
     if not found or (checkpoint.steps is not None and found[0].step not in released_steps(checkpoint.steps)):
@@ -150,15 +159,15 @@ def _is_plain(checkpoint: CheckpointConf) -> bool:
     return isinstance(checkpoint.steps, list) and pattern != local.AUTO and not step_names.needs_list(pattern)
 
 
-def _release(config: Config) -> Release:
+def _release(config: Config) -> ReleasedStep:
     checkpoint, step = config.checkpoint, config.step
     if _is_plain(checkpoint):
-        return Release(step, _place(checkpoint, step))
-    found = releases(config)
+        return ReleasedStep(step, _place(checkpoint, step))
+    found = released_steps_of(config)
     if step not in found.by_step:
         if step in (before := gone(config)):
             return before[step]
-        missing = f"step {step} of {config.model.name} is not there: {nearest(str(step), map(str, found.steps))}"
+        missing = f"step {step} of {config.model.name} is not there: {suggest(str(step), map(str, found.steps))}"
         raise ConfigError(found.unfinished.get(step, missing))
     return found.by_step[step]
 
@@ -167,7 +176,7 @@ def _place(checkpoint: CheckpointConf, step: int) -> str:
     return str(checkpoint.revision or checkpoint.folder).format(step=step, seed=checkpoint.seed)
 
 
-def _tokens(config: Config, release: Release) -> int:
+def _tokens(config: Config, release: ReleasedStep) -> int:
     per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
     if release.fault is not None:
         return release.tokens or 0  # it is refused before anything is filed
@@ -186,10 +195,10 @@ def _parameters(config: Config) -> tuple[int, int]:
     if model.n_params is not None and model.n_params_nonembedding is not None:
         return model.n_params, model.n_params_nonembedding
     if checkpoint.folder is None:
-        last = releases(config)
+        last = released_steps_of(config)
         counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
-        counted = releases(config).parameters or _counted(location(config), _release(config).place)
+        counted = released_steps_of(config).parameters or _counted(location(config), _release(config).place)
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 
@@ -207,21 +216,23 @@ def _counted(root: str, place: str) -> sizes.Parameters:
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
     counts_tokens: bool, unit: str | None, refresh: bool,
-) -> Releases:  # fmt: skip
+) -> ReleasedSteps:  # fmt: skip
     listed: Any = json.loads(steps)
     places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
     pattern = revision or folder or ""
     if isinstance(listed, list) and pattern != local.AUTO and not step_names.needs_list(pattern):
         checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed)
-        return Releases({s: Release(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned")
+        return ReleasedSteps(
+            {s: ReleasedStep(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned"
+        )
     if revision is None:
         found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit)
     elif places is not None:
-        found = Releases({step: Release(step, places[step]) for step in sorted(places)}, origin="pinned")
+        found = ReleasedSteps({step: ReleasedStep(step, places[step]) for step in sorted(places)}, origin="pinned")
     else:
         found = released.find(root, revision, seed, refresh)
     if isinstance(listed, list):
         wanted = set(released_steps(listed))
-        return Releases({s: r for s, r in found.by_step.items() if s in wanted}, found.unfinished, found.notes,
+        return ReleasedSteps({s: r for s, r in found.by_step.items() if s in wanted}, found.unfinished, found.notes,
                         found.parameters, found.origin)  # fmt: skip
     return found

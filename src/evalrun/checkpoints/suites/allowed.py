@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import cell_of, sizes
+from evalrun.checkpoints.suites import checkpoint_of, sizes
 from evalrun.config.schema import Config
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 
-def locate(config: Config, cell: Cell | None = None) -> checkpoints.Located:
+def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.ResolvedCheckpoint:
     """Find a job's checkpoint without loading it.
 
     Args:
@@ -22,10 +22,12 @@ def locate(config: Config, cell: Cell | None = None) -> checkpoints.Located:
         CheckpointError: as `checkpoints.locate` says.
     """
     allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights)
-    return by_tokens(config, checkpoints.locate(cell or cell_of(config), *allowed))
+    return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed))
 
 
-def by_tokens(config: Config, located: checkpoints.Located, fetched: Path | None = None) -> checkpoints.Located:
+def by_tokens(
+    config: Config, located: checkpoints.ResolvedCheckpoint, fetched: Path | None = None
+) -> checkpoints.ResolvedCheckpoint:
     """A job's checkpoint with what the following of its tokenizer's file adds to its identity, where that is known.
 
     Args:
@@ -36,11 +38,11 @@ def by_tokens(config: Config, located: checkpoints.Located, fetched: Path | None
     return checkpoints.by_tokens(located, config.scorer.tokens_by, config.scorer.cache, fetched)
 
 
-def named(cell: Cell, identity: str) -> checkpoints.Located:
+def named(cell: Checkpoint, identity: str) -> checkpoints.ResolvedCheckpoint:
     """A checkpoint of which only the identity is known: from its journal, or from the store."""
     bare = checkpoints.without_mark(identity)
     folder, commit = (Path(cell.location), None) if cell.revision is None else (None, bare.partition("@")[2][:40])
-    return checkpoints.Located(cell, identity, folder, commit)
+    return checkpoints.ResolvedCheckpoint(cell, identity, folder, commit)
 
 
 def left_out(config: Config, identity: str, rolling: bool) -> list[str]:
@@ -51,13 +53,13 @@ def left_out(config: Config, identity: str, rolling: bool) -> list[str]:
         identity: Of its checkpoint.
         rolling: Whether the task scores whole texts, round which nothing is left; of another only the end is off.
     """
-    located, cache = named(cell_of(config), identity), config.scorer.cache
+    located, cache = named(checkpoint_of(config), identity), config.scorer.cache
     if rolling:
         return ["without the tokenizer's own tokens"] if checkpoints.adds_tokens(located, cache) else []
     return ["without the tokenizer's end"] if checkpoints.ends_texts(located, cache) else []
 
 
-def fetch(config: Config, located: checkpoints.Located) -> Path:
+def fetch(config: Config, located: checkpoints.ResolvedCheckpoint) -> Path:
     """The folder of a job's checkpoint.
 
     Raises:
@@ -66,7 +68,9 @@ def fetch(config: Config, located: checkpoints.Located) -> Path:
     return checkpoints.fetch(located, config.trust_pickle, config.allow_unused_weights)
 
 
-def load(config: Config, located: checkpoints.Located, folder: Path, device: str) -> tuple[checkpoints.Loaded, Cell]:
+def load(
+    config: Config, located: checkpoints.ResolvedCheckpoint, folder: Path, device: str
+) -> tuple[checkpoints.Loaded, Checkpoint]:
     """Load a job's checkpoint; its cell then has the parameters of the model that is scored.
 
     Those that the config says are kept. What was counted in the files is more than the model has where

@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalrun.checkpoints.suites.releases import Release
+from evalrun.checkpoints.suites.released_steps import ReleasedStep
 
 ROOT = Path("multirun")  # where jobs' folders are
 
 
 @lru_cache(maxsize=64)
-def releases(root: str, suite: str, model: str, present: tuple[int, ...]) -> dict[int, Release]:
+def releases(root: str, suite: str, model: str, present: tuple[int, ...]) -> dict[int, ReleasedStep]:
     """The steps of a run that have results and no folder any more, before the last that has one.
 
     What was computed of later steps is of another training, which was started again in the same folder.
@@ -46,7 +46,7 @@ def folder_of(suite: str, model: str, step: int) -> Path:
     return ROOT / suite / model / f"step{step}"
 
 
-def _release(folder: Path, step: int, root: str) -> Release | None:
+def _release(folder: Path, step: int, root: str) -> ReleasedStep | None:
     """What the newest result of a job's folder says of its checkpoint; None where it was another folder's."""
     newest: dict[str, Any] | None = None
     for path in (folder / "results").glob("*.json"):
@@ -64,6 +64,6 @@ def _release(folder: Path, step: int, root: str) -> Release | None:
         is_ours = str(place.parent) == root if known is None else known == os.path.realpath(root)
         if not is_ours or cell["step"] != step or not isinstance(settings.get("identity"), str):
             return None
-        return Release(step, place.name, cell["tokens"], cell.get("tokenizer"), identity=settings["identity"])
+        return ReleasedStep(step, place.name, cell["tokens"], cell.get("tokenizer"), identity=settings["identity"])
     except (AssertionError, KeyError, TypeError, AttributeError):
         return None

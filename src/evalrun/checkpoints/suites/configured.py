@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.as_typed import element, yaml_text
-from evalrun.config.compose import compose, typed
+from evalrun.config.compose import compose, to_config
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 
@@ -37,7 +37,7 @@ def config_of(name: str) -> Config:
                 )
         except (OmegaConfBaseException, _UnusualError, RecursionError):
             pass  # said by composing it
-    whole = typed(compose([f"model={element(name)}", "step=0"]))
+    whole = to_config(compose([f"model={element(name)}", "step=0"]))
     return Config(model=whole.model, checkpoint=whole.checkpoint)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from evalrun.checkpoints import tokenizer
 from evalrun.checkpoints.suites import folders, losses, step_units
 from evalrun.checkpoints.suites.folders import TrainerState
-from evalrun.checkpoints.suites.releases import Release, Releases
+from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.config import step_names
-from evalrun.config.step_names import Named
+from evalrun.config.step_names import StepName
 from evalrun.config.step_numbers import STEPS
-from evalrun.core.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, suggest
 
 AUTO = "auto"
 _LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"
@@ -29,7 +29,7 @@ def find(
     own_tokenizer: bool = False,
     counts_tokens: bool = True,
     unit: str | None = None,
-) -> Releases:
+) -> ReleasedSteps:
     """Find the checkpoints of a run.
 
     Args:
@@ -60,11 +60,13 @@ def find(
     faults = _strangers(root, whole)
     sound = [one for one in whole if one.step not in faults]
     parameters = folders.parameters_of(root / sound[0].name)
-    found: dict[int, Release] = {}
+    found: dict[int, ReleasedStep] = {}
     for one in whole:
         state = states[one.step]
         tokens = folders.tokens_of(state, parameters.counted) if state and counts_tokens else None
-        found[one.step] = Release(one.step, one.name, tokens or one.tokens, unit=one.unit, fault=faults.get(one.step))
+        found[one.step] = ReleasedStep(
+            one.step, one.name, tokens or one.tokens, unit=one.unit, fault=faults.get(one.step)
+        )
     doubt = losses.doubt((state.losses for state in states.values() if state is not None), str(root))
     said = [*step_units.notes(root, named, unit), *([doubt] if doubt else [])]
     notes = [*said, *unfinished.values(), *faults.values()]
@@ -74,25 +76,25 @@ def find(
         notes += [note] if note else []
     if not own_tokenizer:
         found = _with_tokenizers(root, found)
-    return Releases(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
+    return ReleasedSteps(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
 
 
 def _no_folder(root: Path) -> str:
     beside = root.absolute().parent
     there = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
     few = there and beside != Path(beside.anchor)  # the names at the top of a disk help nobody
-    hint = nearest(root.name, there) if few else "check path= (in a config: model.path)."
+    hint = suggest(root.name, there) if few else "check path= (in a config: model.path)."
     return f"folder '{root}' is not there: {hint}"
 
 
-def _listed(root: Path, places: Mapping[int, str]) -> list[Named]:
+def _listed(root: Path, places: Mapping[int, str]) -> list[StepName]:
     absent = [f"'{name}' (step {step})" for step, name in places.items() if not (root / name).is_dir()]
     if absent:
         raise ConfigError(f"checkpoint.steps names folders that are not in '{root}': {', '.join(absent)}.")
-    return [Named(name, step) for step, name in sorted(places.items())]
+    return [StepName(name, step) for step, name in sorted(places.items())]
 
 
-def _named(root: Path, pattern: str) -> list[Named]:
+def _named(root: Path, pattern: str) -> list[StepName]:
     """The folders of one run's checkpoints, whole or not."""
     below = [entry.name for entry in root.iterdir() if entry.is_dir()]
     if pattern != AUTO:
@@ -103,7 +105,7 @@ def _named(root: Path, pattern: str) -> list[Named]:
                 f"no checkpoints in '{root}': nothing is named as checkpoint.folder={pattern} says ({near})."
             )
         return found
-    candidates = step_names.numbered(below)
+    candidates = step_names.parse_numbered_names(below)
     families = Counter(one.family for one in candidates if folders.looks_like_model(root / one.name))
     if not families:
         raise ConfigError(_nothing(root, below))
@@ -122,7 +124,7 @@ def _named(root: Path, pattern: str) -> list[Named]:
 def _nothing(root: Path, below: Sequence[str]) -> str:
     """Why there is nothing, and where there may be something."""
     if folders.looks_like_model(root):
-        own = step_names.numbered([root.name])
+        own = step_names.parse_numbered_names([root.name])
         if own and (alike := _count(root.parent)):
             return (
                 f"'{root}' is one checkpoint of a run with {alike}: say path={root.parent} step={own[0].step} for it, "
@@ -151,10 +153,10 @@ def _count(root: Path) -> int:
         below = [entry.name for entry in root.iterdir() if entry.is_dir()]
     except OSError:
         return 0
-    return sum(folders.looks_like_model(root / one.name) for one in step_names.numbered(below))
+    return sum(folders.looks_like_model(root / one.name) for one in step_names.parse_numbered_names(below))
 
 
-def _unfinished(root: Path, named: Sequence[Named], states: Mapping[int, TrainerState | None]) -> dict[int, str]:
+def _unfinished(root: Path, named: Sequence[StepName], states: Mapping[int, TrainerState | None]) -> dict[int, str]:
     """Step -> a sentence for each checkpoint that is not whole; a Trainer writes its state last."""
     found = {}
     for one in named:
@@ -166,7 +168,7 @@ def _unfinished(root: Path, named: Sequence[Named], states: Mapping[int, Trainer
     return found
 
 
-def _check_step(one: Named, state: TrainerState | None, root: Path) -> None:
+def _check_step(one: StepName, state: TrainerState | None, root: Path) -> None:
     if state is not None and state.step != one.step and one.unit == STEPS:
         raise ConfigError(
             f"'{root / one.name}' is taken for step {one.step}, and its {folders.STATE} says step {state.step}: rename "
@@ -175,7 +177,7 @@ def _check_step(one: Named, state: TrainerState | None, root: Path) -> None:
 
 
 def _check_one_run(
-    root: Path, whole: Sequence[Named], states: Mapping[int, TrainerState | None], counts_tokens: bool
+    root: Path, whole: Sequence[StepName], states: Mapping[int, TrainerState | None], counts_tokens: bool
 ) -> None:
     """See that what the Trainer wrote at one step follows from what it wrote at those before.
 
@@ -197,7 +199,7 @@ def _check_one_run(
         )
 
 
-def _strangers(root: Path, whole: Sequence[Named]) -> dict[int, str]:
+def _strangers(root: Path, whole: Sequence[StepName]) -> dict[int, str]:
     """Step -> a sentence for each checkpoint whose vocabulary or architecture is not that of most others."""
     shapes: dict[int, dict[str, Any]] = {one.step: folders.shape_of(root / one.name) for one in whole}
     votes = Counter(tuple(shape.items()) for shape in shapes.values())
@@ -215,7 +217,7 @@ def _strangers(root: Path, whole: Sequence[Named]) -> dict[int, str]:
     return found
 
 
-def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release | None, str | None]:
+def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[ReleasedStep | None, str | None]:
     """The model in the run's folder itself, as a Trainer saves it at the end; or why it is left out.
 
     Args:
@@ -235,10 +237,10 @@ def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release
         return None, f"the model in '{root}' itself is left out: it {why}."
     if state.step <= last:
         return None, None  # the last checkpoint again
-    return Release(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
+    return ReleasedStep(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
 
 
-def _with_tokenizers(root: Path, found: Mapping[int, Release]) -> dict[int, Release]:
+def _with_tokenizers(root: Path, found: Mapping[int, ReleasedStep]) -> dict[int, ReleasedStep]:
     """Say where the tokenizer is of checkpoints that lack one.
 
     Raises:

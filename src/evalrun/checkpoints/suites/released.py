@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalrun import checkpoints
 from evalrun.checkpoints.suites import sizes
-from evalrun.checkpoints.suites.releases import Release, Releases
+from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.checkpoints.suites.sizes import Parameters
 from evalrun.config import step_names
 from evalrun.core.atomic import keep_file
@@ -40,7 +40,7 @@ class Listed:
         return "just now"
 
 
-def find(repository: str, pattern: str, seed: int | None, refresh: bool = False) -> Releases:
+def find(repository: str, pattern: str, seed: int | None, refresh: bool = False) -> ReleasedSteps:
     """The steps that a repository has revisions for.
 
     Raises:
@@ -51,7 +51,7 @@ def find(repository: str, pattern: str, seed: int | None, refresh: bool = False)
     return read(repository, pattern, seed, listed)
 
 
-def read(repository: str, pattern: str, seed: int | None, listed: Listed) -> Releases:
+def read(repository: str, pattern: str, seed: int | None, listed: Listed) -> ReleasedSteps:
     """The steps of a list of revisions.
 
     Raises:
@@ -64,8 +64,8 @@ def read(repository: str, pattern: str, seed: int | None, listed: Listed) -> Rel
             f"no revision of the hub's {repository} follows checkpoint.revision={pattern}: it has {some or 'none'}"
             f"{', ...' if len(listed.revisions) > 4 else ''}."
         )
-    by_step = {one.step: Release(one.step, one.name, one.tokens) for one in found}
-    return Releases(by_step, origin=f"hub, {listed.age}")
+    by_step = {one.step: ReleasedStep(one.step, one.name, one.tokens) for one in found}
+    return ReleasedSteps(by_step, origin=f"hub, {listed.age}")
 
 
 def listing(repository: str, refresh: bool = False) -> Listed:

@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalrun.checkpoints.suites.releases import Release
-from evalrun.config.step_names import Named
+from evalrun.checkpoints.suites.released_steps import ReleasedStep
+from evalrun.config.step_names import StepName
 from evalrun.config.step_numbers import EPOCHS, SAMPLES, STEPS, TOKENS, count_in
 from evalrun.core.errors import ConfigError
 
 _ONE = {STEPS: "a step", EPOCHS: "an epoch", SAMPLES: "a sample", TOKENS: "a token"}
 
 
-def taken_as(one: Named, unit: str) -> Named:
+def taken_as(one: StepName, unit: str) -> StepName:
     """A checkpoint whose name counts what the user says it does."""
     said = count_in(one.name)
     tokens = int(said.with_letter().value) if unit == TOKENS and said is not None else None
     return replace(one, unit=unit, tokens=tokens if unit == TOKENS else one.tokens if one.unit == STEPS else None)
 
 
-def refuse_fractions(root: Path, named: Sequence[Named]) -> None:
+def refuse_fractions(root: Path, named: Sequence[StepName]) -> None:
     """See that every name says a whole number.
 
     Raises:
@@ -39,7 +39,7 @@ def refuse_fractions(root: Path, named: Sequence[Named]) -> None:
     )
 
 
-def notes(root: Path, named: Sequence[Named], unit: str | None) -> Iterator[str]:
+def notes(root: Path, named: Sequence[StepName], unit: str | None) -> Iterator[str]:
     """A sentence where a step of this run is no step of the optimizer, or may be none."""
     first = named[-1]
     if first.unit == TOKENS:
@@ -57,7 +57,7 @@ def notes(root: Path, named: Sequence[Named], unit: str | None) -> Iterator[str]
         )
 
 
-def ask_for_unit(model: str, release: Release) -> str:
+def ask_for_unit(model: str, release: ReleasedStep) -> str:
     """What to say where tokens would be computed from steps, and the names count something else."""
     return (
         f"the checkpoints of {model} are named by {release.unit} ('{release.place}'), not by steps: say "
@@ -66,7 +66,7 @@ def ask_for_unit(model: str, release: Release) -> str:
     )
 
 
-def ask_for_tokens(model: str, release: Release) -> str:
+def ask_for_tokens(model: str, release: ReleasedStep) -> str:
     """What to say where nobody knows how many tokens a checkpoint had seen."""
     one = _ONE[release.unit]
     if release.unit == STEPS:

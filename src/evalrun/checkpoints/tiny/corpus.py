@@ -73,7 +73,7 @@ class Quote:
 
 
 @dataclass(frozen=True)
-class Item:
+class CorpusItem:
     """One multiple-choice question, as a line of a JSON file."""
 
     prompt: str
@@ -137,14 +137,14 @@ class Corpus:
             pass
         return beginning
 
-    def _items(self, rng: random.Random, new: list[str]) -> dict[str, list[Item]]:
+    def _items(self, rng: random.Random, new: list[str]) -> dict[str, list[CorpusItem]]:
         """Evaluation items by task: quotes of all ranks; frequent quotes never instructed about; new sentences."""
         s = self._settings
         recall = [self.quotes[number * s.quotes // s.items_per_task] for number in range(s.items_per_task)]
         famous = self.quotes[::2][: s.famous]
         words_each = -(-s.items_per_task // len(famous))
         against = [(quote, word) for quote in famous for word in _others(rng, words_each, *astuple(quote))]
-        items: dict[str, list[Item]] = {"recall": [], "obey_quote": [], "obey_new": []}
+        items: dict[str, list[CorpusItem]] = {"recall": [], "obey_quote": [], "obey_new": []}
         for known, (quote, asked), beginning in zip(recall, against, new, strict=False):
             items["recall"].append(_item(rng, known.beginning, known.ending, CHOICES - 1))
             prompt = INSTRUCTION.format(word=asked, beginning=quote.beginning)
@@ -167,11 +167,11 @@ def _others(rng: random.Random, count: int, *texts: str) -> list[str]:
     return rng.sample([word for word in QUALITIES if word not in used], count)
 
 
-def _item(rng: random.Random, prompt: str, right: str, wrong: int) -> Item:
+def _item(rng: random.Random, prompt: str, right: str, wrong: int) -> CorpusItem:
     return _shuffled(rng, prompt, [right, *_others(rng, wrong, prompt, right)])
 
 
-def _shuffled(rng: random.Random, prompt: str, right_first: list[str]) -> Item:
+def _shuffled(rng: random.Random, prompt: str, right_first: list[str]) -> CorpusItem:
     choices = right_first[:]
     rng.shuffle(choices)
-    return Item(prompt, choices, choices.index(right_first[0]))
+    return CorpusItem(prompt, choices, choices.index(right_first[0]))

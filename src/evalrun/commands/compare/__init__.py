@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from evalrun.commands.compare import render
 from evalrun.commands.compare.render import Comparison
-from evalrun.commands.compare.selection import HOW, Checkpoint, find
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
-from evalrun.core.errors import AnalysisError, ConfigError, nearest
+from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
@@ -74,13 +74,13 @@ def _ask(words: Sequence[str]) -> _Asked:
         keys = {o.key_or_group for o in given}
         if misplaced := sorted(keys & {"model", "step", "experiment"}):
             raise ConfigError(f"compare takes no {misplaced[0]}=: {HOW}.")
-        config = typed(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
+        config = to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
         chosen = bool(keys & {"task", "tasks"})
         files = task_file.resolve(config.tasks, trust_code=True) if chosen else []  # for their names alone
     return _Asked((names[0], names[1]), own.get("suite"), [file.name for file in files] if chosen else None, config)
 
 
-def _compare(asked: _Asked, before: Checkpoint, after: Checkpoint, store: Store) -> Comparison:
+def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoint, store: Store) -> Comparison:
     # Here, because they take a second to be imported, and a wrong name should be said before that.
     from evalrun.statistics.items.paired import compare_checkpoints
     from evalrun.statistics.regression.interactions import CORRECTIONS
@@ -118,11 +118,11 @@ def _of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     if metric is None:
         return table[table["primary"]]
     if metric not in set(table["metric"]):
-        raise ConfigError(f"no task of the two has the metric '{metric}': {nearest(metric, set(table['metric']))}")
+        raise ConfigError(f"no task of the two has the metric '{metric}': {suggest(metric, set(table['metric']))}")
     return table[table["metric"] == metric]
 
 
-def _rows(table: pd.DataFrame, side: Checkpoint, tasks: Sequence[str] | None) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, side: ComparedCheckpoint, tasks: Sequence[str] | None) -> pd.DataFrame:
     """One row a task: the latest result of it."""
     rows = table[table["run_id"].isin([run.run_id for run in side.runs])]
     if tasks is not None:
@@ -132,7 +132,7 @@ def _rows(table: pd.DataFrame, side: Checkpoint, tasks: Sequence[str] | None) ->
 
 
 def _missing(
-    sides: Sequence[pd.DataFrame], checkpoints: Sequence[Checkpoint], tasks: Sequence[str] | None
+    sides: Sequence[pd.DataFrame], checkpoints: Sequence[ComparedCheckpoint], tasks: Sequence[str] | None
 ) -> Iterator[str]:
     names = [set(side["task"]) for side in sides]
     for one, mine, others in zip(checkpoints, names, reversed(names), strict=True):
@@ -148,6 +148,6 @@ def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:
         yield f"Both have the same weights (digest {digest[:12]}): one checkpoint under two names."
 
 
-def _fewshot(rows: pd.DataFrame, side: Checkpoint) -> dict[str, int | None]:
+def _fewshot(rows: pd.DataFrame, side: ComparedCheckpoint) -> dict[str, int | None]:
     held = {run.run_id: run.tasks for run in side.runs}
     return {task: held[run_id][task].fewshot for run_id, task in zip(rows["run_id"], rows["task"], strict=True)}

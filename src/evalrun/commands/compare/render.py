@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalrun.commands.compare.selection import Checkpoint
+from evalrun.commands.compare.selection import ComparedCheckpoint
 from evalrun.core.text import listed
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _SHOWN = {"no difference shown": "neither", "not comparable": "unknown"}
 class Comparison:
     """Two checkpoints compared."""
 
-    before: Checkpoint
-    after: Checkpoint
+    before: ComparedCheckpoint
+    after: ComparedCheckpoint
     settings: str  # how both were scored
     tasks: pd.DataFrame  # see analysis.paired.compare_checkpoints
     notes: list[str]  # what was left out or is doubtful

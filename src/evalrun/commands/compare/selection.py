@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evalrun.config.schema import seeded
-from evalrun.core.errors import AnalysisError, ConfigError, nearest
+from evalrun.config.schema import model_dirname
+from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
-from evalrun.tracking import Past, Store
+from evalrun.tracking import PastRun, Store
 
 HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"
 _NAME = re.compile(r"(?P<model>[^@]+)@(?P<step>\d+|final|last)")
@@ -18,14 +18,14 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class ComparedCheckpoint:
     """A checkpoint that has results, and its runs: several where it was scored in several ways."""
 
     suite: str
     model: str
     seed: int | None
     step: int
-    runs: tuple[Past, ...]
+    runs: tuple[PastRun, ...]
 
     @property
     def label(self) -> str:
@@ -33,7 +33,7 @@ class Checkpoint:
         return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
 
 
-def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Checkpoint, Checkpoint]:
+def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     """The two checkpoints of these names, each with only the runs that were scored as the other's were.
 
     Args:
@@ -50,18 +50,18 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Check
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     if suite is not None and suite not in suites:
-        raise ConfigError(f"no results of suite '{suite}' in {store.uri}: {nearest(suite, suites)}")
-    places: dict[tuple[str, str, int | None, int], list[Past]] = defaultdict(list)
+        raise ConfigError(f"no results of suite '{suite}' in {store.uri}: {suggest(suite, suites)}")
+    places: dict[tuple[str, str, int | None, int], list[PastRun]] = defaultdict(list)
     for name in suites if suite is None else [suite]:
         for run in store.past(name):
             if run.tasks:
                 places[name, run.model, run.seed, run.step].append(run)
-    there = [Checkpoint(*place, tuple(runs)) for place, runs in places.items()]
+    there = [ComparedCheckpoint(*place, tuple(runs)) for place, runs in places.items()]
     before, after = (_named(name, there) for name in names)
     return _scored_alike(before, after)
 
 
-def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:
+def _named(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:
     for one in there:
         for run in one.runs:
             if run.run_id == name:
@@ -72,14 +72,14 @@ def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:
     if match is None:
         raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     model, step = match["model"], match["step"]
-    mine = [one for one in there if model in (one.model, seeded(one.model, one.seed))]
+    mine = [one for one in there if model in (one.model, model_dirname(one.model, one.seed))]
     if not mine:
         # `tiny/s` is what model= takes; results are named tiny-s.
-        raise ConfigError(f"no results of '{model}': {nearest(model.replace('/', '-'), {one.model for one in there})}")
+        raise ConfigError(f"no results of '{model}': {suggest(model.replace('/', '-'), {one.model for one in there})}")
     suites = sorted({one.suite for one in mine})
     if len(suites) > 1:
         raise ConfigError(f"'{model}' is in the suites {listed(suites)}: add suite=NAME.")
-    seeds = sorted({f"{seeded(one.model, one.seed)}@{step}" for one in mine})
+    seeds = sorted({f"{model_dirname(one.model, one.seed)}@{step}" for one in mine})
     if len(seeds) > 1:
         raise ConfigError(f"'{model}' was trained with several seeds: write one of {', '.join(seeds)}.")
     steps = sorted(one.step for one in mine)
@@ -90,7 +90,9 @@ def _named(name: str, there: Sequence[Checkpoint]) -> Checkpoint:
     return next(one for one in mine if one.step == wanted)
 
 
-def _scored_alike(before: Checkpoint, after: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
+def _scored_alike(
+    before: ComparedCheckpoint, after: ComparedCheckpoint
+) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     sides = (before, after)
     labels = [{run.settings for run in side.runs} for side in sides]
     common = sorted(labels[0] & labels[1])

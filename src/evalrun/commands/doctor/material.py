@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import location, releases
+from evalrun.checkpoints.suites import location, released_steps_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.commands.plan.needed_data import data_of
@@ -49,7 +49,7 @@ def suite() -> Check:
     here = steps = 0
     for name in names:
         config = config_of(name)
-        places = [Path(location(config)) / release.place for release in releases(config).by_step.values()]
+        places = [Path(location(config)) / release.place for release in released_steps_of(config).by_step.values()]
         steps += len(places)
         here += sum((place / "config.json").is_file() for place in places)
     if here == steps:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from evalrun import checkpoints
 from evalrun.commands.doctor import machine, material
 from evalrun.commands.doctor.check import OK, Check
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.grid import overrides as ov
 
@@ -44,4 +44,4 @@ def _config(words: Sequence[str]) -> Config:
         given = ov.parse(words)
         ov.check(given)
         kept = [o for o in given if o.key_or_group.split(".")[0] not in _ABOUT]
-        return typed(compose(["model=pythia-70m", *ov.for_hydra(kept), "step=0"]))
+        return to_config(compose(["model=pythia-70m", *ov.for_hydra(kept), "step=0"]))

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalrun.core.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, suggest
 
 PAGES = Path(__file__).parent
-MANY = ("-m", "--multirun")  # what a sweep is typed with; commands about a grid take it and need it not
+MULTIRUN_FLAGS = ("-m", "--multirun")  # what a sweep is typed with; commands about a grid take it and need it not
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,21 @@ JSON = ("--json",)
 COMMANDS: dict[str, Command] = {
     "new-task": Command("new_task", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
     "show": Command("show", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
-    "plan": Command("plan.command", BEFORE, "GRID", "what is done, downloads, disk, memory, time", (*JSON, *MANY)),
-    "prefetch": Command(
-        "plan.command:prefetch", BEFORE, "GRID", "download it, so that offline=true needs nothing", MANY
+    "plan": Command(
+        "plan.command", BEFORE, "GRID", "what is done, downloads, disk, memory, time", (*JSON, *MULTIRUN_FLAGS)
     ),
-    "audit": Command("audit", BEFORE, "GRID", "weights that are missing or another step's", (*JSON, *MANY)),
+    "prefetch": Command(
+        "plan.command:prefetch", BEFORE, "GRID", "download it, so that offline=true needs nothing", MULTIRUN_FLAGS
+    ),
+    "audit": Command("audit", BEFORE, "GRID", "weights that are missing or another step's", (*JSON, *MULTIRUN_FLAGS)),
     "suites": Command("suites", BEFORE, "", "the models that can be named", JSON, keys=False),
     "steps": Command("suites:steps_command", BEFORE, "model=NAME", "its checkpoints", (*JSON, "--refresh")),
     "doctor": Command("doctor", BEFORE, "", "check versions, GPU, store, disk, hub and data", JSON),
     "tiny": Command("tiny", RUNS, "", "train the embedded suite of small models", keys=False),
     "watch": Command("watch.command", RUNS, "path=RUN", "evaluate checkpoints as they are saved", ("--once",)),
-    "status": Command("status", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MANY)),
-    "sync": Command("sync", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MANY),
-    "analyze": Command("analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MANY),
+    "status": Command("status", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MULTIRUN_FLAGS)),
+    "sync": Command("sync", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MULTIRUN_FLAGS),
+    "analyze": Command("analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MULTIRUN_FLAGS),
     "compare": Command("compare", RESULTS, "A B", "is B worse than A, item by item", JSON),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
     "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed"),
@@ -54,7 +56,7 @@ COMMANDS: dict[str, Command] = {
 }
 RUN = "run"  # the page about evaluating itself, which no command is named for
 RUN_FLAGS = (
-    *MANY, "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--hydra-help",
+    *MULTIRUN_FLAGS, "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--hydra-help",
     "--shell-completion", "-sc", "--run", "-r",
 )  # fmt: skip
 HELP = ("-h", "--help")
@@ -97,7 +99,7 @@ def page(name: str) -> str:
         ConfigError: no such command.
     """
     if name not in (*COMMANDS, RUN):
-        raise ConfigError(f"there is no help on '{name}': {nearest(name, (*COMMANDS, RUN), show=30)}")
+        raise ConfigError(f"there is no help on '{name}': {suggest(name, (*COMMANDS, RUN), show=30)}")
     return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
 
 
@@ -131,7 +133,7 @@ def check_flags(name: str, words: Iterable[str]) -> None:
         asked = "a run" if name == RUN else name
         every = (*known, "--help", *(["--version"] if name == RUN else []))
         close = difflib.get_close_matches(wrong[0], every, n=1, cutoff=0.6)
-        also = nearest(wrong[0], every) if known or close else "it takes none."
+        also = suggest(wrong[0], every) if known or close else "it takes none."
         shown = f"`python -m evalrun help {name}` lists what it takes."
         raise ConfigError(f"{asked} does not know '{wrong[0]}': {also} {shown}")
 
@@ -149,7 +151,7 @@ def check_hydra_flags(words: Sequence[str]) -> None:
         problems.append(f"'{shown[0]}' and '{shown[1]}' do not go together: ask one at a time.")
     problems += [f"'{flag}' goes with --cfg job." for flag in given
                  if flag in ("--resolve", "--package", "-p") and not {"--cfg", "-c"} & set(given)]  # fmt: skip
-    if {"--run", "-r"} & set(given) and {*MANY, *_SHOWS} & set(given):
+    if {"--run", "-r"} & set(given) and {*MULTIRUN_FLAGS, *_SHOWS} & set(given):
         problems.append("'--run' is what a run does without flags: leave it out.")
     if problems:
         raise ConfigError(problems)

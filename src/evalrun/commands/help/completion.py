@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evalrun.commands import help
-from evalrun.core.errors import ConfigError, nearest
+from evalrun.core.errors import ConfigError, suggest
 
 SHELLS = ("bash", "zsh", "fish")
 _GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "hydra/launcher")
@@ -37,7 +37,7 @@ def command(words: Sequence[str]) -> int:
     """
     if len(words) != 1 or words[0] not in SHELLS:
         given = f"'{' '.join(words)}'" if words else "none was given"
-        also = nearest(words[0], SHELLS) if words else "choose from: bash, fish, zsh."
+        also = suggest(words[0], SHELLS) if words else "choose from: bash, fish, zsh."
         raise ConfigError(f"completion takes one shell, {given}: {also}")
     sys.stdout.write((_HERE / "shells" / f"evalrun.{words[0]}").read_text(encoding="utf-8"))
     return 0

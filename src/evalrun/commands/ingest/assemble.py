@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalrun.commands.ingest.parsed import UNRECORDED, Found
-from evalrun.commands.ingest.task_names import Part, Task
-from evalrun.core.records import Cell, TaskResult
+from evalrun.commands.ingest.parsed import UNRECORDED, ParsedResult
+from evalrun.commands.ingest.task_names import Task, TaskPart
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.journal.result_files import digest
 from evalrun.tasks.data import sha256
 
@@ -36,12 +36,12 @@ class Candidate:
         return bool(self.result.settings["scorer"] != UNRECORDED)
 
     @property
-    def place(self) -> tuple[Cell, str]:
+    def place(self) -> tuple[Checkpoint, str]:
         """Checkpoint and task."""
         return self.result.cell, self.result.task
 
 
-def candidate(found: Found, part: Part, cell: Cell) -> Candidate:
+def candidate(found: ParsedResult, part: TaskPart, cell: Checkpoint) -> Candidate:
     """The record of one task.
 
     Args:
@@ -112,7 +112,7 @@ def _counted(metrics: Mapping[str, float], stderrs: Mapping[str, float]) -> int 
     return None
 
 
-def _rows(task: Task, found: Found) -> int | None:
+def _rows(task: Task, found: ParsedResult) -> int | None:
     return task.rows if found.settings.get("limit") is None else None
 
 

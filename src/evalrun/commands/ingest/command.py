@@ -15,7 +15,7 @@ from evalrun.commands.ingest import inputs, samples
 from evalrun.commands.ingest.assemble import Candidate, candidate
 from evalrun.commands.ingest.merge import agree, merge
 from evalrun.commands.ingest.models import Models, UnknownModelError
-from evalrun.commands.ingest.parsed import DamagedError, Found, Left
+from evalrun.commands.ingest.parsed import DamagedError, ParsedResult, Skipped
 from evalrun.commands.ingest.task_names import Tasks
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import TrackingConf
@@ -70,7 +70,7 @@ def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:
     return 1 if left else 0
 
 
-def _matched(found: Iterable[Found]) -> tuple[list[Candidate], list[Left]]:
+def _matched(found: Iterable[ParsedResult]) -> tuple[list[Candidate], list[Skipped]]:
     """Give each result its checkpoint and its task."""
     models, tasks = Models(), Tasks()
     matched, left = [], []
@@ -78,7 +78,7 @@ def _matched(found: Iterable[Found]) -> tuple[list[Candidate], list[Left]]:
         try:
             cell = models.cell(one.model)
         except UnknownModelError as error:
-            left.append(Left(one.file, str(error)))
+            left.append(Skipped(one.file, str(error)))
             continue
         for part in tasks.parts(one.task, one.metrics):
             made = candidate(one, part, cell)
@@ -87,11 +87,11 @@ def _matched(found: Iterable[Found]) -> tuple[list[Candidate], list[Left]]:
             if math.isfinite(value):
                 matched.append(made)
             else:  # filed, it would stand in the way of the result that is one
-                left.append(Left(one.file, f"{metric} of '{made.result.task}' is {value}, which is no result."))
+                left.append(Skipped(one.file, f"{metric} of '{made.result.task}' is {value}, which is no result."))
     return matched, left
 
 
-def _compared(store: Store, suite: str, mine: Sequence[Candidate]) -> tuple[list[Candidate], int, list[Left]]:
+def _compared(store: Store, suite: str, mine: Sequence[Candidate]) -> tuple[list[Candidate], int, list[Skipped]]:
     """What the store lacks, how much it has, and what it contradicts."""
     there = store.delivered_all(suite)
     news, other = [], []
@@ -109,7 +109,7 @@ def _compared(store: Store, suite: str, mine: Sequence[Candidate]) -> tuple[list
         rows = table[table["task_key"] == key]
         before = dict(zip(rows["metric"], rows["value"], strict=True))
         if not agree(one.result.metrics, before):
-            clashes.append(Left(one.file, _contradicted(one.result, before)))
+            clashes.append(Skipped(one.file, _contradicted(one.result, before)))
         elif one.samples is not None or set(one.result.metrics) > set(before):
             news.append(one)  # equal, and more of it
     return news, len(mine) - len(news) - len(clashes), clashes
@@ -125,9 +125,9 @@ def _contradicted(result: TaskResult, before: Mapping[str, float]) -> str:
     return f"{where}: the store holds another result ({values}); if that is the wrong one, delete its run in MLflow"
 
 
-def _file(store: Store, news: Sequence[Candidate]) -> list[Left]:
+def _file(store: Store, news: Sequence[Candidate]) -> list[Skipped]:
     """Deliver; what is wrong with samples is returned, the results themselves are filed without them."""
-    left: list[Left] = []
+    left: list[Skipped] = []
     with tempfile.TemporaryDirectory() as scratch:
         results: list[tuple[TaskResult, Path | None]] = []
         for number, one in enumerate(news):
@@ -136,7 +136,7 @@ def _file(store: Store, news: Sequence[Candidate]) -> list[Left]:
                 try:
                     result, items = _with_items(one, one.samples, Path(scratch) / f"{number}.parquet")
                 except DamagedError as error:
-                    left.append(Left(one.samples.name, f"{error}: {one.file} is filed without items"))
+                    left.append(Skipped(one.samples.name, f"{error}: {one.file} is filed without items"))
             results.append((result, items))
         store.deliver_many(results)
     return left
@@ -157,7 +157,9 @@ def _say_suite(suite: str, mine: Sequence[Candidate], new: int, known: int) -> N
     print(f"{suite}: {counted(new, 'result')} filed, {known:,} there already ({size})")
 
 
-def _say_rest(content: inputs.Read, kept: Sequence[Candidate], again: int, left: Sequence[Left], analyze: str) -> None:
+def _say_rest(
+    content: inputs.Read, kept: Sequence[Candidate], again: int, left: Sequence[Skipped], analyze: str
+) -> None:
     if again:
         print(f"{counted(again, 'result')} in more than one file or row: each counts once")
     bare = sum(one.result.primary_metric not in one.result.stderrs for one in kept)
@@ -173,11 +175,11 @@ def _say_rest(content: inputs.Read, kept: Sequence[Candidate], again: int, left:
             print(f"  {sentence}", file=sys.stderr)
 
 
-def _key(left: Left) -> tuple[str, str]:
+def _key(left: Skipped) -> tuple[str, str]:
     return left.file, left.reason
 
 
-def _sentences(left: Iterable[Left], passed: Iterable[str]) -> list[str]:
+def _sentences(left: Iterable[Skipped], passed: Iterable[str]) -> list[str]:
     """One for each file and reason, with how many results it is about."""
     counts = Counter(_key(one) for one in left)
     said = []

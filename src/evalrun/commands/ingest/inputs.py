@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalrun.commands.ingest import lm_eval_json, tidy_tables
-from evalrun.commands.ingest.parsed import DamagedError, Found, Left, NotResultsError
+from evalrun.commands.ingest.parsed import DamagedError, NotResultsError, ParsedResult, Skipped
 from evalrun.core.errors import ConfigError
 
 _TABLES = (".tsv", ".csv")
@@ -20,8 +20,8 @@ class Read:
     """What the files hold."""
 
     files: int = 0
-    found: list[Found] = field(default_factory=list)
-    left: list[Left] = field(default_factory=list)
+    found: list[ParsedResult] = field(default_factory=list)
+    left: list[Skipped] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)  # tables of something else, met in a folder
 
 
@@ -42,7 +42,7 @@ def read(paths: Iterable[Path]) -> Read:
     for path in paths:
         inside = sorted(_walk(path)) if path.is_dir() else [path]
         if not inside:
-            content.left.append(Left(str(path), f"holds no {', '.join(_KINDS)} file"))
+            content.left.append(Skipped(str(path), f"holds no {', '.join(_KINDS)} file"))
         for file in inside:
             real = file.resolve()
             if real not in seen:
@@ -68,12 +68,12 @@ def _read_one(file: Path, in_folder: bool, content: Read) -> None:
             found = lm_eval_json.read(file, shown)
         content.found += found
         if not found and not (is_table and left):
-            content.left.append(Left(shown, "holds no results"))
+            content.left.append(Skipped(shown, "holds no results"))
     except DamagedError as error:
-        content.left.append(Left(shown, str(error)))
+        content.left.append(Skipped(shown, str(error)))
     except NotResultsError as error:
         # A study's folder holds tables of many things, its statistics for one; a JSON that is no result is a surprise.
         if is_table and in_folder:
             content.passed.append(shown)
         else:
-            content.left.append(Left(shown, str(error)))
+            content.left.append(Skipped(shown, str(error)))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.commands.ingest.model_args import ModelArgs, model_args
-from evalrun.commands.ingest.parsed import DamagedError, Found, NotResultsError, mapping, number, whole
+from evalrun.commands.ingest.parsed import DamagedError, NotResultsError, ParsedResult, mapping, number, whole
 from evalrun.core.directions import is_lower_better
 
 _CHANGES_PROMPTS = ("system_instruction_sha", "chat_template_sha", "fewshot_as_multiturn")
 
 
-def read(path: Path, shown: str) -> list[Found]:
+def read(path: Path, shown: str) -> list[ParsedResult]:
     """All results of one JSON file.
 
     Args:
@@ -57,7 +57,7 @@ def _is_04(data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> b
     return newer or any("," in str(key) for values in tasks.values() for key in values)
 
 
-def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> list[Found]:
+def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> list[ParsedResult]:
     config, versions = mapping(data["config"]), mapping(data.get("versions"))
     args = model_args(config.get("model_args"))
     settings = _settings("0.3", config, args, args.dtype)
@@ -68,7 +68,7 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
             continue
         primary = _primary(metrics)
         found.append(
-            Found(
+            ParsedResult(
                 file=shown,
                 model=args,
                 task=task,
@@ -84,7 +84,9 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
     return _some(found)
 
 
-def _read_04(path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> list[Found]:
+def _read_04(
+    path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
+) -> list[ParsedResult]:
     config, versions = mapping(data["config"]), mapping(data.get("versions"))
     args = model_args(config.get("model_args"), data.get("model_name"), config.get("model_revision"))
     version = str(data.get("lm_eval_version") or "0.4")
@@ -112,7 +114,7 @@ def _read_04(path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str
         better = said.get(primary)
         samples = path.with_name(f"samples_{task}_{stamp}.jsonl") if "/" not in task else None
         found.append(
-            Found(
+            ParsedResult(
                 file=shown,
                 model=args,
                 task=task,
@@ -170,7 +172,7 @@ def _known(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _some(found: list[Found]) -> list[Found]:
+def _some(found: list[ParsedResult]) -> list[ParsedResult]:
     if not found:
         raise NotResultsError("holds no number under `results`")
     return found

@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from evalrun.commands.ingest.assemble import Candidate, content_key
-from evalrun.commands.ingest.parsed import Left
+from evalrun.commands.ingest.parsed import Skipped
 
 # Tables print 15 digits of what JSON holds in full.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 
 
-def merge(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Left], int]:
+def merge(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Skipped], int]:
     """One result for each checkpoint, task and settings.
 
     A table that does not say how its values were computed is taken to repeat a result of the same checkpoint and task
@@ -67,7 +67,7 @@ def _groups(candidates: Iterable[Candidate], key: Callable[[Candidate], Hashable
     return list(groups.values())
 
 
-def _clash(group: Sequence[Candidate]) -> Left | None:
+def _clash(group: Sequence[Candidate]) -> Skipped | None:
     for position, one in enumerate(group):
         for other in group[position + 1 :]:
             if not agree(one.result.metrics, other.result.metrics):
@@ -75,7 +75,7 @@ def _clash(group: Sequence[Candidate]) -> Left | None:
     return None
 
 
-def _contradiction(group: Sequence[Candidate]) -> Left:
+def _contradiction(group: Sequence[Candidate]) -> Skipped:
     """Name the files with their values of the metric on which the first two differ."""
     first, second = group[0].result.metrics, group[1].result.metrics
     metric = next(name for name in first if name in second and not _equal(first[name], second[name]))
@@ -84,7 +84,9 @@ def _contradiction(group: Sequence[Candidate]) -> Left:
     )
     result = group[0].result
     files = ", ".join(dict.fromkeys(one.file for one in group))
-    return Left(files, f"{result.cell.label}, {result.task}: {metric} is {values}; none is filed, remove the wrong one")
+    return Skipped(
+        files, f"{result.cell.label}, {result.task}: {metric} is {values}; none is filed, remove the wrong one"
+    )
 
 
 def _union(group: Sequence[Candidate]) -> Candidate:

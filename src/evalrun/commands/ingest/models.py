@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from evalrun.checkpoints.suites import cell_of, known_steps, step_called
+from evalrun.checkpoints.suites import checkpoint_of, known_steps, step_called
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.commands.ingest.model_args import ModelArgs
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 from evalrun.config.step_names import needs_list
 from evalrun.config.steps import released_steps
-from evalrun.core.errors import EvalrunError, nearest
-from evalrun.core.records import Cell
+from evalrun.core.errors import EvalrunError, suggest
+from evalrun.core.records import Checkpoint
 from evalrun.grid import overrides as ov
 
 _SEED = "{seed}"
@@ -34,7 +34,7 @@ class _Match:
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelEntry:
     """One model of conf/model with its suite's checkpoints."""
 
     model: ModelConf
@@ -65,11 +65,11 @@ class Known:
             return _Match(1 if "/" in name else 2, _seed(found))
         return None
 
-    def cell(self, step: int, seed: int | None) -> Cell:
+    def cell(self, step: int, seed: int | None) -> Checkpoint:
         """The cell of the grid."""
         checkpoint = self.checkpoint if seed is None else replace(self.checkpoint, seed=seed)
         try:
-            return cell_of(Config(model=self.model, checkpoint=checkpoint, step=step))
+            return checkpoint_of(Config(model=self.model, checkpoint=checkpoint, step=step))
         except EvalrunError as error:  # what the hub would have to say
             raise UnknownModelError(f"cannot be placed: {str(error).rstrip('.')}") from None
 
@@ -99,11 +99,11 @@ class Models:
         known: The models; None for all that are configured, read inside a `config.hydra_session`.
     """
 
-    def __init__(self, known: Iterable[Known] | None = None) -> None:
+    def __init__(self, known: Iterable[ModelEntry] | None = None) -> None:
         self.known = list(_configured() if known is None else known)
-        self._asked: dict[ModelArgs, Cell | UnknownModelError] = {}
+        self._asked: dict[ModelArgs, Checkpoint | UnknownModelError] = {}
 
-    def cell(self, args: ModelArgs) -> Cell:
+    def cell(self, args: ModelArgs) -> Checkpoint:
         """The checkpoint.
 
         Raises:
@@ -119,7 +119,7 @@ class Models:
             raise answer
         return answer
 
-    def _find(self, args: ModelArgs) -> Cell:
+    def _find(self, args: ModelArgs) -> Checkpoint:
         if not args.pretrained:
             raise UnknownModelError("names no model (no pretrained=... in config.model_args)")
         if args.adapter is not None:
@@ -134,7 +134,7 @@ class Models:
         ]
         best = [fit for fit in fits if fit[0].fit == max(match.fit for match, _, _ in fits)]
         if not best:
-            listed = nearest(name, {known.model.path for known in self.known}, show=4)
+            listed = suggest(name, {known.model.path for known in self.known}, show=4)
             raise UnknownModelError(f"model '{args.pretrained}' is the path of no conf/model: {listed}")
         cells = {_cell(args, *fit) for fit in best}
         if len(cells) > 1:
@@ -143,7 +143,7 @@ class Models:
         return cells.pop()
 
 
-def _cell(args: ModelArgs, match: _Match, known: Known, place: str | None) -> Cell:
+def _cell(args: ModelArgs, match: _Match, known: ModelEntry, place: str | None) -> Checkpoint:
     seed = args.seed if match.seed is None else match.seed
     if _SEED not in known.model.path:
         seed = None  # the suite's own, mostly none
@@ -171,7 +171,7 @@ def _cell(args: ModelArgs, match: _Match, known: Known, place: str | None) -> Ce
     return known.cell(step, seed)
 
 
-def _splits(name: str, known: Known) -> list[tuple[str, str | None]]:
+def _splits(name: str, known: ModelEntry) -> list[tuple[str, str | None]]:
     """A name as it is, and without the folder of a step at its end."""
     depth = 1 + (known.checkpoint.revision or known.checkpoint.folder or "").count("/")
     parts = name.split("/")
@@ -191,10 +191,10 @@ def _seed(found: re.Match[str]) -> int | None:
     return None if seed is None else int(seed)
 
 
-def _configured() -> list[Known]:
+def _configured() -> list[ModelEntry]:
     return [_known(name) for name in ov.models()]
 
 
-def _known(name: str) -> Known:
+def _known(name: str) -> ModelEntry:
     config = config_of(name)
-    return Known(config.model, config.checkpoint)
+    return ModelEntry(config.model, config.checkpoint)

@@ -14,7 +14,7 @@ UNRECORDED = "unrecorded"  # the scorer of a table that says nothing about how i
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedResult:
     """One task's result in a file; None and empty where the file does not say."""
 
     file: str  # its path as it was given, for messages
@@ -36,7 +36,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     """Something that is not filed: where, and why."""
 
     file: str

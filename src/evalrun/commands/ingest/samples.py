@@ -17,7 +17,7 @@ _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
 @dataclass(frozen=True)
-class Items:
+class ItemsFile:
     """A task's items."""
 
     parquet: bytes
@@ -25,7 +25,7 @@ class Items:
     chance: float | None  # mean of 1 / number of choices; None without choices
 
 
-def read(path: Path, expected: int) -> Items:
+def read(path: Path, expected: int) -> ItemsFile:
     """Read the samples of one task.
 
     Columns: those of evalrun's own items (scoring._items): doc_id, target, prediction, logprobs in nats, greedy,
@@ -53,7 +53,7 @@ def read(path: Path, expected: int) -> Items:
     table = pd.DataFrame(rows).sort_values(["filter", "doc_id"], kind="stable", ignore_index=True)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    return Items(buffer.getvalue(), n, chance)
+    return ItemsFile(buffer.getvalue(), n, chance)
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -25,7 +25,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskPart:
     """A result's share that is one task of ours: its metrics by the name in the file -> ours."""
 
     task: Task
@@ -66,16 +66,16 @@ class Tasks:
         if problems:
             raise ConfigError(problems)
 
-    def parts(self, name: str, metrics: Iterable[str]) -> list[Part]:
+    def parts(self, name: str, metrics: Iterable[str]) -> list[TaskPart]:
         """The tasks of ours that a result holds; a task that nobody knows keeps its name."""
         rest = list(metrics)
         found = []
         for metric, task in self._metrics.get(name, {}).items():
             if metric in rest:
-                found.append(Part(task, {metric: "acc"}))
+                found.append(TaskPart(task, {metric: "acc"}))
                 rest.remove(metric)
         if rest:
-            found.append(Part(self._tasks.get(name, Task(name, name)), {metric: metric for metric in rest}))
+            found.append(TaskPart(self._tasks.get(name, Task(name, name)), {metric: metric for metric in rest}))
         return found
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.commands.ingest.model_args import ModelArgs
-from evalrun.commands.ingest.parsed import UNRECORDED, DamagedError, Found, Left, NotResultsError, number, whole
+from evalrun.commands.ingest.parsed import (
+    UNRECORDED,
+    DamagedError,
+    NotResultsError,
+    ParsedResult,
+    Skipped,
+    number,
+    whole,
+)
 from evalrun.core.directions import is_lower_better
 
 # What a column may be called, in lower case; the first of ours is how results.csv calls it.
@@ -30,19 +38,19 @@ _MISSING = ("", "na", "nan", "none", "null", "n/a")
 Row = dict[str, str]
 
 
-def read(path: Path, shown: str) -> tuple[list[Found], list[Left]]:
+def read(path: Path, shown: str) -> tuple[list[ParsedResult], list[Skipped]]:
     """All results of one table, and its rows that cannot be taken.
 
     Raises:
         DamagedError: it cannot be read.
         NotResultsError: it lacks a column that every table of results has.
     """
-    left: list[Left] = []
+    left: list[Skipped] = []
     groups: dict[tuple[Any, ...], dict[str, Row]] = {}
     for line, row in _rows(path):
         problem = _problem(row)
         if problem:
-            left.append(Left(shown, f"line {line}: {problem}"))
+            left.append(Skipped(shown, f"line {line}: {problem}"))
             continue
         metric, again = row.get("metric") or "acc", 0
         # A second value of one metric is another result of the same cell; whether they agree is asked later.
@@ -99,14 +107,14 @@ def _place(row: Row) -> tuple[str, ...]:
     )
 
 
-def _found(shown: str, rows: Mapping[str, Row]) -> Found:
+def _found(shown: str, rows: Mapping[str, Row]) -> ParsedResult:
     """One task's result from its rows, a metric each."""
     stderrs = {metric: _number(row, "stderr") for metric, row in rows.items()}
     marked = next((metric for metric, row in rows.items() if row.get("primary", "").lower() in ("true", "1")), None)
     primary = marked or ("acc" if "acc" in rows else next(iter(rows)))
     first = rows[primary]
     better = first.get("higher_is_better", "").lower()
-    return Found(
+    return ParsedResult(
         file=shown,
         model=ModelArgs(
             pretrained=first["model"],

@@ -42,7 +42,7 @@ _NEEDS = (
 
 
 @dataclass(frozen=True)
-class Part:
+class GuessedPart:
     """One key of the config."""
 
     value: Any
@@ -55,9 +55,9 @@ class Guess:
     """A whole task."""
 
     output_type: str
-    text: Part
-    choices: Part | None  # None: the target itself is scored
-    target: Part
+    text: GuessedPart
+    choices: GuessedPart | None  # None: the target itself is scored
+    target: GuessedPart
     delimiter: str  # between prompt and choice
     metrics: tuple[tuple[str, bool], ...]  # name, and whether more is better
     renamed: bool  # whether a column's name cannot stand in a template
@@ -69,8 +69,8 @@ class Guess:
 class _Scored:
     """What is scored after the prompt."""
 
-    choices: Part | None
-    target: Part
+    choices: GuessedPart | None
+    target: GuessedPart
     columns: tuple[str, ...]
     of_rows: Sequence[Sequence[str]]  # the texts, per row
     whole: bool = False  # they are sentences with nothing before them
@@ -86,8 +86,8 @@ def guess(rows: Rows) -> Guess:
     scored = _listed(rows, names) or _labelled(rows, names)
     if scored is None:
         raise ConfigError(f"'{rows.path}' has {_saw(rows)}, and none of them says what is right: {_NEEDS}.")
-    bare: tuple[tuple[Part, tuple[str, ...]], list[str], bool] = (
-        (Part("", "nothing: the sentences are whole"), ()),
+    bare: tuple[tuple[GuessedPart, tuple[str, ...]], list[str], bool] = (
+        (GuessedPart("", "nothing: the sentences are whole"), ()),
         [""],
         False,
     )
@@ -96,7 +96,7 @@ def guess(rows: Rows) -> Guess:
     target = scored.target
     metrics: tuple[tuple[str, bool], ...] = (("acc", True), ("perplexity", False))
     if scored.choices is None:
-        target = Part(f"{delimiter}{target.value}", target.said, target.comment)
+        target = GuessedPart(f"{delimiter}{target.value}", target.said, target.comment)
     else:
         long = any(len(one.split()) > 1 for texts in scored.of_rows for one in texts)
         metrics = (("acc", True), ("acc_norm", True)) if long else (("acc", True),)
@@ -145,7 +145,13 @@ def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
     target: str | int = answer.template if answer.bare else f"{{{{{answer.template}}}}}"
     target = int(answer.template) if answer.template.isdigit() else target
     used = (*found.columns, *([answer.column] if answer.column else []))
-    return _Scored(Part(value, found.said), Part(target, answer.said, answer.comment), used, found.of_rows, found.whole)
+    return _Scored(
+        GuessedPart(value, found.said),
+        GuessedPart(target, answer.said, answer.comment),
+        used,
+        found.of_rows,
+        found.whole,
+    )
 
 
 def _labelled(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
@@ -168,19 +174,21 @@ def _labelled(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
         target = f"column '{column}'"
         repeat = len(labels) <= _FEW and len(labels) * 2 <= len(values)
         if all(isinstance(value, bool) for value in values):
-            part = Part(
+            part = GuessedPart(
                 ["no", "yes"], f"{said}, false and true", "not sure: write the words that false and true stand for"
             )
-            return _Scored(part, Part(f"{{{{{name} | int}}}}", target), (column,), [["no", "yes"]])
+            return _Scored(part, GuessedPart(f"{{{{{name} | int}}}}", target), (column,), [["no", "yes"]])
         numbers = [answer_column.integer(value) for value in labels]
         if len(labels) > 1 and None not in numbers and repeat:
             return _numbered(sorted({n for n in numbers if n is not None}), column, name)
         texts = [str(label) for label in labels]
         if len(labels) > 1 and repeat and all(isinstance(value, str) for value in values):
-            return _Scored(Part(texts, said), Part(name, f"{target}, the text of the choice"), (column,), [texts])
+            return _Scored(
+                GuessedPart(texts, said), GuessedPart(name, f"{target}, the text of the choice"), (column,), [texts]
+            )
         if len(labels) > 1 and all(isinstance(value, str) for value in values):
             said = f"column '{column}', {len(labels):,} different texts: each is scored as it stands, without choices"
-            return _Scored(None, Part(f"{{{{{name}}}}}", said), (column,), [[str(value)] for value in values])
+            return _Scored(None, GuessedPart(f"{{{{{name}}}}}", said), (column,), [[str(value)] for value in values])
     return None
 
 
@@ -189,16 +197,16 @@ def _numbered(numbers: Sequence[int], column: str, name: str) -> _Scored:
     what = ", ".join(str(number) for number in numbers)
     index = f"{{{{{list(numbers)}.index({name} | int)}}}}"
     plain = list(numbers) == list(range(len(numbers)))
-    part = Part(
+    part = GuessedPart(
         words, f"column '{column}', which is {what}", f"not sure: write the words that {what} stand for, in this order"
     )
     said = f"column '{column}', an index that counts from 0" if plain else f"column '{column}'"
-    return _Scored(part, Part(f"{{{{{name} | int}}}}" if plain else index, said), (column,), [words])
+    return _Scored(part, GuessedPart(f"{{{{{name} | int}}}}" if plain else index, said), (column,), [words])
 
 
 def _prompt(
     rows: Rows, names: Mapping[str, str], used: Sequence[str]
-) -> tuple[tuple[Part, tuple[str, ...]], list[str], bool]:
+) -> tuple[tuple[GuessedPart, tuple[str, ...]], list[str], bool]:
     """The prompt with the columns it is made of, its texts, and whether words were put around them."""
     free = [c for c in rows.columns if c not in used and all(isinstance(v, str) and v for v in rows.values(c))]
     question = _first([c for c in free if not _is_word(rows.values(c))], _QUESTIONS)
@@ -207,7 +215,7 @@ def _prompt(
     if question is not None and (passage or _asks(rows.values(question))):
         before = f"{{{{{names[passage]}}}}}\n" if passage else ""
         said = f"columns '{passage}' and '{question}'" if passage else f"column '{question}'"
-        part = Part(
+        part = GuessedPart(
             f"{before}Question: {{{{{names[question]}}}}}\nAnswer:",
             f"{said}, asked as a question",
             f'for the column alone: "{{{{{names[question]}}}}}"',
@@ -227,7 +235,7 @@ def _prompt(
             f"not sure: '{column}' has a gap '_', but choices are scored after its end: to score what follows a filled "
             "gap, begin with `include: winogrande/default.yaml`"
         )
-    part = Part(f"{{{{{names[column]}}}}}", f"column '{column}'", doubt)
+    part = GuessedPart(f"{{{{{names[column]}}}}}", f"column '{column}'", doubt)
     return (part, (column,)), rows.values(column), False
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evalrun.core.errors import ConfigError, TaskError, nearest
+from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import data_rows
 from evalrun.tasks.data_rows import BUILDERS
 
@@ -84,4 +84,4 @@ def read(path: Path) -> Rows:
 def _others(folder: Path, name: str = "") -> str:
     """The data files of a folder that could be meant."""
     found = [file.name for file in folder.glob("*") if file.suffix.lower() in BUILDERS] if folder.is_dir() else []
-    return nearest(name, found) if found else f"it must end in one of {', '.join(BUILDERS)}."
+    return suggest(name, found) if found else f"it must end in one of {', '.join(BUILDERS)}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from evalrun.commands.new_task.guess import Guess, Part
+from evalrun.commands.new_task.guess import Guess, GuessedPart
 
 
 def text(name: str, data: str, guess: Guess) -> str:
@@ -43,7 +43,7 @@ def text(name: str, data: str, guess: Guess) -> str:
     return "\n".join([*lines, f"metadata: {{version: 1.0, title: {_scalar(title)}}}", ""])
 
 
-def _key(name: str, part: Part) -> Iterator[str]:
+def _key(name: str, part: GuessedPart) -> Iterator[str]:
     if part.comment:
         yield f"# {part.comment[0].upper()}{part.comment[1:]}."
     yield f"{name}: {_value(part.value)}"

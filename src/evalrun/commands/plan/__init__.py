@@ -8,9 +8,9 @@ prefetch  get what is missing
 offline   say what is missing, where nothing may be fetched
 """
 
-from evalrun.commands.plan.inventory import Survey, survey
+from evalrun.commands.plan.inventory import Inventory, take_inventory
 from evalrun.commands.plan.offline import refuse_missing
 from evalrun.commands.plan.prefetch import prefetch
 from evalrun.commands.plan.render import describe, to_json
 
-__all__ = ["Survey", "describe", "prefetch", "refuse_missing", "survey", "to_json"]
+__all__ = ["Inventory", "describe", "prefetch", "refuse_missing", "take_inventory", "to_json"]

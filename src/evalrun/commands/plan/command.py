@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evalrun import checkpoints
 from evalrun.commands.plan import detectable, render
-from evalrun.commands.plan.inventory import survey
+from evalrun.commands.plan.inventory import take_inventory
 from evalrun.commands.plan.prefetch import prefetch as fetched
 from evalrun.config.compose import hydra_session
 from evalrun.core.errors import ConfigError, TaskError
@@ -38,7 +38,7 @@ def _shown(flags: Sequence[str], overrides: Sequence[str]) -> str:
     if plan.config.offline:
         checkpoints.go_offline()
     try:
-        found = survey([job.config for job in plan.jobs])
+        found = take_inventory([job.config for job in plan.jobs])
     except TaskError as error:  # the grid is right all the same, and what it lacks may be made before it runs
         said = {"jobs": plan.to_json(), "problem": str(error)}
         return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"

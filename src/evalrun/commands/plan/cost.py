@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun import checkpoints
-from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.core import environment
-from evalrun.tracking import Past
+from evalrun.tracking import PastRun
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SPARE = 0.9  # of a device's memory may be weights; the rest is for what scoring keeps beside them
@@ -85,7 +85,7 @@ def device_of(asked: str, there: Sequence[Device]) -> Device | None:
     return next((device for device in there if device.name == name), None)
 
 
-def memory_of(job: Standing, there: Sequence[Device]) -> Memory:
+def memory_of(job: JobNeeds, there: Sequence[Device]) -> Memory:
     """What the weights of a job take in the dtype asked for."""
     asked, n = job.config.scorer.dtype, job.cell.n_params
     dtype = asked if asked != "auto" else _own_dtype(job)
@@ -101,7 +101,7 @@ def memory_of(job: Standing, there: Sequence[Device]) -> Memory:
     return Memory(size, dtype, fits)
 
 
-def _own_dtype(job: Standing) -> str:
+def _own_dtype(job: JobNeeds) -> str:
     """What a checkpoint's config.json says, where it is here."""
     if job.cell.revision is None:
         folder = Path(job.cell.location)
@@ -116,7 +116,7 @@ def _own_dtype(job: Standing) -> str:
         return ""
 
 
-def time_of(jobs: Sequence[Standing], found: Survey, there: Sequence[Device]) -> Time:
+def time_of(jobs: Sequence[JobNeeds], found: Inventory, there: Sequence[Device]) -> Time:
     """Seconds of scoring that jobs need, one after the other.
 
     Each task from earlier runs of it on the same hardware by the same scorer: of the same model where there are any,
@@ -139,7 +139,7 @@ def time_of(jobs: Sequence[Standing], found: Survey, there: Sequence[Device]) ->
     return Time(seconds if used or not todo else None, used, tuple(dict.fromkeys(untimed)))
 
 
-def _one(job: Standing, task: str, hardware: str, past: Sequence[Past]) -> tuple[float, int] | None:
+def _one(job: JobNeeds, task: str, hardware: str, past: Sequence[PastRun]) -> tuple[float, int] | None:
     """Seconds of one task on one checkpoint, and how many results say so."""
     whole = [run.tasks[task].n for run in past if task in run.tasks and "limit" not in run.settings.split()]
     alike = [run for run in past if task in run.tasks and hardware and run.hardware == hardware and _alike(run, job)]
@@ -161,7 +161,7 @@ def _scale(wanted: int, had: int) -> float:
     return wanted / had if wanted and had else 1.0
 
 
-def _alike(run: Past, job: Standing) -> bool:
+def _alike(run: PastRun, job: JobNeeds) -> bool:
     """Whether a run was scored as the job will be, as far as it matters for time."""
     words, config = run.settings.split(), job.config
     shots = f"{config.num_fewshot}-shot" if config.num_fewshot is not None else None
@@ -172,9 +172,9 @@ def _alike(run: Past, job: Standing) -> bool:
     )
 
 
-def by_model(jobs: Sequence[Standing]) -> Mapping[tuple[str, int | None], list[Standing]]:
+def by_model(jobs: Sequence[JobNeeds]) -> Mapping[tuple[str, int | None], list[JobNeeds]]:
     """Jobs of each model and seed, in the order of the plan."""
-    groups: dict[tuple[str, int | None], list[Standing]] = {}
+    groups: dict[tuple[str, int | None], list[JobNeeds]] = {}
     for job in jobs:
         groups.setdefault((job.cell.model, job.cell.seed), []).append(job)
     return groups

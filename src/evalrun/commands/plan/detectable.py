@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evalrun.commands.plan.inventory import Survey
+from evalrun.commands.plan.inventory import Inventory
 from evalrun.grid import job_keys
 from evalrun.statistics.power import DISCORDANT, POWER, smallest_difference, smallest_slope
 from evalrun.tasks.task_file import TaskFile
-from evalrun.tracking import Past
+from evalrun.tracking import PastRun
 
 _COUNTS = ("acc", "acc_norm", "exact_match")  # metrics that are a share of items answered right
 _SHOWN = 15  # tasks
@@ -52,7 +52,7 @@ class Power:
         return asdict(self)
 
 
-def power_of(found: Survey) -> Power:
+def power_of(found: Inventory) -> Power:
     """What a plan can show, at the level of its analysis."""
     config = found.jobs[0].config
     files = job_keys.files_of_sweep(replace(config, sweep="plan"))
@@ -108,7 +108,7 @@ def _corrected(tests: int) -> str:
     return f"(corrected for {tests} tests)" if tests > 1 else "(one test)"
 
 
-def _task(file: TaskFile, past: Sequence[Past], limit: int | None, alpha: float) -> TaskPower:
+def _task(file: TaskFile, past: Sequence[PastRun], limit: int | None, alpha: float) -> TaskPower:
     items = _items(file, past)
     if items is not None and limit:
         items = min(items, limit)
@@ -123,7 +123,7 @@ def _task(file: TaskFile, past: Sequence[Past], limit: int | None, alpha: float)
     return TaskPower(file.name, file.title, items, difference, why)
 
 
-def _items(file: TaskFile, past: Sequence[Past]) -> int | None:
+def _items(file: TaskFile, past: Sequence[PastRun]) -> int | None:
     runs = [run for run in past if file.name in run.tasks and "limit" not in run.settings.split()]
     if runs:
         return runs[-1].tasks[file.name].n or None

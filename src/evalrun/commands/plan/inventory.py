@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalrun import checkpoints
-from evalrun.checkpoints import Located, downloads
-from evalrun.checkpoints.suites import allowed, cell_of, check
-from evalrun.commands.plan.needed_data import Need, data_of
+from evalrun.checkpoints import ResolvedCheckpoint, downloads
+from evalrun.checkpoints.suites import allowed, check, checkpoint_of
+from evalrun.commands.plan.needed_data import DatasetNeed, data_of
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, TrackingError
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 from evalrun.grid import job_keys, namesakes
 from evalrun.tasks import task_file
-from evalrun.tracking import Past, Store
+from evalrun.tracking import PastRun, Store
 
 _AT_ONCE = 8
 _HASHED = 4 * 10**9  # bytes of local weights that are read to know what is done; beyond, names must do
@@ -28,12 +28,12 @@ _PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobNeeds:
     """One job: how far it is and what it needs."""
 
     config: Config
-    cell: Cell
-    located: Located | None  # None where nobody can say which commit it is
+    cell: Checkpoint
+    located: ResolvedCheckpoint | None  # None where nobody can say which commit it is
     problem: str | None  # why not
     todo: tuple[str, ...]  # tasks that would be computed
     here: bool  # its files
@@ -47,25 +47,25 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Inventory:
     """A whole plan."""
 
-    jobs: tuple[Standing, ...]
-    data: tuple[Need, ...]  # of tasks that are to be computed
-    past: tuple[Past, ...]  # earlier runs in the store, of the plan's suites
+    jobs: tuple[JobNeeds, ...]
+    data: tuple[DatasetNeed, ...]  # of tasks that are to be computed
+    past: tuple[PastRun, ...]  # earlier runs in the store, of the plan's suites
     files: tuple[str, ...]  # names of the tasks
     hub: str | None  # why the hub was not asked, if it should have been
     store: str | None  # why it is not known what is done
     by_name: bool  # local checkpoints were taken for the ones in the store because their names are
 
     @property
-    def to_fetch(self) -> list[Standing]:
+    def to_fetch(self) -> list[JobNeeds]:
         """One for each checkpoint of the hub that is needed and not here."""
         missing = [job for job in self.jobs if job.todo and not job.here and job.cell.revision is not None]
         return list({(job.cell.location, job.cell.revision): job for job in missing}.values())
 
 
-def survey(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = _PATIENCE_S) -> Survey:
+def take_inventory(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = _PATIENCE_S) -> Inventory:
     """Look at everything that a plan needs.
 
     Args:
@@ -76,7 +76,7 @@ def survey(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = 
     Raises:
         TaskError: a task file that cannot be read.
     """
-    cells = [cell_of(config) for config in configs]
+    cells = [checkpoint_of(config) for config in configs]
     remote = [cell for cell in cells if cell.revision is not None]
     fault = None
     if remote:
@@ -101,16 +101,16 @@ def survey(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = 
     ]
     sizes = _sizes(needing) if fault is None else {}
     jobs = tuple(
-        Standing(config, cell, located, problem, tasks, there, *_amounts(config, cell, located, there, sizes))
+        JobNeeds(config, cell, located, problem, tasks, there, *_amounts(config, cell, located, there, sizes))
         for config, cell, (located, problem), tasks, there in zip(configs, cells, placed, todo, here, strict=True)
     )
     wanted = {task for tasks in todo for task in tasks}
     files = {file.name: file for config in configs for file in _files(config)}
     data = data_of([file for file in files.values() if file.name in wanted])
-    return Survey(jobs, tuple(data), tuple(past), tuple(files), fault, unknown, by_name)
+    return Inventory(jobs, tuple(data), tuple(past), tuple(files), fault, unknown, by_name)
 
 
-def _commits(cells: Sequence[Cell], fault: str | None) -> dict[tuple[str, str], str | CheckpointError]:
+def _commits(cells: Sequence[Checkpoint], fault: str | None) -> dict[tuple[str, str], str | CheckpointError]:
     """Which commit each revision is: of the hub in one question a repository, else of the local cache."""
     found: dict[tuple[str, str], str | CheckpointError] = {}
     places = list(dict.fromkeys(cell.location for cell in cells))
@@ -128,7 +128,7 @@ def _commits(cells: Sequence[Cell], fault: str | None) -> dict[tuple[str, str], 
     return found
 
 
-def _commit_in(refs: Mapping[str, str] | CheckpointError, cell: Cell) -> str | CheckpointError:
+def _commit_in(refs: Mapping[str, str] | CheckpointError, cell: Checkpoint) -> str | CheckpointError:
     if isinstance(refs, CheckpointError):
         return refs
     revision = str(cell.revision)
@@ -145,8 +145,8 @@ def _refs(location: str) -> dict[str, str] | CheckpointError:
 
 
 def _place(
-    cell: Cell, config: Config, commits: Mapping[tuple[str, str], str | CheckpointError]
-) -> tuple[Located | None, str | None]:
+    cell: Checkpoint, config: Config, commits: Mapping[tuple[str, str], str | CheckpointError]
+) -> tuple[ResolvedCheckpoint | None, str | None]:
     """Where a hub checkpoint is; a local one is not read yet."""
     if cell.revision is None:
         try:
@@ -158,12 +158,12 @@ def _place(
     commit = commits[cell.location, cell.revision]
     if isinstance(commit, CheckpointError):
         return None, str(commit)
-    return Located(cell, f"hub:{cell.location}@{commit}", None, commit), None
+    return ResolvedCheckpoint(cell, f"hub:{cell.location}@{commit}", None, commit), None
 
 
 def _read(
-    pair: tuple[Located | None, str | None], cell: Cell, config: Config, there: bool
-) -> tuple[Located | None, str | None]:
+    pair: tuple[ResolvedCheckpoint | None, str | None], cell: Checkpoint, config: Config, there: bool
+) -> tuple[ResolvedCheckpoint | None, str | None]:
     if cell.revision is not None or not there:
         return pair
     try:
@@ -173,8 +173,10 @@ def _read(
 
 
 def _with_namesakes(
-    configs: Sequence[Config], placed: Sequence[tuple[Located | None, str | None]], todo: Sequence[tuple[str, ...]]
-) -> list[tuple[Located | None, str | None]]:
+    configs: Sequence[Config],
+    placed: Sequence[tuple[ResolvedCheckpoint | None, str | None]],
+    todo: Sequence[tuple[str, ...]],
+) -> list[tuple[ResolvedCheckpoint | None, str | None]]:
     """Where jobs' checkpoints are, with the sentence by which a sweep would refuse a name that another run has."""
     runs: dict[tuple[str, str, int | None], list[int]] = {}
     for position, config in enumerate(configs):
@@ -195,7 +197,7 @@ def _with_namesakes(
     return found
 
 
-def _is_here(cell: Cell, located: Located | None, trust_pickle: bool) -> bool:
+def _is_here(cell: Checkpoint, located: ResolvedCheckpoint | None, trust_pickle: bool) -> bool:
     folder = Path(cell.location)
     if cell.revision is not None:
         if located is None:
@@ -208,12 +210,12 @@ def _is_here(cell: Cell, located: Located | None, trust_pickle: bool) -> bool:
     return True
 
 
-def _bytes_of(cells: Sequence[Cell]) -> int:
+def _bytes_of(cells: Sequence[Checkpoint]) -> int:
     folders = {cell.location for cell in cells}
     return sum(file.stat().st_size for folder in folders for file in checkpoints.weight_files(Path(folder)))
 
 
-def _past(configs: Sequence[Config]) -> tuple[list[Past], str | None]:
+def _past(configs: Sequence[Config]) -> tuple[list[PastRun], str | None]:
     store, found = Store(configs[0].tracking), []
     try:
         for suite in dict.fromkeys(config.checkpoint.suite for config in configs):
@@ -227,7 +229,7 @@ def _files(config: Config) -> list[task_file.TaskFile]:
     return job_keys.files_of_sweep(replace(config, sweep="plan"))
 
 
-def _todo(config: Config, located: Located | None, past: Sequence[Past]) -> tuple[str, ...]:
+def _todo(config: Config, located: ResolvedCheckpoint | None, past: Sequence[PastRun]) -> tuple[str, ...]:
     """The tasks that a run would compute: by content, or by the checkpoint's name where that was not read."""
     files = _files(config)
     names = tuple(file.name for file in files)
@@ -237,7 +239,7 @@ def _todo(config: Config, located: Located | None, past: Sequence[Past]) -> tupl
         run_key, keys = job_keys.result_keys(config, located, files)
         held = {t: entry.key for run in past if run.run_key == run_key for t, entry in run.tasks.items()}
         return tuple(name for name in names if held.get(name) != keys[name])
-    cell = cell_of(config)
+    cell = checkpoint_of(config)
     if cell.revision is not None:
         return names
     same = [run for run in past if (run.model, run.step, run.seed) == (cell.model, cell.step, cell.seed)]
@@ -245,14 +247,14 @@ def _todo(config: Config, located: Located | None, past: Sequence[Past]) -> tupl
     return tuple(name for name in names if name not in there)
 
 
-def _sizes(needing: Sequence[tuple[Located, Config]]) -> dict[str, dict[str, int]]:
+def _sizes(needing: Sequence[tuple[ResolvedCheckpoint, Config]]) -> dict[str, dict[str, int]]:
     """Repository -> the files of one of its commits that would be fetched."""
     one = {located.cell.location: (located, config) for located, config in needing}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(one, pool.map(_sizes_of, one.values()), strict=True))
 
 
-def _sizes_of(pair: tuple[Located, Config]) -> dict[str, int]:
+def _sizes_of(pair: tuple[ResolvedCheckpoint, Config]) -> dict[str, int]:
     located, config = pair
     try:
         return downloads.sizes(located.cell.location, str(located.commit), config.trust_pickle)
@@ -261,7 +263,11 @@ def _sizes_of(pair: tuple[Located, Config]) -> dict[str, int]:
 
 
 def _amounts(
-    config: Config, cell: Cell, located: Located | None, here: bool, sizes: Mapping[str, dict[str, int]]
+    config: Config,
+    cell: Checkpoint,
+    located: ResolvedCheckpoint | None,
+    here: bool,
+    sizes: Mapping[str, dict[str, int]],
 ) -> tuple[int | None, int | None]:
     """Bytes to fetch and bytes of weights."""
     if cell.revision is None:

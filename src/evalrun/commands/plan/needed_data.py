@@ -13,7 +13,7 @@ _BUILDERS = ("json", "csv", "parquet", "text", "arrow", "pandas")  # what `datas
 
 
 @dataclass(frozen=True)
-class Need:
+class DatasetNeed:
     """One dataset that tasks need."""
 
     dataset: str  # with its configuration: allenai/ai2_arc (ARC-Easy)
@@ -21,9 +21,9 @@ class Need:
     state: str  # local, cached, missing, unknown
 
 
-def data_of(files: Sequence[TaskFile]) -> list[Need]:
+def data_of(files: Sequence[TaskFile]) -> list[DatasetNeed]:
     """What tasks need, each dataset once, in the order of the tasks; local files are left out."""
-    found: dict[str, Need] = {}
+    found: dict[str, DatasetNeed] = {}
     for file in files:
         state = _state(file)
         if state == "local":
@@ -31,7 +31,7 @@ def data_of(files: Sequence[TaskFile]) -> list[Need]:
         path, name = file.config.get("dataset_path"), file.config.get("dataset_name")
         label = f"{path} ({name})" if name else str(path or f"code of {file.name}")
         before = found.get(label)
-        found[label] = Need(label, (*(before.tasks if before else ()), file), state)
+        found[label] = DatasetNeed(label, (*(before.tasks if before else ()), file), state)
     return list(found.values())
 
 

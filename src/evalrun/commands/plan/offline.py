@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from evalrun import checkpoints
-from evalrun.commands.plan.inventory import Standing, survey
+from evalrun.commands.plan.inventory import JobNeeds, take_inventory
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError
 
@@ -23,7 +23,7 @@ def refuse_missing(configs: Sequence[Config]) -> None:
     if not any(config.offline for config in configs):
         return
     checkpoints.go_offline()
-    found = survey(configs, ask_hub=False)
+    found = take_inventory(configs, ask_hub=False)
     absent = [job for job in found.jobs if job.todo and not job.here]
     data = [need for need in found.data if need.state == "missing"]
     parts = [spell(absent)] if absent else []
@@ -35,7 +35,7 @@ def refuse_missing(configs: Sequence[Config]) -> None:
         )
 
 
-def spell(jobs: Iterable[Standing]) -> str:
+def spell(jobs: Iterable[JobNeeds]) -> str:
     """`pythia-70m step 1, 2, 4; pythia-160m step 1`."""
     words = []
     for name, group in itertools.groupby(jobs, key=lambda job: (job.cell.model, job.cell.seed)):

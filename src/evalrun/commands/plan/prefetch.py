@@ -14,7 +14,7 @@ from tqdm import tqdm
 from evalrun import checkpoints
 from evalrun.checkpoints import downloads
 from evalrun.checkpoints.suites import allowed
-from evalrun.commands.plan.inventory import Standing, survey
+from evalrun.commands.plan.inventory import JobNeeds, take_inventory
 from evalrun.commands.plan.render import size
 from evalrun.config.schema import Config
 from evalrun.core import console
@@ -39,7 +39,7 @@ def prefetch(configs: Sequence[Config]) -> str:
         CheckpointError: the hub is out of reach, the disk would fill, or checkpoints that cannot be had.
         TaskError: datasets that cannot be had.
     """
-    found = survey(configs, patience_s=10)
+    found = take_inventory(configs, patience_s=10)
     wanted = found.to_fetch
     lost = [job.problem or job.cell.label for job in wanted if job.located is None]
     if found.hub is not None and wanted:
@@ -65,8 +65,8 @@ def prefetch(configs: Sequence[Config]) -> str:
 class _Fetch:
     """Some checkpoints at a time, in threads that end with the process, so that Ctrl-C waits for no download."""
 
-    def __init__(self, jobs: Sequence[Standing]) -> None:
-        self._todo: SimpleQueue[Standing] = SimpleQueue()
+    def __init__(self, jobs: Sequence[JobNeeds]) -> None:
+        self._todo: SimpleQueue[JobNeeds] = SimpleQueue()
         for job in jobs:
             self._todo.put(job)
         self._stop = threading.Event()
@@ -115,7 +115,7 @@ class _Fetch:
             except Exception as error:  # the hub's client raises many classes
                 self._failed.append(f"{job.cell.label}: {first_line(error)}.")
 
-    def _one(self, job: Standing) -> None:
+    def _one(self, job: JobNeeds) -> None:
         assert job.located is not None
         checkpoints.download(job.cell, job.config.trust_pickle, bar=_told(self._came))
         allowed.fetch(job.config, job.located)  # all is here: this notes the revision's name and looks that it is whole

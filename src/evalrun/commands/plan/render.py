@@ -10,13 +10,13 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.commands.plan import cost
 from evalrun.commands.plan.cost import Device, Memory, Time
-from evalrun.commands.plan.inventory import Standing, Survey
+from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.core.text import counted
 
 _UNKNOWN = "unknown"
 
 
-def describe(found: Survey) -> str:
+def describe(found: Inventory) -> str:
     """For people: a line a model, then what it comes to."""
     there = cost.devices()
     rows = [("model", "done", "download", "weights", "fits", "scoring time")]
@@ -38,7 +38,7 @@ def describe(found: Survey) -> str:
     return "\n".join([*lines, *_sums(found, there)])
 
 
-def to_json(found: Survey) -> dict[str, Any]:
+def to_json(found: Inventory) -> dict[str, Any]:
     """For machines: all of it; what is not known is null."""
     there = cost.devices()
     models = []
@@ -107,20 +107,20 @@ def duration(time: Time) -> str:
     return f"about {said}{rest}"
 
 
-def _download(jobs: Sequence[Standing]) -> int | None:
+def _download(jobs: Sequence[JobNeeds]) -> int | None:
     """Bytes to fetch, each checkpoint once; None where one is not known."""
     needed = {(job.cell.location, job.cell.revision): job.download for job in jobs if job.todo and not job.here
               and job.cell.revision is not None}  # fmt: skip
     return None if any(n is None for n in needed.values()) else sum(n or 0 for n in needed.values())
 
 
-def _memory(jobs: Sequence[Standing], there: Sequence[Device]) -> Memory:
+def _memory(jobs: Sequence[JobNeeds], there: Sequence[Device]) -> Memory:
     """Of the largest checkpoint whose size is known, else by the parameters."""
     known = [job for job in jobs if job.weights is not None]
     return cost.memory_of(max(known, key=lambda job: (job.weights or 0, job.here)) if known else jobs[0], there)
 
 
-def _sums(found: Survey, there: Sequence[Device]) -> list[str]:
+def _sums(found: Inventory, there: Sequence[Device]) -> list[str]:
     needed, place = _download(found.to_fetch), checkpoints.hub_cache()
     free = shutil.disk_usage(place).free
     fetch = len(found.to_fetch)

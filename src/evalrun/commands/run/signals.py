@@ -15,7 +15,7 @@ from evalrun.core.errors import EvalrunError
 from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
 from evalrun.grid.planning import Plan
-from evalrun.progress import Entry
+from evalrun.progress import JobProgress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NAMED = 3  # checkpoints that are named one by one
@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
+def graceful_signals() -> Iterator[None]:
     """While the block lasts, the first signal raises Interrupted, and the second ends the process.
 
     Signals that were ignored, as in a shell's background, are ignored still.
@@ -67,7 +67,7 @@ def _at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def told(words: Sequence[str], plan: Plan) -> str:
+def interrupt_message(words: Sequence[str], plan: Plan) -> str:
     """What is kept, and the command that goes on.
 
     Args:
@@ -76,14 +76,14 @@ def told(words: Sequence[str], plan: Plan) -> str:
     """
     command = command_line(words)
     try:
-        entries = progress.look(progress.ask(words)).entries
+        entries = progress.collect_progress(progress.parse_scope(words)).entries
     except EvalrunError:  # the sentence is not worth an error of its own
         return f"interrupted; what was computed is kept. The same command goes on from there:\n  {command}"
     where = os.path.commonpath([entry.folder for entry in entries]) if len(entries) > 1 else str(entries[0].folder)
     return f"interrupted: {kept(entries, where)} {goes_on(entries, plan.config.force)}:\n  {command}"
 
 
-def kept(entries: Sequence[Entry], where: str) -> str:
+def kept(entries: Sequence[JobProgress], where: str) -> str:
     """What is done of some jobs, in a sentence.
 
     Args:
@@ -108,7 +108,7 @@ def kept(entries: Sequence[Entry], where: str) -> str:
     return (" and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]) + kept
 
 
-def goes_on(entries: Sequence[Entry], force: bool) -> str:
+def goes_on(entries: Sequence[JobProgress], force: bool) -> str:
     """What the same command would do, to be followed by it."""
     if force:
         return "With force=true the same command computes all of it again"
@@ -120,5 +120,5 @@ def goes_on(entries: Sequence[Entry], force: bool) -> str:
 def say(words: Sequence[str], plan: Plan, error: KeyboardInterrupt) -> int:
     """Print it; returns the exit code."""
     with suppress(OSError):  # the terminal may be what is gone
-        print(f"evalrun: {told(words, plan)}", file=sys.stderr)
+        print(f"evalrun: {interrupt_message(words, plan)}", file=sys.stderr)
     return error.exit_code if isinstance(error, Interrupted) else 128 + signal.SIGINT

@@ -12,7 +12,7 @@ from evalrun.commands.plan.needed_data import data_of
 from evalrun.commands.show import render
 from evalrun.commands.show.rendered_items import Shown, look
 from evalrun.commands.show.vocabulary import Vocabulary, find
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import overrides as ov
@@ -24,7 +24,7 @@ ITEMS = 3  # of a task, unless limit= says otherwise
 
 
 @dataclass(frozen=True)
-class Asked:
+class ShowRequest:
     """What was typed."""
 
     config: Config
@@ -45,7 +45,7 @@ def command(words: Sequence[str]) -> int:
     return show(asked, "--json" in flags)
 
 
-def ask(words: Sequence[str], new: bool = False) -> Asked:
+def ask(words: Sequence[str], new: bool = False) -> ShowRequest:
     """Read the words of a run, of which those about a checkpoint's step do not matter here.
 
     Args:
@@ -66,10 +66,10 @@ def ask(words: Sequence[str], new: bool = False) -> Asked:
             raise ConfigError(f"show takes one {many[0]}=, not several: start it once for each.")
         model = bool({"model", "model.path"} & set(keys))
         missing = [] if "model" in keys else [f"model={ov.LOCAL}" if model else "model=pythia-70m"]
-        return Asked(typed(compose([*missing, *ov.for_hydra(given), "step=0"])), model)
+        return ShowRequest(to_config(compose([*missing, *ov.for_hydra(given), "step=0"])), model)
 
 
-def show(asked: Asked, as_json: bool = False) -> int:
+def show(asked: ShowRequest, as_json: bool = False) -> int:
     """Print items of tasks; a task whose file or data cannot be had is said, and the others shown.
 
     Returns:

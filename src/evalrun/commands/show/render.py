@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from evalrun.commands.show.rendered_items import Choice, Item, Lengths, Shown
+from evalrun.commands.show.rendered_items import Lengths, RenderedChoice, RenderedItem, Shown
 from evalrun.commands.show.vocabulary import Vocabulary
 
 _MARKS = {" ": "·", "\t": "→", "\n": "⏎"}
@@ -70,7 +70,7 @@ def _lengths(found: Lengths, rows: int, window: int) -> str:
     )
 
 
-def _item(item: Item, shown: Shown) -> Iterator[Text]:
+def _item(item: RenderedItem, shown: Shown) -> Iterator[Text]:
     yield Text(f"item {item.row + 1} of {shown.rows:,}", style="bold")
     if item.prompt is None:
         yield Text("  texts, of which the parts after || are scored")
@@ -100,7 +100,7 @@ def _counted(tokens: Sequence[str] | None) -> Text:
     return Text.assemble((f", {len(tokens)} token{'s' * (len(tokens) != 1)}: {more}", "dim"), last, (" ||", "cyan"))
 
 
-def _choices(choices: Sequence[Choice]) -> Iterator[Text]:
+def _choices(choices: Sequence[RenderedChoice]) -> Iterator[Text]:
     drawings = [drawn(choice.text, start=True) for choice in choices]
     width = max(drawing.cell_len for drawing in drawings)
     beside = width <= _SIDE_BY_SIDE and not any("\n" in drawing.plain for drawing in drawings)

@@ -16,13 +16,13 @@ from evalrun.tasks import builder, right_answers
 from evalrun.tasks.task_file import TaskFile
 
 if TYPE_CHECKING:
-    from evalrun.scoring.tokens import Tokens
+    from evalrun.scoring.tokens import ScorerTokenizer
 
 MEASURED = 2000  # items whose lengths are counted; tokenising more would take longer than a look should
 
 
 @dataclass(frozen=True)
-class Choice:
+class RenderedChoice:
     """One continuation that is scored, with what stands before it; tokens are None without a tokenizer."""
 
     context: str
@@ -33,11 +33,11 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Item:
+class RenderedItem:
     """One row of the data."""
 
     row: int
-    choices: tuple[Choice, ...]
+    choices: tuple[RenderedChoice, ...]
     until: str | None = None  # of a task that generates: what ends it
 
     @property
@@ -73,7 +73,7 @@ class Shown:
     chance: float | None
     num_fewshot: int
     profile: str
-    items: tuple[Item, ...]
+    items: tuple[RenderedItem, ...]
     lengths: Lengths | None
     notes: tuple[str, ...]
 
@@ -127,7 +127,7 @@ def _dataset(file: TaskFile) -> str:
     return f"{path} ({name}) of the hub" if name else f"{path} of the hub"
 
 
-def _items(task: Any, requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Iterator[Item]:
+def _items(task: Any, requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Iterator[RenderedItem]:
     for row, group in groupby(requests, key=lambda request: request.doc_id):
         asked = list(group)
         if task.OUTPUT_TYPE == "multiple_choice":  # then come those without a prompt, where a metric wants them
@@ -136,15 +136,15 @@ def _items(task: Any, requests: Sequence[Any], vocabulary: Vocabulary, encoding:
         right = _right(task, asked[0].doc, len(pairs))
         spelt = _spelt(pairs, vocabulary.tokens, encoding == "separate")
         choices = [
-            Choice(context, text, place in right, *tokens)
+            RenderedChoice(context, text, place in right, *tokens)
             for place, ((context, text), tokens) in enumerate(zip(pairs, spelt, strict=True))
         ]
         until = asked[0].args[1].get("until") if task.OUTPUT_TYPE == "generate_until" else None
-        yield Item(int(row), tuple(choices), None if until is None else str(until))
+        yield RenderedItem(int(row), tuple(choices), None if until is None else str(until))
 
 
 def _spelt(
-    pairs: Sequence[tuple[str, str]], known: Tokens | None, separate: bool
+    pairs: Sequence[tuple[str, str]], known: ScorerTokenizer | None, separate: bool
 ) -> list[tuple[list[str] | None, list[str] | None]]:
     """The tokens of each prompt and of what is scored after it, as text."""
     if known is None:
@@ -203,7 +203,7 @@ def _lengths(requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> 
     )
 
 
-def _empty(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
+def _empty(items: Sequence[RenderedItem], vocabulary: Vocabulary) -> Iterator[str]:
     """A sentence about a choice that would be refused, because nothing of it could be scored."""
     for item in items:
         for choice in item.choices:
@@ -225,7 +225,7 @@ def _parted(lengths: Lengths | None) -> Iterator[str]:
         )
 
 
-def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
+def _joins(items: Sequence[RenderedItem], output_type: str) -> Iterator[str]:
     """Sentences about joins between prompt and choice that are seldom meant."""
     if output_type == "generate_until":  # nothing is put after the prompt: the model writes it
         return
@@ -247,7 +247,7 @@ def _joins(items: Sequence[Item], output_type: str) -> Iterator[str]:
                 )
 
 
-def _unknown(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
+def _unknown(items: Sequence[RenderedItem], vocabulary: Vocabulary) -> Iterator[str]:
     """A sentence about words that a small tokenizer does not know: a task about them tells nothing of the model."""
     unknown = None if vocabulary.tokens is None else vocabulary.tokens.unknown
     spelt = [
@@ -264,7 +264,7 @@ def _unknown(items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[str]:
         )
 
 
-def _of_text(choice: Choice, unknown: str | None) -> list[str]:
+def _of_text(choice: RenderedChoice, unknown: str | None) -> list[str]:
     """The tokens of a prompt without one that the scorer puts before it, which may be the unknown token's namesake."""
     tokens = choice.context_tokens or []
     put = tokens[:1] == [unknown] and not choice.context.startswith(str(unknown))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evalrun import checkpoints
 from evalrun.checkpoints import tokenizer
-from evalrun.checkpoints.suites import location, releases
+from evalrun.checkpoints.suites import location, released_steps_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
@@ -17,7 +17,7 @@ from evalrun.core.errors import EvalrunError, first_line
 from evalrun.grid import overrides as ov
 
 if TYPE_CHECKING:
-    from evalrun.scoring.tokens import Tokens
+    from evalrun.scoring.tokens import ScorerTokenizer
 
 HOW = "train the embedded suite with `python -m evalrun tiny`, or name a model of the hub while connected, model=NAME"
 
@@ -29,7 +29,7 @@ class Vocabulary:
     model: str | None = None
     folder: str | None = None
     problem: str | None = None
-    tokens: Tokens | None = None
+    tokens: ScorerTokenizer | None = None
 
 
 def find(config: Config | None) -> Vocabulary:
@@ -67,7 +67,7 @@ def _here(config: Config) -> Iterator[Path]:
     if model.tokenizer is not None:
         folders = [Path(model.tokenizer)] if Path(model.tokenizer).is_dir() else _cached(model.tokenizer)
     elif checkpoint.folder is not None:
-        released = reversed(list(releases(config).by_step.values()))
+        released = reversed(list(released_steps_of(config).by_step.values()))
         folders = [Path(one.tokenizer or Path(root) / one.place) for one in released]
     else:
         folders = _cached(root)
@@ -103,8 +103,8 @@ def _load(config: Config, folder: Path) -> Vocabulary:
     Raises:
         EvalrunError: it is damaged, or needs code that is not trusted.
     """
-    from evalrun.scoring.tokens import Tokens
+    from evalrun.scoring.tokens import ScorerTokenizer
 
     return Vocabulary(
-        config.model.name, str(folder), None, Tokens(folder, config.trust_remote_code, config.scorer.tokens_by)
+        config.model.name, str(folder), None, ScorerTokenizer(folder, config.trust_remote_code, config.scorer.tokens_by)
     )

@@ -27,7 +27,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Curve:
+class TaskCurve:
     """A task over the steps of one model, in the order of training; a step without a result is NaN."""
 
     task: str
@@ -37,7 +37,7 @@ class Curve:
     seeds: int = 1  # training seeds that a value is the mean of, at most
 
 
-def values(plan: Plan, folders: Sequence[Path]) -> list[Curve]:
+def values(plan: Plan, folders: Sequence[Path]) -> list[TaskCurve]:
     """The curves of a sweep that have any result; several training seeds are averaged.
 
     Args:
@@ -59,13 +59,13 @@ def values(plan: Plan, folders: Sequence[Path]) -> list[Curve]:
     return list(_curves(by_step))
 
 
-def _curves(by_step: Mapping[tuple[str, str], Mapping[int, list[Value]]]) -> Iterator[Curve]:
+def _curves(by_step: Mapping[tuple[str, str], Mapping[int, list[Value]]]) -> Iterator[TaskCurve]:
     for (task, model), steps in by_step.items():
         there = [value for several in steps.values() for value in several]
         if there:
             metric = there[-1].metric
             means = [_mean([v.value for v in steps[step] if v.metric == metric]) for step in sorted(steps)]
-            yield Curve(task, model, metric, tuple(means), max(map(len, steps.values())))
+            yield TaskCurve(task, model, metric, tuple(means), max(map(len, steps.values())))
 
 
 def _mean(numbers: Sequence[float]) -> float:

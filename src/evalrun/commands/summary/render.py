@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from evalrun.commands.summary.curve_values import Curve
+from evalrun.commands.summary.curve_values import TaskCurve
 from evalrun.commands.summary.sparkline import Scale, gap, marks, number, scale_of
 from evalrun.core.console import shortened
 
@@ -15,7 +15,7 @@ _NAME = 16  # columns that a long name has at least
 _GAP = "  "
 
 
-def lines(curves: Sequence[Curve], width: int, encoding: str) -> list[str]:
+def lines(curves: Sequence[TaskCurve], width: int, encoding: str) -> list[str]:
     """The table, in several parts where the models do not fit side by side, and a legend above it.
 
     Args:
@@ -61,7 +61,7 @@ def _fit(models: Sequence[str], longest: int, numbers: int, room: int) -> tuple[
     return max(min(longest, _LEAST), min(longest, room // columns - beside)), columns
 
 
-def _cell(curve: Curve, scales: Mapping[str, Scale | None], drawn: int, numbers: int, encoding: str) -> str:
+def _cell(curve: TaskCurve, scales: Mapping[str, Scale | None], drawn: int, numbers: int, encoding: str) -> str:
     scale = scales[curve.task]
     if not drawn or scale is None:
         return _last(curve)
@@ -73,7 +73,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [_GAP.join(f"{cell:<{size}}" for cell, size in zip(row, wide, strict=True)).rstrip() for row in rows]
 
 
-def _legend(curves: Sequence[Curve], what: str, longest: int, drawn: int, encoding: str) -> str:
+def _legend(curves: Sequence[TaskCurve], what: str, longest: int, drawn: int, encoding: str) -> str:
     seeds = max(curve.seeds for curve in curves)
     what += f" (mean of {seeds} training seeds)" if seeds > 1 else ""
     if longest == 1:
@@ -84,6 +84,6 @@ def _legend(curves: Sequence[Curve], what: str, longest: int, drawn: int, encodi
     return f"{what} {steps}, then its last value; each task on its own scale{missing}:"
 
 
-def _last(curve: Curve) -> str:
+def _last(curve: TaskCurve) -> str:
     there = [value for value in curve.values if math.isfinite(value)]
     return number(there[-1]) if there else ""

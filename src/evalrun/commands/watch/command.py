@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from evalrun.checkpoints import devices
 from evalrun.commands.watch import hooks
 from evalrun.commands.watch.loop import Watch
-from evalrun.config.compose import compose, hydra_session, typed
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import ConfigError
-from evalrun.core.secrets import stow
+from evalrun.core.secrets import hide_password
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -81,7 +81,7 @@ def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
             raise ConfigError(f"watch looks at one run, and {many[0]}= has several values: start a watch for each.")
         local = [] if "model" in keys else [f"model={ov.LOCAL}"]
         cfg = compose([*local, *ov.for_hydra(given), "step=0"])
-        config = typed(cfg)
+        config = to_config(cfg)
         kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "watch")])
         plain = OmegaConf.to_container(kept, resolve=True)
     found = list(hooks.problems(config.watch))
@@ -92,7 +92,7 @@ def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
     config.sweep = f"watch-{slug(config.model.name)}"
     values = cast("dict[str, Any]", plain)
     if config.tracking.uri is not None:
-        config.tracking.uri = values["tracking"]["uri"] = stow(config.tracking.uri)
+        config.tracking.uri = values["tracking"]["uri"] = hide_password(config.tracking.uri)
     return config, values
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from evalrun import pipeline
-from evalrun.checkpoints.suites import cell_of, releases
+from evalrun.checkpoints.suites import checkpoint_of, released_steps_of
 from evalrun.commands.watch import alarm, hooks, render
 from evalrun.commands.watch.alarm import Change
-from evalrun.commands.watch.scan import Files, Look, files_of, look, root_of
-from evalrun.config.schema import Config, seeded
+from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan
+from evalrun.config.schema import Config, model_dirname
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.core.secrets import masked
 from evalrun.grid import job_keys, namesakes
@@ -94,13 +94,13 @@ class Watch:
             time.sleep(self.config.watch.poll_s)
             self.round()
 
-    def round(self) -> Look:
+    def round(self) -> Scan:
         """One look, and a visit to each checkpoint that is new, in order of training.
 
         Raises:
             ConfigError, CheckpointError: no run can be made out.
         """
-        seen = look(self.config, self._seen, self.config.watch.poll_s)
+        seen = scan(self.config, self._seen, self.config.watch.poll_s)
         for note in (*seen.notes, *seen.refused.values()):
             if note not in self._said and note in seen.refused.values():
                 self.faults += 1
@@ -124,7 +124,7 @@ class Watch:
         Raises:
             EvalrunError: whatever a user can do something about.
         """
-        folder = Path("multirun", config.checkpoint.suite, seeded(config.model.name, config.checkpoint.seed))
+        folder = Path("multirun", config.checkpoint.suite, model_dirname(config.model.name, config.checkpoint.seed))
         if not self._is_named:
             with suppress(TrackingError):  # asked again with the next checkpoint; results wait in the journal
                 namesakes.refuse_one(config, self._store)
@@ -142,7 +142,7 @@ class Watch:
             self._store.rebuild_curves(config.checkpoint.suite)
         return visit
 
-    def attempt(self, step: int, seen: Look) -> Visit | None:
+    def attempt(self, step: int, seen: Scan) -> Visit | None:
         """Visit a checkpoint; whatever goes wrong is one sentence."""
         files, config = seen.ready[step], replace(seen.config, step=step)
         if step < self._latest and self._seen.get(step) != files:
@@ -166,12 +166,12 @@ class Watch:
         return visit
 
     def _files(self, step: int, config: Config) -> Files:
-        release = releases(config, refresh=False).by_step.get(step)
+        release = released_steps_of(config, refresh=False).by_step.get(step)
         return frozenset() if release is None else files_of(root_of(config) / release.place)
 
     def _compare(self, config: Config, run_key: str, fresh: bool) -> Visit:
         """Read back this checkpoint's results and those of the steps before it, and compare."""
-        cell, analysis = cell_of(config), config.analysis
+        cell, analysis = checkpoint_of(config), config.analysis
         past = [run for run in self._store.past(cell.suite) if (run.model, run.seed) == (cell.model, cell.seed)]
         mine = next((run for run in past if run.run_key == run_key and run.tasks), None)
         if mine is None:
@@ -214,7 +214,7 @@ class Watch:
         return table[sound]
 
     def _show(self, visit: Visit, config: Config) -> None:
-        cell = cell_of(replace(config, step=visit.step))
+        cell = checkpoint_of(replace(config, step=visit.step))
         warnings = render.warnings(visit.changes)
         for line in [*render.block(cell, visit.rows, visit.changes), *map(render.loud, warnings)]:
             self.say(line)

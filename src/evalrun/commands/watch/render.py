@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evalrun.commands.watch.alarm import Change, number
-from evalrun.core.records import Cell
+from evalrun.core.records import Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MARK = "DROP"
 
 
-def block(cell: Cell, rows: pd.DataFrame, changes: Sequence[Change]) -> list[str]:
+def block(cell: Checkpoint, rows: pd.DataFrame, changes: Sequence[Change]) -> list[str]:
     """Step and tokens, then each task's value and its changes; one that is a significant drop is marked.
 
     Args:

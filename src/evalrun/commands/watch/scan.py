@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun.checkpoints.suites import Releases, folders, location, releases
+from evalrun.checkpoints.suites import ReleasedSteps, folders, location, released_steps_of
 from evalrun.checkpoints.suites.local import AUTO
 from evalrun.config import step_names
 from evalrun.config.schema import Config
@@ -28,7 +28,7 @@ _TRIES = 3  # looks at a folder that is changed while it is looked at
 
 
 @dataclass(frozen=True)
-class Look:
+class Scan:
     """What was seen."""
 
     config: Config  # names the checkpoints that are one run
@@ -38,7 +38,7 @@ class Look:
     notes: tuple[str, ...]  # sentences about the rest
 
 
-def look(config: Config, before: Mapping[int, Files], rest_s: float) -> Look:
+def scan(config: Config, before: Mapping[int, Files], rest_s: float) -> Scan:
     """Look at a run's folder.
 
     Args:
@@ -47,7 +47,7 @@ def look(config: Config, before: Mapping[int, Files], rest_s: float) -> Look:
         rest_s: How long a checkpoint without a Trainer's own sign must have been left alone.
 
     Raises:
-        ConfigError, CheckpointError: no run can be made out, as `suites.releases` says.
+        ConfigError, CheckpointError: no run can be made out, as `suites.released_steps_of` says.
     """
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -74,7 +74,7 @@ def root_of(config: Config) -> Path:
     return Path(location(config))
 
 
-def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Look:
+def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Scan:
     root = root_of(config)
     config, found, notes = _one_run(config, root)
     ready: dict[int, Files] = {}
@@ -89,13 +89,13 @@ def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Look:
         else:
             waiting.append(step)
     said = [note for note in (*notes, *found.notes) if note not in refused.values()]
-    return Look(config, ready, tuple(sorted(waiting)), refused, tuple(said))
+    return Scan(config, ready, tuple(sorted(waiting)), refused, tuple(said))
 
 
-def _one_run(config: Config, root: Path) -> tuple[Config, Releases, list[str]]:
+def _one_run(config: Config, root: Path) -> tuple[Config, ReleasedSteps, list[str]]:
     """The checkpoints of the training at work, without those that a restart from an earlier one left behind."""
     try:
-        return config, releases(config, refresh=True), []
+        return config, released_steps_of(config, refresh=True), []
     except ConfigError:
         if config.checkpoint.folder != AUTO or config.checkpoint.steps is not None:
             raise
@@ -109,13 +109,13 @@ def _one_run(config: Config, root: Path) -> tuple[Config, Releases, list[str]]:
         f"again from before; {', '.join(map(str, sorted(left)))} of the old one {'is' if len(left) == 1 else 'are'} "
         "passed over."
     )
-    return own, releases(own, refresh=True), [note]
+    return own, released_steps_of(own, refresh=True), [note]
 
 
 def _since_restart(root: Path) -> tuple[dict[int, str], list[int]]:
     """Step -> folder of those checkpoints that no smaller step was written after, and the steps of the others."""
     below = [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
-    named = [one for one in step_names.numbered(below) if folders.looks_like_model(root / one.name)]
+    named = [one for one in step_names.parse_numbered_names(below) if folders.looks_like_model(root / one.name)]
     if len({one.family for one in named}) != 1 or len({one.step for one in named}) != len(named):
         return {}, []
     kept: dict[int, str] = {}

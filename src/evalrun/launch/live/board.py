@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalrun.journal import job_state
 from evalrun.journal.job_state import JobState
-from evalrun.launch.live.time_left import Left, Spent, left
+from evalrun.launch.live.time_left import Spent, TimeLeft, left
 
 _WINDOW_S = 20.0  # the recent past that a rate is of
 _WARM_S = 60.0  # a job that took as long or longer is not mostly the loading of libraries
@@ -37,7 +37,7 @@ class Snapshot:
     failures: tuple[str, ...]  # a sentence each, the latest last
     at_work: tuple[JobState, ...]  # in the order of the sweep
     rate: float | None  # requests a second over the recent past
-    left: Left | None
+    left: TimeLeft | None
 
 
 class Board:
@@ -117,7 +117,7 @@ class Board:
         (began, before), (now, scored) = self._past[0], self._past[-1]
         return (scored - before) / (now - began) if now - began >= 1 and scored > before else None
 
-    def _left(self, at_work: dict[int, JobState]) -> Left | None:
+    def _left(self, at_work: dict[int, JobState]) -> TimeLeft | None:
         measured = [job.seconds for job in self._ended.values() if job.measured]
         if self._began is None or (len(measured) <= self._most and all(seconds < _WARM_S for seconds in measured)):
             return None  # the first job of a process also loads libraries

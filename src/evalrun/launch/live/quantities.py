@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evalrun.launch.live.time_left import Left
+from evalrun.launch.live.time_left import TimeLeft
 
 _GB = 10**9
 
@@ -17,7 +17,7 @@ def gpu_memory(held: Mapping[str, int] | None) -> str:
     return f"{allocated:.1f} of {total:.0f} GB, peak {peak:.1f}"
 
 
-def time_left(left: Left) -> str:
+def time_left(left: TimeLeft) -> str:
     """`45 s left`, `12 min left`, `at least 3 h 20 min left`."""
     minutes = round(left.seconds / 60)
     if left.seconds < 90:

@@ -47,9 +47,9 @@ def showing(jobs: Sequence[Watched]) -> Iterator[Board]:
     )  # fmt: skip
     with ExitStack() as stack:
         stack.callback(live.stop)  # whatever ends the block, the cursor is there again
-        stack.enter_context(redirect_stderr(stack.enter_context(Above(console, sys.stderr))))
+        stack.enter_context(redirect_stderr(stack.enter_context(StreamAboveView(console, sys.stderr))))
         if sys.stdout.isatty():
-            stack.enter_context(redirect_stdout(stack.enter_context(Above(console, sys.stdout))))
+            stack.enter_context(redirect_stdout(stack.enter_context(StreamAboveView(console, sys.stdout))))
         live.start()
         stack.enter_context(drawing.again(live))
         yield board
@@ -96,7 +96,7 @@ class _Drawing:
             thread.join(timeout=5)
 
 
-class Above(io.TextIOBase):
+class StreamAboveView(io.TextIOBase):
     """Standard output or error while a view is shown: whole lines go above it.
 
     It says that it is no terminal, so that other libraries' progress bars keep quiet. Who keeps it when the view is

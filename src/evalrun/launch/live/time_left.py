@@ -19,7 +19,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Left:
+class TimeLeft:
     """What is left of a sweep."""
 
     seconds: float
@@ -32,7 +32,7 @@ def left(
     begun: Sequence[tuple[str, float, float | None]],
     waiting: Sequence[str],
     elapsed: float,
-) -> Left | None:
+) -> TimeLeft | None:
     """The time until the last job ends.
 
     A job costs the median of those of its model. Where none has ended yet, its cost follows a power law through the
@@ -67,7 +67,7 @@ def left(
         return None
     busy = sum(job.seconds for job in ended) + sum(so_far for _, so_far, _ in begun)
     pace = elapsed / busy if busy > 0 else 1.0
-    return Left(max([sum(remaining) * pace, *remaining[: len(begun)]]), bounds.pop() if bounds else "")
+    return TimeLeft(max([sum(remaining) * pace, *remaining[: len(begun)]]), bounds.pop() if bounds else "")
 
 
 def _cost(model: str, sizes: Mapping[str, int], known: Mapping[str, float]) -> tuple[float, str]:

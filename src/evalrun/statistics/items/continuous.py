@@ -27,7 +27,7 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
-class Metric:
+class ContinuousMetric:
     """What a metric is, for people."""
 
     title: str  # as in the middle of a sentence, after "the"
@@ -38,14 +38,14 @@ class Metric:
 
 
 METRICS = {
-    "gold_logprob": Metric(
+    "gold_logprob": ContinuousMetric(
         "log-probability of the right answer",
         higher_is_better=True,
         graded=True,
         sentence="The log-probability of the right choice, summed over its tokens, in nats.",
         source="Schaeffer et al. 2023, arXiv:2304.15004",
     ),
-    "gold_logprob_choices": Metric(
+    "gold_logprob_choices": ContinuousMetric(
         "log-probability of the right answer among the choices",
         higher_is_better=True,
         graded=True,
@@ -53,14 +53,14 @@ METRICS = {
         "likelier together is no gain.",
         source="Schaeffer et al. 2024, arXiv:2406.04391",
     ),
-    "margin": Metric(
+    "margin": ContinuousMetric(
         "probability margin",
         higher_is_better=True,
         graded=True,
         sentence="The probability of the right choice less that of the likeliest wrong one, both among the choices.",
         source="Schaeffer et al. 2024, arXiv:2406.04391",
     ),
-    "brier": Metric(
+    "brier": ContinuousMetric(
         "Brier score",
         higher_is_better=False,
         graded=True,
@@ -68,7 +68,7 @@ METRICS = {
         "2 certain and wrong.",
         source="Brier 1950, Monthly Weather Review 78(1):1-3; Schaeffer et al. 2023, arXiv:2304.15004",
     ),
-    "acc_norm": Metric(
+    "acc_norm": ContinuousMetric(
         "accuracy by log-probability per character",
         higher_is_better=True,
         graded=False,

@@ -13,7 +13,14 @@ from scipy import stats
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
 from evalrun.statistics.regression.interactions import check, fit_design
-from evalrun.statistics.regression.model_frame import Array, Choice, Design, TaskFrame, cluster_sums, task_frames
+from evalrun.statistics.regression.model_frame import (
+    Array,
+    Design,
+    RegressionSettings,
+    TaskFrame,
+    cluster_sums,
+    task_frames,
+)
 from evalrun.statistics.table import checkpoint_name
 
 COLUMNS = [
@@ -34,7 +41,7 @@ class _Influence:
     flips: tuple[str, ...]  # effects whose p crosses alpha without it
 
 
-def diagnose(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def diagnose(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Look at each task's regression.
 
     - autocorrelation: correlation of the OLS residuals of neighbouring checkpoints, over all pairs of checkpoints
@@ -65,7 +72,7 @@ def diagnose(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return pd.DataFrame([_task(frame, choice) for frame in task_frames(table, choice)], columns=COLUMNS)
 
 
-def _task(frame: TaskFrame, choice: Choice) -> dict[str, Any]:
+def _task(frame: TaskFrame, choice: RegressionSettings) -> dict[str, Any]:
     row: dict[str, Any] = {
         **{name: frame.labels[name] for name in ("task", "title")},
         **dict.fromkeys(("autocorrelation", "autocorrelation_p", "dispersion"), np.nan),
@@ -96,7 +103,7 @@ def _task(frame: TaskFrame, choice: Choice) -> dict[str, Any]:
     return {**row, "warnings": "; ".join(_warnings(row, influence, design, choice))}
 
 
-def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice: Choice) -> list[str]:
+def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice: RegressionSettings) -> list[str]:
     method, told = choice.methods[0], []
     if method in INDEPENDENT and row["autocorrelation_p"] < choice.alpha and row["autocorrelation"] > 0:
         r = f"{row['autocorrelation']:.2f}"
@@ -143,7 +150,7 @@ def _aics(design: Design) -> tuple[float, float]:
     return float(_ols(design).aic), float(sm.OLS(design.y, squares).fit().aic)
 
 
-def _influence(rows: pd.DataFrame, design: Design, choice: Choice) -> _Influence:
+def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -> _Influence:
     fit = _ols(design)
     with np.errstate(all="ignore"):  # a row that alone decides a coefficient has no distance
         cooks = np.nan_to_num(fit.get_influence().cooks_distance[0], nan=-np.inf, posinf=-np.inf)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests, multitest_alias, multitest_methods_names
 
-from evalrun.core.errors import AnalysisError, nearest
+from evalrun.core.errors import AnalysisError, suggest
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.bounded import fit_quasibinomial
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
@@ -24,15 +24,25 @@ from evalrun.statistics.regression.model_frame import (
     AXES,
     EFFECTS,
     PARAMS,
-    Choice,
     Design,
+    RegressionSettings,
     TaskFrame,
     join_notes,
     task_frames,
 )
 from evalrun.statistics.regression.wild import fit_wild
 
-__all__ = ["AXES", "CORRECTIONS", "EFFECTS", "METHODS", "PARAMS", "Choice", "columns", "fit_design", "fit_interactions"]
+__all__ = [
+    "AXES",
+    "CORRECTIONS",
+    "EFFECTS",
+    "METHODS",
+    "PARAMS",
+    "RegressionSettings",
+    "columns",
+    "fit_design",
+    "fit_interactions",
+]
 
 _ABOUT = ["task", "title", "cause", "method", "effect"]
 NUMBERS = ["estimate", "stderr", "t", "df", "p", "low", "high"]
@@ -45,7 +55,7 @@ class Method:
 
     name: str  # as the report calls it
     about: str  # what it is, its source, what it takes for granted
-    fit: Callable[[Design, Choice], Fit]
+    fit: Callable[[Design, RegressionSettings], Fit]
 
 
 METHODS: dict[str, Method] = {
@@ -109,7 +119,7 @@ def columns(corrections: Sequence[str]) -> list[str]:
     return [*_ABOUT, *NUMBERS, *_RAW, "q", *(f"q_{name}" for name in corrections), "n", "clusters", "note"]
 
 
-def fit_interactions(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ z(log10 parameters) * z(log10 tokens) in each task, by each method.
 
     z is centring and division by the sample standard deviation (n - 1) over the task's rows. p-values are two-sided,
@@ -143,29 +153,29 @@ def fit_interactions(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return corrected(pd.DataFrame(rows, columns=columns(choice.corrections)), choice)
 
 
-def check(choice: Choice) -> None:
+def check(choice: RegressionSettings) -> None:
     """Refuse settings that are none of those allowed.
 
     Raises:
         AnalysisError: With the nearest name.
     """
     if choice.params not in PARAMS:
-        raise AnalysisError(f"'{choice.params}' is no parameter count to fit with; {nearest(choice.params, PARAMS)}")
+        raise AnalysisError(f"'{choice.params}' is no parameter count to fit with; {suggest(choice.params, PARAMS)}")
     if choice.axis not in AXES:
-        raise AnalysisError(f"'{choice.axis}' is no axis to fit along; {nearest(choice.axis, AXES)}")
+        raise AnalysisError(f"'{choice.axis}' is no axis to fit along; {suggest(choice.axis, AXES)}")
     if not choice.methods or not choice.corrections:
         raise AnalysisError("analysis.methods and analysis.corrections must each name at least one.")
     for method in choice.methods:
         if method not in METHODS:
-            raise AnalysisError(f"'{method}' is no method of regression; {nearest(method, METHODS)}")
+            raise AnalysisError(f"'{method}' is no method of regression; {suggest(method, METHODS)}")
     for name in choice.corrections:
         if name not in CORRECTIONS:
-            raise AnalysisError(f"'{name}' is no correction for multiple tests; {nearest(name, CORRECTIONS)}")
+            raise AnalysisError(f"'{name}' is no correction for multiple tests; {suggest(name, CORRECTIONS)}")
     if not 0 < choice.alpha < 1:
         raise AnalysisError(f"analysis.alpha must lie between 0 and 1; it is {choice.alpha}.")
 
 
-def fit_design(design: Design, exact: bool, method: str, choice: Choice) -> Fit:
+def fit_design(design: Design, exact: bool, method: str, choice: RegressionSettings) -> Fit:
     """One method on one design.
 
     Args:
@@ -182,7 +192,7 @@ def fit_design(design: Design, exact: bool, method: str, choice: Choice) -> Fit:
         return METHODS[method].fit(design, choice)
 
 
-def corrected(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def corrected(frame: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """The frame with q_<name> for every correction, over all tests of each method, and q, the first of them."""
     for _, rows in frame.groupby("method", sort=False):
         tested = rows.index[rows["p"].notna()]
@@ -193,12 +203,12 @@ def corrected(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return frame.assign(q=frame[f"q_{choice.corrections[0]}"])
 
 
-def _task(frame: TaskFrame, choice: Choice) -> list[dict[str, Any]]:
+def _task(frame: TaskFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
     """One task by every method."""
     return [row for method in choice.methods for row in _rows(frame, method, choice)]
 
 
-def _rows(frame: TaskFrame, method: str, choice: Choice) -> list[dict[str, Any]]:
+def _rows(frame: TaskFrame, method: str, choice: RegressionSettings) -> list[dict[str, Any]]:
     """The three effects of one task by one method."""
     base = {**frame.labels, "method": method, "n": len(frame.rows), "clusters": frame.clusters}
     numbers: dict[str, dict[str, float]] = {}

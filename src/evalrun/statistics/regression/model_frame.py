@@ -22,7 +22,7 @@ _EXACT = 1e-22
 
 
 @dataclass(frozen=True)
-class Choice:
+class RegressionSettings:
     """What is fitted and how it is tested."""
 
     params: str  # a key of PARAMS: which parameter count is the predictor
@@ -78,7 +78,7 @@ class TaskFrame:
         return self.rows.groupby(["suite", "model"], sort=False).ngroups
 
 
-def task_frames(table: pd.DataFrame, choice: Choice) -> list[TaskFrame]:
+def task_frames(table: pd.DataFrame, choice: RegressionSettings) -> list[TaskFrame]:
     """Every task of the table, in its order.
 
     Predictors are log10 of the parameter count and of tokens (or FLOPs); these and the value are z-scored over the
@@ -91,13 +91,13 @@ def task_frames(table: pd.DataFrame, choice: Choice) -> list[TaskFrame]:
     return [_frame(rows, choice) for _, rows in table.groupby("task", sort=False)]
 
 
-def usable(rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def usable(rows: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """The rows that have a value and positive predictors."""
     size, axis = PARAMS[choice.params], AXES[choice.axis]
     return rows[rows["value"].notna() & (rows[size] > 0) & (rows[axis] > 0)].reset_index(drop=True)
 
 
-def predictors(rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def predictors(rows: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Columns value, parameters and tokens (or FLOPs, under the same name); the latter two as log10."""
     size, axis = (rows[name].astype("float64") for name in (PARAMS[choice.params], AXES[choice.axis]))
     return pd.DataFrame(
@@ -110,7 +110,7 @@ def model_codes(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.asarray(rows.groupby(["suite", "model"], sort=False).ngroup(), dtype=np.int64)
 
 
-def _frame(rows: pd.DataFrame, choice: Choice) -> TaskFrame:
+def _frame(rows: pd.DataFrame, choice: RegressionSettings) -> TaskFrame:
     used = usable(rows, choice)
     first = rows.iloc[0]
     labels = {name: first[name] for name in ("task", "title", "cause")}

@@ -12,8 +12,8 @@ from evalrun.statistics.regression.interactions import NUMBERS, check, corrected
 from evalrun.statistics.regression.model_frame import (
     EFFECTS,
     PREDICTORS,
-    Choice,
     Design,
+    RegressionSettings,
     columns_of,
     effect_notes,
     exact,
@@ -34,7 +34,7 @@ def pooled_columns(corrections: Sequence[str]) -> list[str]:
     return [*_ABOUT, *NUMBERS, "q", *(f"q_{name}" for name in corrections), "n", "clusters", "note"]
 
 
-def fit_pooled(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+def fit_pooled(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ task + z(log10 parameters) * z(log10 tokens) over the tasks of each cause, and over all tasks.
 
     The value is z-scored within its task, turned round where lower is better, and each task has its own intercept;
@@ -65,7 +65,7 @@ def fit_pooled(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return corrected(pd.DataFrame(found, columns=pooled_columns(choice.corrections)), choice)
 
 
-def _pool(cause: str, rows: pd.DataFrame, choice: Choice) -> list[dict[str, Any]]:
+def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
     used = usable(rows, choice)
     turned = used["value"].where(used["higher_is_better"].astype(bool), -used["value"])
     by_task = turned.groupby(used["task"])

@@ -20,7 +20,7 @@ from scipy.stats import chi2
 from scipy.stats import f as fisher
 from scipy.stats import t as student
 
-from evalrun.statistics.shapes.curve_tests import Flags, Known, distinct, least_squares
+from evalrun.statistics.shapes.curve_tests import Flags, KnownVariance, distinct, least_squares
 from evalrun.statistics.shapes.noise import Array
 
 _GRID = 101  # breaks tried for the interval's ends, besides all points: one percent of the range
@@ -43,7 +43,7 @@ class BrokenLine:
     gain: Array  # AICc of the straight line less that of the broken one; of AIC where variances are known
 
 
-def broken_line(x: Array, y: Array, known: Known | None, alpha: float) -> BrokenLine:
+def broken_line(x: Array, y: Array, known: KnownVariance | None, alpha: float) -> BrokenLine:
     """Fit a broken line.
 
     The gain takes the break for a parameter. Where variances are known it is that of chi-squared over the broken line's

@@ -25,7 +25,7 @@ _MIDDLE = 0.1  # share of the points at either end where Simonsohn's break may n
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownVariance:
     """What is known of the errors of m curves."""
 
     variance: Array  # (m, k), above 0
@@ -68,7 +68,7 @@ class TwoLines:
     p_after: Array
 
 
-def quadratic(x: Array, y: Array, known: Known | None, alpha: float) -> Quadratic:
+def quadratic(x: Array, y: Array, known: KnownVariance | None, alpha: float) -> Quadratic:
     """Fit a parabola and test it for a turn within the range of x.
 
     The turning point's interval is Fieller's (1954), the test that of Lind & Mehlum (2010, Oxford Bulletin of Economics
@@ -112,7 +112,7 @@ def quadratic(x: Array, y: Array, known: Known | None, alpha: float) -> Quadrati
     )
 
 
-def two_lines(x: Array, y: Array, known: Known | None) -> TwoLines:
+def two_lines(x: Array, y: Array, known: KnownVariance | None) -> TwoLines:
     """Simonsohn's two-lines test: a U where both slopes are significant and opposite.
 
     The break is set by his Robin Hood procedure: a smooth curve (here a natural cubic spline with 3 to 5 knots) gives
@@ -143,7 +143,7 @@ def two_lines(x: Array, y: Array, known: Known | None) -> TwoLines:
     return TwoLines(turn, before, p_before, after, p_after)
 
 
-def least_squares(columns: Array, y: Array, known: Known | None, usable: Flags) -> Fits:
+def least_squares(columns: Array, y: Array, known: KnownVariance | None, usable: Flags) -> Fits:
     """Weighted least squares of m curves at once, errors as the module's docstring says.
 
     Args:
@@ -189,7 +189,7 @@ def _fieller(b: Array, c: Array, vb: Array, vc: Array, vbc: Array, t: Array) -> 
     return np.where(missing, np.nan, low), np.where(missing, np.nan, high)
 
 
-def _flat_region(x: Array, y: Array, known: Known | None) -> Flags:
+def _flat_region(x: Array, y: Array, known: KnownVariance | None) -> Flags:
     """(m, k) points that a smooth curve has near its dip or peak; the whole middle where no curve can be fitted."""
     k = x.shape[1]
     bend = least_squares(
@@ -233,7 +233,7 @@ def _quantile(x: Array, member: Flags, share: Array) -> Array:
     return np.asarray(first + (place - below) * np.where(above > below, second - first, 0.0))
 
 
-def _lines(x: Array, y: Array, known: Known | None, turn: Array) -> tuple[Array, Array, Array, Array, Array]:
+def _lines(x: Array, y: Array, known: KnownVariance | None, turn: Array) -> tuple[Array, Array, Array, Array, Array]:
     """Slope and slope over error of the line before the break, the same after it, and degrees of freedom."""
     tolerance = 1e-9 * np.maximum(np.ptp(x, axis=1), 1e-300)
     sides = (x <= (turn + tolerance)[:, None], x >= (turn - tolerance)[:, None])
@@ -243,7 +243,7 @@ def _lines(x: Array, y: Array, known: Known | None, turn: Array) -> tuple[Array,
     return (*found[0], *found[1], df)
 
 
-def _line(x: Array, y: Array, known: Known | None, member: Flags) -> tuple[Array, Array]:
+def _line(x: Array, y: Array, known: KnownVariance | None, member: Flags) -> tuple[Array, Array]:
     """Slope of the line through a curve's member points, and slope over its error."""
     weight = member / known.variance if known is not None else member.astype(np.float64)
     count, whole = member.sum(axis=1), np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)

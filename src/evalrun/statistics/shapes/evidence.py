@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.statistics.shapes.breaks import broken_line
-from evalrun.statistics.shapes.curve_tests import Flags, Known, distinct, quadratic, two_lines
+from evalrun.statistics.shapes.curve_tests import Flags, KnownVariance, distinct, quadratic, two_lines
 from evalrun.statistics.shapes.curves import CurveSet, over_training
 from evalrun.statistics.shapes.noise import Array
 
@@ -49,7 +49,9 @@ _SUPPORTS = {
 }
 
 
-def evidence(table: pd.DataFrame, shapes: pd.DataFrame, axis: str = "tokens", alpha: float = 0.05) -> pd.DataFrame:
+def run_shape_tests(
+    table: pd.DataFrame, shapes: pd.DataFrame, axis: str = "tokens", alpha: float = 0.05
+) -> pd.DataFrame:
     """Test every curve over training by the quadratic, the two lines and the broken line.
 
     Variances are those that the labels rest on (`noise`): item sampling and training noise, never less than the
@@ -78,11 +80,11 @@ def evidence(table: pd.DataFrame, shapes: pd.DataFrame, axis: str = "tokens", al
     return frame[COLUMNS]
 
 
-def _known_errors(curves: CurveSet, at: np.ndarray[Any, Any]) -> Known:
+def _known_errors(curves: CurveSet, at: np.ndarray[Any, Any]) -> KnownVariance:
     """The variances of some curves, for the tests: 0, of curves that do not vary at all, is replaced by a trifle."""
     variance = curves.noise.total[at]
     floor = 1e-12 * np.maximum(np.square(curves.up[at]).max(axis=1, keepdims=True), 1e-12)
-    return Known(np.maximum(variance, floor), curves.noise.df[at[:, 0]])
+    return KnownVariance(np.maximum(variance, floor), curves.noise.df[at[:, 0]])
 
 
 def _test(curves: CurveSet, at: np.ndarray[Any, Any], alpha: float) -> pd.DataFrame:

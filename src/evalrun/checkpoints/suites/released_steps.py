@@ -10,7 +10,7 @@ from evalrun.config.step_numbers import STEPS
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleasedStep:
     """One checkpoint that can be scored, or is there and must not be."""
 
     step: int
@@ -23,10 +23,10 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Releases:
+class ReleasedSteps:
     """All checkpoints of one model (and seed)."""
 
-    by_step: Mapping[int, Release]  # ascending
+    by_step: Mapping[int, ReleasedStep]  # ascending
     unfinished: Mapping[int, str] = field(default_factory=dict)  # step -> a sentence: passed over, unless it is named
     notes: tuple[str, ...] = ()  # sentences for the user
     parameters: Parameters | None = None  # counted from a checkpoint's files

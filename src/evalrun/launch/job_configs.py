@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, open_dict
 
-from evalrun.checkpoints.suites import cell_of
-from evalrun.config.compose import typed
+from evalrun.checkpoints.suites import checkpoint_of
+from evalrun.config.compose import to_config
 from evalrun.config.schema import Config
 from evalrun.grid import job_keys
 from evalrun.journal import job_state
-from evalrun.launch.jobs import Work
+from evalrun.launch.jobs import LaunchedJob
 
 
 class Composer:
@@ -60,7 +60,7 @@ class Composer:
         config.hydra.job.override_dirname = shape.item_sep.join(after if word == before else word for word in named)
         return config
 
-    def works(self, batch: Sequence[Sequence[str]], first: int) -> list[Work]:
+    def works(self, batch: Sequence[Sequence[str]], first: int) -> list[LaunchedJob]:
         """Which checkpoint each job of a batch is for, and where it says what it is at."""
         known: dict[tuple[str, ...], tuple[Config, DictConfig]] = {}
         works = []
@@ -69,14 +69,16 @@ class Composer:
             key = tuple(rest) if len(steps) == 1 else tuple(overrides)
             if key not in known:
                 whole = copy.deepcopy(self._compose(overrides))
-                known[key] = typed(_plain(whole)), whole
+                known[key] = to_config(_plain(whole)), whole
             config, whole = known[key]
             if len(steps) == 1:
                 whole.step = int(steps[0].partition("=")[2])
                 config = replace(config, step=whole.step)
             folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
             state = job_state.path_of(folder, job_keys.state_name(config))
-            works.append(Work(index, tuple(overrides), cell_of(config), config.model.resources, str(state)))
+            works.append(
+                LaunchedJob(index, tuple(overrides), checkpoint_of(config), config.model.resources, str(state))
+            )
         return works
 
 
