@@ -17,8 +17,7 @@ from scipy.stats import binom, nct, t
 
 from evalrun.commands.plan import detectable
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
-from evalrun.config import schema as conf
-from evalrun.config.compose import hydra_session
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.records import Checkpoint
 from evalrun.statistics.power import smallest_difference, smallest_slope
@@ -97,7 +96,7 @@ def test_the_regression_finds_that_slope_as_often_as_promised() -> None:
 @pytest.fixture
 def config(workspace: Path) -> Config:
     with hydra_session():
-        return conf.typed(conf.compose(["model=toy/toy-s", "step=1", "tasks=[alpha,beta]"]))
+        return to_config(compose(["model=toy/toy-s", "step=1", "tasks=[alpha,beta]"]))
 
 
 def survey_of(config: Config, *past: PastRun, models: int = 3, steps: int = 4) -> Inventory:

@@ -15,8 +15,7 @@ from evalrun.checkpoints import downloads
 from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
-from evalrun.config import schema as conf
-from evalrun.config.compose import hydra_session
+from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config, parse_size
 from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
@@ -31,7 +30,7 @@ CPU = Device("cpu", "x86_64, 4 CPUs", 10**9)
 @pytest.fixture
 def config(workspace: Path) -> Config:
     with hydra_session():
-        return conf.typed(conf.compose(["model=toy/toy-s", "step=1", "tasks=[alpha]"]))
+        return to_config(compose(["model=toy/toy-s", "step=1", "tasks=[alpha]"]))
 
 
 def held(task: str, n: int, seconds: float) -> TaskEntry:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evalrun.errors import AnalysisError
-from evalrun.statistics.regression.interactions import CORRECTIONS, METHODS, Choice, columns, fit_interactions
+from evalrun.statistics.regression.interactions import (
+    CORRECTIONS,
+    METHODS,
+    RegressionSettings,
+    columns,
+    fit_interactions,
+)
 
 PLAIN = {
     "params": "nominal",
@@ -23,7 +29,7 @@ PLAIN = {
 
 
 def fit(table, **given):
-    return fit_interactions(table, Choice(**{**PLAIN, **given}))
+    return fit_interactions(table, RegressionSettings(**{**PLAIN, **given}))
 
 
 def naive(rows, column="n_params_nominal"):

@@ -8,9 +8,9 @@ import pytest
 
 from evalrun.core.records import TABLE_COLUMNS
 from evalrun.reporting import regression_table
-from evalrun.statistics.regression.interactions import Choice, fit_interactions
+from evalrun.statistics.regression.interactions import RegressionSettings, fit_interactions
 
-PAPER = Choice("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
+PAPER = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ GPU = torch.device("cuda:0")
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
     shared_prefix._checked.clear()
-    shared_prefix._refused.clear()
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
     gc.collect()

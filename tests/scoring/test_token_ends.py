@@ -14,10 +14,11 @@ import transformers as hf
 from lm_eval.api.instance import Instance
 from tokenizers import processors
 
-from evalrun import checkpoints, pipeline
+from evalrun import checkpoints
 from evalrun.checkpoints import token_ends, token_keys, tokenizer
 from evalrun.checkpoints.suites import checkpoint_of
 from evalrun.config.compose import compose, hydra_session, to_config
+from evalrun.grid import job_keys
 from evalrun.scoring import open_lm
 from evalrun.scoring.trie_cache import TrieCache
 from evalrun.tasks import task_file
@@ -135,7 +136,7 @@ def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: p
         with monkeypatch.context() as patch:
             if not known:
                 patch.setattr(checkpoints, "ends_texts", lambda *_: False)
-            run, found = pipeline.keys_by_identity(config, identity, files)
+            run, found = job_keys.keys_by_identity(config, identity, files)
         return run, found["alpha"], found["story"]
 
     assert keys("ends nothing") == keys("ends nothing", known=False)

@@ -41,7 +41,7 @@ def saved(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
-def find(root: Path, **how: object) -> local.Releases:
+def find(root: Path, **how: object) -> local.ReleasedSteps:
     return local.find(root, **{"pattern": "auto", **how})  # type: ignore[arg-type]
 
 
