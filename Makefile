@@ -61,7 +61,7 @@ docs: setup
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	@.lock-venv/bin/python -m pip install --quiet torch==2.13.0 '.[dev,docs]' hatchling editables
-	@.lock-venv/bin/python -m pip freeze --exclude evalrun --exclude pip | sed 's/+cpu$$//' > requirements.lock
+	@.lock-venv/bin/python -m pip freeze --exclude evalrun-checkpoints --exclude pip | sed 's/+cpu$$//' > requirements.lock
 	@rm -rf .lock-venv
 
 clean:

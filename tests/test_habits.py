@@ -10,6 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import evalrun
+from evalrun.core import environment
+from evalrun.core.version import DISTRIBUTION
 from helpers import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -21,6 +23,16 @@ def test_versions_agree() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == evalrun.__version__ == str(citation["version"])
     assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_name_to_pip_is_one_and_the_command_another() -> None:
+    assert PROJECT["name"] == DISTRIBUTION != "evalrun"
+    assert list(PROJECT["scripts"]) == ["evalrun"]
+    assert f"--exclude {DISTRIBUTION}" in (ROOT / "Makefile").read_text()  # `make lock` pins what others made
+    assert DISTRIBUTION not in pins()
+    for page in ("README.md", "docs/faq.md"):
+        assert f"`{DISTRIBUTION}`" in (ROOT / page).read_text()
+    assert environment.versions()["evalrun"] == evalrun.__version__  # whatever is installed under which name
 
 
 def test_the_licence_is_the_one_that_is_named() -> None:

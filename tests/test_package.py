@@ -20,7 +20,7 @@ def test_an_installed_wheel_finds_its_configs_and_the_users(workspace: Path, tmp
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (wheel,) = (tmp_path / "dist").glob("evalrun_checkpoints-*.whl")
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)
     assert (site / "evalrun" / "conf" / "model" / "pythia-70m.yaml").is_file()

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-LIBRARIES = ("evalrun", "torch", "transformers", "lm_eval", "datasets", "tokenizers", "numpy")
+from evalrun.core.version import __version__
+
+LIBRARIES = ("torch", "transformers", "lm_eval", "datasets", "tokenizers", "numpy")
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Installed versions of what computes the numbers."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "evalrun": __version__}
     for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

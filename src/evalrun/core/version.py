@@ -1,3 +1,4 @@
-"""The version: this file's and pyproject's are one, which a test holds."""
+"""The version and the name to pip: what pyproject says, which a test holds."""
 
+DISTRIBUTION = "evalrun-checkpoints"  # to pip; `evalrun` is another project's name there
 __version__ = "0.1.0"

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from evalrun.commands.doctor.check import FAIL, OK, Check
+from evalrun.core.version import DISTRIBUTION
 
 _EXTRAS = {"ray": "hydra/launcher=ray", "slurm": "hydra/launcher=slurm"}
 
@@ -48,7 +49,7 @@ def packages() -> Iterator[Check]:
 def _asked() -> tuple[str, list[str]]:
     """Versions of Python and requirements, of the installed package or of the checkout."""
     try:
-        found = importlib.metadata.metadata("evalrun")
+        found = importlib.metadata.metadata(DISTRIBUTION)
         return str(found["Requires-Python"]), found.get_all("Requires-Dist") or []
     except importlib.metadata.PackageNotFoundError:
         file = Path(__file__).parents[4] / "pyproject.toml"
