@@ -86,3 +86,36 @@ def test_what_ci_runs_is_there() -> None:
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony is not None
     assert set(phony[1].split()) == targets
+
+
+def test_the_public_ci_runs_what_is_run_here_on_every_python_that_is_claimed() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert commands["whole"] == [".ci/run"]
+    (make,) = commands["newer-pythons"]
+    assert set(make.split()) >= {"make", "lint", "types", "test"}
+    oldest = next(step["with"]["python-version"] for step in jobs["whole"]["steps"] if "with" in step)
+    assert PROJECT["requires-python"] == f">={oldest}"
+    said = [text.split(" :: ")[-1] for text in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d", text)]
+    assert said == [oldest, *jobs["newer-pythons"]["strategy"]["matrix"]["python"]]
+
+
+def test_templates_are_what_the_forms_of_a_repository_ask_for() -> None:
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    forms = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yml") if path.stem != "config"}
+    assert len(forms) == 3
+    for form in forms.values():
+        assert {"name", "description", "body"} <= set(form)
+        fields = [part["id"] for part in form["body"]]
+        assert len(set(fields)) == len(fields)
+        assert all(part["type"] in ("textarea", "input") and part["attributes"]["label"] for part in form["body"])
+        assert any(part.get("validations", {}).get("required") for part in form["body"])
+    for name in re.findall(r"\b[A-Z]+\.md\b", (folder / "bug.yml").read_text()):
+        assert (ROOT / name).is_file()
+
+
+def test_what_is_off_unless_named_is_off() -> None:
+    keys = re.findall(r"`(trust_\w+)=true`", (ROOT / "SECURITY.md").read_text())
+    defaults = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    assert set(keys) == {key for key in defaults if key.startswith("trust_")}
+    assert not any(defaults[key] for key in keys)

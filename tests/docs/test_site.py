@@ -118,7 +118,7 @@ def test_every_tag_is_explained() -> None:
 
 def test_a_broken_link_or_anchor_fails_the_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs" / "hooks", tmp_path / "docs" / "hooks")
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         (tmp_path / name).write_text("# x\n")
     (tmp_path / "docs" / "index.md").write_text(
         "# x\n\n[gone](gone.md) [no part](index.md#nowhere) [no file](../src/gone.py) [there](../CHANGELOG.md)\n"
@@ -134,6 +134,6 @@ def test_a_broken_link_or_anchor_fails_the_build(tmp_path: Path) -> None:
 
 
 def test_links_of_pages_outside_the_site_lead_somewhere() -> None:
-    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         links = [link for link in LINKS.findall((ROOT / name).read_text()) if "://" not in link]
         assert not [link for link in links if not (ROOT / link).exists()], name
