@@ -22,8 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = str(ROOT / "src")  # for the commands that the tests start
 # A shell ignores Ctrl-C for what it runs in the background, and so would what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
-settings.load_profile("no-deadline")
+# No deadline: a busy machine is no failure. `make test-all` takes the thorough profile.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=200)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evalrun.errors import TaskError
@@ -70,7 +70,6 @@ def test_no_item_is_its_own_example(workspace: Path, splits: str, repeated: bool
 
 
 @given(st.lists(st.integers(0, 4), min_size=6, max_size=12), st.integers(1, 3), st.sampled_from(sorted(SPLITS)))
-@settings(max_examples=25)
 def test_the_law_of_examples(
     tmp_path_factory: pytest.TempPathFactory, picked: list[int], shots: int, splits: str
 ) -> None:

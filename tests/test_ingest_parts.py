@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.utils import simple_parse_args_string
 
@@ -25,13 +25,11 @@ plain = st.text(st.characters(blacklist_characters=",=", blacklist_categories=["
 values = st.text(st.characters(blacklist_characters=",", blacklist_categories=["Cs", "Z", "Cc"]))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(plain, values))
 def test_arguments_come_apart_as_they_were_put_together(pairs: dict[str, str]) -> None:
     assert split(",".join(f"{name}={value}" for name, value in pairs.items())) == pairs
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     args = model_args(text)
@@ -42,13 +40,11 @@ def test_any_text_can_be_read(text: str) -> None:
 junk = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=4)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), junk) | junk)
 def test_anything_that_json_holds_can_be_read(given_: Any) -> None:
     hash(model_args(given_, given_, given_))
 
 
-@settings(deadline=None)
 @given(plain, plain, st.permutations(["pretrained", "revision", "device", "batch_size"]))
 def test_order_and_neutral_arguments_do_not_matter(path: str, revision: str, order: list[str]) -> None:
     pairs = {"pretrained": path, "revision": revision, "device": "cuda:0", "batch_size": "1"}
@@ -90,7 +86,6 @@ def known(path: str, name: str = "m", **checkpoint: Any) -> ModelEntry:
     return ModelEntry(ModelConf(name=name, path=path, **sizes), CheckpointConf(**(conf | checkpoint)))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 64]), st.sampled_from(["", "/data/x/", "./"]))
 def test_the_seed_and_the_step_are_read_from_the_path(seed: int, step: int, start: str) -> None:
     models = Models([known("models/seed{seed}/s"), known("models/seed{seed}/m", "n")])
@@ -99,7 +94,6 @@ def test_the_seed_and_the_step_are_read_from_the_path(seed: int, step: int, star
     assert cell.location == f"models/seed{seed}/s/step{step}"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_other_text_is_a_checkpoint(text: str) -> None:
     models = Models([known("models/seed{seed}/s"), known("org/m-{seed}", "n", folder=None, revision="step{step}")])
@@ -151,7 +145,6 @@ def test_no_shipped_alias_is_claimed_twice_or_is_a_task_of_its_own() -> None:
         Tasks(two)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 30000), st.data())
 def test_a_share_and_its_standard_error_give_the_number_of_items(n: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(1, n - 1))

@@ -189,7 +189,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [found for key, one in inner for found in [(*path, key), *places(one, (*path, key))]]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(where=st.sampled_from(places(FULL)), junk=JUNK, how=st.sampled_from(["value", "key", "gone"]))
 def test_whatever_stands_in_a_task_file_it_works_or_is_one_sentence(
     workspace: Path, where: tuple[Any, ...], junk: Any, how: str

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
@@ -75,7 +75,6 @@ def test_what_stays_down_did_not_recover(tidy):
     assert not only(curve_of(tidy, values), items_of(values))["recovered"]
 
 
-@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 60), k=st.integers(2, 6), higher=st.booleans())
 def test_by_definition(tidy, seed, n, k, higher):
     generator = np.random.default_rng(seed)

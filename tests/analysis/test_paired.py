@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
@@ -59,7 +59,6 @@ def newcombe_by_hand(both, fell, rose, neither, alpha):
     return p1 - p2 - math.sqrt(down), p1 - p2 + math.sqrt(up)
 
 
-@settings(max_examples=60)
 @given(COUNTS)
 def test_a_binary_metric_by_its_definitions(counts):
     both, fell, rose, neither = counts

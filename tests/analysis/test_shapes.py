@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -238,7 +238,6 @@ MIRROR = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(percent=st.lists(st.integers(0, 100), min_size=1, max_size=9), stderr=st.sampled_from([0.0, 0.013, 0.1]))
 def test_any_curve_gets_a_label_and_its_mirror_the_mirrored_one(tidy, percent, stderr):
     described = only(tidy.curve([value / 100 for value in percent], stderr=stderr))
@@ -247,14 +246,12 @@ def test_any_curve_gets_a_label_and_its_mirror_the_mirrored_one(tidy, percent, s
     assert mirrored["label"] in MIRROR[described["label"]]
 
 
-@settings(max_examples=30, deadline=None)
 @given(order=st.permutations(range(6)))
 def test_the_order_of_rows_does_not_matter(tidy, order):
     table = tidy.curve([0.7, 0.5, 0.3, 0.3, 0.5, 0.9])
     assert only(table.iloc[list(order)])["sentence"] == only(table)["sentence"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     percent=st.lists(st.lists(st.integers(0, 100), min_size=5, max_size=5), min_size=1, max_size=6),
     stderr=st.sampled_from([0.002, 0.02]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evalrun.scoring import passes, trie
@@ -52,7 +52,6 @@ def test_a_request_is_found_again(requests: list[tuple[list[int], list[int]]], w
     assert len({*zip(made.pair_node.tolist(), made.pair_token.tolist(), strict=True)}) == len(made.pair_node)
 
 
-@settings(deadline=None)
 @given(REQUESTS, st.integers(1, 60), st.sampled_from([4, 16, 256]), st.sampled_from([0, 2000]))
 def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
     requests: list[tuple[list[int], list[int]]], budget: int, longest_row: int, row_cost: int

@@ -94,7 +94,7 @@ def neox() -> SharedPrefixLM:
     return make(SHARED["gpt-neox"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_random_prefix_trees_by_the_definition(neox: SharedPrefixLM, data: st.DataObject) -> None:
     """Each request alone, by one plain forward pass and a log-softmax."""

@@ -73,7 +73,7 @@ def row(choices: Sequence[str], answer: Any) -> dict[str, Any]:
     return {"question": "the cat sat on the", "choices": list(choices), "answer": answer}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_accuracy_does_not_change_when_choices_are_permuted(data: st.DataObject) -> None:
     values = st.sampled_from([-4.0, -6.0, -8.0, -INF, NAN])
@@ -155,6 +155,7 @@ def test_equal_choices_are_named_when_the_task_is_read(caplog: pytest.LogCapture
 
 def test_the_only_place_of_the_right_choice_is_named_where_ties_matter(caplog: pytest.LogCaptureFixture) -> None:
     always = task_of([row(["mat", "tree"], 1), row(["at", "tree", "hill"], 1)])
+    caplog.clear()  # that the prompts are alike is said when the task is read
     builder.warn_of_ties(always, "made", "tiny step 1", {}, 2)
     assert caplog.text == ""
     builder.warn_of_ties(always, "made", "tiny step 1", {"acc": 1}, 2)
