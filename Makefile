@@ -2,23 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout=300
 
-.PHONY: demo test test-long test-simulations test-engines bench setup lint types docs pictures lock clean
+.PHONY: demo test test-all test-simulations test-engines bench setup lint types docs pictures lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
 	@$(BIN)/python -m evalrun -m experiment=demo
 
 test: setup
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not engines and not simulation and not long'
+	@$(PYTEST) -m 'not release and not simulation and not engines'
 
-# Real commands for a minute or so each, whose promises shorter tests hold too.
-test-long: setup
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m long
+# What must pass before anything lands: also the wheel, the docs' commands, the site, the browser, other launchers,
+# servers and kills, and more examples of every property.
+test-all: setup
+	@$(PYTEST) --hypothesis-profile=thorough -m 'not simulation and not engines'
 
 # Coverage, false positives and confusion matrices of the statistics, by simulation: minutes.
 test-simulations: setup
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m simulation tests/analysis
+	@$(PYTEST) -m simulation tests/analysis
 
 # Against real engines: installs Ray, SLURM, PostgreSQL where missing (Debian, as root), starts and stops them itself.
 test-engines: setup

@@ -126,7 +126,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_the_scoring_benchmark_runs_and_finds_the_same_answers(tmp_path: Path) -> None:
     file = tmp_path / "found.json"

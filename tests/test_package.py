@@ -12,7 +12,7 @@ import pytest
 from helpers import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_an_installed_wheel_finds_its_configs_and_the_users(workspace: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     built = subprocess.run(

@@ -70,7 +70,7 @@ def _p(value: float) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["json", "table", pytest.param("both", marks=pytest.mark.long)])
+@pytest.mark.parametrize("what", ["json", "table", pytest.param("both", marks=pytest.mark.release)])
 def test_table_1(
     what: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

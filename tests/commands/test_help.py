@@ -138,7 +138,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codes = {"python -m evalrun status experiment=demo": 1}  # of which a part is done here

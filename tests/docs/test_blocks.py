@@ -61,7 +61,7 @@ def test_what_counts_as_printed() -> None:
     assert not matches(["a", "d"], "a\nb\nd\n")
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_pages_do_what_they_say(tmp_path: Path) -> None:
     folder, results = tmp_path / "user", tmp_path / "results.json"
     folder.mkdir()

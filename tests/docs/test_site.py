@@ -59,6 +59,7 @@ class Resources(HTMLParser):
             self.silent.append(values.get("src", ""))
 
 
+@pytest.mark.release
 def test_pages_fetch_nothing_from_elsewhere_and_pictures_have_texts(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 25
@@ -82,6 +83,7 @@ def leaves(content: object, prefix: str = "") -> list[str]:
     return [name for key, value in content.items() for name in leaves(value, f"{prefix}.{key}" if prefix else str(key))]
 
 
+@pytest.mark.release
 def test_the_reference_is_complete(site: Path) -> None:
     reference = site / "reference"
     configuration = text_of(reference / "configuration.html")
@@ -102,6 +104,7 @@ def test_the_reference_is_complete(site: Path) -> None:
     assert "evaluate" in text_of(reference / "library.html")
 
 
+@pytest.mark.release
 def test_a_page_has_one_title(site: Path) -> None:
     # A line that begins with the number of an issue, `#602`, is a title to Markdown.
     pages = [page for page in site.rglob("*.html") if page.name != "404.html"]
@@ -116,6 +119,7 @@ def test_every_tag_is_explained() -> None:
     assert not [tag for tag in tags if f"`{tag}" not in files]
 
 
+@pytest.mark.release
 def test_a_broken_link_or_anchor_fails_the_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs" / "hooks", tmp_path / "docs" / "hooks")
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):

@@ -91,7 +91,7 @@ def test_a_new_task_and_new_data_compute_only_themselves(evalrun: Run, workspace
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("results", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("results", [1, pytest.param(4, marks=pytest.mark.release)])
 def test_a_killed_sweep_goes_on(evalrun: Run, workspace: Path, results: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     victim = subprocess.Popen(

@@ -28,7 +28,7 @@ def kill() -> Iterator[Any]:
     sys.path.remove(BENCHMARKS)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_killed_three_times_and_nothing_differs(kill: Any, tmp_path: Path) -> None:
     settings = kill.prepare(tmp_path, "sqlite", "local", items=6)
     plan = [

@@ -56,7 +56,7 @@ def test_a_trainers_run_is_swept_while_it_grows(evalrun: Run, workspace: Path) -
     ]
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_two_runs_of_saved_models_on_worker_processes(evalrun: Run, workspace: Path) -> None:
     for name, hidden in (("small", 16), ("large", 24)):
@@ -97,7 +97,7 @@ def test_a_stranger_in_a_trainers_run_stops_no_plan(evalrun: Run, workspace: Pat
     assert [job["problem"] is None for job in jobs] == [True, False, True]
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_a_tokenizer_from_elsewhere(evalrun: Run, workspace: Path) -> None:
     run = save_steps(workspace / "runs" / "mine", {"step1": 1, "step2": 2})
@@ -199,7 +199,7 @@ NAMES = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_suites_from_the_hub_by_every_pattern(evalrun: Run, workspace: Path, tmp_path: Path) -> None:
     online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}

@@ -193,7 +193,7 @@ def told(uri: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, runs
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.slow
 def test_what_a_server_that_died_did_not_take_is_synced(
     evalrun: Run, workspace: Path, tmp_path: Path, server: Server

@@ -249,7 +249,7 @@ def test_a_checkpoint_that_two_jobs_need_is_fetched_once(
     [
         pytest.param((), 1.5, id="local"),
         pytest.param(  # nothing can be read ahead
-            ("hydra/launcher=processes", "hydra.launcher.workers=2"), 2.5, id="processes", marks=pytest.mark.long
+            ("hydra/launcher=processes", "hydra.launcher.workers=2"), 2.5, id="processes", marks=pytest.mark.release
         ),
     ],
 )

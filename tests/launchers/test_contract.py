@@ -12,16 +12,19 @@ from . import contract
 from .contract import Command
 
 Expected = dict[str, tuple[float, pd.DataFrame]]
-pytestmark = pytest.mark.slow
 LAUNCHERS = {
     "local": (),
     "processes": ("hydra/launcher=processes", "hydra.launcher.workers=2"),
     "ray": ("hydra/launcher=ray", "+hydra.launcher.init.num_cpus=2"),
 }
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[ray]'")
-every = pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
-by_turns = pytest.mark.parametrize(  # the other two tests are of the same worker processes
-    "name", ["local", pytest.param("processes", marks=pytest.mark.long), pytest.param("ray", marks=needs_ray)]
+every = pytest.mark.parametrize(
+    "name",
+    [
+        "local",
+        pytest.param("processes", marks=pytest.mark.release),
+        pytest.param("ray", marks=[needs_ray, pytest.mark.release]),
+    ],
 )
 
 
@@ -32,7 +35,7 @@ def command(name: str, workspace: Path) -> Command:
     return made
 
 
-@by_turns
+@every
 def test_files_every_result(command: Command, reference: Expected) -> None:
     contract.files_every_result(command, reference)
 
@@ -47,6 +50,6 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(command: Command, reference: 
     contract.stops_and_goes_on(command, reference)
 
 
-@by_turns
+@every
 def test_fail_fast(command: Command) -> None:
     contract.fails_fast(command)
