@@ -1,0 +1,39 @@
+"""One table of the report: a heading, rows of cells, a sentence on how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell of a table."""
+
+    text: str
+    kind: str = ""  # number, yes (significant), not (not significant): how it is set
+    hint: str = ""
+    run: str = ""  # id of the MLflow run that it is about
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table with its heading."""
+
+    title: str
+    about: str  # how to read it
+    heads: Sequence[str]
+    rows: Sequence[Sequence[TableCell]]
+    more: str = ""  # what the page leaves out, and where it is
+
+
+def number_cell(value: float, digits: int, hint: str = "") -> TableCell:
+    """A number set right, with a true minus sign; a dash where there is none."""
+    return TableCell("–" if pd.isna(value) else f"{value:z.{digits}f}".replace("-", "−"), "number", hint)
+
+
+def signed(value: float, digits: int) -> str:
+    """The same with its sign, as text."""
+    return "–" if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
