@@ -7,27 +7,24 @@ loses nothing but the job at work, and so that the command may end and come back
 from __future__ import annotations
 
 import itertools
-import json
 import logging
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalrun.core.atomic import replace_file
-from evalrun.core.errors import ConfigError, EvalrunError, StorageError, first_line
+from evalrun.core.errors import ConfigError, EvalrunError, first_line
 from evalrun.core.text import counted
-from evalrun.launch import pool
 from evalrun.launch.jobs import JobResult, LaunchedJob, Status, largest_first
 from evalrun.launch.limits import check_minimum, refuse
-from evalrun.launch.worker import Context, enter_workspace
+from evalrun.launch.slurm_queue import POLL_S, QueuedTasks, active_tasks, cancel, job_ids, scancel, state_of
+from evalrun.launch.slurm_task import SlurmBatch, SlurmTask, read_results
+from evalrun.launch.worker import Context
 
 log = logging.getLogger(__name__)
-_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,9 @@ def run(
     settings.check()
     context = replace(context, environment={})  # sbatch hands it on; a file would keep its secrets
     folder.mkdir(parents=True, exist_ok=True)
-    ledger = _Ledger(folder / "queued.json")
+    ledger = QueuedTasks(folder / "queued.json")
     by_key = {work.key: work for work in works}
-    active = _active()
+    active = active_tasks()
     queued = {task: keys for task, keys in ledger.read().items() if task in active}  # other sweeps' too
     tasks = {task: [key for key in keys if key in by_key] for task, keys in queued.items()}
     tasks = {task: keys for task, keys in tasks.items() if keys}
@@ -99,7 +96,7 @@ def run(
         tasks |= submitted
         ledger.write(queued | submitted)
         asked = counted(len(submitted), "SLURM task")
-        log.info("submitted %s as %s: %s", counted(len(new), "job"), asked, _shown(submitted))
+        log.info("submitted %s as %s: %s", counted(len(new), "job"), asked, job_ids(submitted))
     if not settings.wait:
         for task, keys in tasks.items():
             for key in keys:
@@ -111,7 +108,7 @@ def run(
         ended = True
     finally:
         if not ended:
-            _cancel(tasks)
+            cancel(tasks)
 
 
 def _follow(
@@ -121,9 +118,9 @@ def _follow(
     waiting = {task: set(keys) for task, keys in tasks.items()}
     gone: dict[str, int] = {}
     while waiting:
-        active = _active()
+        active = active_tasks()
         for task in list(waiting):
-            for key, done in _said(folder, task):
+            for key, done in read_results(folder, task):
                 if key in waiting[task]:
                     waiting[task].discard(key)
                     yield JobResult(by_key[key].index, *done)
@@ -139,9 +136,9 @@ def _follow(
         if stopping() and waiting:
             for task in waiting:
                 (folder / f"stop-{task}").touch()
-            _scancel([*waiting], "--state=PENDING")
+            scancel([*waiting], "--state=PENDING")
         if waiting:
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
     for file in folder.glob("stop-*"):
         file.unlink(missing_ok=True)
 
@@ -149,7 +146,7 @@ def _follow(
 def _lost(work: LaunchedJob, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
     if stopped:
         return Status.SKIPPED, ""
-    state = _accounted(task)
+    state = state_of(task)
     return Status.FAILED, (
         f"{work.cell.label}: SLURM job {task} ended{f' as {state}' if state else ''} before it had said a word of it; "
         f"its log is '{folder / task.partition('_')[0]}_{task.partition('_')[2]}_0_log.err'."
@@ -186,15 +183,15 @@ def _submit(
             **{name: value for name, value in asked.items() if value is not None},
         )  # fmt: skip
         batches = [
-            Batch(context, tuple(several), settings.retries, device, str(folder))
+            SlurmBatch(context, tuple(several), settings.retries, device, str(folder))
             for _, same in itertools.groupby(group, key=lambda work: (work.cell.model, work.cell.seed))
             for several in _chunks(list(same), settings.steps_per_job)
         ]
         try:
-            sent = executor.map_array(Run(), batches)
+            sent = executor.map_array(SlurmTask(), batches)
         except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
             if tasks:
-                _cancel(tasks)
+                cancel(tasks)
             said = str(getattr(error, "stderr", "") or error)
             lines = [line for line in said.splitlines() if "error" in line.lower()] or [first_line(error)]
             raise EvalrunError(f"SLURM refuses the jobs: {lines[0].strip().rstrip('.')}.") from None
@@ -205,131 +202,3 @@ def _submit(
 
 def _chunks(works: Sequence[LaunchedJob], size: int) -> list[Sequence[LaunchedJob]]:
     return [works[start : start + size] for start in range(0, len(works), size)]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some jobs of one model, for one SLURM task."""
-
-    context: Context
-    works: tuple[LaunchedJob, ...]
-    retries: int
-    device: str
-    folder: str
-
-
-class Run:
-    """What a SLURM task runs. Started again, after a preemption or at its time limit, it finds done what is done."""
-
-    def __call__(self, batch: Batch) -> None:
-        """Run a batch on the CPUs and GPUs of this task."""
-        array, number = (os.environ.get(f"SLURM_ARRAY_{part}_ID", "") for part in ("JOB", "TASK"))
-        task = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]
-        out, stop = _progress(Path(batch.folder), task), Path(batch.folder) / f"stop-{task}"
-        keys = {work.index: work.key for work in batch.works}
-        try:
-            enter_workspace(batch.context)
-        except StorageError as error:
-            for work in batch.works:
-                _say(out, work.key, JobResult(work.index, Status.FAILED, f"{work.cell.label}: {error}"))
-            return
-        settings = pool.PoolSettings("auto", 1, 1, "auto", batch.retries)
-        places = pool.slots(settings, batch.device)[: len(batch.works)]
-        logs = Path(batch.folder) / "workers"
-        failed = False
-
-        def stopping() -> bool:  # the command says so too, but late, and only while it waits
-            return (failed and bool(batch.context.config.fail_fast)) or stop.exists()
-
-        for done in pool.run(batch.context, batch.works, places, batch.retries, stopping, logs):
-            failed = failed or done.status is Status.FAILED
-            _say(out, keys[done.index], done)
-
-    def checkpoint(self, batch: Batch) -> Any:
-        """What submitit queues in place of a task that has to leave: the same, since jobs find what they have done."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, batch)
-
-
-def _progress(folder: Path, task: str) -> Path:
-    return folder / f"said-{task}.jsonl"
-
-
-def _say(out: Path, key: str, done: JobResult) -> None:
-    with out.open("a") as file:
-        file.write(json.dumps({"key": key, **asdict(done)}) + "\n")
-
-
-def _said(folder: Path, task: str) -> list[tuple[str, tuple[Any, ...]]]:
-    """All that a task has said: key and how that job ended; a line that is being written is left for the next time."""
-    try:
-        text = _progress(folder, task).read_text()
-    except OSError:
-        return []
-    found = {}
-    for line in text.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        ended = Status(said["status"]), said["said"], tuple(said["warnings"]), said["seconds"], said["requests"]
-        found[said["key"]] = ended
-    return list(found.items())
-
-
-class _Ledger:
-    """Which SLURM tasks have which jobs, for the command that comes back."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, list[str]]:
-        try:
-            found: dict[str, list[str]] = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return found
-
-    def write(self, tasks: Mapping[str, Sequence[str]]) -> None:
-        replace_file(self.path, json.dumps(tasks, indent=1))
-
-
-def _active() -> set[str]:
-    """The tasks of this user that wait or run. Asked of the queue: accounting may be off."""
-    words = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
-    for _ in range(30):  # a busy controller does not always answer
-        try:
-            found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-            return set(found.stdout.split())
-        except FileNotFoundError:
-            raise EvalrunError(
-                "there is no squeue on this machine: start the sweep where SLURM jobs are submitted."
-            ) from None
-        except (subprocess.SubprocessError, OSError) as error:
-            problem = first_line(error)
-            time.sleep(_POLL_S)
-    raise EvalrunError(f"SLURM does not say what is in its queue ({problem}); what was submitted goes on, ask again.")
-
-
-def _accounted(task: str) -> str:
-    """How a task ended, where SLURM keeps accounts."""
-    words = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", "-j", task]
-    try:
-        found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    except (subprocess.SubprocessError, OSError):
-        return ""
-    return found.stdout.strip().splitlines()[-1] if found.stdout.strip() else ""
-
-
-def _cancel(tasks: Mapping[str, Any]) -> None:
-    _scancel([*tasks])
-
-
-def _scancel(tasks: Sequence[str], *options: str) -> None:
-    if tasks:
-        subprocess.run(["scancel", *options, *tasks], capture_output=True, timeout=60, check=False)
-
-
-def _shown(tasks: Mapping[str, Any]) -> str:
-    return ", ".join(dict.fromkeys(task.partition("_")[0] for task in tasks))
