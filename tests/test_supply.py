@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.checkpoints import downloads
+from evalrun.checkpoints import download_log, downloads
 from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
@@ -173,7 +173,7 @@ def test_keeping_is_the_default(config: Config, cache: Path) -> None:
     sweep.used(CELL, "job1")
     sweep.finish()
     assert mine.exists()
-    assert not (downloads.FOLDER / "downloads.jsonl").exists()
+    assert not (download_log.FOLDER / "downloads.jsonl").exists()
 
 
 def test_what_the_user_fetched_after_a_claim_was_lost_is_theirs(config: Config, cache: Path) -> None:
@@ -227,18 +227,18 @@ def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: P
         "import os, sys; from pathlib import Path; from huggingface_hub import constants\n"
         f"constants.HF_HUB_CACHE = {str(cache.parent)!r}\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from evalrun.checkpoints import downloads; from evalrun.config.schema import Config\n"
+        "from evalrun.checkpoints import download_log, downloads; from evalrun.config.schema import Config\n"
         "from test_supply import CELL, put\n"
-        "append = ledger._append\n"
+        "append = download_log.append\n"
         "def dies(line):\n"
         "    if line['event'] == sys.argv[1]:\n"
         "        if sys.argv[2] == 'after': append(line)\n"
-        "        else: open(ledger.FOLDER / 'downloads.jsonl', 'a').write('{\"event\": \"cl')\n"
+        "        else: open(download_log.FOLDER / 'downloads.jsonl', 'a').write('{\"event\": \"cl')\n"
         "        os._exit(9)\n"
         "    append(line)\n"
-        "ledger._append = dies\n"
+        "download_log.append = dies\n"
         "class C: keep_checkpoints = False; sweep = 'abc'; disk_budget = None; trust_pickle = False\n"
-        "sweep = ledger.Ledger(C()); sweep.expect([CELL]); sweep.claim(CELL, 'c1')\n"
+        "sweep = downloads.Ledger(C()); sweep.expect([CELL]); sweep.claim(CELL, 'c1')\n"
         f"put(Path({str(cache)!r}), 'c1', 'step1', 'w1'); sweep.used(CELL, 'job1')\n"
     )
     for when in ("before", "after"):
@@ -268,11 +268,11 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
     first = put(cache, "c1", "step1", "w1")
     with pytest.raises(CheckpointError, match="no room"):
         sweep.claim(two, "c2", wait=False)
-    lines = (downloads.FOLDER / "downloads.jsonl").read_text().splitlines()
+    lines = (download_log.FOLDER / "downloads.jsonl").read_text().splitlines()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     claim = {**json.loads(lines[-1]), "pid": dead.pid}
-    (downloads.FOLDER / "downloads.jsonl").write_text("\n".join([*lines[:-1], json.dumps(claim)]) + "\n")
+    (download_log.FOLDER / "downloads.jsonl").write_text("\n".join([*lines[:-1], json.dumps(claim)]) + "\n")
     sweep.claim(two, "c2")
     assert not first.exists()
 

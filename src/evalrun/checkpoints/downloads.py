@@ -18,14 +18,13 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from evalrun import checkpoints
-from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.checkpoints import ResolvedCheckpoint, download_log
+from evalrun.checkpoints.download_log import FOLDER, MARK, LedgerState
 from evalrun.config.schema import Config, parse_size
 from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, first_line
@@ -34,19 +33,7 @@ from evalrun.core.records import Checkpoint
 from evalrun.journal import result_files
 
 log = logging.getLogger(__name__)
-FOLDER = Path("multirun") / ".cache"
-MARK = ".evalrun"  # in a revision's folder; loading looks at no hidden file
 _POLL_S = 2.0
-
-
-@dataclass
-class _Book:
-    """What the lines say together."""
-
-    claims: dict[str, dict[str, Any]] = field(default_factory=dict)  # token -> claim that is not gone
-    wanted: dict[str, dict[str, int]] = field(default_factory=dict)  # sweep -> revision's name -> jobs
-    used: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))  # sweep, name -> jobs
-    deleting: dict[str, list[str]] = field(default_factory=dict)  # token -> blobs of a deletion that has not ended
 
 
 class Ledger:
@@ -70,9 +57,9 @@ class Ledger:
         for cell in cells:
             if cell.revision is not None:
                 wanted[_name(cell)] += 1
-        with _locked():
+        with download_log.locked():
             self._finish_deletions()
-            _append({"event": "expect", "sweep": self.sweep, "wanted": dict(wanted)})
+            download_log.append({"event": "expect", "sweep": self.sweep, "wanted": dict(wanted)})
             self._delete_unneeded()
 
     def claim(self, cell: Checkpoint, commit: str, wait: bool = True) -> None:
@@ -109,8 +96,8 @@ class Ledger:
         """End a job: after the last one that needs a checkpoint, delete it if this sweep downloaded it."""
         if not self.active or cell.revision is None:
             return
-        with _locked():
-            _append({"event": "used", "sweep": self.sweep, "name": _name(cell), "job": job})
+        with download_log.locked():
+            download_log.append({"event": "used", "sweep": self.sweep, "name": _name(cell), "job": job})
             self._delete_unneeded()
 
     def finish(self) -> None:
@@ -134,7 +121,7 @@ class Ledger:
 
     def _try_to_claim(self, cell: Checkpoint, commit: str, size: int) -> bool:
         snapshot = _snapshot(cell, commit)
-        with _locked():
+        with download_log.locked():
             if _is_there(snapshot):
                 return True  # the user's, or claimed already
             if self.budget is not None and self._held() + size > self.budget:
@@ -146,20 +133,24 @@ class Ledger:
             token = uuid.uuid4().hex
             who = {"sweep": self.sweep, "host": platform.node(), "pid": os.getpid()}
             what = {"repository": cell.location, "commit": commit, "name": _name(cell), "size": size}
-            _append({"event": "claim", "token": token, "snapshot": str(snapshot), **what, **who})
+            download_log.append({"event": "claim", "token": token, "snapshot": str(snapshot), **what, **who})
             snapshot.mkdir(parents=True, exist_ok=True)
-            _write(snapshot / MARK, token)
+            download_log.write(snapshot / MARK, token)
         return True
 
-    def _mine(self, book: _Book) -> dict[str, dict[str, Any]]:
+    def _mine(self, book: LedgerState) -> dict[str, dict[str, Any]]:
         """Claims of this sweep whose folder still carries their token."""
-        return {t: claim for t, claim in book.claims.items() if claim["sweep"] == self.sweep and _is_marked(t, claim)}
+        return {
+            t: claim
+            for t, claim in book.claims.items()
+            if claim["sweep"] == self.sweep and download_log.is_marked(t, claim)
+        }
 
     def _held(self) -> int:
-        return sum(claim["size"] for claim in self._mine(_read()).values())
+        return sum(claim["size"] for claim in self._mine(download_log.read()).values())
 
     def _delete_unneeded(self) -> None:
-        book = _read()
+        book = download_log.read()
         wanted = book.wanted.get(self.sweep, {})
         for token, claim in self._mine(book).items():
             name = claim["name"]
@@ -168,7 +159,7 @@ class Ledger:
 
     def _delete_of_the_dead(self) -> None:
         """What a killed process of this machine had claimed; its job fetches it again."""
-        for token, claim in self._mine(_read()).items():
+        for token, claim in self._mine(download_log.read()).items():
             if claim["host"] == platform.node() and not is_alive(claim["pid"]):
                 self._delete(token, claim)
 
@@ -184,24 +175,24 @@ class Ledger:
                 strategy, repos=frozenset(), snapshots=frozenset({snapshot}), blobs=frozenset(blobs),
                 refs=frozenset(_refs(snapshot)),
             )  # fmt: skip
-        _append({"event": "deleting", "token": token, "blobs": [str(blob) for blob in strategy.blobs]})
+        download_log.append({"event": "deleting", "token": token, "blobs": [str(blob) for blob in strategy.blobs]})
         strategy.execute()
-        _append({"event": "gone", "token": token})
+        download_log.append({"event": "gone", "token": token})
         log.debug("deleted %s of %s: its last use is over", claim["commit"], claim["repository"])
 
     def _finish_deletions(self) -> None:
         """Delete what a kill in the middle of a deletion left: blobs that no revision refers to any more."""
-        book = _read()
+        book = download_log.read()
         for token, blobs in book.deleting.items():
             claim = book.claims[token]
-            if _is_marked(token, claim):  # the kill came before the deletion
+            if download_log.is_marked(token, claim):  # the kill came before the deletion
                 continue
             repository = Path(claim["snapshot"]).parents[1]
             in_use = {file.resolve() for file in (repository / "snapshots").rglob("*") if file.is_symlink()}
             for blob in map(Path, blobs):
                 if blob not in in_use and repository in blob.parents:
                     blob.unlink(missing_ok=True)
-            _append({"event": "gone", "token": token})
+            download_log.append({"event": "gone", "token": token})
 
 
 @contextmanager
@@ -279,73 +270,6 @@ def _name(cell: Checkpoint) -> str:
     return f"{cell.location}@{cell.revision}"
 
 
-@contextmanager
-def _locked() -> Iterator[None]:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with FileLock(FOLDER / ".lock"):
-        yield
-
-
-def _append(line: Mapping[str, Any]) -> None:
-    """One whole line at the end; what a kill cut off before it is closed first, so that it spoils itself alone."""
-    path = FOLDER / "downloads.jsonl"
-    with path.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read() -> _Book:
-    book = _Book()
-    try:
-        lines = (FOLDER / "downloads.jsonl").read_text().splitlines()
-    except OSError:
-        return book
-    for text in lines:
-        try:
-            line = json.loads(text)
-            _enter(book, line)
-        except (ValueError, KeyError, TypeError):
-            continue  # cut off by a kill: the step that it speaks of was not taken
-    return book
-
-
-def _enter(book: _Book, line: Mapping[str, Any]) -> None:
-    match line["event"]:
-        case "claim":
-            book.claims[line["token"]] = dict(line)
-        case "expect":
-            book.wanted[line["sweep"]] = line["wanted"]
-            for sweep, name in list(book.used):
-                if sweep == line["sweep"]:
-                    del book.used[sweep, name]
-        case "used":
-            book.used[line["sweep"], line["name"]].add(line["job"])
-        case "deleting":
-            book.deleting[line["token"]] = line["blobs"]
-        case "gone":
-            book.claims.pop(line["token"], None)
-            book.deleting.pop(line["token"], None)
-
-
-def _is_marked(token: str, claim: Mapping[str, Any]) -> bool:
-    try:
-        return (Path(claim["snapshot"]) / MARK).read_text() == token
-    except OSError:
-        return False
-
-
 def _refs(snapshot: Path) -> list[Path]:
     refs = snapshot.parents[1] / "refs"
     return [ref for ref in refs.rglob("*") if ref.is_file() and ref.read_text().strip() == snapshot.name]
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
