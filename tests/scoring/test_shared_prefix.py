@@ -18,7 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.errors import CheckpointError, TaskError
-from evalrun.scoring import attention, head, shared_prefix, trie
+from evalrun.scoring import attention, head, self_check, shared_prefix, trie
 from evalrun.scoring.encode import encode
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
@@ -355,7 +355,7 @@ def test_the_next_checkpoint_takes_the_place_of_this_one() -> None:
     after = lm.score_tokens(requests())
     assert before != after
     assert_same(after, lm._reference(requests()))
-    assert lm.counts.checked == shared_prefix.PROBED_REQUESTS  # each checkpoint a little, an architecture once more
+    assert lm.counts.checked == self_check.PROBED_REQUESTS  # each checkpoint a little, an architecture once more
 
 
 def instances(pairs: list[tuple[str, str]]) -> list[Any]:

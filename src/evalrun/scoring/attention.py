@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from evalrun.core.errors import first_line
 from evalrun.scoring.passes import Bucket, Pass
 from evalrun.scoring.trie import TokenTrie
 from evalrun.scoring.unsupported import UnsupportedError
@@ -107,6 +108,28 @@ def replaced(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(usual)
+
+
+def hidden_states(model: Any, step: Step, device: torch.device) -> Tensor:
+    """[N, hidden] the last hidden states of a pass through a model whose attention is `replaced`.
+
+    Raises:
+        MemoryError, torch.OutOfMemoryError: it was too large.
+        UnsupportedError: the model cannot be run this way, or not all of its attention came along.
+    """
+    try:
+        hidden = forward(model.base_model, step, device)
+    except (UnsupportedError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a model's own code; lm-eval's path will show whether the model is at fault
+        if "can't allocate memory" in str(error):  # a CPU's allocator has no class of its own
+            raise MemoryError from None
+        raise UnsupportedError(f"its code does not run on shared prefixes ({first_line(error)})") from error
+    layers = model.config.get_text_config().num_hidden_layers
+    if len(step.layers) != layers:
+        absent = layers - len(step.layers)
+        raise UnsupportedError(f"{absent} of its {layers} layers do not attend through transformers' interface")
+    return hidden
 
 
 def forward(body: Any, step: Step, device: torch.device) -> Tensor:

@@ -18,24 +18,19 @@ import torch
 from torch import Tensor
 
 from evalrun.config.schema import ScorerConf
-from evalrun.core.errors import CheckpointError, TaskError, first_line
+from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.core.text import counted
-from evalrun.scoring import attention, scorable
+from evalrun.scoring import attention, scorable, self_check
 from evalrun.scoring.head import ROWS, Head
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
+from evalrun.scoring.self_check import Answers
 from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_trie
 from evalrun.scoring.trie_cache import Coded, TrieCache
 from evalrun.scoring.unsupported import UnsupportedError
 
 log = logging.getLogger(__name__)
-
-Answers = list[tuple[float, bool]]
-CHECKED_REQUESTS, CHECKED_TOKENS = 8, 2048  # of a self-check: so many requests, or fewer when they are long
-PROBED_REQUESTS, PROBED_TOKENS = 2, 32  # of the one that every checkpoint has: the ends of so many requests
-# Differences to lm-eval's own path that are rounding: absolute in nats, and relative to the log-likelihood.
-TOLERANCE = {torch.float32: (1e-3, 1e-5), torch.float16: (0.1, 0.01), torch.bfloat16: (0.5, 0.02)}
 
 # What two checkpoints that are run by the same code on the same device have in common.
 Form = tuple[type, str, torch.dtype, str]
@@ -148,7 +143,7 @@ class SharedPrefixLM(CheckpointLM):
             return "it is no causal language model"
         if self._conf.logits_cache:
             return "scorer.logits_cache asks for lm-eval's own"
-        if self.model.dtype not in TOLERANCE:
+        if self.model.dtype not in self_check.TOLERANCE:
             return f"its precision is {self.model.dtype}"
         return None
 
@@ -167,7 +162,7 @@ class SharedPrefixLM(CheckpointLM):
     @torch.inference_mode()
     def _run(self, plan: TokenTrie, apart: bool = False) -> Answers:
         """Walk through the trie, pass by pass; log-probabilities of all pairs, then sums for each request."""
-        head, body = Head(self.model, self.softmax_dtype or self.model.dtype), self.model.base_model
+        head = Head(self.model, self.softmax_dtype or self.model.dtype)
         self.counts = Counts(plan.requests, len(plan.token))
         answered = np.sort(plan.last_nodes())
         logprobs, greedy = np.empty(len(plan.pair_node)), np.empty(len(plan.pair_node), bool)
@@ -187,7 +182,7 @@ class SharedPrefixLM(CheckpointLM):
                 work, next_row = next_pass(plan, row, self._budget)
                 step = attention.Step(plan, work, kept, apart)
                 try:
-                    hidden = self._pass(body, step)
+                    hidden = attention.hidden_states(self.model, step, self.device)
                 except (torch.OutOfMemoryError, MemoryError):
                     self._halve_budget()
                     continue
@@ -209,27 +204,6 @@ class SharedPrefixLM(CheckpointLM):
             sums = sums.to(head.precision).double()  # lm-eval sums in the precision of the log-softmax
         said = np.logical_and.reduceat(greedy[plan.request_pair], plan.request_start[:-1])
         return list(zip(sums.tolist(), said.tolist(), strict=True))
-
-    def _pass(self, body: Any, step: attention.Step) -> Tensor:
-        """[N, hidden] the last hidden states of a pass.
-
-        Raises:
-            MemoryError, torch.OutOfMemoryError: it was too large.
-            UnsupportedError: the model cannot be run this way, or not all of its attention came along.
-        """
-        try:
-            hidden = attention.forward(body, step, self.device)
-        except (UnsupportedError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # a model's own code; lm-eval's path will show whether the model is at fault
-            if "can't allocate memory" in str(error):  # a CPU's allocator has no class of its own
-                raise MemoryError from None
-            raise UnsupportedError(f"its code does not run on shared prefixes ({first_line(error)})") from error
-        layers = self.model.config.get_text_config().num_hidden_layers
-        if len(step.layers) != layers:
-            absent = layers - len(step.layers)
-            raise UnsupportedError(f"{absent} of its {layers} layers do not attend through transformers' interface")
-        return hidden
 
     def _halve_budget(self) -> None:
         """Go on with smaller passes.
@@ -269,8 +243,7 @@ class SharedPrefixLM(CheckpointLM):
         """
         if self._probed:
             return 0
-        places = sorted({round(i * (plan.requests - 1) / (PROBED_REQUESTS - 1)) for i in range(PROBED_REQUESTS)})
-        ends = [(context[-PROBED_TOKENS:], said[:4]) for context, said in map(plan.request, places)]
+        ends = self_check.probe_requests(plan)
         with self._untold():
             self._compare(self._answers(make_trie(ends, self.max_length)), self._reference(ends))
         self._probed = True
@@ -287,7 +260,7 @@ class SharedPrefixLM(CheckpointLM):
             CheckpointError: they differ among those that `verify` drew.
         """
         if plan.longest > _checked.get(self._form, 0):
-            self._compare(*self._both(plan, answers, _sample_for_self_check(plan)))
+            self._compare(*self._both(plan, answers, self_check.sample(plan)))
             _checked[self._form] = plan.longest
         if self._conf.verify:
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
@@ -309,21 +282,10 @@ class SharedPrefixLM(CheckpointLM):
             raise UnsupportedError(f"a self-check found another result ({worst})")
 
     def _largest_difference(self, ours: Answers, theirs: Answers) -> str | None:
-        """The worst of the answers that are further from lm-eval's than rounding, in words; None: all are close.
-
-        Where neither is a number there is nothing to compare: such a checkpoint is refused by its own count.
-        """
-        absolute, relative = TOLERANCE[self.model.dtype]
-        worst, said = 0.0, None
-        for (found, _), (expected, _) in zip(ours, theirs, strict=True):
-            if found == expected or (math.isnan(found) and math.isnan(expected)):
-                continue
-            difference = abs(found - expected) if math.isfinite(found - expected) else math.inf
-            self.counts.difference = max(self.counts.difference, difference)
-            excess = difference / (absolute + relative * abs(expected))
-            if excess > max(worst, 1.0):
-                worst, said = excess, f"log-likelihood {found:.4f} instead of lm-eval's {expected:.4f}"
-        return said
+        """The worst of the answers that are further from lm-eval's than rounding, in words; None: all are close."""
+        largest, worst = self_check.compare(ours, theirs, self.model.dtype)
+        self.counts.difference = max(self.counts.difference, largest)
+        return worst
 
     def _reference(self, requests: Sequence[TokenRequest]) -> Answers:
         """lm-eval's own path, which tells no bar."""
@@ -331,14 +293,3 @@ class SharedPrefixLM(CheckpointLM):
             whole = [(None, list(context), list(continuation)) for context, continuation in requests]
             found: Answers = self._loglikelihood_tokens(whole, disable_tqdm=True)
             return found
-
-
-def _sample_for_self_check(plan: TokenTrie) -> list[int]:
-    """Requests for a self-check: the longest and some others, few enough to cost little."""
-    order = random.Random(0).sample(range(plan.requests), min(plan.requests, 4 * CHECKED_REQUESTS))
-    chosen, tokens = [int(plan.request_length.argmax())], 0
-    for i in order:
-        tokens += int(plan.request_length[i])
-        if i not in chosen and len(chosen) < CHECKED_REQUESTS and tokens <= CHECKED_TOKENS:
-            chosen.append(i)
-    return chosen
