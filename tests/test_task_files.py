@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalrun.errors import ConfigError, EvalrunError, TaskError
-from evalrun.tasks import builder, task_file
+from evalrun.tasks import builder, task_faults, task_file
 from helpers import make_rows, shared_dir, write_rows
 
 
@@ -173,9 +173,9 @@ def test_a_fault_of_trusted_code_is_told_with_its_line(workspace: Path) -> None:
     task: Any = builder.build(files, None)["alpha"]
     doc = next(doc for doc in task.eval_docs if doc["answer"] == 0)
     said = rf"^toy step 1: division by zero \(ZeroDivisionError\) at line 2 of '{folder / 'code.py'}', .* task 'alpha'"
-    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), task_faults.faults_named(files, "toy step 1"):
         task.process_results(doc, [])
-    with pytest.raises(ZeroDivisionError), builder.faults_named(files, "toy step 1"):
+    with pytest.raises(ZeroDivisionError), task_faults.faults_named(files, "toy step 1"):
         1 / 0  # noqa: B018  (a fault of evalrun's own keeps its traceback)
 
 
@@ -183,7 +183,7 @@ def test_a_fault_of_a_metric_is_one_of_its_task(workspace: Path) -> None:
     files = task_file.resolve(["alpha"])
     task: Any = builder.build(files, None)["alpha"]
     said = r"^toy step 1: .* where lm-eval makes metrics of the answers to task alpha"
-    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), task_faults.faults_named(files, "toy step 1"):
         task.process_results(task.eval_docs[0], [("no number", False)])
 
 
@@ -194,9 +194,9 @@ def test_what_cannot_be_generated_is_a_fault_of_its_task(workspace: Path) -> Non
         raise error
 
     said = r"^toy step 1: a \(ValueError\) where the model writes its answers to task alpha: look at generation_kwargs"
-    with pytest.raises(TaskError, match=said), builder.faults_named(files, "toy step 1"):
+    with pytest.raises(TaskError, match=said), task_faults.faults_named(files, "toy step 1"):
         generate_until(ValueError("a."))
-    with pytest.raises(MemoryError), builder.faults_named(files, "toy step 1"):
+    with pytest.raises(MemoryError), task_faults.faults_named(files, "toy step 1"):
         generate_until(MemoryError())
 
 

@@ -10,7 +10,7 @@ import torch
 from evalrun import scoring
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, TaskError
-from evalrun.tasks import builder
+from evalrun.tasks import builder, task_faults
 from evalrun.tasks.task_file import TaskFile
 
 
@@ -59,7 +59,7 @@ def scored(
     """
     bundle = {file.name: built[file.name] for file in files}
     try:
-        with builder.faults_named(files, label):
+        with task_faults.faults_named(files, label):
             return scoring.score(lm, bundle, config.limit, config.scorer.bootstrap_iters, config.scorer.ties)
     except torch.OutOfMemoryError:
         raise CheckpointError(
