@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from evalrun.config.compose import hydra_session
 from evalrun.errors import ConfigError, EvalrunError
+from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid import planning
 
 MODEL = """\
 defaults:
@@ -180,10 +180,10 @@ def test_what_templates_of_hydra_teach_is_answered_with_what_to_write(
     with project(tmp_path, monkeypatch):
         for word in ("+experiment=mine", "++experiment=mine", "experiment@_global_=mine", "+model=sound", "+limit=3"):
             with pytest.raises(ConfigError) as caught:
-                ov.check(ov.parse([word]))
+                override_checks.check(ov.parse([word]))
             key, _, value = word.lstrip("+").partition("=")
             assert f"write {key.partition('@')[0]}={value}." in str(caught.value)
-        ov.check(ov.parse(["++limit=3"]))  # as in Hydra, it sets what is there
+        override_checks.check(ov.parse(["++limit=3"]))  # as in Hydra, it sets what is there
 
 
 def test_a_range_of_steps_that_no_suite_has_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

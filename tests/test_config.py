@@ -11,8 +11,8 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import Config
 from evalrun.errors import ConfigError
+from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid import planning
 
 EXACT = {  # non-embedding, total: from the Pythia release
     "70m": (18_915_328, 70_426_624),
@@ -29,7 +29,7 @@ EXACT = {  # non-embedding, total: from the Pythia release
 def plan(*words: str) -> planning.Plan:
     with hydra_session():
         given = ov.parse(words)
-        ov.check(given)
+        override_checks.check(given)
         return planning.plan(tuple(ov.for_hydra(given)))
 
 

@@ -15,6 +15,7 @@ import pytest
 from evalrun import cli
 from evalrun.commands import help
 from evalrun.config.compose import hydra_session
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from helpers import ROOT, make_checkpoint, make_rows, write_rows
 
@@ -149,7 +150,7 @@ def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixtu
             if "the hub" in said or name in NOT_RUN:  # seen to be well formed, and not run
                 help.check_flags(name, own[1:] if name != help.RUN else own)
                 with hydra_session():
-                    ov.check(ov.parse([word for word in own if "=" in word]))
+                    override_checks.check(ov.parse([word for word in own if "=" in word]))
                 continue
             short = ["analysis=interaction"] if name == help.RUN else []
             code = cli.main([*own, *short])

@@ -92,8 +92,8 @@ def compose(words: list[str]) -> dict[str, Any]:
     from evalrun.commands import help
     from evalrun.config.compose import hydra_session
     from evalrun.errors import EvalrunError
+    from evalrun.grid import override_checks, planning
     from evalrun.grid import overrides as ov
-    from evalrun.grid import planning
 
     command = words[0] if words[0] in help.COMMANDS else ""
     if command not in GRIDS:
@@ -104,7 +104,7 @@ def compose(words: list[str]) -> dict[str, Any]:
     try:
         with hydra_session():
             given = ov.parse(rest)
-            ov.check(given)
+            override_checks.check(given)
             names = [name for o in given if o.key_or_group == "model" for name in ov.choices(o)]
             first = [o for o in given if o.key_or_group != "model"] + ov.parse([f"model={name}" for name in names[:1]])
             jobs = planning.plan(tuple(ov.for_hydra(first))).jobs

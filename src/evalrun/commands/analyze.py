@@ -8,8 +8,8 @@ from pathlib import Path
 
 from evalrun import study
 from evalrun.config.compose import hydra_session
+from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid import planning
 from evalrun.tracking.slugs import slug
 
 
@@ -38,7 +38,7 @@ def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[p
         ConfigError: words that cannot be right.
     """
     given = ov.parse(words)
-    ov.check(given)
+    override_checks.check(given)
     keys = {o.key_or_group for o in given}
     grid = bool(keys & {"model", "step", "experiment"})
     filler = [] if grid else ["model=pythia-70m"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from evalrun.checkpoints import audit
 from evalrun.checkpoints.audit import render
 from evalrun.config.compose import hydra_session
+from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid import planning
 
 
 def command(words: Sequence[str]) -> int:
@@ -21,7 +21,7 @@ def command(words: Sequence[str]) -> int:
         given = ov.parse(overrides)
         if not any(o.key_or_group == "step" for o in given):
             given += ov.parse(["step=all"])
-        ov.check(given)
+        override_checks.check(given)
         found = audit.run([job.config for job in planning.plan(tuple(ov.for_hydra(given))).jobs])
     print(json.dumps(render.to_json(found), indent=1) if "--json" in flags else render.text(found))
     return 1 if render.count(found) or any(audited.unreachable for audited in found) else 0

@@ -26,6 +26,7 @@ from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.core.records import Checkpoint
 from evalrun.core.text import counted
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")
@@ -73,7 +74,7 @@ def steps_command(words: Sequence[str]) -> int:
     flags = [word for word in words if word.startswith("-")]
     with hydra_session():
         given = ov.parse([word for word in words if word not in flags])
-        ov.check(given)
+        override_checks.check(given)
         models = [o for o in given if o.key_or_group == "model"]
         if not models:
             raise ConfigError("no model is given: steps model=pythia-70m, or steps model=local path=runs/my-model.")

@@ -1,8 +1,8 @@
-"""Command-line overrides, read and checked before Hydra sees them: every mistake at once, with the nearest name."""
+"""Command-line overrides: read by Hydra's own grammar, and the names that each of them selects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -11,19 +11,12 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evalrun.config import as_typed, own_files
-from evalrun.config.compose import compose
-from evalrun.config.own_yaml import conf_dirs
-from evalrun.config.schema import Config
-from evalrun.core.errors import ConfigError, first_line, suggest
-from evalrun.tasks import groups
+from evalrun.core.errors import ConfigError
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
 LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
-GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
 
 
 def parse(words: Sequence[str]) -> list[Override]:
@@ -153,183 +146,6 @@ def _glob(name: str, patterns: Sequence[str]) -> bool:
         and all(fnmatch(part, p) for part, p in zip(parts, pattern.split("/"), strict=True))
         for pattern in patterns
     )
-
-
-def check(overrides: Sequence[Override]) -> None:
-    """Check names, keys and values against the configs and the schema.
-
-    Raises:
-        ConfigError: all mistakes together.
-    """
-    problems = [sentence for _, sentence in mistakes(overrides)]
-    if problems:
-        raise ConfigError(problems)
-
-
-def mistakes(overrides: Sequence[Override]) -> list[tuple[Override | None, str]]:
-    """Each override that cannot be right, with a sentence; None where it is about Hydra's own keys."""
-    found: list[tuple[Override | None, str]] = [(None, sentence) for sentence in _hydra_problems(overrides)]
-    found += _given_twice(overrides)
-    return found + [(override, sentence) for override in overrides for sentence in _problems(override)]
-
-
-def _given_twice(overrides: Sequence[Override]) -> Iterator[tuple[Override, str]]:
-    """Keys that are there more than once: Hydra takes the last without a word."""
-    first: dict[str, Override] = {}
-    for override in overrides:
-        key = "task" if override.key_or_group == "tasks" else override.key_or_group
-        if key not in first or _is_hydra(key):
-            first[key] = override
-        elif override.input_line != first[key].input_line:
-            both = f"{first[key].input_line} and {override.input_line}"
-            several = f": several are written {key}=A,B" if key in ("task", "model", "step") else ""
-            yield override, f"{key} is given twice, {both}{several or ': leave one out'}."
-
-
-def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
-    """Of Hydra's own config, which Hydra checks itself, in words of its own and with a traceback."""
-    own = [o for o in overrides if _is_hydra(o.key_or_group)]
-    if not own:
-        return
-    if found := [*_launcher_problems(own)]:
-        yield from found
-        return
-    for override in own:
-        group, name = override.key_or_group, str(override.value())
-        if group == "hydra/sweeper" and name in group_options(group) and name != "evalrun":
-            yield f"{override.input_line}: evalrun expands its grids itself; leave it out."
-            return
-        if "/" in group and not override.is_delete():
-            if name not in (options := group_options(group)):
-                yield f"unknown {group} '{name}': {suggest(name, options)}"
-                return
-            if found := file_problems(group, name):
-                yield from found
-                return
-    try:
-        compose([o.input_line or "" for o in own], partial=True)
-    except ConfigError as error:
-        words = " ".join(o.input_line or "" for o in own)
-        why = first_line(error.__cause__ or error)
-        yield f"Hydra does not take {words}: {why}; with `--cfg hydra` it shows what there is."
-
-
-def _is_hydra(key: str) -> bool:
-    return key == "hydra" or key.startswith(("hydra.", "hydra/"))
-
-
-def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
-    """Of the one part of Hydra's own config that people set often."""
-    chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
-    group, key = "hydra/launcher", "hydra.launcher."
-    for override in overrides:
-        if override.key_or_group == "hydra.launcher":
-            yield f"hydra.launcher is no setting itself: choose a launcher with {group}={override.value()}."
-            return
-    if chosen is not None and str(chosen.value()) not in group_options(group):
-        yield f"unknown {group} '{chosen.value()}': {suggest(str(chosen.value()), group_options(group))}"
-        return
-    settings = [o.key_or_group for o in overrides if o.key_or_group.startswith(key) and not o.is_add()]
-    if settings:
-        known = [
-            f"{key}{name}"
-            for name in compose([f"{group}={chosen.value()}"] if chosen else [], partial=True).hydra.launcher
-            if name != "_target_"
-        ]
-        named = chosen.value() if chosen else "local"
-        for word in settings:
-            if ".".join(word.split(".")[:3]) not in known:
-                yield f"unknown setting '{word}' of {group}={named}: {suggest(word, known)}"
-
-
-def _problems(override: Override) -> Iterator[str]:
-    key = override.key_or_group
-    if _is_hydra(key):
-        return
-    if override.package is not None:
-        yield f"'{override.input_line}' names a package, which a run does not take: write {_plainly(override)}."
-    elif (override.is_add() and _is_known(key)) or (override.is_force_add() and key in GROUPS):
-        yield f"'{override.input_line}' would add what is there already: write {_plainly(override)}."
-    elif override.is_delete():
-        yield f"'{override.input_line}': evalrun's keys cannot be deleted; set {key}=null where it may be empty."
-    elif key in ("task", "model", "step") and override.value() in (None, ""):
-        yield f"{key} has no value: write {key}=VALUE, with no space after the =."
-    elif key in ("task", "tasks"):
-        yield from groups.problems(choices(override))
-    elif key in GROUPS:
-        yield from _group_problems(override)
-    else:
-        yield from _value_problems(override)
-
-
-def _is_known(key: str) -> bool:
-    return key in (*GROUPS, "task") or key in _keys(OmegaConf.structured(Config))
-
-
-def _plainly(override: Override) -> str:
-    """An override without the signs that templates of Hydra's teach."""
-    return f"{override.key_or_group}={(override.input_line or '').partition('=')[2]}"
-
-
-def _group_problems(override: Override) -> Iterator[str]:
-    group = override.key_or_group
-    options = group_options(group)
-    if group != "model" and isinstance(override.value(), list):
-        yield f"{override.input_line} names several: write {group}={','.join(words(override))} and sweep them with -m."
-        return
-    try:
-        chosen = choices(override)
-    except ConfigError as error:
-        yield str(error)
-        return
-    for name in chosen:
-        if name not in options and not (group == "experiment" and name == "None"):
-            pattern = set("*?[") & set(name)
-            meant = f"write '{group}=glob({name})', with its quotes." if pattern else suggest(name, options)
-            yield f"unknown {group} '{name}': {meant}"
-        elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
-            yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
-        else:
-            yield from file_problems(group, name)
-
-
-def _value_problems(override: Override) -> Iterator[str]:
-    key = override.key_or_group
-    schema = OmegaConf.structured(Config)
-    known = _keys(schema)
-    if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
-        allowed = {*known, "task", *ALIASES, *GROUPS, "hydra/launcher"} - {"sweep"}
-        inside = sorted(name for name in allowed if name.endswith(f".{key}"))
-        hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else suggest(key.lower(), allowed)
-        yield f"unknown key '{key}': {hint if hint.startswith('did') else '`python -m evalrun help run` lists them.'}"
-        return
-    if key == "step":
-        return
-    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
-    for value in values:
-        try:
-            OmegaConf.update(schema, key, getattr(value, "text", value))
-        except ValidationError:
-            yield f"{key} is '{value}': it must be {_kind(schema, key, value)}."
-        except (OmegaConfBaseException, AttributeError) as error:
-            yield f"{key}={value}: {str(error).splitlines()[0].rstrip('.')}."
-
-
-def _kind(schema: Any, key: str, value: Any) -> str:
-    """What a key's values are, in words."""
-    *parents, last = key.split(".")
-    node = OmegaConf.select(schema, ".".join(parents)) if parents else schema
-    return own_files.must_be(node._get_node(last), value)
-
-
-def _keys(schema: Any, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key in schema:
-        keys.append(prefix + str(key))
-        node = schema._get_node(key)
-        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing():
-            keys += _keys(node, f"{prefix}{key}.")
-    return keys
 
 
 def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:

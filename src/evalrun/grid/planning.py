@@ -25,7 +25,7 @@ from evalrun.config.steps import expand_steps
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.records import Checkpoint
 from evalrun.core.secrets import hide_password
-from evalrun.grid import job_keys
+from evalrun.grid import job_keys, override_checks
 from evalrun.grid import overrides as ov
 from evalrun.journal import result_files
 from evalrun.tasks import groups
@@ -140,7 +140,7 @@ def check(given: Sequence[Override]) -> None:
     Raises:
         ConfigError: all mistakes together.
     """
-    found = ov.mistakes(given)
+    found = override_checks.mistakes(given)
     if not found:
         return
     problems = dict.fromkeys(sentence for _, sentence in found)
@@ -167,9 +167,9 @@ def plan(arguments: tuple[str, ...]) -> Plan:
         ConfigError: anything that cannot be right, all of it at once.
     """
     given = ov.parse(arguments)
-    ov.check(given)
+    override_checks.check(given)
     merged = {o.key_or_group: o for o in [*_experiment_params(given), *given]}
-    ov.check(list(merged.values()))
+    override_checks.check(list(merged.values()))
     model, step, task = (merged.pop(key, None) for key in ("model", "step", "task"))
     if model is None:
         raise ConfigError(f"no model is given: name one with model=..., for example {_examples()}.")
@@ -309,5 +309,5 @@ def _examples() -> str:
 def tracking_of(words: Sequence[str]) -> TrackingConf:
     """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
     given = ov.parse(words)
-    ov.check(given)
+    override_checks.check(given)
     return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking

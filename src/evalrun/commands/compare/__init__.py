@@ -15,6 +15,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -70,7 +71,7 @@ def _ask(words: Sequence[str]) -> _Asked:
     own = dict(word.split("=", 1) for word in words if word.startswith("suite="))
     with hydra_session():
         given = ov.parse([word for word in words if "=" in word and not word.startswith("suite=")])
-        ov.check(given)
+        override_checks.check(given)
         keys = {o.key_or_group for o in given}
         if misplaced := sorted(keys & {"model", "step", "experiment"}):
             raise ConfigError(f"compare takes no {misplaced[0]}=: {HOW}.")

@@ -10,6 +10,7 @@ from evalrun.commands.doctor import machine, material
 from evalrun.commands.doctor.check import OK, Check
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 
 _ABOUT = ("model", "step", "checkpoint", "path", "experiment")  # of a run: which checkpoint, which does not matter here
@@ -42,6 +43,6 @@ def checks(words: Sequence[str]) -> Iterator[Check]:
 def _config(words: Sequence[str]) -> Config:
     with hydra_session():
         given = ov.parse(words)
-        ov.check(given)
+        override_checks.check(given)
         kept = [o for o in given if o.key_or_group.split(".")[0] not in _ABOUT]
         return to_config(compose(["model=pythia-70m", *ov.for_hydra(kept), "step=0"]))

@@ -15,6 +15,7 @@ from evalrun.commands.show.vocabulary import Vocabulary, find
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, EvalrunError, TaskError
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tasks.task_file import TaskFile
@@ -57,7 +58,7 @@ def ask(words: Sequence[str], new: bool = False) -> ShowRequest:
     """
     with hydra_session():
         given = [o for o in ov.parse(words) if o.key_or_group != "step"]
-        ov.check([o for o in given if not (new and o.key_or_group == "task")])
+        override_checks.check([o for o in given if not (new and o.key_or_group == "task")])
         keys = [o.key_or_group for o in given]
         if not {"task", "tasks"} & set(keys):
             raise ConfigError("no task is given: name one, for example `python -m evalrun show task=memo_trap`.")

@@ -19,6 +19,7 @@ from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import ConfigError
 from evalrun.core.secrets import hide_password
+from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -75,7 +76,7 @@ def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
         keys = [o.key_or_group for o in given]
         if misplaced := [key for key in keys if key in _OWN]:
             raise ConfigError(f"watch takes no {misplaced[0]}=: it evaluates every checkpoint of the run in path=.")
-        ov.check(given)
+        override_checks.check(given)
         many = [o.key_or_group for o in given if o.is_sweep_override() and o.key_or_group not in ("task", "tasks")]
         if many:
             raise ConfigError(f"watch looks at one run, and {many[0]}= has several values: start a watch for each.")
