@@ -18,8 +18,8 @@ their short names too: `alpha=0.01`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,8 @@ from evalrun.commands import compare as comparison
 from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.config.compose import compose, to_config
-from evalrun.config.schema import AnalysisConf, Config
-from evalrun.core.errors import AnalysisError, ConfigError, suggest
-from evalrun.grid import overrides as ov
-from evalrun.grid import planning as sweep
+from evalrun.commands.table_input import config_of, final_steps, one_study, prepared_rows, with_full_keys
+from evalrun.core.errors import ConfigError, suggest
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -41,9 +38,8 @@ if TYPE_CHECKING:
 
     from evalrun.reporting.figures import NotebookFigure
 
-__all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
 log = logging.getLogger(__name__)
-_ANALYSIS = {field.name for field in fields(AnalysisConf)}
+__all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
 
 
 def evaluate(
@@ -137,8 +133,8 @@ def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: V
     from evalrun.statistics.findings import choice_of
     from evalrun.statistics.regression.interactions import fit_interactions
 
-    conf = _config(settings | ({} if methods is None else {"methods": methods})).analysis
-    return fit_interactions(_prepared(table, conf), choice_of(conf))
+    conf = config_of(settings | ({} if methods is None else {"methods": methods})).analysis
+    return fit_interactions(prepared_rows(table, conf), choice_of(conf))
 
 
 def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
@@ -157,8 +153,8 @@ def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
     """
     from evalrun.statistics.shapes.labels import describe_shapes
 
-    conf = _config(settings).analysis
-    return describe_shapes(_prepared(table, conf), conf.flat_within)
+    conf = config_of(settings).analysis
+    return describe_shapes(prepared_rows(table, conf), conf.flat_within)
 
 
 def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Value) -> pd.DataFrame:
@@ -181,8 +177,8 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
     from evalrun.statistics.items.drops import find_drops
 
     with inprocess.session(root):
-        config = _config(settings)
-        rows, conf = _prepared(table, config.analysis), config.analysis
+        config = config_of(settings)
+        rows, conf = prepared_rows(table, config.analysis), config.analysis
         with study.items_of(config, Store(config.tracking), rows) as items:
             return find_drops(rows, items, conf.corrections[0], conf.alpha)
 
@@ -213,7 +209,7 @@ def compare(
             raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     with inprocess.session(root):
         named = [a, b, *([] if suite is None else [f"suite={suite}"])]
-        found = comparison.compare([*named, *inprocess.words(_full(settings))])
+        found = comparison.compare([*named, *inprocess.words(with_full_keys(settings))])
     for note in found.notes:
         log.warning(note)
     return found.tasks
@@ -239,8 +235,8 @@ def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = No
 
     out = Path(out).expanduser().absolute()
     with inprocess.session(root):
-        config = _config(settings)
-        rows, store, finals = _one_study(table), Store(config.tracking), _finals(table)
+        config = config_of(settings)
+        rows, store, finals = one_study(table), Store(config.tracking), final_steps(table)
         context = {"Tracking store": store.uri} if config.analysis.items else {}
         with study.items_of(config, store, rows) as items:
             found = run_analysis(rows, config.analysis, rows["suite"].iloc[0], out, context, finals, items)
@@ -266,61 +262,6 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
 
     if x not in (*AXES, "parameters"):
         raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
-    conf = _config(settings).analysis
-    rows = _prepared(table, conf)
+    conf = config_of(settings).analysis
+    rows = prepared_rows(table, conf)
     return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
-
-
-def _full(settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Settings with the keys of conf/analysis by their full names."""
-    return {f"analysis.{key}" if key in _ANALYSIS else key: value for key, value in settings.items()}
-
-
-def _config(settings: Mapping[str, Value]) -> Config:
-    """The config that settings of an analysis make; no model and no step are in question."""
-    with inprocess.session(None):
-        given = ov.parse(inprocess.words(_full(settings)))
-        allowed = {*(f"analysis.{name}" for name in _ANALYSIS), "analysis", "tracking", "tracking.uri", "tracking.root"}
-        if wrong := sorted({override.key_or_group for override in given} - allowed):
-            names = [key.removeprefix("analysis.") for key in wrong]
-            raise ConfigError([f"an analysis has no setting '{name}': {suggest(name, _ANALYSIS)}" for name in names])
-        ov.check(given)
-        return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
-
-
-def _one_study(table: pd.DataFrame) -> pd.DataFrame:
-    """The table, if it is of one suite scored in one way.
-
-    Raises:
-        AnalysisError: no table of results, or results that do not belong in one analysis.
-    """
-    from evalrun.statistics.table import check
-
-    check(table)
-    for column in ("suite", "settings"):
-        several = sorted(map(str, table[column].unique()))
-        if len(several) > 1:
-            raise AnalysisError(
-                f"the table has results of several {column}{'s' * (column == 'suite')} ({', '.join(several)}): take "
-                f'one at a time, table[table["{column}"] == "{several[0]}"].'
-            )
-    return table
-
-
-def _prepared(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
-    """The rows that are analysed; what is left out is logged."""
-    from evalrun.statistics.table import prepare
-
-    prepared = prepare(_one_study(table), conf.metric, _finals(table))
-    for note in prepared.notes:
-        log.warning(note)
-    return prepared.table
-
-
-def _finals(table: pd.DataFrame) -> dict[str, int]:
-    """Model -> its last released step, which tells shared weights apart; asked only where there are any."""
-    steps = table.loc[table["weights"] != "", ["model", "seed", "step", "weights"]].drop_duplicates()
-    if not steps.duplicated(["model", "seed", "weights"]).any():
-        return {}
-    with inprocess.session(None):
-        return sweep.final_steps()
