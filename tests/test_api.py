@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import evalrun
 from evalrun.commands.run import inprocess
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.errors import AnalysisError, ConfigError, EvalrunError
 from helpers import make_checkpoint, make_rows, write_rows
 

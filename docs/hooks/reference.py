@@ -22,6 +22,7 @@ from evalrun.commands import help
 from evalrun.config import schema
 from evalrun.config.own_yaml import conf_dir
 from evalrun.core import records
+from evalrun.core.columns import TABLE_COLUMNS
 
 LAUNCHERS = "hydra/launcher"
 
@@ -85,7 +86,12 @@ def tasks() -> str:
 
 def columns() -> str:
     """The columns of the table that `evaluate` and `results` return."""
-    return _table(("column", "meaning"), ((f"`{name}`", text) for name, text in records.TABLE_COLUMNS.items()))
+    heads = ("column", "type", "unit", "meaning", "in a record of the journal")
+    rows = [
+        (f"`{name}`", column.dtype, column.unit, column.meaning, f"`{column.record}`" if column.record else "")
+        for name, column in TABLE_COLUMNS.items()
+    ]
+    return _table(heads, rows)
 
 
 def result() -> str:

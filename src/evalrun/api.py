@@ -63,7 +63,7 @@ def evaluate(
 
     Returns:
         One row for each checkpoint, task and metric of what was asked for, with the columns of
-        `evalrun.core.records.TABLE_COLUMNS`; `tokens` and `n_params` are counts, `value` is in the metric's units.
+        `evalrun.core.columns.TABLE_COLUMNS`; `tokens` and `n_params` are counts, `value` is in the metric's units.
 
     Raises:
         ConfigError: mistakes, before anything runs.
@@ -96,7 +96,7 @@ def results(
             `experiment="paper"`, `tracking={"uri": "http://..."}`.
 
     Returns:
-        One row for each checkpoint, task and metric, with the columns of `evalrun.core.records.TABLE_COLUMNS`, older
+        One row for each checkpoint, task and metric, with the columns of `evalrun.core.columns.TABLE_COLUMNS`, older
         results first where there are several of one kind.
 
     Raises:

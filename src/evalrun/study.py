@@ -93,7 +93,7 @@ def analyse(
 
 
 def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
-    """Suite -> its selected rows, with the columns of `records.TABLE_COLUMNS`; suites without any are left out.
+    """Suite -> its selected rows, with the columns of `columns.TABLE_COLUMNS`; suites without any are left out.
 
     Raises:
         AnalysisError: there are no such results.

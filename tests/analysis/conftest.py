@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"tiny-s": 100_000, "tiny-m": 300_000, "tiny-l": 900_000}

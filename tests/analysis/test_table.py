@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.errors import AnalysisError
 from evalrun.statistics.table import prepare
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting import regression_table
 from evalrun.statistics.regression.interactions import RegressionSettings, fit_interactions
 

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 from evalrun.config.schema import TrackingConf
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting.build import run_analysis
 from evalrun.tracking import Store
 from helpers import CHECKPOINT, MODEL, ROOT, TASK, make_rows, write_rows

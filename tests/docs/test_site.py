@@ -15,7 +15,7 @@ import yaml
 
 from evalrun.commands import help
 from evalrun.config.own_yaml import conf_dir
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.tracking import layout
 from helpers import ROOT
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from evalrun.config.schema import TrackingConf
-from evalrun.core.records import TABLE_COLUMNS, TaskResult
+from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
 from evalrun.tracking.layout import settings_label
 
@@ -69,6 +70,36 @@ def test_the_round_trip_is_exact(store: Store, make: MakeResult) -> None:
         table.drop(columns="run_id"), want[[c for c in TABLE_COLUMNS if c != "run_id"]], check_exact=True
     )
     assert table["run_id"].nunique() == 13
+
+
+def test_every_column_is_where_the_journals_record_has_it(store: Store, make: MakeResult) -> None:
+    cell = make_cell(seed=3)
+    made = make(
+        cell=cell, title="T", cause="c", role="control", lower=["acc_norm"], stderrs={"acc": 0.1, "acc_norm": 0.2}
+    )
+    store.deliver([made], None, "")
+    for _, row in store.table("pythia").iterrows():
+        record, metric = {**vars(made[0]), "cell": cell}, row["metric"]
+        for name, column in TABLE_COLUMNS.items():
+            owner, _, key = column.record.rpartition(".")
+            said = getattr(cell, key) if owner else record[column.record.partition("[")[0]] if key else None
+            match name:
+                case "metric":
+                    assert metric in said
+                case "value" | "stderr":
+                    assert row[name] == said[metric]
+                case "primary":
+                    assert row[name] == (said == metric)
+                case "higher_is_better":
+                    assert row[name] == made[0].is_higher_better(metric)
+                case _ if key:
+                    assert row[name] == said, name
+                case _:
+                    assert name in ("settings", "run_id")
+    types = store.table("pythia").dtypes.astype(str)
+    assert {name: types[name] for name in TABLE_COLUMNS if types[name] != "object"} == {
+        name: column.dtype for name, column in TABLE_COLUMNS.items() if types[name] != "object"
+    }
 
 
 def test_nothing_is_an_empty_table_of_the_same_shape(store: Store, make: MakeResult, tmp_path: Path) -> None:

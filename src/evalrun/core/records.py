@@ -55,7 +55,7 @@ def higher_of(metric: str, primary: str, higher: bool, lower: Sequence[str] | No
 class TaskResult:
     """One task scored on one checkpoint, as the journal keeps it."""
 
-    key: str  # digest of everything that determines the numbers (see journal.task_key)
+    key: str  # digest of everything that determines the numbers (see grid.job_keys)
     run_key: str  # the same for the checkpoint and settings alone: which MLflow run it belongs to
     task: str  # such as memo_trap
     title: str  # such as Memo Trap
@@ -97,33 +97,3 @@ class TaskResult:
             TypeError, KeyError: when keys are missing or unknown.
         """
         return cls(**{**data, "cell": Checkpoint(**data["cell"])})
-
-
-# The tidy table that the analysis is a pure function of: one row = one metric of one task on one checkpoint.
-TABLE_COLUMNS: dict[str, str] = {
-    "suite": "suite name",
-    "model": "model name",
-    "n_params": "exact parameter count, embeddings included",
-    "n_params_nonembedding": "exact parameter count without input embedding and unembedding",
-    "n_params_nominal": "parameter count as the model's name says it",
-    "step": "training step",
-    "tokens": "tokens seen by that step",
-    "seed": "training seed (missing where the suite has one only)",
-    "flops": "6 x non-embedding parameters x tokens",
-    "task": "task name",
-    "title": "task title for people",
-    "cause": "cause of inverse scaling as McKenzie et al. class it, or empty",
-    "role": "control for a measure of general performance, or empty",
-    "metric": "metric name",
-    "value": "metric value",
-    "stderr": "standard error over items (missing where lm-eval gives none)",
-    "n": "items scored",
-    "chance": "expected accuracy of a uniform guess (missing for tasks without choices)",
-    "primary": "whether this is the task's primary metric",
-    "higher_is_better": "whether larger values are better",
-    "settings": "how it was scored, in a few words: lm_eval float16",
-    "weights": "digest of the weights",
-    "task_key": "digest of all that determines the value",
-    "finished_ms": "when the result was computed, Unix time in milliseconds",
-    "run_id": "MLflow run",
-}

@@ -54,7 +54,7 @@ def run_analysis(
     tables/ with all else as CSV, some of it as LaTeX too; figures/ as PNG, PDF and SVG.
 
     Args:
-        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
         conf: What to do: conf/analysis.
         suite: The suite's name: the report's title.
         out: Folder to write into; made if need be, files of the same names replaced.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.text import markdown_escape
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS
 
@@ -32,7 +32,7 @@ def effects_csv(effects: pd.DataFrame) -> str:
 
 
 def results_csv(table: pd.DataFrame) -> str:
-    """The tidy table as it came, with the columns of `records.TABLE_COLUMNS`: enough to repeat the analysis."""
+    """The tidy table as it came, with the columns of `columns.TABLE_COLUMNS`: enough to repeat the analysis."""
     return csv_text(table.reindex(columns=list(TABLE_COLUMNS)))
 
 

@@ -71,7 +71,7 @@ def analyze_table(
     """Fit, test and class.
 
     Args:
-        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
         conf: What to do: conf/analysis.
         suite: The suite's name.
         finals: Model -> the last step that its suite released, for `table.prepare`.

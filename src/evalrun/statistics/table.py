@@ -16,15 +16,11 @@ import numpy as np
 import pandas as pd
 
 from evalrun.config.steps import suspect_steps
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.errors import AnalysisError, suggest
-from evalrun.core.records import TABLE_COLUMNS
 from evalrun.core.text import listed
 
 CHECKPOINT = ["suite", "model", "seed", "step"]
-_NUMBERS = [
-    *("n_params", "n_params_nonembedding", "n_params_nominal", "step", "tokens", "seed", "flops"),
-    *("value", "stderr", "n", "chance"),
-]
 _SHOWN = 12  # notes of one kind before "and ... more"
 
 
@@ -32,7 +28,7 @@ _SHOWN = 12  # notes of one kind before "and ... more"
 class Prepared:
     """The rows that are analysed, and what was done to get them."""
 
-    table: pd.DataFrame  # columns as records.TABLE_COLUMNS; one row for each task, model, seed and step
+    table: pd.DataFrame  # columns as columns.TABLE_COLUMNS; one row for each task, model, seed and step
     notes: list[str]  # one sentence for each thing left out, merged or doubtful
 
 
@@ -45,7 +41,7 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
     0 tokens left out, because 0 has no logarithm.
 
     Args:
-        table: The tidy table with the columns of `records.TABLE_COLUMNS`, older results first.
+        table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
         metric: Metric to analyse in every task that has it; None for each task's primary metric.
         finals: Model -> the last step that its suite released. For a model that is not named, its last step here.
 
@@ -86,8 +82,9 @@ def check(table: object) -> None:
         raise AnalysisError("there are no results to analyse: evaluate some checkpoints first.")
     missing = [column for column in TABLE_COLUMNS if column not in table.columns and column != "role"]
     if missing:
+        columns = "column" if len(missing) == 1 else "columns"
         raise AnalysisError(
-            f"the table of results lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: give a table as "
+            f"the table of results lacks the {columns} {', '.join(missing)}: give a table as "
             "`evaluate` and `results` of this version return it."
         )
 
@@ -95,13 +92,14 @@ def check(table: object) -> None:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with numbers as numbers and text as text, whatever a store or a CSV file made of them."""
     rows = table.loc[:, list(TABLE_COLUMNS)].reset_index(drop=True)
-    for column in _NUMBERS:
-        rows[column] = pd.to_numeric(rows[column], errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
-    for column in ("suite", "model", "task", "title", "cause", "role", "metric", "weights"):
-        rows[column] = rows[column].astype(object).fillna("").astype(str)
-    for column in ("primary", "higher_is_better"):
-        if rows[column].dtype != bool:
-            rows[column] = rows[column].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+    for name, column in TABLE_COLUMNS.items():
+        if column.is_number:
+            numbers = pd.to_numeric(rows[name], errors="coerce").astype("float64")
+            rows[name] = numbers.replace([np.inf, -np.inf], np.nan)
+        elif column.dtype == "str":
+            rows[name] = rows[name].astype(object).fillna("").astype(str)
+        elif rows[name].dtype != bool:
+            rows[name] = rows[name].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
     rows["title"] = rows["title"].where(rows["title"] != "", rows["task"])
     return rows
 

@@ -11,23 +11,12 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import ViewType
 
-from evalrun.core.records import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import metric_key, stderr_key
 
-_TYPES = {
-    **dict.fromkeys(
-        ["n_params", "n_params_nonembedding", "n_params_nominal", "step", "tokens", "n", "finished_ms"], "int64"
-    ),
-    **dict.fromkeys(["flops", "value", "stderr", "chance"], "float64"),
-    **dict.fromkeys(["primary", "higher_is_better"], "bool"),
-    **dict.fromkeys(
-        ["suite", "model", "task", "title", "cause", "role", "metric", "settings", "weights", "task_key", "run_id"],
-        "str",
-    ),
-    "seed": "Int64",
-}
+_TYPES = {name: column.dtype for name, column in TABLE_COLUMNS.items()}
 _PAGE = 1000
 
 Row = dict[str, Any]

@@ -179,7 +179,7 @@ class Store:
             return sorted(results_table.suites(self._link), key=lambda suite: -results_table.latest(self._link, suite))
 
     def table(self, suite: str, sweep: str | None = None) -> pd.DataFrame:
-        """The tidy table of a suite, read from MLflow alone: columns are records.TABLE_COLUMNS.
+        """The tidy table of a suite, read from MLflow alone: columns are columns.TABLE_COLUMNS.
 
         Args:
             suite: Which suite; an unknown one gives an empty table.

@@ -18,21 +18,12 @@ from evalrun.commands.ingest.parsed import (
     number,
     whole,
 )
+from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.directions import is_lower_better
 
 # What a column may be called, in lower case; the first of ours is how results.csv calls it.
-_COLUMNS = {
-    "model": ("model", "modelname", "model_name", "pretrained"),
-    "revision": ("revision", "modelrevision", "model_revision"),
-    "step": ("step", "training_step"),
-    "task": ("task", "task_name", "taskname"),
-    "metric": ("metric",),
-    "value": ("value", "accuracy", "acc"),
-    "stderr": ("stderr", "accuracy_se", "acc_stderr", "acc_se", "se"),
-    "n": ("n", "n_samples"),
-    **{name: (name,) for name in ("suite", "seed", "chance", "primary", "higher_is_better", "settings", "weights")},
-    **{name: (name,) for name in ("finished_ms", "task_key")},
-}
+_COLUMNS = {name: (name, *column.aliases) for name, column in TABLE_COLUMNS.items()}
+_COLUMNS["revision"] = ("revision", "modelrevision", "model_revision")
 _MISSING = ("", "na", "nan", "none", "null", "n/a")
 
 Row = dict[str, str]
