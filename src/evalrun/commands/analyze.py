@@ -27,7 +27,7 @@ def command(words: Sequence[str]) -> int:
 
 
 def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[planning.Plan, study.Selection]:
-    """Which results words mean: those of a grid, or else all that there are (inside a `config.hydra_session`).
+    """Which results words mean: those of a grid, or else all that there are (inside a `compose.hydra_session`).
 
     Args:
         words: Overrides, as for a sweep; any of model=, step= and experiment= makes a grid.

@@ -1,7 +1,7 @@
 """The user's own files of conf/, checked before Hydra composes them: one sentence with file and key for each mistake.
 
 Hydra tells of a mistake in a file with a hundred lines of traceback, and of some in other words than the file's.
-What can only be seen when all files are put together is said by `config.compose` and `config.typed`.
+What can only be seen when all files are put together is said by `compose.compose` and `compose.to_config`.
 """
 
 from __future__ import annotations

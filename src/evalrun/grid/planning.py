@@ -158,7 +158,7 @@ def check(given: Sequence[Override]) -> None:
 
 @lru_cache(maxsize=4)
 def plan(arguments: tuple[str, ...]) -> Plan:
-    """Expand overrides, sweeps included, into jobs (inside a `config.hydra_session`).
+    """Expand overrides, sweeps included, into jobs (inside a `compose.hydra_session`).
 
     Args:
         arguments: Hydra overrides as typed, without flags.
@@ -287,7 +287,7 @@ def _lacking(config: Config, identity: str, folder: Path) -> list[str]:
 
 
 def final_steps() -> dict[str, int]:
-    """The last released step of every model that has a config and is known (inside a `config.hydra_session`)."""
+    """The last released step of every model that has a config and is known (inside a `compose.hydra_session`)."""
     found = {}
     for name in ov.models():
         try:
@@ -307,7 +307,7 @@ def _examples() -> str:
 
 
 def tracking_of(words: Sequence[str]) -> TrackingConf:
-    """The store that overrides name, for commands that concern no model (inside a `config.hydra_session`)."""
+    """The store that overrides name, for commands that concern no model (inside a `compose.hydra_session`)."""
     given = ov.parse(words)
     override_checks.check(given)
     return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking

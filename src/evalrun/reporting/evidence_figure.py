@@ -1,4 +1,4 @@
-"""One task's curves with what the tests of `shape_evidence` found in them: a panel a model."""
+"""One task's curves with what the tests of `shapes.evidence` found in them: a panel a model."""
 
 from __future__ import annotations
 

@@ -37,11 +37,11 @@ class Findings:
     choice: RegressionSettings
     metric: str | None
     flat_within: float
-    effects: pd.DataFrame  # regression.fit_interactions, every method
+    effects: pd.DataFrame  # interactions.fit_interactions, every method
     pooled: pd.DataFrame  # pooled.fit_pooled
     diagnostics: pd.DataFrame  # diagnostics.diagnose
-    shapes: pd.DataFrame  # shapes.describe_shapes
-    size_shapes: pd.DataFrame  # shapes.shapes_over_size
+    shapes: pd.DataFrame  # labels.describe_shapes
+    size_shapes: pd.DataFrame  # labels.shapes_over_size
     evidence: pd.DataFrame  # evidence.run_shape_tests
     drops: pd.DataFrame  # drops.find_drops
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read

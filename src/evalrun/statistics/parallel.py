@@ -10,7 +10,7 @@ MANY = 8  # pieces from which on starting processes (two seconds, once) pays: a 
 
 
 def each(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
-    """Results of `work(*a)` for each `a`, in order.
+    """Results of `work` for each tuple of arguments, in order.
 
     Args:
         work: A function of a module; pure.

@@ -38,7 +38,7 @@ _LESS = frozenset({"perplexity", "weighted_perplexity", "bits_per_byte", "brier_
 
 
 def faults(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a task's kind and metrics, as the tails of sentences; `task_shape.faults` come first.
+    """What is wrong with a task's kind and metrics, as the tails of sentences; `shape.faults` come first.
 
     Args:
         config: Its includes and profile put in place.

@@ -148,7 +148,7 @@ def _write(
 
 
 def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, runs.Delivery]]) -> None:
-    """What MLflow's `log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
+    """What `mlflow.log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
     number = int(experiment.experiment_id)
     known = sa.select(SqlDataset).where(SqlDataset.experiment_id == number)
     there = {(data.name, data.digest): data.dataset_uuid for data in session.scalars(known)}

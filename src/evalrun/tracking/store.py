@@ -200,7 +200,7 @@ class Store:
             return results_table.frame(results_table.of_runs(self._link, run_ids))
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
-        """A reader of per-item results; see `items.ItemReader`. Use it in a `with` block.
+        """A reader of per-item results; see `item_files.ItemReader`. Use it in a `with` block.
 
         Args:
             wanted: Run id and task of all results that the reader will be asked for.

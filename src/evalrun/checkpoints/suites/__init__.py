@@ -79,7 +79,7 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
         refresh: Look again, and ask the hub even if its answer is kept.
 
     Raises:
-        ConfigError, CheckpointError: as `local.find` and `hub.find` say.
+        ConfigError, CheckpointError: as `local.find` and `released.find` say.
     """
     if refresh:
         _found.cache_clear()

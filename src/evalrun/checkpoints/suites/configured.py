@@ -19,7 +19,7 @@ def config_of(name: str) -> Config:
     """The model and suite that model=NAME stands for, as in a job's config; nothing else of it is filled in.
 
     Args:
-        name: An option of the group `model` (inside a `config.hydra_session`).
+        name: An option of the group `model` (inside a `compose.hydra_session`).
 
     Raises:
         ConfigError: it cannot be composed.

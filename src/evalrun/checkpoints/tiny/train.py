@@ -55,7 +55,7 @@ def train_suite(
         sizes: Folder name (xs) -> model, smallest first.
         checkpoint: Steps to save, name of a step's folder, tokens per step.
         settings: Hyper-parameters and corpus sizes.
-        root: Folder of the suite; `settings.root` is not read.
+        root: Folder of the suite; the `root` of the settings is not read.
         say: Gets a line for each model when it is done.
         progress: Whether to draw a bar for each model on stderr.
 

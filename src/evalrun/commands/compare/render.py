@@ -26,7 +26,7 @@ class Comparison:
     before: ComparedCheckpoint
     after: ComparedCheckpoint
     settings: str  # how both were scored
-    tasks: pd.DataFrame  # see analysis.paired.compare_checkpoints
+    tasks: pd.DataFrame  # see paired.compare_checkpoints
     notes: list[str]  # what was left out or is doubtful
     alpha: float
     correction: str  # statsmodels' name

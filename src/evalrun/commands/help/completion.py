@@ -110,7 +110,7 @@ def _configs(folder: Path) -> Iterator[str]:
 
 
 def _conf_dirs() -> list[Path]:
-    """As `config.conf_dirs`, which would import Hydra."""
+    """As `own_yaml.conf_dirs`, which would import Hydra."""
     packaged = _PACKAGE / "conf"
     return [packaged if packaged.is_dir() else _PACKAGE.parents[1] / "conf", Path("conf")]
 

@@ -38,7 +38,7 @@ def command(words: Sequence[str]) -> int:
 
 
 def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:
-    """File what the paths hold, and say what was and what was not (inside a `config.hydra_session`).
+    """File what the paths hold, and say what was and what was not (inside a `compose.hydra_session`).
 
     Args:
         paths: Result files, folders of them, a checkout.

@@ -51,7 +51,7 @@ def split(text: str) -> dict[str, str]:
 
 
 def model_args(given: Any, name: Any = None, revision: Any = None) -> ModelArgs:
-    """Read `config.model_args` of a result file.
+    """Read the `model_args` of a result file's config.
 
     Args:
         given: A string, a mapping, or anything else that a file may hold there.

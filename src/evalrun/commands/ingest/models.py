@@ -96,7 +96,7 @@ class Models:
     """All models of the conf folders, asked for the checkpoint that some arguments name.
 
     Args:
-        known: The models; None for all that are configured, read inside a `config.hydra_session`.
+        known: The models; None for all that are configured, read inside a `compose.hydra_session`.
     """
 
     def __init__(self, known: Iterable[ModelEntry] | None = None) -> None:

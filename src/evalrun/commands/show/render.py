@@ -21,7 +21,7 @@ def write(shown: Shown, vocabulary: Vocabulary, last: bool = True) -> None:
     """Print a task; colour and bold only on a terminal.
 
     Args:
-        shown: What `items.look` found.
+        shown: What `rendered_items.look` found.
         vocabulary: Whose tokens are shown.
         last: Whether no other task follows.
     """

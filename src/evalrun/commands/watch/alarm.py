@@ -1,6 +1,6 @@
 """Did the newest checkpoint get worse? Each task against the checkpoint before it and against the best so far.
 
-Both comparisons are paired by item (`analysis.items.paired`). The checkpoint before is known before anything is
+Both comparisons are paired by item (`items.paired`). The checkpoint before is known before anything is
 looked at; the best of k earlier ones is a choice among k, and is paid for: its p-value is multiplied by k and its
 interval covers with 1 - alpha / k (Bonferroni), which holds whichever of the k is looked at. The p-values of all tasks
 and of both comparisons are then corrected together. Where the checkpoint before is the best, the two are one and
@@ -85,7 +85,7 @@ def changes(
         items: Gives per-item results; None where there are none.
         correction: Of the p-values, by statsmodels' name.
         alpha: Level of the intervals and of the alarm (by q).
-        draws: See `analysis.items.paired.paired`.
+        draws: See `paired.paired`.
         seed: See there.
 
     Returns:

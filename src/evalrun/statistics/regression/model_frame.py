@@ -27,7 +27,7 @@ class RegressionSettings:
 
     params: str  # a key of PARAMS: which parameter count is the predictor
     axis: str  # a key of AXES: the other predictor, training tokens or training compute
-    methods: Sequence[str]  # names from regression.METHODS; the first is the headline
+    methods: Sequence[str]  # names from interactions.METHODS; the first is the headline
     corrections: Sequence[str]  # as statsmodels' multipletests names them; the first is the headline
     alpha: float  # level of the tests; intervals are of 1 - alpha
     draws: int  # of the wild bootstrap, where it does not go through all sign patterns

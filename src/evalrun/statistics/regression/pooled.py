@@ -48,7 +48,7 @@ def fit_pooled(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
 
     Returns:
         Three rows (parameters, tokens, interaction) for each cause in table order, then for all tasks where that is
-        another pool, with the columns of `pooled_columns`: as `regression.fit_interactions` returns them, without
+        another pool, with the columns of `pooled_columns`: as `interactions.fit_interactions` returns them, without
         raw_*, because tasks share no unit. `tasks` counts those pooled; q is corrected over all rows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which rises and falls of a curve count, and the label that they give it: see `shapes` for the definitions.
+"""Which rises and falls of a curve count, and the label that they give it: see `labels` for the definitions.
 
 Plain arrays: m curves of k points each at once, "up" meaning better.
 """
