@@ -55,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(words: list[str]) -> int:
+    """Do what the words of a command line ask for.
+
+    Args:
+        words: Without the program's name; none at all asks for the help.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: neither a command nor overrides that can be right.
+    """
     if words[:1] == ["__complete"]:  # a shell asks, at every press of the tab key
         from evalrun.commands.help.completion import candidates
 

@@ -65,6 +65,11 @@ def read() -> LedgerState:
 
 
 def _enter(book: LedgerState, line: Mapping[str, Any]) -> None:
+    """Apply one line of the log to the state.
+
+    Raises:
+        KeyError: the line lacks what its event needs.
+    """
     match line["event"]:
         case "claim":
             book.claims[line["token"]] = dict(line)

@@ -106,6 +106,11 @@ class Ledger:
             self.expect([])
 
     def _size(self, cell: Checkpoint, commit: str, budget: int) -> int:
+        """Bytes that a checkpoint takes on the disk, by the hub's list of its files.
+
+        Raises:
+            CheckpointError: the hub cannot be asked, or it is more than the whole budget (bytes).
+        """
         try:
             size = sum(sizes(cell.location, commit, self.trust_pickle).values())
         except Exception as error:  # no network comes in many classes
@@ -120,6 +125,13 @@ class Ledger:
         return size
 
     def _try_to_claim(self, cell: Checkpoint, commit: str, size: int) -> bool:
+        """Claim a checkpoint's folder in the cache before it is downloaded; False: the budget has no room for it now.
+
+        Args:
+            cell: Which checkpoint.
+            commit: Of its repository.
+            size: Bytes that it will take.
+        """
         snapshot = _snapshot(cell, commit)
         with download_log.locked():
             if _is_there(snapshot):

@@ -115,6 +115,13 @@ def _of_all(number: int) -> str:
 
 
 def _cause_of_absence(absent: Sequence[str], unexpected: Sequence[str], model: Any) -> str:
+    """Why a model's tensors are not in the file, and what to do: the tail of a sentence.
+
+    Args:
+        absent: Names that the model needs and the file lacks; one at least.
+        unexpected: Names that the file has and the model does not.
+        model: The model as it was built.
+    """
     found = {_unwrapped(name): name for name in unexpected}
     known = [name for name in absent if name in found]
     called = found[known[0]] if known else ""

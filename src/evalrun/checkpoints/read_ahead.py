@@ -69,6 +69,14 @@ class Ahead:
 
 
 def _get(cell: Checkpoint, trust_pickle: bool, size: int, claim: Callable[[Checkpoint, str], None] | None) -> None:
+    """Download a checkpoint and read its weights once, so that they are in memory when its job begins; never raises.
+
+    Args:
+        cell: Which checkpoint.
+        trust_pickle: Pickled weights will do.
+        size: Bytes that its weights take, by the last one that was loaded.
+        claim: Called before anything is downloaded; None where nobody keeps a budget.
+    """
     try:
         if cell.revision is None:
             folder = Path(cell.location)

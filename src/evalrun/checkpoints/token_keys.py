@@ -78,6 +78,14 @@ def ends(folder: Path | None, identity: str, cache: str | None) -> bool:
 
 
 def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) -> bool:
+    """Whether a checkpoint's tokenizer is special in one way; asked of its files once, then remembered and kept.
+
+    Args:
+        folder: Its files; None where they are not here, and only what is kept can answer.
+        identity: Of the checkpoint.
+        cache: Folder of the kept answers; None keeps none.
+        what: Which way: `added` or `left_off`.
+    """
     key = _key(identity) if what == "added" else _key(f"{what} {identity}")
     note = None if cache is None else Path(cache) / f"{what}-{key[:32]}.json"
     with _one:

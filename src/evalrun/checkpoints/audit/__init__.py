@@ -56,6 +56,11 @@ def run(configs: Sequence[Config]) -> list[Audited]:
 
 
 def _audit(configs: dict[int, Config]) -> Audited:
+    """Compare one model's checkpoints with what is published; a hub or folder that cannot be read is told, not raised.
+
+    Args:
+        configs: Step -> its config; all of one model and seed, one at least.
+    """
     first = next(iter(configs.values()))
     cell = checkpoint_of(first)
     location = cell.location if cell.revision else first.model.path.format(seed=cell.seed)

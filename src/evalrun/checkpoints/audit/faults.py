@@ -116,6 +116,7 @@ def _unused(published: Published, fmt: str, steps: list[int]) -> bool:
 
 
 def _absent(published: Published) -> Iterator[Fault]:
+    """Steps that are released and not there, that could not be listed (one fault a reason), or that no config names."""
     known = [*published.listings, *published.absent, *published.unread]
     if published.absent:
         sentence = f"{spell(published.absent, known)}: released by the config, not there."

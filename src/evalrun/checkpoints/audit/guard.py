@@ -179,6 +179,7 @@ def weights_of(places: Sequence[ResolvedCheckpoint]) -> dict[int, Contents]:
 
 
 def _on_hub(cell: Checkpoint, commits: Mapping[int, str]) -> dict[int, Contents]:
+    """Step -> contents of its revision, kept lists first; what cannot be listed is warned of and left out."""
     saved = revisions.Saved.of(cell)
     saved.steps.update(commits)
     offline = checkpoints.hub_fault() is not None

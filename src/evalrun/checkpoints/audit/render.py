@@ -52,6 +52,7 @@ def _formats(audited: Audited) -> list[str]:
 
 
 def _model(audited: Audited) -> dict[str, Any]:
+    """One model's part of `audit --json`: plain values, steps ascending."""
     published = audited.published
     return {
         "suite": audited.suite,

@@ -217,6 +217,22 @@ def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
     counts_tokens: bool, unit: str | None, refresh: bool,
 ) -> ReleasedSteps:  # fmt: skip
+    """`released_steps_of` by plain values, so that it can be remembered.
+
+    Args:
+        root: Repository or folder, its seed filled in.
+        revision: Pattern of the revisions' names; None for folders.
+        folder: Pattern of the folders' names; None for revisions.
+        seed: Of the training.
+        steps: JSON of `checkpoint.steps`: null, a list, or a mapping step -> name.
+        own_tokenizer: Whether the model names a tokenizer.
+        counts_tokens: Whether tokens are known without the files.
+        unit: What the numbers in names count; None: what the names say.
+        refresh: Ask the hub even if its answer is kept.
+
+    Raises:
+        ConfigError, CheckpointError: as `local.find` and `released.find` say.
+    """
     listed: Any = json.loads(steps)
     places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
     pattern = revision or folder or ""

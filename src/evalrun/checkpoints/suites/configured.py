@@ -69,6 +69,11 @@ def _chain(suite: str) -> dict[str, Any]:
 
 
 def _read(group: str, name: str) -> dict[str, Any]:
+    """A file of conf/ as plain values, the first folder's that has it.
+
+    Raises:
+        _UnusualError: there is none, or only Hydra can tell what it means (a package, an interpolation).
+    """
     for folder in conf_dirs():
         path = Path(folder) / group / f"{name}.yaml"
         if path.is_file():

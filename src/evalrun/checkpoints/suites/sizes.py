@@ -101,6 +101,11 @@ def of_config(config: str, of: str) -> Parameters:
 
 
 def _on_meta(config: dict[str, Any]) -> Parameters:
+    """Parameters of a model that is built without memory for its weights (torch's meta device).
+
+    Args:
+        config: The content of config.json.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

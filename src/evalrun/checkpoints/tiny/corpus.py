@@ -85,6 +85,11 @@ class Corpus:
     """Quotes, training lines and evaluation items; the same for the same settings."""
 
     def __init__(self, settings: CorpusConf) -> None:
+        """Draw quotes and evaluation items, no beginning twice, all by the seed of the settings.
+
+        Args:
+            settings: Numbers of quotes and items, and how often each quote is repeated (Zipf's law, shifted).
+        """
         self._settings = settings
         rng = random.Random(settings.seed)
         beginnings: dict[str, None] = {}  # in order, without repetition

@@ -65,6 +65,11 @@ def compare(words: Sequence[str]) -> Comparison:
 
 
 def _ask(words: Sequence[str]) -> _Asked:
+    """Read the words of `compare`.
+
+    Raises:
+        ConfigError: not two names, or an override that concerns neither the analysis, the store nor the tasks.
+    """
     names = [word for word in words if "=" not in word]
     if len(names) != 2:
         raise ConfigError(f"compare takes two checkpoints, not {len(names)}: {HOW}.")
@@ -82,6 +87,18 @@ def _ask(words: Sequence[str]) -> _Asked:
 
 
 def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoint, store: Store) -> Comparison:
+    """Test the tasks that both checkpoints have, item by item.
+
+    Args:
+        asked: Settings, and the tasks if they were named.
+        before: The checkpoint that differences are measured from.
+        after: The other, scored in the same way.
+        store: Where both are.
+
+    Raises:
+        AnalysisError: no task is left to compare.
+        TrackingError: the store cannot be read.
+    """
     # Here, because they take a second to be imported, and a wrong name should be said before that.
     from evalrun.statistics.items.paired import compare_checkpoints
     from evalrun.statistics.regression.interactions import CORRECTIONS

@@ -76,6 +76,7 @@ def _line(row: Mapping[Any, Any], width: int) -> str:
 
 
 def _sentence(found: Comparison) -> str:
+    """How many tasks got worse and better, of how many tests, at which level: the last line."""
     counts = found.tasks["verdict"].value_counts()
     worse, better = int(counts.get("worse", 0)), int(counts.get("better", 0))
     tests = int(found.tasks["p"].notna().sum())

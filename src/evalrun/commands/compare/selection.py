@@ -62,6 +62,11 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
 
 
 def _named(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:
+    """The checkpoint that a name means: a run's id, or MODEL@STEP with a number or `final`.
+
+    Raises:
+        ConfigError: it means none of those that have results, or several; with what can be written instead.
+    """
     for one in there:
         for run in one.runs:
             if run.run_id == name:
@@ -93,6 +98,11 @@ def _named(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint
 def _scored_alike(
     before: ComparedCheckpoint, after: ComparedCheckpoint
 ) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
+    """Both checkpoints, with the runs alone that were scored in the one way which they share.
+
+    Raises:
+        ConfigError: they share no way or several, or are the same run.
+    """
     sides = (before, after)
     labels = [{run.settings for run in side.runs} for side in sides]
     common = sorted(labels[0] & labels[1])

@@ -54,6 +54,12 @@ def candidates(words: Sequence[str]) -> list[str]:
 
 
 def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
+    """What may stand where the cursor is, whether or not it begins with what is typed.
+
+    Args:
+        before: The words before it, without `evalrun`.
+        current: What is typed of the word.
+    """
     name = before[0] if before and before[0] in (*help.COMMANDS, "help") else None
     if name == "help":
         yield from (*help.COMMANDS, help.RUN)
@@ -80,6 +86,7 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
 
 
 def _values(key: str, value: str) -> Iterator[str]:
+    """Values of a key, with what is typed of a list before them."""
     if key in _FILES:
         yield from _paths(value)
         return

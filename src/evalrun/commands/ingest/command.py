@@ -160,6 +160,15 @@ def _say_suite(suite: str, mine: Sequence[Candidate], new: int, known: int) -> N
 def _say_rest(
     content: inputs.Read, kept: Sequence[Candidate], again: int, left: Sequence[Skipped], analyze: str
 ) -> None:
+    """Print what is said beside the results: repeats, missing errors, tables passed over; on stderr what was left out.
+
+    Args:
+        content: What was read.
+        kept: What is filed.
+        again: Results that stood in several places.
+        left: What was left out, and why.
+        analyze: The command that analyses the results.
+    """
     if again:
         print(f"{counted(again, 'result')} in more than one file or row: each counts once")
     bare = sum(one.result.primary_metric not in one.result.stderrs for one in kept)

@@ -58,6 +58,13 @@ def _walk(folder: Path) -> Iterable[Path]:
 
 
 def _read_one(file: Path, in_folder: bool, content: Read) -> None:
+    """Read a file into `content`, which is changed; a file that cannot be read is noted there.
+
+    Args:
+        file: JSON of lm-eval, or a table.
+        in_folder: It was found in a folder, not named: a table of something else is then passed over.
+        content: What was read so far.
+    """
     shown, is_table = str(file), file.suffix.lower() in _TABLES
     content.files += 1
     try:

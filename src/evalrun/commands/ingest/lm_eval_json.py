@@ -58,6 +58,16 @@ def _is_04(data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> b
 
 
 def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> list[ParsedResult]:
+    """Results of lm-eval 0.3's form: the settings are one `config`, metrics have plain names.
+
+    Args:
+        shown: The file's name for messages.
+        data: Its content.
+        tasks: Task -> its entry of `results`.
+
+    Raises:
+        NotResultsError: no task has a metric.
+    """
     config, versions = mapping(data["config"]), mapping(data.get("versions"))
     args = model_args(config.get("model_args"))
     settings = _settings("0.3", config, args, args.dtype)
@@ -87,6 +97,17 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
 def _read_04(
     path: Path, shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
 ) -> list[ParsedResult]:
+    """Results of lm-eval 0.4's form: metrics are named with their filter, and samples lie in files beside.
+
+    Args:
+        path: The file, to find its samples by their names.
+        shown: Its name for messages.
+        data: Its content.
+        tasks: Task -> its entry of `results`; means of groups are passed over.
+
+    Raises:
+        NotResultsError: no task has a metric.
+    """
     config, versions = mapping(data["config"]), mapping(data.get("versions"))
     args = model_args(config.get("model_args"), data.get("model_name"), config.get("model_revision"))
     version = str(data.get("lm_eval_version") or "0.4")

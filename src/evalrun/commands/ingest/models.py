@@ -120,6 +120,11 @@ class Models:
         return answer
 
     def _find(self, args: ModelArgs) -> Checkpoint:
+        """The checkpoint that arguments of lm-eval name, by the configured models whose path fits best.
+
+        Raises:
+            UnknownModelError: none, or several; the tail of a sentence about the file.
+        """
         if not args.pretrained:
             raise UnknownModelError("names no model (no pretrained=... in config.model_args)")
         if args.adapter is not None:
@@ -144,6 +149,17 @@ class Models:
 
 
 def _cell(args: ModelArgs, match: _Match, known: ModelEntry, place: str | None) -> Checkpoint:
+    """The checkpoint of one model: its seed, and its step by the place, the revision or a step that is given.
+
+    Args:
+        args: What the file says.
+        match: How the model's path fits, and the seed that its name holds.
+        known: The model.
+        place: The end of the path that may name a step's folder; None without one.
+
+    Raises:
+        UnknownModelError: the seed or the step is not said, or the step was never released.
+    """
     seed = args.seed if match.seed is None else match.seed
     if _SEED not in known.model.path:
         seed = None  # the suite's own, mostly none

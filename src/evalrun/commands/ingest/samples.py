@@ -64,6 +64,11 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _row(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of lm-eval's samples as a row of items: log-probabilities in nats, prediction -1 where there are none.
+
+    Raises:
+        KeyError, TypeError, ValueError: the line is not what lm-eval writes.
+    """
     answers = [answer for answer in sample["filtered_resps"] if _is_loglikelihood(answer)]
     logprobs = [float(answer[0]) for answer in answers]
     row: dict[str, Any] = {

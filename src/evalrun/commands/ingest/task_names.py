@@ -46,6 +46,14 @@ class Tasks:
     """
 
     def __init__(self, configs: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Read names and aliases.
+
+        Args:
+            configs: Task -> its config; None for all of conf/task.
+
+        Raises:
+            ConfigError: an alias means two tasks.
+        """
         self._tasks: dict[str, Task] = {}
         self._metrics: dict[str, dict[str, Task]] = {}
         problems = []

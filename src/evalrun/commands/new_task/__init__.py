@@ -62,6 +62,17 @@ def _counted(given: Sequence[str]) -> str:
 
 
 def _check_name(name: str, data: str, path: Path, force: bool) -> None:
+    """Refuse a name that cannot name a task or is taken.
+
+    Args:
+        name: As typed.
+        data: The word beside it, to see whether the two are swapped.
+        path: The file that would be written.
+        force: Write over it.
+
+    Raises:
+        ConfigError: with what to do instead.
+    """
     suffix = Path(name).suffix.lower()
     if suffix in BUILDERS or not re.fullmatch(r"[A-Za-z0-9]\w*([.-]\w+)*", name, re.ASCII):
         swapped = f" The name comes first: new-task {data} {name}." if suffix in BUILDERS else ""
@@ -80,6 +91,7 @@ def _check_name(name: str, data: str, path: Path, force: bool) -> None:
 
 
 def _taken(path: Path, found: preview.Rows, guessed: Guess) -> Iterator[str]:
+    """Lines that say which column was taken for what, and where that is doubtful."""
     looked = len(found.rows)
     which = f"{'the' if found.all else 'the first'} {looked:,} row{'s' * (looked != 1)}"
     yield f"{path} is written, from {which} of {found.path}"

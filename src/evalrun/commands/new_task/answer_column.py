@@ -47,6 +47,14 @@ def find(rows: Rows, choices: Choices, names: Mapping[str, str]) -> Answer | Non
 
 
 def _ways(values: Sequence[Any], choices: Choices, column: str, name: str) -> Iterator[Answer]:
+    """All ways in which a column may name the right choice, those first that leave least doubt.
+
+    Args:
+        values: The column's, a row each.
+        choices: The choices of the same rows.
+        column: Its name in the data.
+        name: Its name in templates.
+    """
     of_rows = choices.of_rows
     if _share(isinstance(v, str) and v in c for v, c in zip(values, of_rows, strict=True)):
         doubt = f"not sure: '{column}' holds digits that are choices, and was not taken for an index"
@@ -91,6 +99,14 @@ def _numbers_among(values: Sequence[Any], of_rows: Sequence[Sequence[str]]) -> b
 
 
 def _indices(values: Sequence[Any], choices: Choices, column: str, name: str) -> Iterator[Answer]:
+    """Ways to read a column as truth values or as an index from 0 or 1, with a doubt where it may be meant otherwise.
+
+    Args:
+        values: The column's, a row each.
+        choices: The choices of the same rows.
+        column: Its name in the data.
+        name: Its name in templates.
+    """
     of_rows = choices.of_rows
     if all(isinstance(v, bool) for v in values):
         words = {text for one in of_rows for text in one}

@@ -87,6 +87,13 @@ def _size(of_rows: Sequence[Sequence[str]]) -> str:
 
 
 def _lists(rows: Rows, names: Mapping[str, str], ordered: Sequence[str]) -> Iterator[Choices]:
+    """Columns that hold each row's choices as a list.
+
+    Args:
+        rows: Of the data.
+        names: Column -> its name in templates.
+        ordered: Columns, the likeliest first.
+    """
     for column in ordered:
         values = rows.values(column)
         texts = _texts(values)

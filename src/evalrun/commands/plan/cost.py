@@ -57,6 +57,7 @@ def devices() -> list[Device]:
 
 
 def _gpus() -> list[Device]:
+    """GPUs that torch would see, by nvidia-smi (memory in bytes), without loading torch; none if it is not there."""
     try:
         built = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

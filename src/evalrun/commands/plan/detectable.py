@@ -109,6 +109,14 @@ def _corrected(tests: int) -> str:
 
 
 def _task(file: TaskFile, past: Sequence[PastRun], limit: int | None, alpha: float) -> TaskPower:
+    """The smallest difference in accuracy that a task's items show, or why that is not known.
+
+    Args:
+        file: The task.
+        past: Earlier runs, which know its number of items.
+        limit: At most so many items are asked; None for all.
+        alpha: Level of the two-sided test.
+    """
     items = _items(file, past)
     if items is not None and limit:
         items = min(items, limit)

@@ -66,6 +66,11 @@ class _Fetch:
     """Some checkpoints at a time, in threads that end with the process, so that Ctrl-C waits for no download."""
 
     def __init__(self, jobs: Sequence[JobNeeds]) -> None:
+        """Queue the jobs, and a bar over the bytes that are to come.
+
+        Args:
+            jobs: Those whose checkpoints are not here.
+        """
         self._todo: SimpleQueue[JobNeeds] = SimpleQueue()
         for job in jobs:
             self._todo.put(job)
@@ -95,6 +100,7 @@ class _Fetch:
         return self._bytes, self._failed
 
     def _work(self) -> None:
+        """Fetch until the queue is empty or the disk is full; a thread's work. What fails is kept as a sentence."""
         while not self._stop.is_set():
             try:
                 job = self._todo.get_nowait()

@@ -121,6 +121,12 @@ def _memory(jobs: Sequence[JobNeeds], there: Sequence[Device]) -> Memory:
 
 
 def _sums(found: Inventory, there: Sequence[Device]) -> list[str]:
+    """Lines on the whole: jobs done, bytes to download, disk, data, problems, time.
+
+    Args:
+        found: What the sweep needs.
+        there: The devices of this machine.
+    """
     needed, place = _download(found.to_fetch), checkpoints.hub_cache()
     free = shutil.disk_usage(place).free
     fetch = len(found.to_fetch)

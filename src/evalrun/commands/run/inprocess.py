@@ -137,6 +137,11 @@ def run(overrides: Sequence[str]) -> Plan:
 
 
 def _run_all(plan: Plan) -> None:
+    """Run the jobs of a plan one after the other in this process.
+
+    Raises:
+        EvalrunError: some failed: at the first with `fail_fast`, else after all.
+    """
     done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)
     failed = {plan.jobs[position].cell.label: str(error) for position, error in refused.items()}
     todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]

@@ -37,6 +37,7 @@ def write(shown: Shown, vocabulary: Vocabulary, last: bool = True) -> None:
 
 
 def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
+    """Lines about the task: where it is from, how it is scored, how long it is in tokens, what is odd about it."""
     title = f"  {shown.title}" if shown.title != shown.name else ""
     yield Text.assemble((shown.name, "bold"), title)
     rows = f"{shown.rows:,} row{'s' * (shown.rows != 1)}"
