@@ -60,6 +60,14 @@ class TrainerCallback(transformers.TrainerCallback):
                 state.log_history.append({**values, "epoch": state.epoch, "step": state.global_step})
 
     def _opened(self, output_dir: str) -> Watch:
+        """The watch on the run's folder, opened and checked at the first call.
+
+        Args:
+            output_dir: The Trainer's, unless another folder was given.
+
+        Raises:
+            EvalrunError: settings, store or tasks that cannot be right.
+        """
         if self._watch is None:
             from evalrun.commands.watch.command import configured
             from evalrun.commands.watch.loop import Watch

@@ -58,6 +58,19 @@ def evaluate(config: Config, folder: Path, config_yaml: str) -> JobSummary:
 
 
 def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.JobReporter) -> JobSummary:
+    """What `evaluate` does, in the order in which nothing is lost: journal, scoring, journal, MLflow.
+
+    Args:
+        config: Of the job.
+        folder: Of the job, where the journal is.
+        config_yaml: The config as it is kept beside the results, passwords masked.
+        work: Told what the job is at.
+
+    Raises:
+        CheckpointError, TaskError: it cannot be scored; tasks before the fault are kept and delivered.
+        StorageError: the folder cannot be written.
+        TrackingError: results are in the journal and could not be delivered.
+    """
     cell = checkpoint_of(config)
     files = job_keys.files_of_sweep(config)
     located = job_keys.try_to_locate(config)
@@ -211,6 +224,19 @@ def _deliver(
     folder: Path,
     unreachable: bool,
 ) -> None:
+    """File results in MLflow.
+
+    Args:
+        store: Where to.
+        results: Each with the file of its items.
+        sweep: That asked for them; None outside of one.
+        config_yaml: The config to keep on the run.
+        folder: Of the job, for the message.
+        unreachable: The store did not answer before.
+
+    Raises:
+        TrackingError: it cannot be written; the results stay in the journal.
+    """
     if not results:
         return
     try:

@@ -169,6 +169,13 @@ def _held(store: Store, suites: Iterable[str]) -> tuple[RunsBySuite | None, str 
 
 
 def _of_grid(plan: planning.Plan, folders: Sequence[Path], held: RunsBySuite | None) -> Iterator[JobProgress]:
+    """How far each job of a plan is, by its journal, what MLflow holds, and what a running one says of itself.
+
+    Args:
+        plan: The jobs.
+        folders: Of the jobs, in their order.
+        held: Suite -> run key -> run; None where the store could not be asked.
+    """
     places = by_place(held or {})
     name = plan.sweep
     for job, folder in zip(plan.jobs, folders, strict=True):

@@ -139,6 +139,26 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
 ) -> Path:
+    """Analyse a table, file the report in MLflow and print the summary.
+
+    Args:
+        config: Settings of the analysis.
+        store: Where items are read and the report is filed.
+        suite: Names the experiment.
+        title: Of the page.
+        table: The rows to analyse.
+        out: Folder for the files.
+        context: What the page says of where the rows are from: name -> words.
+        finals: Model -> its last released step, where known.
+        failed: Labels of checkpoints that have no result, for the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        AnalysisError: nothing can be fitted.
+        TrackingError: the store cannot be read or written.
+    """
     from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))

@@ -35,6 +35,7 @@ def to_json(found: Progress) -> list[dict[str, Any]]:
 
 
 def _to_json(entry: JobProgress) -> dict[str, Any]:
+    """A job as plain values; times in milliseconds since 1970, GPU memory in bytes, passwords masked."""
     job = entry.job if entry.state != "done" else None
     return {
         "suite": entry.suite,

@@ -114,6 +114,7 @@ def _place(model: Model) -> tuple[bool, str, int, str]:
 
 
 def _known(config: Config) -> tuple[list[int] | None, str]:
+    """The released steps of a model, None where only the hub knows them, and from where they are known."""
     checkpoint = config.checkpoint
     try:
         steps = known_steps(config)
@@ -129,6 +130,12 @@ def _known(config: Config) -> tuple[list[int] | None, str]:
 
 
 def _suite_json(suite: str, models: Sequence[Model]) -> dict[str, Any]:
+    """A suite and its models as plain values.
+
+    Args:
+        suite: Its name.
+        models: One at least.
+    """
     checkpoint = models[0].config.checkpoint
     return {
         "suite": suite,
@@ -153,6 +160,7 @@ def _suite_json(suite: str, models: Sequence[Model]) -> dict[str, Any]:
 
 
 def _suites_text(by_suite: dict[str, list[Model]]) -> Iterator[str]:
+    """The table of suites, a line each, with where they are described."""
     rows = [("suite", "models", "model=", "steps", "tokens", "checked")]
     for suite, models in by_suite.items():
         rows.append(
@@ -210,6 +218,7 @@ def _steps_json(name: str, config: Config, found: ReleasedSteps) -> dict[str, An
 
 
 def _checkpoint(config: Config, release: ReleasedStep) -> dict[str, Any]:
+    """One released step as plain values: its tokens (null if not known), its place, whether it is here."""
     job = replace(config, step=release.step)
     known = replace(job.model, n_params=1, n_params_nonembedding=1)  # not shown, and counting would ask the hub
     try:
@@ -245,6 +254,7 @@ def _is_here(config: Config, release: ReleasedStep) -> bool:
 
 
 def _steps_text(entry: dict[str, Any]) -> str:
+    """The table of a model's checkpoints, from the plain values that `--json` prints."""
     listed = entry["checkpoints"]
     seed = "" if entry["seed"] is None else f" seed {entry['seed']}"
     unchecked = " (not compared with the hub's own)" if entry["checked"] is False else ""

@@ -68,6 +68,16 @@ def _found(asked: Scope) -> Iterator[tuple[TaskResult, Path]]:
 
 
 def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:
+    """File results in MLflow, runs whole, some hundreds of results at a time.
+
+    Args:
+        store: Where to.
+        todo: Each result with the folder of its job.
+
+    Raises:
+        StorageError: items or a config cannot be read.
+        TrackingError: the store cannot be written.
+    """
     groups: dict[str, list[tuple[TaskResult, Path]]] = defaultdict(list)
     for result, folder in todo:
         groups[result.run_key].append((result, folder))

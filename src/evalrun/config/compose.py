@@ -110,6 +110,11 @@ def _with_file(cfg: DictConfig, problem: str) -> str:
 
 
 def _typed(cfg: DictConfig) -> Config:
+    """The composed config in its types; see `to_config`.
+
+    Raises:
+        ConfigError: a key without a value, an unknown key, or a value that cannot be right.
+    """
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     if OmegaConf.is_dict(plain.get("model")) and OmegaConf.is_missing(plain.model, "path"):
         raise ConfigError("no folder is given: name the one that holds your checkpoints with path=runs/my-model.")

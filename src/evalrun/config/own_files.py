@@ -57,6 +57,14 @@ def must_be(node: Any, value: Any = None) -> str:
 
 
 def _problems(group: str, name: str, options: Options, above: tuple[Path, ...]) -> Iterator[str]:
+    """Mistakes of one file of the user's and of those that its defaults name; nothing where it is not the user's.
+
+    Args:
+        group: Its folder below conf/.
+        name: Its name without the ending.
+        options: Names in a group.
+        above: The files that led to it, to find circles.
+    """
     path = own_file(group, name)
     if path is None:
         return
@@ -118,6 +126,14 @@ def _absolute(group: str, folder: str) -> str:
 
 
 def _default_problems(path: Path, group: str, defaults: Any, options: Options) -> Iterator[str]:
+    """Mistakes in a defaults list: its form, groups and options that do not exist, what it must not override.
+
+    Args:
+        path: The file.
+        group: Its folder below conf/.
+        defaults: The list as YAML has it; None where there is none.
+        options: Names in a group.
+    """
     if defaults is None:
         return
     if not isinstance(defaults, list):

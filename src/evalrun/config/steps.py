@@ -107,6 +107,17 @@ def suspect_steps(sharing: Collection[int], final: int | None) -> list[int]:
 
 
 def _released_number(word: str, words: Sequence[str], released: Sequence[int], model: str) -> int:
+    """The step that a word means: `final`, or the number of a released one.
+
+    Args:
+        word: One of `words`.
+        words: All that was given, for the message.
+        released: Ascending.
+        model: Its name, for the message.
+
+    Raises:
+        ConfigError: neither; with the neighbours that were released.
+    """
     if word == "final":
         return released[-1]
     try:

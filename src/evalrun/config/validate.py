@@ -91,6 +91,7 @@ def problems(config: Config) -> Iterator[str]:
 
 
 def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
+    """Sentences about what cannot be right in `checkpoint`: place, patterns, unit, tokens, steps."""
     if (checkpoint.revision is None) == (checkpoint.folder is None):
         yield "checkpoint needs either a revision (hub) or a folder (local), not both and not neither."
     for key in ("revision", "folder"):

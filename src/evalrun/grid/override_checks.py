@@ -108,6 +108,7 @@ def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
 
 
 def _problems(override: Override) -> Iterator[str]:
+    """Sentences about what is wrong with one override; nothing about Hydra's own keys."""
     key = override.key_or_group
     if _is_hydra(key):
         return
@@ -137,6 +138,7 @@ def _plainly(override: Override) -> str:
 
 
 def _group_problems(override: Override) -> Iterator[str]:
+    """Sentences about options of a config group that do not exist, are shadowed or have mistakes in the user's file."""
     group = override.key_or_group
     options = group_options(group)
     if group != "model" and isinstance(override.value(), list):
@@ -159,6 +161,7 @@ def _group_problems(override: Override) -> Iterator[str]:
 
 
 def _value_problems(override: Override) -> Iterator[str]:
+    """Sentences about a key that is unknown, or a value that its type does not take."""
     key = override.key_or_group
     schema = OmegaConf.structured(Config)
     known = _keys(schema)

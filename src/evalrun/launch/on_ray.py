@@ -186,6 +186,14 @@ def _warn_of_local_store(ray: Any, context: Context) -> None:
 
 
 def _outcome(ray: Any, ref: Any, work: LaunchedJob, retries: int) -> JobResult:
+    """A job's result, or its failure in a sentence where Ray lost it.
+
+    Args:
+        ray: The module.
+        ref: Of the task.
+        work: The job.
+        retries: How often Ray began it again.
+    """
     try:
         done: JobResult = ray.get(ref)
         return done

@@ -100,6 +100,12 @@ class Worker:
         return JobResult(work.index, status, said, warnings, time.monotonic() - began, requests)
 
     def _run(self, work: LaunchedJob, heard: list[str]) -> tuple[Status, str]:
+        """Compose and run a job as Hydra does; how it ended, and its last line.
+
+        Args:
+            work: The job.
+            heard: Gets the warnings that it logs.
+        """
         config = self.composer.compose(work.overrides, work.index)
 
         def function(cfg: DictConfig) -> Any:

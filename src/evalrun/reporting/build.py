@@ -92,6 +92,7 @@ def _text(study: Findings, width: int) -> str:
 
 
 def _summary(study: Findings) -> dict[str, float]:
+    """Counts for the report's run in MLflow."""
     headline = study.headline
     counts = {
         "n_rows": len(study.table),

@@ -68,6 +68,14 @@ def evidence_figure(table: pd.DataFrame, found: pd.DataFrame, task: str, axis: s
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, found: pd.DataFrame, axis: str) -> None:
+    """Draw one model's curves of a task with the broken line, its break's interval and the parabola's turn.
+
+    Args:
+        axes: To draw on.
+        rows: Of the tidy table, all seeds of the model.
+        found: The tests of its curves, one a seed; the intervals are drawn if it is one.
+        axis: The column across: tokens or flops.
+    """
     alone = len(found) == 1
     for test in found.to_dict("records"):
         same = rows["seed"].isna() if pd.isna(test["seed"]) else rows["seed"] == test["seed"]
@@ -122,6 +130,7 @@ def _scales(axes: Axes, rows: pd.DataFrame, axis: str) -> None:
 
 
 def _legend(figure: Figure, found: pd.DataFrame) -> None:
+    """Explain below the panels what is drawn in one of them at least."""
     several = found.groupby("model").size().max() > 1
     handles: list[Any] = [Line2D([], [], color=INK, linewidth=0.9, marker="o", markersize=2.4)]
     labels = ["one seed" if several else "value ±1 standard error"]

@@ -31,6 +31,7 @@ def drawn(study: Findings) -> dict[str, bytes]:
 
 
 def _jobs(study: Findings) -> list[Job]:
+    """The figures of a report: name, function, its arguments and the formats."""
     table, choice = study.table, study.choice
     size = PARAMS[choice.params]
     jobs: list[Job] = [
@@ -48,6 +49,14 @@ def _jobs(study: Findings) -> list[Job]:
 
 
 def _images(path: str, draw: Callable[..., Figure], given: tuple[Any, ...], kinds: tuple[str, ...]) -> dict[str, bytes]:
+    """Draw a figure and save it in each format: file name -> bytes, the same for the same input.
+
+    Args:
+        path: Its name below figures/, without an ending.
+        draw: Makes the figure.
+        given: Arguments of `draw`.
+        kinds: Endings: pdf, png, svg.
+    """
     images = {}
     with mpl.rc_context({**STYLE, "svg.hashsalt": "evalrun"}), warnings.catch_warnings():
         # A title in a script that the fonts lack shows boxes; that is no reason to fail.

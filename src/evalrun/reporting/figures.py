@@ -165,6 +165,14 @@ def common_head(names: Sequence[str]) -> str:
 
 
 def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> NotebookFigure:
+    """A panel for each task, up to four beside each other.
+
+    Args:
+        table: Rows of the tidy table, one metric a task.
+        x: The column across, on a log scale.
+        by: The column whose values are lines.
+        series: Order, names and looks of the lines.
+    """
     tasks = list(table["task"].unique())
     columns = len(tasks) if len(tasks) <= 3 else 2 if len(tasks) == 4 else 3 if len(tasks) <= 9 else 4
     lines = math.ceil(len(tasks) / columns)
@@ -211,6 +219,16 @@ def value_name(table: pd.DataFrame) -> str:
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Series], most: int = 5) -> None:
+    """Draw a task's lines with chance and scales; a flat curve spans 0.02 of its unit at least.
+
+    Args:
+        axes: To draw on.
+        rows: Of one task.
+        x: The column across.
+        by: The column whose values are lines.
+        series: Order, names and looks of the lines.
+        most: Marks on the axis across, at most.
+    """
     groups = dict(list(rows[rows[x] > 0].groupby(by, sort=False)))
     for line in series:
         if line.key in groups:

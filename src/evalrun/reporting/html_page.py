@@ -127,6 +127,7 @@ def _ends(rows: pd.DataFrame) -> str:
 
 
 def _counts(table: pd.DataFrame) -> dict[str, str]:
+    """How many models, steps, tasks, items and results a table has, in words for the page's head."""
     items = table.groupby("task")["n"].max()
     steps = sorted(table["step"].unique())
     sizes = table.groupby("model")["n_params"].max()
@@ -150,6 +151,15 @@ def _span(ends: list[str]) -> str:
 def _task(
     study: Findings, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
 ) -> dict[str, Any]:
+    """What the page's template shows of one task: titles, sentence, effects, small curves.
+
+    Args:
+        study: The findings.
+        task: Its name.
+        rows: Of the tidy table, of this task.
+        series: The models in order.
+        colors: Model -> its color.
+    """
     effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
     title = str(rows["title"].iloc[0])
     shapes = study.shapes[study.shapes["task"] == task]
@@ -242,6 +252,7 @@ def _z(value: float) -> str:
 
 
 def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
+    """What was asked for and with which software, as the page lists it: name -> words."""
     metrics = ", ".join(sorted(set(study.table["metric"])))
     return {
         "Metric": f"{study.metric or 'primary of each task'} ({metrics})" if not study.metric else study.metric,

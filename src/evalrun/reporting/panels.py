@@ -50,6 +50,14 @@ def panel(
 
 
 def _points(figure: Figure, rows: pd.DataFrame, series: Sequence[Series], x: str) -> dict[str, Any]:
+    """Where each value is drawn, so that the page can answer a pointer: in units of the SVG, 1/72 inch.
+
+    Args:
+        figure: Drawn, its first axes alone.
+        rows: Of one task.
+        series: The models in the order of the lines.
+        x: The column across.
+    """
     width, height = figure.get_size_inches() * _POINTS_PER_INCH
     to_figure = figure.axes[0].transData
     lines = []

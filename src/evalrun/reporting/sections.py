@@ -101,6 +101,7 @@ def _corrections(study: Findings) -> Section | None:
 
 
 def _pooled(study: Findings) -> Section | None:
+    """The table of the regressions over several tasks."""
     rows = []
     for cause, own in study.pooled.groupby("cause", sort=False):
         by_effect = {row["effect"]: row for row in own.to_dict("records")}
@@ -126,6 +127,7 @@ def _pooled_cell(row: Mapping[Any, Any], alpha: float) -> TableCell:
 
 
 def _diagnostics(study: Findings) -> Section | None:
+    """The table of what the regression assumes and how far the tasks keep to it."""
     rows = []
     for row in study.diagnostics.to_dict("records"):
         improvement = row["aic_linear"] - row["aic_quadratic"]

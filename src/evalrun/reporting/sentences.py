@@ -38,6 +38,7 @@ def significant(study: Findings, method: str, correction: str | None = None) -> 
 
 
 def _regression(study: Findings) -> Iterator[str]:
+    """How many effects are significant, by the headline method and by the others."""
     tested = study.headline[study.headline["p"].notna()]
     if tested.empty:
         yield "No effect could be tested; the notes below the table say why."
@@ -134,6 +135,7 @@ def rank(study: Findings) -> str:
 
 
 def _over_size(study: Findings) -> Iterator[str]:
+    """Which tasks fall with size at the last step; nothing where there are too few sizes."""
     shapes = study.size_shapes
     final = shapes[shapes["step"] == shapes["step"].max()]
     final = final[final["label"] != "too few points"]
@@ -150,6 +152,7 @@ def _over_size(study: Findings) -> Iterator[str]:
 
 
 def _drops(study: Findings) -> Iterator[str]:
+    """How many curves fall after a peak, and the largest fall."""
     drops = study.drops[study.drops["fall"].notna()]
     if drops.empty:
         return
@@ -185,6 +188,7 @@ def course(row: Any) -> str:
 
 
 def _artefacts(study: Findings) -> Iterator[str]:
+    """Tasks whose accuracy jumps or turns where the log-probability of the right choice does not."""
     for label, what in (
         ("only in accuracy", "jumps in accuracy where {metric} does not"),
         ("opposite", "moves in accuracy against {metric}"),
@@ -208,6 +212,7 @@ def _plural(verb: str) -> str:
 
 
 def _noise(study: Findings) -> Iterator[str]:
+    """Tasks whose differences between models are within the noise of checkpoints, or of seeds."""
     low = study.signal[study.signal["snr"] < _LOW_SNR]
     if len(low):
         titles = listed([str(title) for title in low["title"]], 6)

@@ -108,6 +108,16 @@ class _Grid:
 
 
 def _grid(curves: CurveSet, shapes: pd.DataFrame, column: str, heads: dict[Any, str], corner: str, note: str) -> Figure:
+    """Small curves, a row a task and a column a model or step, framed and labelled by their shape.
+
+    Args:
+        curves: Those to draw.
+        shapes: Their labels, as `describe_shapes` or `shapes_over_size` return them.
+        column: Of the table, whose values are the grid's columns: model or step.
+        heads: Value of that column -> its heading, in order.
+        corner: What the rows are.
+        note: What a cell shows.
+    """
     pieces: dict[tuple[Any, Any], list[slice]] = {}
     tasks, names = curves.rows["task"].to_numpy(), curves.rows[column].to_numpy()
     for begin, length in zip(curves.begin, curves.length, strict=True):

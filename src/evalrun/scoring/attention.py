@@ -66,6 +66,14 @@ class Step:
         return self._rows[key]
 
     def _to_device(self, bucket: Bucket, device: torch.device, dtype: torch.dtype, window: int | None) -> _Rows:
+        """A bucket's indices and mask as tensors.
+
+        Args:
+            bucket: Rows of the trie that are computed together.
+            device: Where to.
+            dtype: Of the mask, which is added to the scores: 0 or -inf.
+            window: Of sliding attention, in tokens; None sees everything before.
+        """
         query, key, end = (torch.from_numpy(array).to(device) for array in (bucket.query, bucket.key, bucket.end))
         rows, width = bucket.query.shape
         above = bucket.key.shape[1] - width

@@ -72,6 +72,18 @@ def score(
 
 
 def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: TieCounter, lm: CheckpointLM) -> Score:
+    """A task's numbers and items from what lm-eval returns.
+
+    Args:
+        found: lm-eval's results of one task, with samples.
+        name: The task.
+        task: lm-eval's object of it.
+        tally: Ties that were counted meanwhile.
+        lm: What scored it.
+
+    Raises:
+        TaskError: its metrics gave no number.
+    """
     metrics, stderrs = _split_metrics(found["results"][name])
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")

@@ -23,6 +23,14 @@ class CheckpointLM(HFLM):
     """lm-eval's Hugging Face model on a loaded checkpoint, with one progress bar of ours for the job."""
 
     def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
+        """Wrap a loaded model as lm-eval's; its head is left as it was loaded.
+
+        Args:
+            model: A causal model of transformers, on its device.
+            tokenizer: Its own.
+            conf: The scorer's settings.
+            tick: Called with the number of requests that were scored since the last call.
+        """
         self._tick = tick
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)

@@ -32,6 +32,7 @@ def sentence(label: str, lost: Mapping[str, Score], model: Any) -> str:
 
 
 def _cause(model: Any) -> str:
+    """Why a model gives NaN or infinity, by its tensors and its dtype, and what to do: the tail of a sentence."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     bad = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:

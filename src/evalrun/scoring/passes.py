@@ -90,6 +90,17 @@ def _buckets(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int, waste:
 
 
 def _bucket(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int) -> Bucket:
+    """Rows of different lengths in one padded array, -1 where there is nothing.
+
+    Args:
+        plan: The trie.
+        rows: Of each its first node, the one after its last, and the places of what it sees above it.
+        start: Node that the rows' own places count from.
+        kept: Places that come before the rows' own among the keys.
+
+    Returns:
+        Arrays of shape (rows, longest row), keys (rows, most above + longest row).
+    """
     width = max(end - begin for begin, end, _ in rows)
     depth = max(len(above) for _, _, above in rows)
     query = np.full((len(rows), width), -1, np.int64)

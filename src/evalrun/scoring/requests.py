@@ -34,6 +34,11 @@ def rendered(task: Any, limit: int | None) -> list[Any]:
 
 
 def _render(task: Any, limit: int | None) -> None:
+    """Let lm-eval make a task's prompts.
+
+    Raises:
+        TaskError: a template fails; with the place to look at.
+    """
     try:
         task.build_all_requests(limit=limit)
     except EvalrunError:

@@ -67,6 +67,13 @@ def _others(count: int) -> str:
 
 
 def _fault(lm: Any, tokens: TokenRequest, rows: int | None) -> str | None:
+    """Why a request cannot be scored, as the tail of a sentence; None if it can.
+
+    Args:
+        lm: Its tokenizer and window (tokens).
+        tokens: Context and continuation.
+        rows: Tokens that the model has embeddings for; None if that is not known.
+    """
     context, continuation = tokens
     if not context:
         return _NO_BEGIN

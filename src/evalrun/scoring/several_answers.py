@@ -44,6 +44,14 @@ def _text(task: Any, plain: Any, document: Mapping[str, Any], results: Any) -> d
 
 
 def _choices(task: Any, plain: Any, document: Mapping[str, Any], results: Any) -> dict[str, Any]:
+    """The metrics of an item; with several right answers, of each metric the best over them.
+
+    Args:
+        task: lm-eval's, whose answer is replaced meanwhile.
+        plain: Its own `process_results`.
+        document: The row.
+        results: Log-likelihoods of the choices.
+    """
     gold = task.doc_to_target(document)
     task.multiple_target = 0
     if not isinstance(gold, list):

@@ -31,6 +31,16 @@ class ScorerTokenizer:
     """
 
     def __init__(self, folder: Path, remote_code: bool, by: str = "file") -> None:
+        """Load the tokenizer of a checkpoint.
+
+        Args:
+            folder: Of its files.
+            remote_code: Run code that lies beside them.
+            by: `scorer.tokens_by`: whether its file or its class is followed.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
         set_verbosity_error()  # it warns of a text that is longer than the model reads, which the caller counts
         try:
             self._tokenizer = tokenizer.load(folder, remote_code, by)

@@ -68,6 +68,12 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
 
 
 def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:
+    """How a model's controls moved while a task's curve did; within 1.96 standard errors of their mean they stayed.
+
+    Args:
+        row: The curve's shape, with the steps between which it moved.
+        controls: Rows of the control tasks.
+    """
     first, last = (row[f"{end}_step"] for end in _SPANS[row["label"]])
     seed = row["seed"]
     name = str(row["model"]) + ("" if pd.isna(seed) else f" seed {seed:.0f}")

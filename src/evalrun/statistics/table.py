@@ -145,6 +145,11 @@ def _absent(row: Mapping[Any, Any]) -> str:
 
 
 def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the latest of several values of one task, metric and checkpoint; the notes say which disagreed.
+
+    Args:
+        rows: Oldest first.
+    """
     key = [*CHECKPOINT, "task", "metric"]
     again = rows[rows.duplicated(key, keep=False)]
     equal, disagree = 0, []
@@ -173,6 +178,12 @@ def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out steps whose weights are another step's too; the notes name each.
+
+    Args:
+        rows: Of the tidy table.
+        finals: Model -> its last released step, whose weights are taken as its own.
+    """
     drop = pd.Series(False, index=rows.index)
     notes = []
     known = rows[rows["weights"] != ""].drop_duplicates([*CHECKPOINT, "weights"])

@@ -52,6 +52,15 @@ def build(files: Sequence[TaskFile], num_fewshot: int | None) -> dict[str, Any]:
 
 
 def _build(file: TaskFile, num_fewshot: int | None) -> Any:
+    """Make lm-eval's task of a file, with its data read and checked.
+
+    Args:
+        file: Which.
+        num_fewshot: Examples in each prompt; None: as the file says. A file that says 0 means it.
+
+    Raises:
+        TaskError: data or templates that cannot be used.
+    """
     from datasets.utils.logging import disable_progress_bar, set_verbosity
     from lm_eval.tasks import TaskManager
 
@@ -143,6 +152,11 @@ def _compile_templates_once() -> None:
 
 
 def _resolve_functions(value: Any, file: TaskFile) -> Any:
+    """A task's config with its `!function` tags replaced by the functions.
+
+    Raises:
+        TaskError: one cannot be imported.
+    """
     if isinstance(value, Function):
         from lm_eval.tasks._yaml_loader import _import_func_in_yml
 

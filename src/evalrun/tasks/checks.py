@@ -150,6 +150,7 @@ def _of_prompt(task: Any, text: Any, local: bool) -> str | None:
 
 
 def _of_choices(task: Any, choices: Any) -> str | None:
+    """What is wrong with the choices of a row, as the tail of a sentence."""
     if not isinstance(choices, list) or len(choices) < 2:
         return f"has {choices!r} where a list of two or more choices is expected"
     other = next((choice for choice in choices if not isinstance(choice, str)), None)
@@ -165,6 +166,14 @@ def _of_choices(task: Any, choices: Any) -> str | None:
 
 
 def _of_answer(task: Any, answer: Any, choices: list[str], document: Mapping[str, Any]) -> str | None:
+    """What is wrong with the answer of a row, as the tail of a sentence.
+
+    Args:
+        task: lm-eval's.
+        answer: What doc_to_target gives of the row.
+        choices: Of the row.
+        document: The row.
+    """
     if answer is None:
         return "has no answer (null)"
     if isinstance(answer, bool) and _opposed(choices[answer] if len(choices) == 2 else "", answer):

@@ -54,6 +54,11 @@ def text_columns(paths: Iterable[Path]) -> frozenset[str]:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON file that is one list, or has an object on each line.
+
+    Raises:
+        TaskError: it is neither, or a row is no object.
+    """
     with path.open(encoding="utf-8-sig") as lines:
         opening = next((line for line in lines if line.strip()), "")
     if opening.lstrip()[:1] == "[":
@@ -113,6 +118,16 @@ def _refuse_one_object(path: Path) -> None:
 
 
 def _parsed(path: Path, text: str, first: int = 1) -> Any:
+    """Parse JSON; a key that stands twice or half of a character is refused.
+
+    Args:
+        path: The file, for messages.
+        text: A line or the whole of it.
+        first: Number of its first line.
+
+    Raises:
+        TaskError: with the line.
+    """
     try:
         found = json.loads(text, object_pairs_hook=_pairs)
         if _HALF.search(text):
@@ -148,6 +163,16 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _objects(path: Path, found: list[Any], first: int = 1) -> Iterator[dict[str, Any]]:
+    """The rows among parsed values.
+
+    Args:
+        path: The file, for messages.
+        found: The values.
+        first: Number of the first.
+
+    Raises:
+        TaskError: one is no object.
+    """
     for number, one in enumerate(found, start=first):
         if isinstance(one, list) and path.suffix.lower() == ".jsonl":
             raise TaskError(
@@ -162,6 +187,11 @@ def _objects(path: Path, found: list[Any], first: int = 1) -> Iterator[dict[str,
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, columns of Arrow's type json parsed.
+
+    Raises:
+        TaskError: it cannot be read.
+    """
     import pyarrow
     import pyarrow.parquet
 

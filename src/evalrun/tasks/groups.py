@@ -96,6 +96,18 @@ def averaged(names: Iterable[str]) -> list[str]:
 def _named(
     names: Iterable[Any], own: Mapping[str, Path], options: Mapping[str, Any], group: str, within: tuple[str, ...]
 ) -> Iterator[Member]:
+    """The tasks that names mean, those of sets in their place.
+
+    Args:
+        names: As a command or a set has them.
+        own: Name -> file, of conf/task.
+        options: What the sets above give to their tasks.
+        group: The innermost set, or empty.
+        within: The sets above, to find circles.
+
+    Raises:
+        ConfigError: a name of nothing, or a set within itself.
+    """
     for name in names:
         if name in within:
             raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
@@ -200,6 +212,7 @@ def _check(name: str, path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _faults(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a set of tasks, as the tails of sentences; the task's names are not looked up."""
     given = known.task_keys() - _TASKS_OWN
     listed = content.get("task")
     if not (isinstance(listed, str) or (isinstance(listed, list) and listed)):
@@ -223,6 +236,7 @@ def _faults(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _aggregates(entries: Any) -> Iterator[str]:
+    """What is wrong with a set's aggregate_metric_list, as the tails of sentences."""
     if entries is None:
         return
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):

@@ -119,6 +119,7 @@ def _shape(value: Any) -> Any:
 
 
 def _merged(one: Any, other: Any) -> Any:
+    """The shape that two values share: None fits all, MIXED where kinds, keys or their order differ."""
     if one is None or other is None or one == other:
         both_dicts = isinstance(one, list) and isinstance(other, list) and one[0] == "dict"
         if both_dicts and list(one[1]) != list(other[1]):  # in another order, which a template may go by

@@ -70,6 +70,13 @@ def faults(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _entry_faults(entry: Mapping[str, Any], kind: str, own: bool) -> Iterator[str]:
+    """What is wrong with one entry of metric_list, as the tails of sentences.
+
+    Args:
+        entry: It has a metric.
+        kind: The task's output_type.
+        own: The task computes its metrics by code of its own.
+    """
     metric, aggregation = entry["metric"], entry.get("aggregation")
     if isinstance(aggregation, str) and aggregation not in known.aggregations():
         yield f"has aggregation: {aggregation} for the metric '{metric}': {suggest(aggregation, known.aggregations())}"

@@ -58,6 +58,7 @@ def faults(content: Mapping[Any, Any], allowed: Collection[str]) -> Iterator[str
 
 
 def _values(content: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """What is wrong with the values of a task's keys, as the tails of sentences."""
     for key, value in content.items():
         wrong = _value_fault(key, value)
         if wrong is not None:
@@ -109,6 +110,7 @@ def unknown(mapping: Mapping[Any, Any], allowed: Collection[str], place: str) ->
 
 
 def _metric_list(entries: list[Any]) -> Iterator[str]:
+    """What is wrong with the form of a metric_list, as the tails of sentences."""
     if not entries:
         yield "has an empty metric_list: name one or more metrics, or leave it out for those of the output_type."
     for number, entry in enumerate(entries, start=1):
@@ -128,6 +130,7 @@ def _metric_list(entries: list[Any]) -> Iterator[str]:
 
 
 def _filter_list(entries: list[Any]) -> Iterator[str]:
+    """What is wrong with a filter_list, as the tails of sentences."""
     if not entries:
         yield "has an empty filter_list, which gives no number: name filters, or leave it out."
     for number, entry in enumerate(entries, start=1):

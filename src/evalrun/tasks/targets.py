@@ -32,6 +32,12 @@ def problem(task: Any) -> str | None:
 
 
 def _problems(task: Any, asked: set[str]) -> Iterator[str]:
+    """Rows whose right answers f1, mcc or brier_score cannot be computed of.
+
+    Args:
+        task: lm-eval's, with its documents.
+        asked: Those of these metrics that it has.
+    """
     by_lm_eval = {name for name in asked if task.aggregation()[name].__module__ == "lm_eval.api.metrics"}
     first = 0
     for row, document in enumerate(task.eval_docs, start=1):

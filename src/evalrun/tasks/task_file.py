@@ -211,6 +211,17 @@ def _asked(file: TaskFile) -> str:
 
 
 def _read(member: Member, data_dir: str | None, trust_code: bool, profile: str | None) -> TaskFile:
+    """Read a task's file: includes, profile, options of its sets, data.
+
+    Args:
+        member: Name, file, and what its sets give to it.
+        data_dir: Folder with released data files, by their names; None without one.
+        trust_code: `!function` code of the user's may run.
+        profile: The block of the file that is laid over it; None for none.
+
+    Raises:
+        TaskError: mistakes in the file, or code that is not trusted.
+    """
     name, path = member.name, member.path
     read = parts(path)
     whole = merged(read)

@@ -66,6 +66,14 @@ def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str
 
 
 def _mark(link: MlflowConnection, there: Mapping[str, Noted], run_keys: Iterable[str], sweep: str) -> None:
+    """Note on finished runs that a sweep wanted them, in few statements where the store is a file of SQLite.
+
+    Args:
+        link: The store.
+        there: Run key -> run, of those that exist.
+        run_keys: Those that the sweep wants.
+        sweep: Its name.
+    """
     new: dict[str, dict[str, str]] = {}
     for run in (there[key] for key in run_keys if key in there):
         if not run.ended or run.tags.get(layout.STATE) != "complete":

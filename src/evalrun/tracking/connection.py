@@ -39,6 +39,7 @@ class MlflowConnection:
     """An MLflow store and the connection to it, opened on first use."""
 
     def __init__(self, uri: str | None, root: Path, patience_s: float, upgrade: bool = False) -> None:
+        """Say where the store is (no uri: an SQLite file in `root`); nothing is opened."""
         self.upgrade = upgrade  # whether an older database may be migrated
         self.root = root.expanduser().absolute()
         self.patience_s = patience_s
@@ -251,6 +252,7 @@ class MlflowConnection:
             raise TrackingError(explain(error, "opening the database", self.place, self.shown)) from error
 
     def _check_server(self) -> None:
+        """Raise a TrackingError unless a server of MLflow's answers, without the client's minutes of retries."""
         quiet()
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request

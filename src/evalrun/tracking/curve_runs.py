@@ -102,6 +102,12 @@ def common_tasks(rows: Iterable[Row]) -> set[str]:
 
 
 def _points(rows: Sequence[Row], common: set[str]) -> list[Point]:
+    """Metrics of a curve: metric, value, Unix time in milliseconds, step; the newest result of a step counts.
+
+    Args:
+        rows: Of the tidy table, one model (and seed) in one way of scoring.
+        common: Tasks that all steps have, over which the mean accuracy is taken.
+    """
     latest: dict[tuple[int, str, str], Row] = {}
     for row in sorted(rows, key=lambda row: (row["finished_ms"], row["task_key"])):  # newer results replace older ones
         latest[row["step"], row["task"], row["metric"]] = row
@@ -140,6 +146,7 @@ def _replace(link: MlflowConnection, experiment: Any, curves: Sequence[ModelCurv
 
 
 def _write(link: MlflowConnection, experiment: Any, curve: ModelCurve, color: str) -> None:
+    """Write a curve as a run; its digest comes last, so that an unfinished one is known and replaced."""
     times = [when for _, _, when, _ in curve.points]
     tags = {layout.KIND: "curve", layout.COLOR: color, layout.STATE: "writing"}
     run = link.client.create_run(experiment.experiment_id, start_time=min(times), tags=tags, run_name=curve.name[:250])

@@ -39,6 +39,15 @@ class ItemReader:
     """
 
     def __init__(self, link: MlflowConnection, wanted: Iterable[tuple[str, str]]) -> None:
+        """Begin to fetch what is not on this machine, some runs at a time.
+
+        Args:
+            link: The store.
+            wanted: Run id and task of all results that will be asked for.
+
+        Raises:
+            TrackingError: the store cannot be opened.
+        """
         self._link = link
         self._folders = _local_folders(link)
         self._pool: ThreadPoolExecutor | None = None

@@ -109,6 +109,7 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _rows_of(run: Any) -> Iterator[Row]:
+    """The rows of one run, one a task and metric; none where its tags cannot be read."""
     tags, metrics = run.data.tags, run.data.metrics
     entries = layout.held(tags)
     cell = layout.cell_of(tags)

@@ -253,6 +253,7 @@ def _changes(link: MlflowConnection, run: Any, values: Mapping[str, float], stam
 
 
 def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean: float | None) -> dict[str, str]:
+    """Tags that describe a run as a whole, by its newest result and its entries; cut to MLflow's limit."""
     cell = result.cell
     skipped = "; ".join(f"{name} of {e.task} is {value}" for e in there.values() for name, value in e.missing.items())
     tags = {

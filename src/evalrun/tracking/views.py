@@ -167,6 +167,13 @@ def _table_state(charts: list[Chart]) -> dict[str, Any]:
 
 
 def _state(columns: list[str], sections: list[tuple[str, str, int]], charts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of MLflow's runs page, as its interface keeps it in a shared view.
+
+    Args:
+        columns: Shown, in order.
+        sections: Id, title and charts beside each other.
+        charts: As `_line` makes them.
+    """
     return {
         "searchFilter": "",
         "orderByKey": "metrics.`n_params`",
@@ -205,6 +212,13 @@ def _state(columns: list[str], sections: list[tuple[str, str, int]], charts: lis
 
 
 def _line(index: int, chart: Chart, section: str) -> dict[str, Any]:
+    """One line chart over steps, in the form of MLflow's interface.
+
+    Args:
+        index: Its number, which makes its id.
+        chart: Title and metric.
+        section: Id of the section that it is in.
+    """
     return {
         "uuid": f"chart-{index}",
         "type": "LINE",

@@ -72,6 +72,7 @@ def _lengths(found: Lengths, rows: int, window: int) -> str:
 
 
 def _item(item: RenderedItem, shown: Shown) -> Iterator[Text]:
+    """Lines about one item: its prompt, then choices, or the text that the model is to write."""
     yield Text(f"item {item.row + 1} of {shown.rows:,}", style="bold")
     if item.prompt is None:
         yield Text("  texts, of which the parts after || are scored")
@@ -102,6 +103,7 @@ def _counted(tokens: Sequence[str] | None) -> Text:
 
 
 def _choices(choices: Sequence[RenderedChoice]) -> Iterator[Text]:
+    """A line for each choice, its tokens beside it where all are short; the right one is marked."""
     drawings = [drawn(choice.text, start=True) for choice in choices]
     width = max(drawing.cell_len for drawing in drawings)
     beside = width <= _SIDE_BY_SIDE and not any("\n" in drawing.plain for drawing in drawings)

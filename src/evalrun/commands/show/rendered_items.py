@@ -128,6 +128,14 @@ def _dataset(file: TaskFile) -> str:
 
 
 def _items(task: Any, requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Iterator[RenderedItem]:
+    """The requests of a task, gathered by item, as texts and tokens.
+
+    Args:
+        task: lm-eval's, with its documents.
+        requests: All of its requests, those of an item together.
+        vocabulary: Whose tokens are shown.
+        encoding: `scorer.encoding`: whether prompt and choice are tokenised apart.
+    """
     for row, group in groupby(requests, key=lambda request: request.doc_id):
         asked = list(group)
         if task.OUTPUT_TYPE == "multiple_choice":  # then come those without a prompt, where a metric wants them
@@ -180,6 +188,13 @@ def _placed(task: Any) -> Iterator[str]:
 
 
 def _lengths(requests: Sequence[Any], vocabulary: Vocabulary, encoding: str) -> Lengths | None:
+    """Tokens of the longest request of each item, and how many are cut; None without a tokenizer or log-likelihoods.
+
+    Args:
+        requests: Of a task.
+        vocabulary: Whose tokens count.
+        encoding: `scorer.encoding`.
+    """
     known = vocabulary.tokens
     if known is None:
         return None

@@ -133,6 +133,15 @@ def _references(earlier: pd.DataFrame, higher: bool) -> Iterator[tuple[str, pd.D
 
 
 def _change(row: Any, other_step: int, against: str, searched: int, said: Mapping[Any, Any]) -> Change:
+    """A test as a change; its p is multiplied by the number of steps that were searched (Bonferroni), q comes later.
+
+    Args:
+        row: Of the newest checkpoint, from the tidy table.
+        other_step: The checkpoint that it is compared with.
+        against: Which that is: the one before, or the best.
+        searched: Among how many it was chosen.
+        said: The row of `compare_checkpoints`.
+    """
     return Change(
         task=str(row["task"]),
         metric=str(row["metric"]),

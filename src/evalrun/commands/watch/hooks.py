@@ -99,6 +99,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _post(url: str | None, body: str, patience_s: float) -> str:
+    """Post JSON to an address, redirects refused; a sentence without the address's secrets if it fails, else empty.
+
+    Args:
+        url: Which; it is set.
+        body: The JSON.
+        patience_s: Seconds until it counts as unreachable.
+    """
     assert url is not None
     headers = {"Content-Type": "application/json", "User-Agent": "evalrun"}
     try:

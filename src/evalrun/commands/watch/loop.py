@@ -214,6 +214,7 @@ class Watch:
         return table[sound]
 
     def _show(self, visit: Visit, config: Config) -> None:
+        """Say how a checkpoint compares with those before; if it is new and worse, call the user's hooks once."""
         cell = checkpoint_of(replace(config, step=visit.step))
         warnings = render.warnings(visit.changes)
         for line in [*render.block(cell, visit.rows, visit.changes), *map(render.loud, warnings)]:

@@ -75,6 +75,16 @@ def root_of(config: Config) -> Path:
 
 
 def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Scan:
+    """Sort a run's checkpoints into ready, still being written and refused.
+
+    Args:
+        config: Of the run.
+        before: Step -> files at the last look; those that have not changed since are at rest.
+        rest_s: Seconds after which an unmarked folder counts as written.
+
+    Raises:
+        ConfigError, CheckpointError: the folder is not there or holds no run.
+    """
     root = root_of(config)
     config, found, notes = _one_run(config, root)
     ready: dict[int, Files] = {}

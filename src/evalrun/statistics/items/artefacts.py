@@ -223,6 +223,14 @@ def _compare(moves: _Moves, up: Floats, metric: Floats, errors: Floats) -> dict[
 
 
 def _notes(value: Floats, doublings: Floats, shown: _Moves, known: np.ndarray[Any, Any]) -> list[str]:
+    """What is doubtful of each curve, empty if nothing is.
+
+    Args:
+        value: A continuous metric, a row a curve and a column a checkpoint; NaN where missing.
+        doublings: log2 of tokens, of the same shape.
+        shown: The largest moves of accuracy.
+        known: Whether the metric is there at both ends of the move.
+    """
     short = (np.ptp(doublings, axis=1) < _SPAN) | (value.shape[1] < _FEWEST)
     missing = np.isnan(value).sum(axis=1)
     notes = []

@@ -101,6 +101,7 @@ def _order(k: int) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, 
 
 
 def _curves(table: pd.DataFrame) -> Iterator[_Curve]:
+    """Each task's curve of each model and seed, in order of tokens."""
     table = table.reset_index(drop=True)
     tokens = table["tokens"].to_numpy(dtype="float64")
     numbers = {

@@ -172,6 +172,16 @@ def corrected(p: Floats, correction: str) -> Floats:
 def _compare(
     row: Mapping[Any, Any], other: Mapping[Any, Any], items: Items | None, alpha: float, draws: int, seed: int
 ) -> Paired:
+    """Test one task between two checkpoints: paired by item, or by standard errors where the items do not allow it.
+
+    Args:
+        row: The first, a row of the tidy table.
+        other: The second.
+        items: Reads the items of a run and task; None without them.
+        alpha: Of the interval.
+        draws: Of sign flips and of the bootstrap.
+        seed: Of the draws.
+    """
     if row["metric"] != other["metric"]:
         return Paired(note=f"the primary metrics differ: {row['metric']} and {other['metric']}")
     if items is None:
@@ -194,6 +204,7 @@ def _compare(
 
 
 def _paired(before: ItemValues, after: ItemValues, alpha: float, draws: int, seed: int) -> Paired:
+    """McNemar's exact test and Newcombe's interval for values 0 and 1, else sign flips and a bootstrap of the mean."""
     aligned = align([before, after])
     if not len(aligned.values):
         return Paired(note=aligned.note)
@@ -264,6 +275,7 @@ def _bootstrap(change: Floats, alpha: float, draws: int, seed: int) -> tuple[flo
 
 
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:
+    """A z test by both standard errors, as if items were independent (conservative); why: they are not paired."""
     value, stderr, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "stderr", "n"))
     error = float(np.sqrt(np.sum(standard_errors(value, stderr, n) ** 2)))
     difference = float(value[1] - value[0])

@@ -91,6 +91,7 @@ def _equal(first: Mapping[str, pd.Series[Any]], other: Mapping[str, pd.Series[An
 
 
 def _join(results: Sequence[ItemValues]) -> Aligned:
+    """Values of the items that all results have, by document and filter; none where prompts differ or items repeat."""
     by = [name for name in _KEY if all(name in result.keys for result in results)]
     nothing = np.empty((0, len(results)))
     frames = []

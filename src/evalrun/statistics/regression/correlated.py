@@ -100,6 +100,12 @@ def _absent(factor: Array) -> str:
 
 
 def _sums(design: Design, random: list[int]) -> _Sums:
+    """Cross products by cluster, from which the likelihood of any variance follows without the rows.
+
+    Args:
+        design: Response and predictors.
+        random: Columns of the design with random effects by cluster.
+    """
     x, y = design.x, design.y
     z = x[:, random]
     return _Sums(

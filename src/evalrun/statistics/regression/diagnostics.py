@@ -73,6 +73,7 @@ def diagnose(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
 
 
 def _task(frame: TaskFrame, choice: RegressionSettings) -> dict[str, Any]:
+    """One task's row: autocorrelation, dispersion, influence, curvature, and what these warn of."""
     row: dict[str, Any] = {
         **{name: frame.labels[name] for name in ("task", "title")},
         **dict.fromkeys(("autocorrelation", "autocorrelation_p", "dispersion"), np.nan),
@@ -104,6 +105,7 @@ def _task(frame: TaskFrame, choice: RegressionSettings) -> dict[str, Any]:
 
 
 def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice: RegressionSettings) -> list[str]:
+    """Sentences on what makes the headline method's errors or its line doubtful."""
     method, told = choice.methods[0], []
     if method in INDEPENDENT and row["autocorrelation_p"] < choice.alpha and row["autocorrelation"] > 0:
         r = f"{row['autocorrelation']:.2f}"
@@ -123,6 +125,15 @@ def _ols(design: Design) -> Any:
 
 
 def _autocorrelation(rows: pd.DataFrame, design: Design) -> tuple[float, float]:
+    """Correlation of residuals of neighbouring checkpoints, and its two-sided p (r times sqrt(pairs) as normal).
+
+    Args:
+        rows: Of the design, which say run and tokens.
+        design: The regression.
+
+    Returns:
+        NaN twice where no residual has a neighbour or they are 0.
+    """
     residuals = pd.DataFrame({"residual": _ols(design).resid, "tokens": rows["tokens"].to_numpy()})
     residuals["run"] = rows.groupby(["suite", "model", "seed"], dropna=False, sort=False).ngroup().to_numpy()
     ordered = residuals.sort_values(["run", "tokens"], kind="stable")
@@ -151,6 +162,13 @@ def _aics(design: Design) -> tuple[float, float]:
 
 
 def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -> _Influence:
+    """The checkpoint with the largest Cook's distance, and the model without which a significance changes.
+
+    Args:
+        rows: Of the design.
+        design: The regression.
+        choice: Headline method and level.
+    """
     fit = _ols(design)
     with np.errstate(all="ignore"):  # a row that alone decides a coefficient has no distance
         cooks = np.nan_to_num(fit.get_influence().cooks_distance[0], nan=-np.inf, posinf=-np.inf)

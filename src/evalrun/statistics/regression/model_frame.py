@@ -111,6 +111,7 @@ def model_codes(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _frame(rows: pd.DataFrame, choice: RegressionSettings) -> TaskFrame:
+    """One task's rows, design and notes; the design is None where the model cannot be fitted, and the notes say why."""
     used = usable(rows, choice)
     first = rows.iloc[0]
     labels = {name: first[name] for name in ("task", "title", "cause")}

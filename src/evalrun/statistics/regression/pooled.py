@@ -66,6 +66,13 @@ def fit_pooled(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
 
 
 def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
+    """Three rows for a pool of tasks, NaN with a note where an effect cannot be fitted.
+
+    Args:
+        cause: That the tasks share, or the name of the pool.
+        rows: Of the tidy table.
+        choice: Predictors, corrections and level.
+    """
     used = usable(rows, choice)
     turned = used["value"].where(used["higher_is_better"].astype(bool), -used["value"])
     by_task = turned.groupby(used["task"])

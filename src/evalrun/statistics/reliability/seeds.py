@@ -98,6 +98,17 @@ def _of_task(task: str, title: str, parts: pd.DataFrame, finals: pd.DataFrame, a
 
 
 def _components(own: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
+    """Variance components by the method of moments: a lasting effect of the seed, and what differs by checkpoint.
+
+    From the mean squares: seed = (between - rest) / steps, at least 0; the F test is of between / rest. Equal seeds
+    leave rounding between them, a mean square below 1e-24. The model and its source are at the top of this module.
+
+    Args:
+        own: A row a model: seeds, steps, and the sums of squares between seeds and of the rest.
+
+    Returns:
+        seed_sd, residual_sd in the metric's units, icc, seed_p; what cannot be computed is left out, with a sentence.
+    """
     df_seed = (own["seeds"] - 1).sum()
     df_rest = ((own["seeds"] - 1) * (own["steps"] - 1)).sum()
     if not df_rest:
@@ -117,6 +128,16 @@ def _components(own: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
 
 
 def _final(ends: pd.DataFrame, alpha: float, notes: list[str]) -> dict[str, Any]:
+    """The spread of seeds at the last step, and whether the largest and the smallest model differ by more.
+
+    Args:
+        ends: A row a model: count of seeds, mean and sum of squares of their last values.
+        alpha: Of intervals (chi-square, t) and test.
+        notes: Gets what could not be computed.
+
+    Returns:
+        Standard deviations and differences in the metric's units.
+    """
     df = int((ends["count"] - 1).sum())
     if df < 1:
         notes.append("no final step with several seeds")

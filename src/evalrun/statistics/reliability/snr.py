@@ -62,6 +62,12 @@ def signal_to_noise(table: pd.DataFrame, k: int) -> pd.DataFrame:
 
 
 def _of_task(curves: pd.DataFrame, k: int) -> dict[str, object]:
+    """Signal to noise of one task: relative dispersion of the models' final values by that of the last checkpoints.
+
+    Args:
+        curves: A row a curve: final value, mean and standard deviation of its last checkpoints.
+        k: How many last checkpoints were asked for.
+    """
     finals = curves.groupby("model", sort=False)["final"].mean()
     mean = finals.mean()
     signal = float(np.ptp(finals) / abs(mean)) if len(finals) > 1 and mean != 0 else np.nan
@@ -91,6 +97,7 @@ def _rms(values: pd.Series[Any]) -> float:
 
 
 def _note(models: int, mean: float, own: pd.DataFrame, noise: float, doublings: float, k: int) -> str:
+    """What makes the ratio doubtful or missing; empty if nothing does."""
     parts = []
     if models < 2:
         parts.append("one model: no signal")

@@ -117,6 +117,18 @@ def _profile(x: Array, y: Array, weight: Array, known: bool, alpha: float) -> tu
 def _profile_some(
     x: Array, y: Array, weight: Array, known: bool, alpha: float
 ) -> tuple[Array, Array, Array, Array, Array]:
+    """Profile the place of a break over a grid, the inner points, and where the best one between two points can lie.
+
+    Args:
+        x: log10 of tokens, m curves by k points, ascending.
+        y: Values, of the same shape.
+        weight: Of the points: 1 / variance up to a factor.
+        known: Whether the variances are known, and not only their ratios.
+        alpha: Of the interval.
+
+    Returns:
+        The best place, both ends of its interval, and the weighted squares of the straight and of the broken line.
+    """
     k = x.shape[1]
     low, high = x[:, 1:2], x[:, -2:-1]
     grid = low + (high - low) * np.linspace(0, 1, _GRID)

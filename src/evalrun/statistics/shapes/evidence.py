@@ -88,6 +88,16 @@ def _known_errors(curves: CurveSet, at: np.ndarray[Any, Any]) -> KnownVariance:
 
 
 def _test(curves: CurveSet, at: np.ndarray[Any, Any], alpha: float) -> pd.DataFrame:
+    """The tests of curves that have the same number of points.
+
+    Args:
+        curves: All of them.
+        at: Places of the points, a row a curve.
+        alpha: Level of tests and intervals.
+
+    Returns:
+        A row a curve, in the order of `at`; places in tokens, slopes by decade of tokens, up is better.
+    """
     x, y, known = curves.x[at], curves.up[at], _known_errors(curves, at)
     bent, two, broken = quadratic(x, y, known, alpha), two_lines(x, y, known), broken_line(x, y, known, alpha)
     middle = (bent.slope_first + bent.slope_last) / 2

@@ -76,6 +76,12 @@ def label_curves(curves: Curves, flat_within: float) -> Labelled:
 
 
 def _label(curves: Curves, flat_within: float) -> Labelled:
+    """Label curves that have the same number of points, by the moves between all pairs of points and the trend.
+
+    Args:
+        curves: Values, up is better, with the variances of their points.
+        flat_within: An undecided curve is flat if no move can be larger than this, in units of the value.
+    """
     up = curves.up
     m, k = up.shape
     later = np.triu(np.ones((k, k), dtype=bool), 1)
