@@ -17,16 +17,21 @@ from .conftest import MakeResult
 KILLED_DELIVERY = """
 import os, pickle, signal, sys
 store, results, place = pickle.load(open(sys.argv[1], "rb"))
-from evalrun.tracking import runs
+from evalrun.tracking import bulk, runs
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 owner, name = {
     "before the artifacts": (runs, "_upload"),
     "between artifacts and metrics": (runs, "_log"),
     "between metrics and tags": (SqlAlchemyStore, "_set_tags"),
     "before the end": (runs, "close"),
+    "a new run's before the artifacts": (bulk, "_upload"),
+    "a new run's between artifacts and rows": (bulk, "_add_datasets"),
 }[place]
 setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
-store.deliver(results, "sweep", "config")
+if "new run" in place:
+    store.deliver(results, "sweep", "config")
+else:  # as a server takes them, and a run that is there already
+    runs.deliver(store._link, results, "sweep", "config")
 """
 
 
@@ -37,6 +42,8 @@ store.deliver(results, "sweep", "config")
         ("between artifacts and metrics", False),
         ("between metrics and tags", False),
         ("before the end", True),
+        ("a new run's before the artifacts", False),
+        ("a new run's between artifacts and rows", False),
     ],
 )
 def test_a_killed_delivery_is_completed(

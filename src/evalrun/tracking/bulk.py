@@ -39,7 +39,7 @@ from sqlalchemy.dialects import sqlite
 from evalrun.core.records import TaskResult
 from evalrun.tracking import datasets, layout, runs
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.run_index import by_key, filed
+from evalrun.tracking.run_index import by_key, filed, of_key
 from evalrun.tracking.slugs import slug
 from evalrun.tracking.sqlite_reader import Noted
 
@@ -91,6 +91,19 @@ def _mark(link: MlflowConnection, there: Mapping[str, Noted], run_keys: Iterable
             session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
 
 
+def deliver_one(link: MlflowConnection, results: runs.Delivery, sweep: str | None, config_yaml: str | None) -> str:
+    """See Store.deliver; a run that a file does not hold yet is written in one transaction instead of a dozen."""
+    first = results[0][0] if results else None
+    if link.database is None or first is None or len({(one.run_key, one.cell) for one, _ in results}) > 1:
+        return runs.deliver(link, results, sweep, config_yaml)
+    experiment = link.experiment(first.cell.suite, create=True, kind="checkpoints")
+    with link.lock(f"runs-{slug(first.cell.suite)}"):
+        if of_key(link, first.cell.suite, first.run_key) is None:
+            origins = {first.run_key: Origin(sweep, config_yaml)}
+            return _write(link, experiment, [results], [first.cell.n_params], origins)[0]
+    return runs.deliver(link, results, sweep, config_yaml)
+
+
 def deliver(link: MlflowConnection, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
     """See Store.deliver_many."""
     suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
@@ -138,8 +151,12 @@ def _write(
     groups: Sequence[runs.Delivery],
     sizes: Iterable[int],
     origins: Mapping[str, Origin],
-) -> None:
-    """New runs: their artifacts first, then all rows in one transaction; what is killed before it leaves no run."""
+) -> list[str]:
+    """New runs: their artifacts first, then all rows in one transaction; what is killed before it leaves no run.
+
+    Returns:
+        Their ids.
+    """
     newest = [_newest(group) for group in groups]
     rows: Rows = {table: [] for table in _TABLES}
     ids = _new_ids(link, [group[0][0].run_key for group in newest])
@@ -153,6 +170,7 @@ def _write(
         for table in _TABLES:
             if rows[table]:
                 session.execute(sa.insert(table.__table__), rows[table])
+    return ids
 
 
 def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, runs.Delivery]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from evalrun.tracking import layout, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.sqlite_reader import Noted
@@ -17,10 +19,19 @@ def noted(link: MlflowConnection, suite: str) -> list[Noted]:
     return _through_mlflow(link, suite) if link.database is None else sqlite_reader.noted(link, suite)
 
 
+def of_key(link: MlflowConnection, suite: str, run_key: str) -> Noted | None:
+    """One checkpoint run of a store that is a file."""
+    return _by_key(sqlite_reader.noted(link, suite, run_key)).get(run_key)
+
+
 def by_key(link: MlflowConnection, suite: str) -> dict[str, Noted]:
     """The checkpoint runs of a suite by run key; of twins the one that holds most."""
+    return _by_key(noted(link, suite))
+
+
+def _by_key(runs: Iterable[Noted]) -> dict[str, Noted]:
     found: dict[str, Noted] = {}
-    for run in noted(link, suite):
+    for run in runs:
         other = found.get(run.tags[layout.KEY])
         if other is None or len(layout.held(run.tags)) >= len(layout.held(other.tags)):
             found[run.tags[layout.KEY]] = run

@@ -16,9 +16,10 @@ from evalrun.tracking.failures import explain
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
 _TAGS = """
 SELECT runs.run_uuid, runs.status, tags.key, tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid
-WHERE runs.experiment_id = ? AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'evalrun.%'
+WHERE runs.experiment_id = ? AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'evalrun.%' {and_key}
 ORDER BY runs.start_time DESC, runs.run_uuid
 """
+_OF_KEY = f"AND runs.run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{layout.KEY}' AND value = ?)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Noted:
     tags: Mapping[str, str]
 
 
-def noted(link: MlflowConnection, suite: str) -> list[Noted]:
-    """Every checkpoint run of a suite, newest first.
+def noted(link: MlflowConnection, suite: str, run_key: str | None = None) -> list[Noted]:
+    """Every checkpoint run of a suite, or those of a key, newest first.
 
     Raises:
         TrackingError: the file cannot be read, or the suite's experiment was deleted.
@@ -45,7 +46,9 @@ def noted(link: MlflowConnection, suite: str) -> list[Noted]:
                 return []
             if experiment[1] != "active":
                 raise link.deleted(suite, experiment[0])
-            for run_id, status, key, value in database.execute(_TAGS, (experiment[0],)):
+            asked = _TAGS.format(and_key="" if run_key is None else _OF_KEY)
+            values = (experiment[0],) if run_key is None else (experiment[0], run_key)
+            for run_id, status, key, value in database.execute(asked, values):
                 found[run_id, status == "FINISHED"][key] = value
     except sqlite3.Error as error:
         if "no such table" in str(error):  # another process is making the store this moment

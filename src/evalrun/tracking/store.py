@@ -59,6 +59,11 @@ class Store:
         """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""
         if not self._link.exists():
             return {}
+        if self._link.database is not None:
+            from evalrun.tracking import run_index
+
+            run = run_index.of_key(self._link, suite, run_key)
+            return {} if run is None else RunEntry.of(run.tags).tasks
         from evalrun.tracking import runs
 
         with self._link.guard("looking up finished tasks"):
@@ -104,10 +109,10 @@ class Store:
             StorageError: when a Parquet file is missing or is not the one that was scored.
             ValueError: when the results do not belong together.
         """
-        from evalrun.tracking import runs
+        from evalrun.tracking import bulk
 
         with self._link.guard("delivering results"):
-            return runs.deliver(self._link, results, sweep, config_yaml)
+            return bulk.deliver_one(self._link, results, sweep, config_yaml)
 
     def deliver_many(
         self,
