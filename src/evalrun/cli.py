@@ -11,8 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrun import progress
-from evalrun.checkpoints import devices
 from evalrun.commands import help
 from evalrun.core.errors import ConfigError, EvalrunError, suggest
 from evalrun.core.secrets import command_line, masked
@@ -190,7 +188,8 @@ def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
         plan: The sweep.
         here: Whether its jobs run on this machine.
     """
-    from evalrun.checkpoints import downloads, read_ahead
+    from evalrun import progress
+    from evalrun.checkpoints import devices, downloads, read_ahead
 
     try:
         done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)

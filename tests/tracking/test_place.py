@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
@@ -219,3 +220,15 @@ def test_an_experiment_of_others_that_has_the_suites_name_is_taken_on(store: Sto
     store._link.client.create_experiment("pythia")
     store.deliver([make()], None, None)
     assert store.suites() == ["pythia"]
+
+
+def test_artifacts_that_were_put_elsewhere_stay_there(make: MakeResult, tmp_path: Path) -> None:
+    """Another process' root is no place that the store was in before."""
+    beside = Store(TrackingConf(uri=None, root=str(tmp_path / "mlruns")))
+    beside.check()
+    Store(TrackingConf(uri=beside.uri, root=str(tmp_path / "elsewhere"))).deliver([make()], None, "")
+    again = Store(TrackingConf(uri=None, root=str(tmp_path / "mlruns")))
+    again.check()
+    client = MlflowClient(again.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("pythia").experiment_id])
+    assert len(client.list_artifacts(run.info.run_id, "items")) == 1

@@ -125,6 +125,8 @@ class MlflowConnection:
             # A server decides itself where artifacts go.
             folder = None if self.remote else (self.root / "artifacts" / slug(name)).as_uri()
             tags = {"evalrun.kind": kind}
+            if self.database is not None and self.database.parent != self.root:
+                tags[moved.APART] = str(self.root)  # chosen by somebody: no trace of a store that moved
             # Another process may be faster; then it has the same to offer.
             with contextlib.suppress(MlflowException):
                 self.client.create_experiment(name, artifact_location=folder, tags=tags)

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from evalrun.core.text import counted
 
 log = logging.getLogger(__name__)
+APART = "evalrun.artifacts_apart"  # tag of an experiment whose artifacts were put elsewhere than beside the database
 _FOLDER = "artifacts"  # below the store's root
 
 
@@ -37,7 +38,9 @@ def settle(database: Path, root: Path, patience_s: float) -> None:
         try:
             places = connection.execute(
                 "SELECT e.artifact_location FROM experiments e JOIN experiment_tags t ON t.experiment_id = "
-                "e.experiment_id WHERE t.key = 'evalrun.kind'"
+                "e.experiment_id WHERE t.key = 'evalrun.kind' AND e.experiment_id NOT IN "
+                "(SELECT experiment_id FROM experiment_tags WHERE key = ?)",
+                (APART,),
             ).fetchall()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):  # MLflow has made none yet
