@@ -74,6 +74,18 @@ def test_the_checks_before_a_commit_are_those_of_make() -> None:
     for entry in ("ruff check", "ruff format", "mypy"):
         assert any(hook["entry"].startswith(entry) for hook in hooks.values())
         assert f"$(BIN)/{entry}" in makefile
+    entries = {hook["entry"].split()[0] for hook in hooks.values()}
+    assert {"check-yaml", "check-added-large-files", "detect-private-key", "check-merge-conflict"} <= entries
+    assert "pre-commit-hooks" in pins()  # which has them
+
+
+def test_nothing_large_lies_in_the_repository() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entry = next(hook["entry"] for hook in hooks if hook["id"] == "large-files")
+    most = int(entry.partition("--maxkb=")[2]) * 1024
+    folders = ("src", "conf", "docs", "tests", "examples", "benchmarks", "findings")
+    large = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.is_file() and p.stat().st_size > most]
+    assert not [path for path in large if "__pycache__" not in path.parts]
 
 
 def test_what_ci_runs_is_there() -> None:
