@@ -157,7 +157,10 @@ def test_the_encodings_differ_where_a_prompt_ends_in_a_space(model_folder: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memo_trap", "neqa", "truthfulqa_mc1", "truthfulqa_mc2"])
+@pytest.mark.parametrize(
+    "name",
+    ["memo_trap", "neqa", "truthfulqa_mc1", pytest.param("truthfulqa_mc2", marks=pytest.mark.release)],  # one's prompts
+)
 def test_on_the_studys_tasks_the_two_encodings_agree(name: str, model_folder: Path) -> None:
     """No prompt ends in white space and every choice begins with it, so that no token can span the join."""
     joint, separate = scorer(model_folder, "corrected"), scorer(model_folder, "as_published")

@@ -139,7 +139,7 @@ def test_a_task_that_cannot_be_fitted_says_so(tidy):
     assert np.isfinite(found.loc[1, "influence"])
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(data=st.data())
 def test_never_fails(tidy, data):
     grid = tidy.grid(tasks=["a"], models=["tiny-s", "tiny-m", "tiny-l", "tiny-x"], steps=[1, 2, 8], seeds=[1.0, 2.0])

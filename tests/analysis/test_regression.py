@@ -173,7 +173,7 @@ def test_all_published_cells(published, published_folder):
     assert checked == 36
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-100, 100), order=st.randoms(use_true_random=False))
 def test_t_does_not_depend_on_units_or_order(tidy, scale, shift, order):
     table = tidy.grid(tasks=["a"])
@@ -184,7 +184,7 @@ def test_t_does_not_depend_on_units_or_order(tidy, scale, shift, order):
     np.testing.assert_allclose(fit(changed)["t"], fit(table)["t"], rtol=1e-6)
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(data=st.data())
 def test_never_fails_and_never_leaves_a_number_out_silently(tidy, data):
     grid = tidy.grid(tasks=["a"], models=["tiny-s", "tiny-m", "tiny-l", "tiny-x"], steps=[1, 2, 8], seeds=[1.0, 2.0])

@@ -33,7 +33,7 @@ METHODS = ["ols", "hc3", "cluster", "cr2", "wild", "quasibinomial", "gee", "mixe
 def conf(**given):
     settings = {"name": "referee", "after_sweep": True, "metric": None, "params": "nominal", "axis": "tokens"}
     settings |= {"methods": METHODS, "corrections": ["fdr_bh", "fdr_by", "holm"], "alpha": 0.05, "flat_within": 0.05}
-    return SimpleNamespace(**{**settings, "items": False, "draws": 199, "seed": 0, **given})
+    return SimpleNamespace(**{**settings, "items": False, "draws": 99, "seed": 0, **given})
 
 
 class Page(html.parser.HTMLParser):

@@ -51,7 +51,7 @@ def test_the_counts_are_those_of_the_table(study):
 
 def test_one_model_is_told_as_one(tidy):
     table = tidy.grid()
-    alone = analyze_table(table[table["model"] == table["model"].iloc[0]], conf(), "tiny")
+    alone = analyze_table(table[table["model"] == table["model"].iloc[0]], conf(methods=["ols", "cluster"]), "tiny")
     told = " ".join(summary(alone))
     assert "the only model" in told
     assert "the largest model" not in told
@@ -95,12 +95,12 @@ def test_sections_hold_the_frames(study):
 def test_items_give_continuous_metrics_and_paired_falls(tidy):
     table = tidy.grid()
     table["run_id"] = [f"{model}-{step}" for model, step in zip(table["model"], table["step"], strict=True)]
-    study = analyze_table(table, conf(items=True), "tiny", items=items_of)
+    study = analyze_table(table, conf(items=True, methods=["ols"]), "tiny", items=items_of)
     assert len(study.continuous) == len(table) * (len(METRICS) - 1)  # no lengths of choices, so no acc_norm
     assert set(study.artefacts["task"]) == set(table["task"])
     value = study.continuous[study.continuous["metric"] == "gold_logprob"]["value"]
     assert value.between(-2, -1).all()
-    lost = analyze_table(table, conf(items=True), "tiny", items=lambda *_: None)
+    lost = analyze_table(table, conf(items=True, methods=["ols"]), "tiny", items=lambda *_: None)
     assert any("No continuous metrics of any task: no items are in the store" in note for note in lost.notes)
 
 
