@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout=300
 
-.PHONY: demo test test-all test-simulations test-engines bench setup lint types docs pictures lock clean
+.PHONY: demo test test-all test-simulations test-engines durations bench setup lint types docs pictures lock clean
 
 demo: setup
 	@$(BIN)/python -m evalrun tiny
@@ -17,6 +17,11 @@ test: setup
 # servers and kills, and more examples of every property.
 test-all: setup
 	@$(PYTEST) --hypothesis-profile=thorough -m 'not simulation and not engines'
+
+# What each test costs, kept in tests/durations.json; of some files alone: TESTS='tests/e2e tests/test_api.py'.
+durations: setup
+	@$(PYTEST) -m 'not simulation and not engines' --junitxml=build/tests.xml $(TESTS)
+	@$(BIN)/python tests/durations.py build/tests.xml
 
 # Coverage, false positives and confusion matrices of the statistics, by simulation: minutes.
 test-simulations: setup

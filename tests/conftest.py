@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import durations
 import forked
-from helpers import CHECKPOINT, MODEL, ROOT, TASK, make_checkpoint, make_rows, write_rows
+from helpers import EVALUATED, ROOT, made_once, make_checkpoint, make_workspace, move_results
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -26,6 +26,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("quick")
+_BEFORE = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    item.stash[_BEFORE] = durations.spent()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    if call.when == "teardown":  # for tests/durations.json
+        cost = durations.spent() - item.stash[_BEFORE]
+        item.user_properties.append((durations.PROPERTY, f"{cost:.3f}"))
+    return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,30 +54,45 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models x four steps."""
-    root = tmp_path_factory.mktemp("toy") / "models"
-    for number, (name, hidden) in enumerate((("toy-s", 16), ("toy-m", 24))):
-        for step in (1, 2, 4, 8):
-            make_checkpoint(root / name / f"step{step}", seed=100 * number + step, hidden=hidden)
-    return root
+
+    def make(folder: Path) -> None:
+        for number, (name, hidden) in enumerate((("toy-s", 16), ("toy-m", 24))):
+            for step in (1, 2, 4, 8):
+                make_checkpoint(folder / name / f"step{step}", seed=100 * number + step, hidden=hidden)
+
+    return made_once(tmp_path_factory, "toy_models", make)
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow's databases are copies of one: to make each costs seconds."""
+    forked.make_databases_from_one(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(tmp_path: Path, toy_models: Path, databases: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder: ./conf with a suite and two tasks of their own, their models and data; the current folder."""
-    folder = tmp_path / "user"
-    for name, n in (("toy-s", 1000), ("toy-m", 3000)):
-        path = folder / "conf" / "model" / "toy" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(MODEL.format(name=name, n=n))
-    (folder / "conf" / "checkpoint").mkdir()
-    (folder / "conf" / "checkpoint" / "toy.yaml").write_text(CHECKPOINT)
-    (folder / "conf" / "task").mkdir()
-    for name, shift in (("alpha", 0), ("beta", 5)):
-        (folder / "conf" / "task" / f"{name}.yaml").write_text(TASK.format(name=name, title=name.title()))
-        write_rows(folder / "data" / f"{name}.jsonl", make_rows(12, shift))
-    shutil.copytree(toy_models, folder / "models")
+    folder = make_workspace(tmp_path / "user", toy_models)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated_once(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Path:
+    """A workspace after the sweep EVALUATED, which nobody may change."""
+
+    def make(folder: Path) -> None:
+        done = forked.run(EVALUATED, make_workspace(folder, toy_models), os.environ, 300)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "evaluated", make)
+
+
+@pytest.fixture
+def evaluated(workspace: Path, evaluated_once: Path) -> Path:
+    """The workspace after the sweep EVALUATED: for tests that look at results and do not care how they were made."""
+    move_results(evaluated_once, workspace)
+    return workspace
 
 
 @pytest.fixture
@@ -71,5 +101,19 @@ def evalrun(workspace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*words: str, timeout: float = 300, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return forked.run(words, workspace, {**os.environ, **(env or {})}, timeout)
+
+    return run
+
+
+@pytest.fixture
+def inside(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`evalrun` without a process of its own: for tables of mistakes, which are answered before anything runs."""
+    from evalrun import cli
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = cli.main(words)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, out, err)
 
     return run

@@ -26,7 +26,9 @@ LIBRARIES = (
     "torch mlflow mlflow.store.tracking.sqlalchemy_store alembic.command statsmodels.formula.api matplotlib.figure "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.backends.backend_pdf hydra jinja2 "
     "joblib pyarrow.parquet scipy.stats evalrun.cli evalrun.commands.status evalrun.pipeline evalrun.study "
-    "evalrun.statistics.findings evalrun.reporting.html_page evalrun.tracking.store"
+    "evalrun.statistics.findings evalrun.reporting.html_page evalrun.tracking.store "
+    # what those of the hub spend most of their time on, and which does not read HF_*
+    "torch._dynamo torch.distributed.tensor tokenizers safetensors.torch sacrebleu httpx2 multiprocess PIL.Image xxhash"
 ).split()
 OF_THE_HUB = (  # these read HF_* when they are imported
     "transformers transformers.models.gpt_neox.modeling_gpt_neox transformers.models.auto.modeling_auto "
@@ -61,16 +63,16 @@ class Server:
         return self._early(environment) == self.environment
 
     def run(
-        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float, code: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end.
+        """Run a command, or code with these words, to its end.
 
         Raises:
             subprocess.TimeoutExpired: it took too long, and was killed with all its children.
         """
-        argv = [sys.executable, "-m", "evalrun", *words]
+        argv = _argv(words, code)
         with self._one_at_a_time, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            order = json.dumps([list(words), str(folder), dict(environment)]).encode()
+            order = json.dumps([code, list(words), str(folder), dict(environment)]).encode()
             socket.send_fds(self._ours, [order], [out.fileno(), err.fileno()])
             pid = int(self._read())
             self._ours.settimeout(timeout)
@@ -91,6 +93,11 @@ class Server:
         self._ours.close()
         self._process.wait(30)
 
+    def spent(self) -> float:
+        """Seconds of processor time, of it and of the commands that have ended."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in environment.items() if not key.startswith(self._late)}
 
@@ -104,9 +111,11 @@ _servers: list[Server] = []
 
 
 def run(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float, code: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """subprocess.run of `python -m evalrun`: forked where the environment is the tests' own, else started.
+    """subprocess.run of `python -m evalrun`, or of `python -c code`: forked where the environment is the tests' own.
+
+    Another environment gets a process of its own.
 
     Raises:
         subprocess.TimeoutExpired: it took too long.
@@ -115,11 +124,21 @@ def run(
         if number == len(_servers):
             _servers.append(Server(os.environ, hub))
         if _servers[number].can(environment):
-            return _servers[number].run(words, folder, environment, timeout)
+            return _servers[number].run(words, folder, environment, timeout, code)
     return subprocess.run(
-        [sys.executable, "-m", "evalrun", *words],
+        _argv(words, code),
         cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
+
+
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """subprocess.run of `python -c code` in the current folder, its imports made already."""
+    return run(words, Path.cwd(), os.environ, 300, code)
+
+
+def spent() -> float:
+    """Seconds of processor time of the preloaded processes and their commands, so far."""
+    return sum(server.spent() for server in _servers)
 
 
 def close() -> None:
@@ -172,8 +191,14 @@ def _serve(link: socket.socket) -> bool:
         link.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(words: Sequence[str], folder: str, environment: Mapping[str, str], streams: Sequence[int]) -> None:
-    """In the child: be `python -m evalrun` in that folder, in a session of its own."""
+def _argv(words: Sequence[str], code: str) -> list[str]:
+    return [sys.executable, *(["-c", code] if code else ["-m", "evalrun"]), *words]
+
+
+def _become(
+    code: str, words: Sequence[str], folder: str, environment: Mapping[str, str], streams: Sequence[int]
+) -> None:
+    """In the child: be `python -m evalrun`, or `python -c code`, in that folder, in a session of its own."""
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
@@ -182,6 +207,10 @@ def _become(words: Sequence[str], folder: str, environment: Mapping[str, str], s
         os.dup2(stream, place)
         os.close(stream)
     sys.path[0] = folder  # as `python -m` has it
+    if code:
+        sys.argv = ["-c", *words]
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        return
     sys.argv = ["evalrun", *words]
     runpy.run_module("evalrun", run_name="__main__", alter_sys=True)
 

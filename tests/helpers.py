@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "the cat dog sat ran on under mat tree a b c d yes no which answer is question : . ?".split()
@@ -107,6 +110,49 @@ def write_rows(path: Path, rows: Sequence[object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the session's workers share: the first that asks for it makes it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+def make_workspace(folder: Path, models: Path) -> Path:
+    """A user's folder: ./conf with a suite and two tasks of their own, their models and data."""
+    for group in ("model/toy", "checkpoint", "task"):
+        (folder / "conf" / group).mkdir(parents=True)
+    for name, n in (("toy-s", 1000), ("toy-m", 3000)):
+        (folder / "conf" / "model" / "toy" / f"{name}.yaml").write_text(MODEL.format(name=name, n=n))
+    (folder / "conf" / "checkpoint" / "toy.yaml").write_text(CHECKPOINT)
+    for name, shift in (("alpha", 0), ("beta", 5)):
+        (folder / "conf" / "task" / f"{name}.yaml").write_text(TASK.format(name=name, title=name.title()))
+        write_rows(folder / "data" / f"{name}.jsonl", make_rows(12, shift))
+    shutil.copytree(models, folder / "models")
+    return folder
+
+
+# The sweep of the `evaluated` workspace.
+EVALUATED = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,beta", "analysis.after_sweep=false")
+
+
+def move_results(source: Path, target: Path) -> None:
+    """Copy journal and store of one workspace to another like it, as if they had been made there."""
+    for name in ("multirun", "mlruns"):
+        shutil.copytree(source / name, target / name)
+        for path in (target / name).rglob("*"):
+            if path.suffix in (".json", ".yaml") and str(source) in (text := path.read_text()):
+                path.write_text(text.replace(str(source), str(target)))
+    with sqlite3.connect(target / "mlruns" / "mlflow.db") as database:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location"), ("tags", "value")):
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target)))
+    database.close()
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

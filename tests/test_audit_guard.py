@@ -105,8 +105,8 @@ def test_a_step_that_was_repaired_since_does_not_count(evalrun: Run, workspace: 
     assert found.returncode == 0, found.stderr
 
 
-def test_a_wrong_setting_is_a_sentence(evalrun: Run) -> None:
-    found = evalrun("model=toy/toy-s", "step=1", "allow_shared_weights=maybe")
+def test_a_wrong_setting_is_a_sentence(inside: Run) -> None:
+    found = inside("model=toy/toy-s", "step=1", "allow_shared_weights=maybe")
     assert found.returncode == 2
     assert "allow_shared_weights is 'maybe'" in found.stderr
 
@@ -148,7 +148,7 @@ def bodies(hub: LocalHub) -> list[str]:
 
 @pytest.mark.slow
 def test_a_sweep_of_the_hub_downloads_nothing_that_it_refuses(online: Online, hub: LocalHub, workspace: Path) -> None:
-    found = online("-m", "model=hub-s", "step=all", "task=alpha")
+    found = online("-m", "model=hub-s", "step=all", "task=alpha", "analysis.after_sweep=false")
     assert found.returncode == 1, found.stderr
     assert "3 of 4 jobs failed:" in found.stderr
     assert "hub-s step 2 is refused, because its model.safetensors is that of the final step 8 too" in found.stderr
@@ -166,12 +166,14 @@ def test_a_sweep_of_the_hub_downloads_nothing_that_it_refuses(online: Online, hu
     assert "hub-s step 4 is refused, because its model.safetensors is that of step 1 too" in single.stderr
     assert len(bodies(hub)) == 1
 
-    allowed = online("-m", "model=hub-s", "step=all", "task=alpha", "allow_shared_weights=true")
+    allowed = online(
+        "-m", "model=hub-s", "step=all", "task=alpha", "analysis.after_sweep=false", "allow_shared_weights=true"
+    )
     assert allowed.returncode == 0, allowed.stderr
     assert scored(workspace, "hubtoy") == {"hub-s": {1, 2, 4, 8}}
     shutil.rmtree(workspace / "multirun" / "audit")
     write_rows(workspace / "data" / "alpha.jsonl", make_rows(10, shift=3))
-    offline = online("-m", "model=hub-s", "step=all", "task=alpha", HF_HUB_OFFLINE="1")
+    offline = online("-m", "model=hub-s", "step=all", "task=alpha", "analysis.after_sweep=false", HF_HUB_OFFLINE="1")
     assert offline.returncode == 1  # from the names of the cache's blobs
     assert "3 of 4 jobs failed:" in offline.stderr, offline.stderr
 

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,17 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+import forked
 from evalrun.cli import main
 from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
-from helpers import make_checkpoint, make_rows, shared_dir, write_rows
+from helpers import made_once, make_checkpoint, make_rows, shared_dir, write_rows
 
 Ingest = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, databases: None) -> Path:
     """An initialised, empty database."""
     root = tmp_path_factory.mktemp("template")
     Store(TrackingConf(uri=None, root=str(root))).check()
@@ -190,25 +189,30 @@ metadata: {{version: 2.0}}
 GROUP = "group: both\ntask: [alpha, beta]\naggregate_metric_list:\n  - {metric: acc, weight_by_size: true}\n"
 
 
+LM_EVAL = "import sys; from lm_eval.__main__ import cli_evaluate; sys.argv[0] = 'lm_eval'; cli_evaluate()"
+
+
 @pytest.fixture(scope="session")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lm_eval_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `lm_eval run` writes: step 1 with samples, step 8 without."""
-    root = tmp_path_factory.mktemp("evaluated")
-    for name, shift in (("alpha", 0), ("beta", 5)):
-        data = write_rows(root / "data" / f"{name}.jsonl", make_rows(12, shift))
-        write(root / "tasks" / f"{name}.yaml", TASK_04.format(name=name, data=data))
-    write(root / "tasks" / "rolling.yaml", ROLLING.format(data=data))
-    write(root / "tasks" / "both.yaml", GROUP)
-    for step, more in ((1, ["--log_samples"]), (8, [])):
-        make_checkpoint(root / "models" / "toy-s" / f"step{step}", seed=step)
-        command = [
-            *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "4"),
-            *("--model_args", f"pretrained=models/toy-s/step{step},dtype=float32", "--tasks", "both,rolling"),
-            *("--include_path", "tasks", "--output_path", "out", *more),
-        ]
-        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
-    return root / "out"
+
+    def make(root: Path) -> None:
+        for name, shift in (("alpha", 0), ("beta", 5)):
+            data = write_rows(root / "data" / f"{name}.jsonl", make_rows(12, shift))
+            write(root / "tasks" / f"{name}.yaml", TASK_04.format(name=name, data=data))
+        write(root / "tasks" / "rolling.yaml", ROLLING.format(data=data))
+        write(root / "tasks" / "both.yaml", GROUP)
+        for step, more in ((1, ["--log_samples"]), (8, [])):
+            make_checkpoint(root / "models" / "toy-s" / f"step{step}", seed=step)
+            words = [
+                *("run", "--model", "hf", "--device", "cpu", "--batch_size", "4"),
+                *("--model_args", f"pretrained=models/toy-s/step{step},dtype=float32", "--tasks", "both,rolling"),
+                *("--include_path", "tasks", "--output_path", "out", *more),
+            ]
+            ran = forked.run(words, root, os.environ, 300, LM_EVAL)
+            assert ran.returncode == 0, ran.stderr
+
+    return made_once(tmp_path_factory, "lm_eval_output", make) / "out"
 
 
 @pytest.fixture
@@ -220,13 +224,13 @@ def toy(ingest: Ingest, workspace: Path, template: Path) -> Ingest:
 
 
 @pytest.mark.slow
-def test_results_and_samples_of_lm_eval(toy: Ingest, workspace: Path, evaluated: Path, tmp_path: Path) -> None:
-    code, out, err = toy(evaluated)
+def test_results_and_samples_of_lm_eval(toy: Ingest, workspace: Path, lm_eval_output: Path, tmp_path: Path) -> None:
+    code, out, err = toy(lm_eval_output)
     assert (code, err) == (0, "")
     assert "toy: 6 results filed, 0 there already (2 checkpoints, 3 tasks)" in out  # without the group's mean
     assert "2 results without a standard error" in out
     rows = table(workspace, "toy")
-    (path,) = evaluated.glob("*step1/results_*.json")
+    (path,) = lm_eval_output.glob("*step1/results_*.json")
     source = json.loads(path.read_text())
     for task in ("alpha", "beta"):
         mine = rows[(rows["step"] == 1) & (rows["task"] == task)].set_index("metric")
@@ -253,16 +257,16 @@ def test_results_and_samples_of_lm_eval(toy: Ingest, workspace: Path, evaluated:
             assert [len(choices) for choices in items["logprobs"]] == [len(r["choices"]) for r in make_rows(12)]
 
     before = dump(workspace)
-    assert toy(evaluated)[0] == 0
+    assert toy(lm_eval_output)[0] == 0
     assert dump(workspace) == before
 
 
 @pytest.mark.slow
 def test_samples_that_come_later_are_added_and_damaged_ones_left_out(
-    toy: Ingest, workspace: Path, evaluated: Path
+    toy: Ingest, workspace: Path, lm_eval_output: Path
 ) -> None:
     copy = workspace / "copy"
-    shutil.copytree(evaluated, copy)
+    shutil.copytree(lm_eval_output, copy)
     (samples,) = copy.rglob("samples_alpha_*")
     whole = samples.read_text()
     samples.write_text(whole[: len(whole) // 2])

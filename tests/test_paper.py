@@ -69,8 +69,11 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["json", "table", pytest.param("both", marks=pytest.mark.release)])
+@pytest.mark.usefixtures("databases")
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param("json", marks=pytest.mark.release), "table", pytest.param("both", marks=pytest.mark.release)],
+)
 def test_table_1(
     what: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

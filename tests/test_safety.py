@@ -246,10 +246,10 @@ def test_an_address_without_its_password_is_whole_again_for_the_connection(monke
 
 
 @pytest.mark.parametrize("name", ["../../out", "..", "/etc/x", "a/../../b", "a\\b", ".hidden", "a/b", " a", "a\nb", ""])
-def test_names_cannot_leave_the_output_folder(workspace: Path, evalrun: Run, name: str) -> None:
+def test_names_cannot_leave_the_output_folder(workspace: Path, inside: Run, name: str) -> None:
     before = {path for path in workspace.parent.rglob("*") if workspace not in path.parents}
     for key in ("model.name", "checkpoint.suite"):
-        found = evalrun("model=toy/toy-s", "step=1", "task=alpha", f"{key}={json.dumps(name)}")
+        found = inside("model=toy/toy-s", "step=1", "task=alpha", f"{key}={json.dumps(name)}")
         assert found.returncode == 2, (key, found.stdout, found.stderr)
         assert "Traceback" not in found.stderr
         if name not in ("", "a\nb"):
@@ -258,8 +258,8 @@ def test_names_cannot_leave_the_output_folder(workspace: Path, evalrun: Run, nam
     assert not (workspace / "multirun").exists()
 
 
-def test_a_suite_cannot_take_evalruns_own_folders(evalrun: Run) -> None:
-    found = evalrun("model=toy/toy-s", "step=1", "task=alpha", "checkpoint.suite=audit")
+def test_a_suite_cannot_take_evalruns_own_folders(inside: Run) -> None:
+    found = inside("model=toy/toy-s", "step=1", "task=alpha", "checkpoint.suite=audit")
     assert found.returncode == 2
     assert "a folder of evalrun's own" in found.stderr
 
@@ -281,14 +281,13 @@ def test_a_tasks_name_stays_in_its_folder(workspace: Path, evalrun: Run) -> None
         assert "unknown task" in refused.stderr
 
 
-def test_an_analysis_of_a_strange_sweep_or_suite_stays_in_its_folder(evalrun: Run, workspace: Path) -> None:
-    assert evalrun("-m", "model=toy/toy-s", "step=1,2,4", "task=alpha", "analysis.after_sweep=false").returncode == 0
-    with sqlite3.connect(workspace / "mlruns" / "mlflow.db") as database:  # a store that others write too
+def test_an_analysis_of_a_strange_sweep_or_suite_stays_in_its_folder(evalrun: Run, evaluated: Path) -> None:
+    with sqlite3.connect(evaluated / "mlruns" / "mlflow.db") as database:  # a store that others write too
         database.execute("UPDATE experiments SET name = '../../../evil' WHERE name = 'toy'")
     evalrun("analyze")
     evalrun("analyze", "sweep=../../../evil")
-    assert not list(workspace.parent.glob("evil*"))
-    assert not list(workspace.glob("evil*"))
+    assert not list(evaluated.parent.glob("evil*"))
+    assert not list(evaluated.glob("evil*"))
 
 
 def test_names_are_text_in_pages_and_notes(evalrun: Run, workspace: Path) -> None:

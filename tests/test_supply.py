@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from evalrun.checkpoints import download_log, downloads
 from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
@@ -21,7 +22,6 @@ from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
 from evalrun.tracking import PastRun
 from evalrun.tracking.layout import TaskEntry
-from helpers import ROOT
 
 CELL = Checkpoint("pythia", "pythia-70m", 70, 60, 70, 1, 1000, None, "EleutherAI/pythia-70m", "step1")
 CPU = Device("cpu", "x86_64, 4 CPUs", 10**9)
@@ -242,9 +242,8 @@ def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: P
         f"put(Path({str(cache)!r}), 'c1', 'step1', 'w1'); sweep.used(CELL, 'job1')\n"
     )
     for when in ("before", "after"):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        killed = subprocess.run([sys.executable, "-c", code, event, when], env=environment, check=False)
-        assert killed.returncode == 9
+        killed = forked.python(code, event, when)
+        assert killed.returncode == 9, killed.stderr
         sweep = sweep_of(config)
         sweep.expect([CELL])
         sweep.claim(CELL, "c1")

@@ -19,7 +19,7 @@ from evalrun.tracking import Store
 from helpers import ROOT, Run, make_rows, write_rows
 
 WHOLE = ("-m", "model=glob(toy/*)", "step=1,2,...,8", "task=alpha,beta")
-SWEEP = (*WHOLE, "analysis=interaction")  # the short analysis, where it is not what is tested
+SWEEP = (*WHOLE, "analysis.after_sweep=false")
 
 
 def table(workspace: Path) -> pd.DataFrame:
@@ -178,8 +178,8 @@ def test_a_locked_store_is_said_before_anything_is_computed(evalrun: Run, worksp
         (("model=toy/toy-s", "step=1", "--no-such-flag"), 2, "--no-such-flag"),
     ],
 )
-def test_bad_input_is_one_sentence(evalrun: Run, words: tuple[str, ...], code: int, said: str) -> None:
-    found = evalrun(*words)
+def test_bad_input_is_one_sentence(inside: Run, words: tuple[str, ...], code: int, said: str) -> None:
+    found = inside(*words)
     assert said in found.stderr, found.stderr
     assert "Traceback" not in found.stderr
     assert "HYDRA_FULL_ERROR" not in found.stderr

@@ -34,23 +34,19 @@ def last_line(workspace: Path, code: str) -> Any:
 
 
 @pytest.mark.slow
-def test_resuming_a_finished_sweep_imports_nothing_that_scores(evalrun: Run, workspace: Path) -> None:
-    first = evalrun(*SWEEP)
-    assert first.returncode == 0, first.stderr
+def test_resuming_a_finished_sweep_imports_nothing_that_scores(evaluated: Path) -> None:
     code = (
         "import json, sys; from evalrun.cli import main; "
         f"code = main({SWEEP!r}); "
         f"print(json.dumps([code, [name for name in {HEAVY!r} if name in sys.modules]]))"
     )
-    assert last_line(workspace, code) == [0, []]
+    assert last_line(evaluated, code) == [0, []]
 
 
 @pytest.mark.slow
-def test_the_second_checkpoint_of_a_process_uses_what_the_first_made(evalrun: Run, workspace: Path) -> None:
+def test_the_second_checkpoint_of_a_process_uses_what_the_first_made(evalrun: Run, evaluated: Path) -> None:
     """Its results are those of a process of its own."""
-    both = evalrun(*SWEEP)
-    assert both.returncode == 0, both.stderr
-    (record,) = (workspace / "multirun").rglob("step2/results/alpha-*.json")
+    (record,) = (evaluated / "multirun" / "toy" / "toy-s").rglob("step2/results/alpha-*.json")
     together = record.with_suffix(".parquet").read_bytes()
     alone = evalrun("model=toy/toy-s", "step=2", "task=alpha,beta", "force=true")
     assert alone.returncode == 0, alone.stderr

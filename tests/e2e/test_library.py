@@ -54,7 +54,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_page_runs_as_it_is_written(suite: Path) -> None:
     page = (ROOT / "docs" / "how-to" / "notebook.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

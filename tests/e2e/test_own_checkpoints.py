@@ -16,7 +16,7 @@ from helpers import Run, make_checkpoint
 from local_hub import serve
 from training_runs import TOKENS_A_STEP, save_steps, train
 
-SWEEP = ("-m", "model=local", "path=runs/mine", "step=all", "task=alpha", "analysis=interaction")
+SWEEP = ("-m", "model=local", "path=runs/mine", "step=all", "task=alpha", "analysis.after_sweep=false")
 
 
 def accuracy(workspace: Path, suite: str) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def test_two_runs_of_saved_models_on_worker_processes(evalrun: Run, workspace: P
 def test_a_stranger_among_the_checkpoints_costs_one_job(evalrun: Run, workspace: Path) -> None:
     run = save_steps(workspace / "runs" / "mine", {"step1": 1, "step2": 2})
     save_steps(run, {"step4": 4}, hidden=24)
-    found = evalrun(*SWEEP, "tokens_per_step=100", "analysis.after_sweep=false")
+    found = evalrun(*SWEEP, "tokens_per_step=100")
     assert found.returncode == 1
     assert "1 of 3 jobs failed" in found.stderr
     assert "'step4' has hidden_size 24 and 'step1' has 16" in found.stderr
@@ -101,13 +101,13 @@ def test_a_stranger_in_a_trainers_run_stops_no_plan(evalrun: Run, workspace: Pat
 @pytest.mark.slow
 def test_a_tokenizer_from_elsewhere(evalrun: Run, workspace: Path) -> None:
     run = save_steps(workspace / "runs" / "mine", {"step1": 1, "step2": 2})
-    own = evalrun(*SWEEP, "tokens_per_step=100", "analysis.after_sweep=false")
+    own = evalrun(*SWEEP, "tokens_per_step=100")
     assert own.returncode == 0, own.stderr
     before = accuracy(workspace, "local")["value"].tolist()
     shutil.copytree(run / "step1", workspace / "base")
     for path in run.rglob("*token*"):
         path.unlink()
-    words = (*SWEEP, "tokens_per_step=100", "analysis.after_sweep=false")
+    words = (*SWEEP, "tokens_per_step=100")
     lacking = evalrun(*words)
     assert lacking.returncode == 2
     assert "model.tokenizer=" in lacking.stderr
@@ -139,8 +139,8 @@ def test_a_tokenizer_from_elsewhere(evalrun: Run, workspace: Path) -> None:
         (("suites", "model=x"), "suites does not know 'model=x'"),
     ],
 )
-def test_bad_input_is_one_sentence(evalrun: Run, words: tuple[str, ...], said: str) -> None:
-    found = evalrun(*words)
+def test_bad_input_is_one_sentence(inside: Run, words: tuple[str, ...], said: str) -> None:
+    found = inside(*words)
     assert said in found.stderr, found.stderr
     assert found.stderr.count("\n") == 1
     assert found.returncode == 2

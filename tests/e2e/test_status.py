@@ -21,11 +21,11 @@ from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store, mlflow_ui
-from helpers import ROOT, Run
+from helpers import EVALUATED, ROOT, Run
 from tracking.test_server import stop, wait_for
 
-GRID = ("model=glob(toy/*)", "step=1,2,...,8", "task=alpha,beta")
-SWEEP = ("-m", *GRID, "analysis.after_sweep=false")
+SWEEP = EVALUATED
+GRID = SWEEP[1:-1]
 HEAVY = ("torch", "transformers", "lm_eval", "datasets", "mlflow")
 
 
@@ -124,20 +124,20 @@ def test_a_running_and_a_killed_job_are_told_apart(evalrun: Run, workspace: Path
 
 
 @pytest.mark.slow
-def test_status_loads_nothing_heavy_and_leaves_a_busy_store_alone(evalrun: Run, workspace: Path) -> None:
-    assert evalrun("-m", "model=toy/toy-s", "step=1,2", "task=alpha", "analysis.after_sweep=false").returncode == 0
+def test_status_loads_nothing_heavy_and_leaves_a_busy_store_alone(evalrun: Run, evaluated: Path) -> None:
     code = (
         "import json, sys; from evalrun.cli import main; "
         "main(['status', 'model=toy/toy-s', 'step=1,2', 'task=alpha']); main(['status']); "
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=workspace, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        [sys.executable, "-c", code], cwd=evaluated, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert found.stdout.count("2 of 2 jobs done") == 2
+    assert found.stdout.count("2 of 2 jobs done") == 1
+    assert found.stdout.count("8 of 8 jobs done") == 1
     assert found.stdout.splitlines()[-1] == "[]"
-    shutil.rmtree(workspace / "multirun")  # another machine has the journal: the store knows all the same
+    shutil.rmtree(evaluated / "multirun")  # another machine has the journal: the store knows all the same
     assert evalrun("status", "model=toy/toy-s", "step=1,2", "task=alpha").returncode == 0
 
 
@@ -254,14 +254,13 @@ def test_what_a_server_that_died_did_not_take_is_synced(
 
 
 @pytest.mark.slow
-def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspace: Path) -> None:
-    assert evalrun(*SWEEP).returncode == 0
-    uri = f"sqlite:///{workspace / 'mlruns' / 'mlflow.db'}"
+def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, evaluated: Path) -> None:
+    uri = f"sqlite:///{evaluated / 'mlruns' / 'mlflow.db'}"
     before = told(uri)
-    shutil.rmtree(workspace / "mlruns")
+    shutil.rmtree(evaluated / "mlruns")
     assert "undelivered" in evalrun("status", *GRID).stdout
     another = "tracking.root=another"  # this process's MLflow still has the deleted file open
-    (damaged, *_) = sorted((workspace / "multirun" / "toy" / "toy-s" / "step1").rglob("beta-*.parquet"))
+    (damaged, *_) = sorted((evaluated / "multirun" / "toy" / "toy-s" / "step1").rglob("beta-*.parquet"))
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1])
     some = evalrun("sync", another)
@@ -272,7 +271,7 @@ def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspa
     rest = evalrun("sync", another)
     assert rest.returncode == 0, rest.stderr
     assert "1 of 16 results delivered" in rest.stdout
-    after = told(f"sqlite:///{workspace / 'another' / 'mlflow.db'}")
+    after = told(f"sqlite:///{evaluated / 'another' / 'mlflow.db'}")
     pd.testing.assert_frame_equal(after[0], before[0])
     assert after[1] == before[1]
 
@@ -282,7 +281,7 @@ def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspa
     assert "16 of 16 results delivered" in named.stdout, named.stderr
     analyze = shlex.join(["python", "-m", "evalrun", "analyze", *SWEEP[1:], "tracking.root=third"])
     assert named.stdout.endswith(f"next: {analyze}\n")
-    _, runs = told(f"sqlite:///{workspace / 'third' / 'mlflow.db'}")
+    _, runs = told(f"sqlite:///{evaluated / 'third' / 'mlflow.db'}")
     assert {len(json.loads(run[1]["evalrun.sweeps"])) for run in runs.values()} == {2}
 
 
@@ -295,8 +294,8 @@ def test_sync_fills_a_local_store_in_bulk_as_the_sweep_did(evalrun: Run, workspa
         (("sync", "model=toy/toy-x", "step=1"), "did you mean 'toy/toy-s'"),
     ],
 )
-def test_bad_words_are_one_sentence(evalrun: Run, words: tuple[str, ...], said: str) -> None:
-    found = evalrun(*words)
+def test_bad_words_are_one_sentence(inside: Run, words: tuple[str, ...], said: str) -> None:
+    found = inside(*words)
     assert found.returncode == 2
     assert said in found.stderr
     assert "Traceback" not in found.stderr

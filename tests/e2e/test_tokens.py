@@ -32,6 +32,7 @@ ROWS = [
     {"prompt": "The year was", "choices": ["2024", "1000 (cafe\u0301)"], "answer": 1},
 ]
 WORDS = ("model=local", "path=runs/mine", "tokens_per_step=1", "task=code")
+UNSEEN = "analysis.after_sweep=false"
 
 
 def filed(workspace: Path, step: int, name: str = "mine") -> tuple[dict[str, Any], list[list[float]]]:
@@ -87,7 +88,7 @@ def run(workspace: Path) -> Path:
 
 
 def test_each_checkpoint_of_a_sweep_has_the_tokens_of_its_own_file(evalrun: Run, workspace: Path, run: Path) -> None:
-    swept = evalrun("-m", *WORDS, "step=all")
+    swept = evalrun("-m", *WORDS, UNSEEN, "step=all")
     assert swept.returncode == 0, swept.stderr
     for step in (1, 2, 3, 4):
         settings, logprobs = filed(workspace, step)
@@ -99,23 +100,23 @@ def test_each_checkpoint_of_a_sweep_has_the_tokens_of_its_own_file(evalrun: Run,
     )
     assert "scorer.tokens_by=class follows the class" in swept.stderr
     shutil.copytree(run / "step4", workspace / "runs" / "alone" / "step4")
-    alone = evalrun(*WORDS, "step=4", "path=runs/alone")
+    alone = evalrun(*(word.replace("mine", "alone") for word in WORDS), "step=4")
     assert alone.returncode == 0, alone.stderr
     assert filed(workspace, 4, "alone")[1] == filed(workspace, 4)[1]
 
 
 def test_results_with_the_tokens_of_a_class_are_not_those_of_the_file(evalrun: Run, workspace: Path, run: Path) -> None:
     by_class = ("scorer.tokens_by=class", "step=2,3")
-    before = evalrun("-m", *WORDS, *by_class)
+    before = evalrun("-m", *WORDS, UNSEEN, *by_class)
     assert before.returncode == 0, before.stderr
     assert "the class is followed (scorer.tokens_by=file follows the file)" in before.stderr
     old = filed(workspace, 3)
-    after = evalrun("-m", *WORDS, "step=2,3")
+    after = evalrun("-m", *WORDS, UNSEEN, "step=2,3")
     assert "1 of 2 jobs found done, 1 to do" in after.stdout  # step 2's class and file agree
     settings, logprobs = filed(workspace, 3)
     assert logprobs != old[1]
     assert settings["identity"] == old[0]["identity"] + "+tokens:file"
     assert "2 of 2 jobs" in evalrun("status", *WORDS, "step=2,3").stdout
-    assert "found done" in evalrun("-m", *WORDS, *by_class).stdout
+    assert "found done" in evalrun("-m", *WORDS, UNSEEN, *by_class).stdout
     wrong = evalrun(*WORDS, "step=2", "scorer.tokens_by=clas")
     assert (wrong.returncode, "did you mean 'class'?" in wrong.stderr) == (2, True)

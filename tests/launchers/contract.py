@@ -21,15 +21,14 @@ from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 from helpers import make_rows, write_rows
 
-# The paper's regression alone at the end: a launcher has no part in the analysis.
 SWEEP = (
     "-m",
     "model=glob(toy/*)",
     "step=1,2,...,8",
     "task=alpha,faulty",
     "trust_task_code=true",
-    "analysis=interaction",
 )
+UNSEEN = "analysis.after_sweep=false"  # a launcher has no part in the analysis
 MARK = "EVALRUN_TEST_MARK"
 
 TASK = """\
@@ -106,13 +105,13 @@ class Command:
         """Start it, in a session of its own as a terminal would."""
         env = {**os.environ, MARK: mark, **self.env}
         return Started(
-            [sys.executable, "-m", "evalrun", *SWEEP, *self.words, *more], cwd=self.folder, env=env, text=True,
+            [sys.executable, "-m", "evalrun", *SWEEP, UNSEEN, *self.words, *more], cwd=self.folder, env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
-    def run(self, *more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *more: str, analysis: str = UNSEEN) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        return forked.run([*SWEEP, *self.words, *more], self.folder, {**os.environ, **self.env}, self.timeout)
+        return forked.run([*SWEEP, analysis, *self.words, *more], self.folder, {**os.environ, **self.env}, self.timeout)
 
     def journal(self) -> dict[str, int]:
         """Every result's record, and when it was written."""
@@ -151,7 +150,7 @@ def damage(command: Command, place: str) -> Callable[[], None]:
 
 def files_every_result(command: Command, expected: Mapping[str, tuple[float, pd.DataFrame]]) -> None:
     """Journal and store hold all, the same as the local launcher's, from an empty store on; done is done."""
-    first = command.run()
+    first = command.run(analysis="analysis=interaction")
     assert first.returncode == 0, first.stderr
     assert_whole(command, expected)
     assert "%|" not in first.stderr  # no progress bars of workers

@@ -11,18 +11,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import forked
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.tracking import Store
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _databases(tmp_path_factory: pytest.TempPathFactory) -> None:
-    forked.make_databases_from_one(tmp_path_factory.mktemp("empty"))
+@pytest.fixture(autouse=True)
+def _databases(databases: None) -> None:
+    pass
 
 
 MakeResult = Callable[..., tuple[TaskResult, Path]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a real server of MLflow waits for `make test-all`."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "address" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.release)
 
 
 def make_cell(model: str = "pythia-70m", step: int = 2000, n_params: int = 70_426_624, **changes: Any) -> Checkpoint:

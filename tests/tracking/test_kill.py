@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+import forked
 from evalrun.tracking import Store
 
 from .conftest import MakeResult
@@ -52,7 +51,7 @@ def test_a_killed_delivery_is_completed(
     results = [make(), make("hellaswag")]
     order = tmp_path / "order.pickle"
     order.write_bytes(pickle.dumps((store, results, place)))
-    killed = subprocess.run([sys.executable, "-c", KILLED_DELIVERY, str(order)], capture_output=True, text=True)
+    killed = forked.python(KILLED_DELIVERY, str(order))
     assert killed.returncode == -9, killed.stderr
 
     keys = {result.task: result.key for result, _ in results}
@@ -74,7 +73,7 @@ def test_marking_ends_a_run_that_only_lacked_its_end(store: Store, make: MakeRes
     results = [make()]
     order = tmp_path / "order.pickle"
     order.write_bytes(pickle.dumps((store, results, "before the end")))
-    subprocess.run([sys.executable, "-c", KILLED_DELIVERY, str(order)], capture_output=True)
+    assert forked.python(KILLED_DELIVERY, str(order)).returncode == -9
     client = MlflowClient(store.uri)
     (run,) = client.search_runs([client.get_experiment_by_name("pythia").experiment_id])
     assert run.info.status == "RUNNING"

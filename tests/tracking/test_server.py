@@ -94,7 +94,6 @@ def address(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         stop(process)
 
 
-@pytest.mark.release
 def test_everything_works_through_a_server(address: str, make: MakeResult, tmp_path: Path) -> None:
     remote = Store(TrackingConf(uri=address, root=str(tmp_path / "client")))
     remote.check()
@@ -152,7 +151,6 @@ def test_serve_takes_a_free_port_and_says_where_the_curves_are(store: Store, mak
             stop(process)
 
 
-@pytest.mark.release
 def test_serve_says_where_a_server_is(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store(TrackingConf(uri=address, root=str(tmp_path / "client"))).serve()
     assert address in capsys.readouterr().out
