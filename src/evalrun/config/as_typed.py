@@ -124,10 +124,12 @@ def _is_text(node: Any, key: str) -> bool:
 
 def _folder(key: str, value: str) -> str | None:
     """A folder, or several, in quotes, if its name holds what Hydra's grammar would read as its own."""
-    if not set(value) & set("={}[](),~'\"") or value[:1] in ("'", '"'):
+    if not set(value) & set("={}[](),~'\"\\") or value[:1] in ("'", '"'):
         return None
     if _is_folder(value):
         return quoted(value)
+    if not set(value) & set("={}[](),~'\""):  # a backslash before something that Hydra would read as its own
+        return None
     several = value.split(",")
     if len(several) > 1 and not set(value) & set("{}[]()'\"") and all(map(_is_folder, several)):
         return ",".join(map(element, several))
