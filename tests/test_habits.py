@@ -25,6 +25,18 @@ def test_versions_agree() -> None:
     assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_changes_are_lists_under_the_headings_that_one_expects() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[Unreleased\]", text, re.MULTILINE)
+    for version in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        named = re.findall(r"^### (.+)$", version, re.MULTILINE)
+        expected = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Not exercised"]
+        assert named == [name for name in expected if name in named]
+        entries = [re.sub(r"\s+", " ", entry) for entry in re.findall(r"^- .+(?:\n  .+)*", version, re.MULTILINE)]
+        assert not [entry for entry in entries if not entry.rstrip("`*").endswith((".", ")"))]
+        assert "\n\n- " not in re.sub(r"^### .+\n\n- ", "", version, flags=re.MULTILINE)  # one list under each
+
+
 def test_the_name_to_pip_is_one_and_the_command_another() -> None:
     assert PROJECT["name"] == DISTRIBUTION != "evalrun"
     assert list(PROJECT["scripts"]) == ["evalrun"]
