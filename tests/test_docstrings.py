@@ -76,6 +76,19 @@ def test_a_long_function_is_explained_even_if_it_is_private() -> None:
     assert len(silent) <= UNEXPLAINED, f"UNEXPLAINED only falls: {silent}"
 
 
+def test_a_docstring_can_be_read_alone() -> None:
+    """A hover shows it without its neighbours."""
+    leaning = [
+        f"{module}.{name}"
+        for module, tree in TREES.items()
+        for name, node, _ in definitions(tree)
+        if re.match(
+            r"(The same\b|See (?!that )|Of (the|a|all)\b|That of|As |It is\.|Say so)", ast.get_docstring(node) or ""
+        )
+    ]
+    assert not leaning
+
+
 def texts(module: str) -> Iterator[tuple[int, str]]:
     """Docstrings and comments with their lines."""
     for node in ast.walk(TREES[module]):

@@ -54,7 +54,7 @@ def take_off(tokenizer: Any, found: token_rules.Departure | None) -> list[str]:
 
 
 def _only_begin(backend: Any) -> None:
-    """The same of a `tokenizers.Tokenizer`."""
+    """Let a `tokenizers.Tokenizer` put nothing after a text any more; what stands before one stays."""
     from tokenizers import processors
 
     def read(text: str, add_special_tokens: bool) -> dict[str, list[int]]:
@@ -86,7 +86,7 @@ def may_be(folder: Path) -> bool:
 
 
 def _post_processor(text: str) -> Any:
-    """That of a tokenizer.json, without parsing its vocabulary, in which the same word may be a token with a number."""
+    """The post-processor of a tokenizer.json, found without parsing its vocabulary, which may hold that word too."""
     for place in _OF_FILE.finditer(text):
         found, _ = json.JSONDecoder().raw_decode(text, place.end())
         if not isinstance(found, int):

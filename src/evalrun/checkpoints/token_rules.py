@@ -194,7 +194,7 @@ def _plain(part: Any) -> Any:
 
 
 def _model(part: Any) -> Any:
-    """The same of a model, whose vocabulary need not be walked through."""
+    """Rules of a tokenizer's model, its vocabulary and merges apart, which need not be walked through."""
     rules = {key: value for key, value in part.items() if key not in ("vocab", "merges", "dropout")}
     return _plain(rules), part.get("vocab"), part.get("merges")
 

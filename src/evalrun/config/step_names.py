@@ -127,7 +127,7 @@ def _family(name: str, count: Count) -> str:
 
 
 def unique(found: Sequence[StepName], where: str) -> list[StepName]:
-    """The same names by step.
+    """The names ordered by step, one for each.
 
     Raises:
         ConfigError: two names of one step.

@@ -43,7 +43,7 @@ class Count:
     span: tuple[int, int]  # where in the name it is; with its letter where that is in `value`
 
     def with_letter(self) -> Count:
-        """The same with the letter in its value."""
+        """This number with its letter (K, M, B, T) multiplied into the value."""
         if self.scaled or not self.letter:
             return self
         span = (self.span[0], self.span[1] + 1)

@@ -24,7 +24,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def _sha256(file: Path, size: int, mtime_ns: int) -> str:
-    """Of a file as it is now; a hub download is named by its sha256 already."""
+    """The sha256 of a file as it is now; a hub download is named by its own already."""
     blob = file.resolve().name
     if file.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef"):
         return blob

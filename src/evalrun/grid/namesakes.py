@@ -62,7 +62,7 @@ def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | Chec
 
 
 def refuse_one(config: Config, store: Store) -> None:
-    """The same of one checkpoint.
+    """See that a checkpoint's results are not filed under the name of another run's.
 
     Raises:
         ConfigError: as `refuse`.
@@ -87,6 +87,6 @@ def _other(folder: str, identities: dict[int, str], theirs: Sequence[RunEntry]) 
 
 
 def here(place: ResolvedCheckpoint | CheckpointError) -> ResolvedCheckpoint | CheckpointError:
-    """The same, but for one that is gone: its weights cannot be compared with others."""
+    """A place whose weights can be compared with others; an error for a checkpoint that is gone."""
     is_gone = isinstance(place, ResolvedCheckpoint) and place.folder is None and place.cell.revision is None
     return CheckpointError("is gone") if is_gone else place

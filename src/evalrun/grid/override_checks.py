@@ -84,7 +84,7 @@ def _is_hydra(key: str) -> bool:
 
 
 def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
-    """Of the one part of Hydra's own config that people set often."""
+    """Sentences about hydra/launcher and its keys, the one part of Hydra's own config that people set often."""
     chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
     group, key = "hydra/launcher", "hydra.launcher."
     for override in overrides:

@@ -68,7 +68,7 @@ def _is_read(value: str) -> bool:
 
 
 def for_hydra(given: Sequence[Override]) -> list[str]:
-    """The same overrides in words that Hydra itself can compose.
+    """Overrides in words that Hydra itself can compose.
 
     `task=a,b` names tasks of one job, and names that only lm-eval knows, so it becomes `tasks=[a,b]`; a step such as
     `all` becomes a sweep of one, which Hydra leaves to the sweeper; a list of models is the models of a sweep.
@@ -97,7 +97,7 @@ def group_options(group: str, under: str = "") -> list[str]:
 
 
 def _options(group: str) -> list[str]:
-    """As `group_options`; none where there is no such group."""
+    """The options of a group; none where there is no such group."""
     return group_options(group) if GlobalHydra.instance().config_loader().repository.group_exists(group) else []
 
 

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def config(self) -> Config:
-        """Of the first job: what all jobs share (tracking, analysis) is read from it."""
+        """The config of the first job: what all jobs share (tracking, analysis) is read from it."""
         return self.jobs[0].config
 
     @property

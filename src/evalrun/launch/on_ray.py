@@ -25,7 +25,7 @@ _here: tuple[str, Worker] | None = None  # in a worker process: the launch that 
 
 @dataclass(frozen=True)
 class RaySettings:
-    """See conf/hydra/launcher/ray.yaml."""
+    """Settings of the launcher, explained in conf/hydra/launcher/ray.yaml."""
 
     address: str | None
     cpus: float
@@ -165,7 +165,7 @@ def _gpus(ray: Any, settings: RaySettings, device: str) -> float:
 
 
 def _check_fits(ray: Any, works: Sequence[LaunchedJob], settings: RaySettings, gpus: float) -> None:
-    """Say so if no node that is there now can run a job: Ray would wait for one without a word."""
+    """Warn if no node that is there now can run a job: Ray would wait for one without a word."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for label, cpus, cards in sorted(
         {

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """See conf/hydra/launcher/slurm.yaml."""
+    """Settings of the launcher, explained in conf/hydra/launcher/slurm.yaml."""
 
     partition: str | None
     account: str | None

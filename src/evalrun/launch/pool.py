@@ -35,7 +35,7 @@ _LEFT = {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """See conf/hydra/launcher/processes.yaml."""
+    """Settings of the launcher, explained in conf/hydra/launcher/processes.yaml."""
 
     workers: int | str
     workers_per_gpu: int

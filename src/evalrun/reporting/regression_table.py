@@ -124,7 +124,7 @@ def q_text(q: float) -> str:
 
 
 def q_relation(q: float) -> str:
-    """The same with its relation: `= 0.012`, `< 0.001`."""
+    """A corrected p to three decimals with its relation: `= 0.012`, `< 0.001`."""
     return "< 0.001" if q < 0.0005 else f"= {q:.3f}"
 
 

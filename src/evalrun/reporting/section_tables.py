@@ -35,5 +35,5 @@ def number_cell(value: float, digits: int, hint: str = "") -> TableCell:
 
 
 def signed(value: float, digits: int) -> str:
-    """The same with its sign, as text."""
+    """A number with its sign, as text; a dash where there is none."""
     return "–" if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")

@@ -94,7 +94,7 @@ def _nanmean(values: Values) -> Values:
 
 
 def _of_labels(f: Callable[[Sequence[Any]], float], xs: Sequence[Any]) -> Callable[[Draws], Any]:
-    """Of a gold and a predicted label an item: from how often each pair of them was drawn."""
+    """A metric of gold and predicted labels over draws, from how often each pair of labels was drawn."""
     labels = sorted({label for pair in xs for label in pair})
     place = {label: i for i, label in enumerate(labels)}
     size = len(labels)
@@ -111,7 +111,7 @@ def _of_labels(f: Callable[[Sequence[Any]], float], xs: Sequence[Any]) -> Callab
 
 
 def _matthews(table: Values) -> Values:
-    """As scikit-learn has it, of tables (draws, gold, predicted)."""
+    """Matthews' correlation as scikit-learn computes it, of tables (draws, gold, predicted)."""
     gold, predicted = table.sum(axis=2), table.sum(axis=1)
     all_ = gold.sum(axis=1)
     right = np.trace(table, axis1=1, axis2=2)
@@ -122,7 +122,7 @@ def _matthews(table: Values) -> Values:
 
 
 def _f1(table: Values, positive: int | None) -> Values:
-    """Of the label 1, as scikit-learn has it: 0 where it is neither there nor said."""
+    """F1 of the label 1 as scikit-learn computes it: 0 where it is neither there nor said."""
     if positive is None:
         return np.zeros(len(table))
     hits = table[:, positive, positive]

@@ -35,7 +35,7 @@ class Head:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device that the head is on."""
         return self._weight.device
 
     def __call__(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

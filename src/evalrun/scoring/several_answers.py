@@ -36,7 +36,7 @@ def answered(task: Any) -> Iterator[None]:
 
 
 def _text(task: Any, plain: Any, document: Mapping[str, Any], results: Any) -> dict[str, Any]:
-    """Of a text that was generated: any of the right ones will do."""
+    """The metrics of an item whose answer is a text: any of the right ones will do."""
     gold = task.doc_to_target(document)
     task.multiple_target = len(gold) if isinstance(gold, list) else 0
     found: dict[str, Any] = plain(document, results)

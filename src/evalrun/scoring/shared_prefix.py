@@ -103,7 +103,7 @@ class SharedPrefixLM(CheckpointLM):
         return answers
 
     def score_tokens(self, requests: Sequence[TokenRequest]) -> Answers:
-        """The same for requests that are tokens already."""
+        """Log-likelihoods of requests that are tokens already, and whether each is greedy."""
         content = [[list(map(int, part)) for part in request] for request in requests]
         answers, _ = self._shared(content, lambda: (requests, ()))
         return self._reference(requests) if answers is None else answers

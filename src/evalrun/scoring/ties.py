@@ -102,5 +102,5 @@ def _expected(
 
 
 def _ratio(value: float, length: int) -> float:
-    """As NumPy divides: what has no length is infinitely unlikely."""
+    """A log-likelihood by a length, as NumPy divides: what has no length is infinitely unlikely."""
     return value / length if length else math.copysign(math.inf, value)

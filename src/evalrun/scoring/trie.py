@@ -75,7 +75,7 @@ class TokenTrie:
         return inputs[: len(inputs) - len(targets) + 1], self.pair_token[targets].tolist()
 
     def arrays(self) -> dict[str, Ints]:
-        """Its fields by name, to be kept in a file."""
+        """The trie's fields by name, to be kept in a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 

@@ -68,7 +68,7 @@ def analyze_table(
     items: Items | None = None,
     failed: Sequence[str] = (),
 ) -> Findings:
-    """Fit, test and class.
+    """Fit the regressions, test the curves and their falls, and class their shapes.
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.

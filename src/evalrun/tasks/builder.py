@@ -172,7 +172,7 @@ def _resolve_functions(value: Any, file: TaskFile) -> Any:
 
 
 def warn_of_ties(task: Any, name: str, label: str, ties: Mapping[str, int], n: int) -> None:
-    """Say so where ties would be right or wrong by the order of the choices, or where most items are ties.
+    """Warn where ties would be right or wrong by the order of the choices, or where most items are ties.
 
     Args:
         task: lm-eval's task object.

@@ -59,7 +59,7 @@ def problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> s
 
 
 def example_problem(task: Any, document: Mapping[str, Any], local: bool, own: bool) -> str | None:
-    """The same of a row that stands in prompts as an example, whose own templates may be others."""
+    """What is wrong with a row that stands in prompts as an example, whose own templates may be others."""
     shown, asked = task.fewshot_cfg, task.config
     if all(getattr(shown, key) == getattr(asked, key) for key in ("doc_to_text", "doc_to_choice", "doc_to_target")):
         return problem(task, document, local, own)
@@ -125,7 +125,7 @@ def _names_in(template: str) -> frozenset[str]:
 
 
 def _of_texts(task: Any, text: Any, target: Any, local: bool) -> str | None:
-    """Of a task without choices."""
+    """What is wrong with a row of a task without choices, as the tail of a sentence."""
     if target is None:
         return "has no target"
     if task.OUTPUT_TYPE in _LIKELIHOOD:

@@ -69,7 +69,7 @@ class RowsAsWritten:
         return 0 if indexed and not self._ready else found
 
     def doc_to_choice(self: Any, doc: Row, doc_to_choice: Any = None) -> Any:
-        """The choices."""
+        """The choices of a row."""
         found = super().doc_to_choice(doc, doc_to_choice)  # type: ignore[misc]
         # lm-eval's constructor looks at the first letter of each of the first row; all rows are checked afterwards.
         return found if self._ready or not isinstance(found, list) else [str(one) or " " for one in found] or [" "]

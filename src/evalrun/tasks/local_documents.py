@@ -30,7 +30,7 @@ class Documents(Sequence[Row]):
         return list(self.features)
 
     def rename_columns(self, names: Mapping[str, str]) -> Documents:
-        """The same rows with columns under other names."""
+        """Rows with columns under other names."""
         renamed = [{names.get(name, name): value for name, value in row.items()} for row in self._rows]
         return Documents(renamed, [names.get(name, name) for name in self.features])
 

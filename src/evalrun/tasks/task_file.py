@@ -116,7 +116,7 @@ class TaskFile:
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
     def digest_for(self, num_fewshot: int | None) -> str:
-        """The same for so many examples in the prompt; None for as many as the task's file says."""
+        """The digest with so many examples in the prompt; None for as many as the task's file says."""
         own = self.config.get("num_fewshot")
         shots = own if num_fewshot is None or own == 0 else num_fewshot
         if not shots or not outdated.shown_itself(self.config, self.splits, self.has_written_examples):
@@ -159,7 +159,7 @@ def resolve(
 def each(
     names: Sequence[str], data_dir: str | None = None, trust_code: bool = False, profile: str | None = None
 ) -> Iterator[TaskFile | TaskError]:
-    """The same one by one: a task's file, or why it cannot be had.
+    """Resolve names one by one: a task's file, or why it cannot be had.
 
     Raises:
         ConfigError: unknown names, all at once.

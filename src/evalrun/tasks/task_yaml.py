@@ -117,7 +117,7 @@ def is_lm_evals(path: Path) -> bool:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """One file's own lines.
+    """The lines of one file, without what it includes.
 
     Raises:
         TaskError: it cannot be read, or is no mapping of YAML.

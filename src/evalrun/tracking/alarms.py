@@ -12,7 +12,7 @@ from evalrun.tracking.connection import MlflowConnection
 
 
 def flag(link: MlflowConnection, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
-    """See Store.flag; writes only what changes."""
+    """Put an alarm on a checkpoint's run: the tag `evalrun.alarm` and a part of its note; none takes it off."""
     tags = link.client.get_run(run_id).data.tags
     text = _fitting(sentences, details) if sentences else None
     if tags.get(layout.ALARM) == text:

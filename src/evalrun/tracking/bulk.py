@@ -60,7 +60,7 @@ class Origin:
 
 
 def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str) -> None:
-    """See Store.mark_all."""
+    """Note for many runs that a sweep wanted them; those that are marked already are not touched (`Store.mark_all`)."""
     with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
         _mark(link, by_key(link, suite), run_keys, sweep)
 
@@ -92,7 +92,7 @@ def _mark(link: MlflowConnection, there: Mapping[str, Noted], run_keys: Iterable
 
 
 def deliver_one(link: MlflowConnection, results: runs.Delivery, sweep: str | None, config_yaml: str | None) -> str:
-    """See Store.deliver; a run that a file does not hold yet is written in one transaction instead of a dozen."""
+    """File the results of one checkpoint; a run that a file does not hold yet takes one transaction, not a dozen."""
     first = results[0][0] if results else None
     if link.database is None or first is None or len({(one.run_key, one.cell) for one, _ in results}) > 1:
         return runs.deliver(link, results, sweep, config_yaml)
@@ -105,7 +105,7 @@ def deliver_one(link: MlflowConnection, results: runs.Delivery, sweep: str | Non
 
 
 def deliver(link: MlflowConnection, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
-    """See Store.deliver_many."""
+    """File results of any number of checkpoints, thousands in seconds; what it leaves is what `deliver` leaves."""
     suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
     for result, path in results:
         suites[result.cell.suite][result.run_key].append((result, path))

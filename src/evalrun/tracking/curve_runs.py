@@ -49,7 +49,7 @@ class ModelCurve:
 
 
 def rebuild(link: MlflowConnection, suite: str, made: tuple[str, str] | None = None) -> None:
-    """See Store.rebuild_curves."""
+    """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed."""
     # Two sweeps that end together would otherwise both write every line.
     with link.lock(f"curves-{slug(suite)}"):
         rows = read(link, suite)

@@ -84,7 +84,7 @@ def _is_unfinished(database: Path, patience_s: float) -> bool:
 
 
 def check_server(uri: str, shown: str, upgrade: bool) -> None:
-    """The same of a database that a server of its own keeps; nobody can copy that one from here.
+    """See that MLflow would not change a database that a server keeps; nobody can copy that one from here.
 
     Raises:
         TrackingError: it is another version's.

@@ -12,7 +12,7 @@ from evalrun.tracking.connection import MlflowConnection
 
 
 def command(link: MlflowConnection, port: int) -> list[str]:
-    """See Store.ui_command."""
+    """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""
     if link.remote:
         raise TrackingError(f"{link.shown} is a server already; open it in a browser.")
     return [
@@ -24,13 +24,13 @@ def command(link: MlflowConnection, port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """See Store.ui_environment."""
+    """The environment for `ui_command` (`Store.ui_environment`)."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return {**os.environ, **quiet}
 
 
 def serve(link: MlflowConnection, port: int, views: Mapping[str, str | None]) -> None:
-    """See Store.serve.
+    """Become MLflow's UI on this store (this process is replaced), or say where the server is (`Store.serve`).
 
     Args:
         link: The store.

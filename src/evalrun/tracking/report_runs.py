@@ -31,7 +31,7 @@ def log(
     params: Mapping[str, str],
     tags: Mapping[str, str],
 ) -> str:
-    """See Store.log_report."""
+    """File an analysis as a run of `<suite>-report` (`Store.log_report`)."""
     experiment = link.experiment(f"{suite}-report", create=True, kind="reports")
     _delete_unfinished(link, experiment)
     now = int(time.time() * 1000)

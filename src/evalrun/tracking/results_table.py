@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def suites(link: MlflowConnection) -> list[str]:
-    """See Store.suites."""
+    """The suites that have checkpoint runs, sorted (`Store.suites`)."""
     wanted = f"tags.`{layout.KIND}` = 'checkpoints'"
     found = link.client.search_experiments(filter_string=wanted)
     if not found:
@@ -57,7 +57,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def read(link: MlflowConnection, suite: str, sweep: str | None = None) -> list[Row]:
-    """The table's rows.
+    """The rows of a suite's table.
 
     Only tasks whose key is on the run count: they are there completely, even if the run was killed later. One task key
     found on two runs is one result.

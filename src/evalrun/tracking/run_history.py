@@ -25,7 +25,7 @@ class PastRun:
 
 
 def read(link: MlflowConnection, suite: str) -> list[PastRun]:
-    """See Store.past."""
+    """The suite's checkpoint runs at a glance, oldest first; a local store is read without MLflow. Creates nothing."""
     if link.database is None:
         link.check()  # answers soon where nobody listens
     found = []

@@ -10,7 +10,7 @@ from evalrun.tracking.sqlite_reader import Noted
 
 
 def filed(link: MlflowConnection, suite: str) -> dict[str, layout.RunEntry]:
-    """See Store.filed."""
+    """Every checkpoint run of a suite by its key: what it is and holds. Creates nothing (`Store.filed`)."""
     return {key: layout.RunEntry.of(run.tags) for key, run in by_key(link, suite).items()}
 
 

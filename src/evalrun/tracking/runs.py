@@ -39,14 +39,14 @@ Delivery = Sequence[tuple[TaskResult, Path | None]]
 
 
 def delivered(link: MlflowConnection, suite: str, run_key: str) -> dict[str, str]:
-    """See Store.delivered."""
+    """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""
     experiment = link.experiment(suite)
     run = None if experiment is None else _find(link, experiment, run_key)
     return {} if run is None else {entry.task: entry.key for entry in layout.held(run.data.tags).values()}
 
 
 def deliver(link: MlflowConnection, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
-    """See Store.deliver."""
+    """File the results of one checkpoint; delivering the same again adds nothing, a later delivery replaces."""
     newest = {result.task: (result, path) for result, path in sorted(results, key=lambda pair: pair[0].finished_ms)}
     wanted = list(newest.values())
     if not wanted or len({(result.run_key, result.cell) for result, _ in wanted}) > 1:
@@ -66,7 +66,7 @@ def deliver(link: MlflowConnection, results: Delivery, sweep: str | None, config
 
 
 def mark(link: MlflowConnection, suite: str, run_key: str, sweep: str | None) -> None:
-    """See Store.mark."""
+    """Note that a sweep wanted this run too, though it was done already (`Store.mark`)."""
     experiment = link.experiment(suite)
     run = None if experiment is None else _find(link, experiment, run_key)
     if run is not None:
@@ -157,7 +157,7 @@ def record_name(result: TaskResult) -> str:
 
 
 def record_text(result: TaskResult) -> str:
-    """What is in it."""
+    """The record of a result as the artifact holds it: JSON."""
     return json.dumps(result.to_json(), indent=1)
 
 
@@ -176,7 +176,7 @@ def check_items(result: TaskResult, path: Path) -> None:
 
 
 def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
-    """Split so that each part fits one request."""
+    """Split so that each part fits one request: 900 metrics, 40 tasks with two tags each; items' paths are dropped."""
     batch: list[TaskResult] = []
     metrics = 0
     for result, _ in fresh:

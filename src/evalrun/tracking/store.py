@@ -70,7 +70,7 @@ class Store:
             return runs.delivered(self._link, suite, run_key)
 
     def delivered_all(self, suite: str) -> dict[str, dict[str, str]]:
-        """The same of every run of a suite: run key -> task -> task key."""
+        """What every run of a suite holds: run key -> task -> task key."""
         return {key: run.tasks for key, run in self.filed(suite).items()}
 
     def filed(self, suite: str) -> dict[str, RunEntry]:
@@ -147,7 +147,7 @@ class Store:
             runs.mark(self._link, suite, run_key, sweep)
 
     def mark_all(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
-        """The same for many runs at once; those that are marked already are not touched."""
+        """Note for many runs that a sweep wanted them; those that are marked already are not touched."""
         if not self._link.exists():
             return
         from evalrun.tracking import bulk
@@ -175,7 +175,7 @@ class Store:
             return results_table.suites(self._link)
 
     def recent_suites(self) -> list[str]:
-        """The same, what was computed last first."""
+        """The suites that have checkpoint runs, what was computed last first."""
         if not self._link.exists():
             return []
         from evalrun.tracking import results_table
@@ -198,7 +198,7 @@ class Store:
             return results_table.frame(results_table.read(self._link, suite, sweep))
 
     def table_of(self, run_ids: Sequence[str]) -> pd.DataFrame:
-        """The same of some runs alone: no others are read."""
+        """The tidy table of some runs alone: no others are read."""
         from evalrun.tracking import results_table
 
         with self._link.guard("reading results"):

@@ -109,7 +109,7 @@ def artifact_path(experiment: Any, run_id: str, artifact: str) -> str:
 
 
 def curves_path(link: MlflowConnection, suite: str) -> str:
-    """See Store.view_path."""
+    """The part of the UI's address, from `#` on, that opens the suite's accuracy curves (`Store.view_path`)."""
     found = link.experiment(f"{suite}-curves") if link.exists() else None
     if found is None:
         raise TrackingError(f"there are no curves of suite '{suite}' at {link.shown} yet; evaluate it first.")
@@ -117,7 +117,7 @@ def curves_path(link: MlflowConnection, suite: str) -> str:
 
 
 def run_address(link: MlflowConnection, suite: str) -> str:
-    """See Store.run_address."""
+    """The address of a suite's checkpoint run in a browser, `{run}` for its id; empty where there are none."""
     found = link.experiment(suite) if link.exists() else None
     base = link.shown.rstrip("/") if link.remote else f"http://127.0.0.1:{PORT}"
     return "" if found is None else f"{base}/#/experiments/{found.experiment_id}/runs/{{run}}?{_WORKFLOW}"

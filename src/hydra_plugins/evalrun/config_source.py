@@ -17,7 +17,7 @@ class TypedFileSource(FileConfigSource):
         return "evalrun"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """See Hydra's ConfigSource."""
+        """Read a config file, text as it is written."""
         from evalrun.config.as_typed import yaml_text
 
         name = self._normalize_file_name(config_path)

@@ -14,7 +14,7 @@ class EvalrunLauncher(SweepLauncher):
     says = False
 
     def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
-        """One after the other."""
+        """Run the jobs one after the other."""
         worker = Worker(context)
         for work in works:
             if self.stopping:

@@ -18,6 +18,6 @@ class ProcessesLauncher(SweepLauncher):
         self.settings = pool.PoolSettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
-        """As workers become free."""
+        """Results of the jobs, as workers become free."""
         slots = pool.slots(self.settings, self.config.scorer.device)[: len(works)]
         return pool.run(context, works, slots, self.settings.retries, lambda: self.stopping, self.folder / ".workers")

@@ -16,6 +16,6 @@ class RayLauncher(SweepLauncher):
         self.settings = on_ray.RaySettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
-        """As the cluster ends them."""
+        """Results of the jobs, as the cluster ends them."""
         device = self.config.scorer.device
         return on_ray.run(context, works, self.settings, device, lambda: self.stopping, self.folder / ".ray")

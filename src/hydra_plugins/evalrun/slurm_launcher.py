@@ -16,7 +16,7 @@ class SlurmLauncher(SweepLauncher):
         self.settings = on_slurm.SlurmSettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
-        """As SLURM ends them."""
+        """Results of the jobs, as SLURM ends them."""
         device = self.config.scorer.device
         folder = self.folder / ".slurm"
         return on_slurm.run(context, works, self.settings, device, lambda: self.stopping, folder)

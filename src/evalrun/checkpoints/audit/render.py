@@ -28,7 +28,7 @@ def text(found: Sequence[Audited]) -> str:
 
 
 def to_json(found: Sequence[Audited]) -> dict[str, Any]:
-    """The same for machines, every step listed."""
+    """The findings of an audit as plain values, every step listed."""
     return {"faults": count(found), "models": [_model(audited) for audited in found]}
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was typed."""
+    """What the words of `compare` ask for."""
 
     names: tuple[str, str]
     suite: str | None

@@ -19,7 +19,7 @@ MULTIRUN_FLAGS = ("-m", "--multirun")  # what a sweep is typed with; commands ab
 
 @dataclass(frozen=True)
 class Command:
-    """One command."""
+    """A command: where its function is, and what it takes."""
 
     where: str  # module of evalrun.commands whose `command`, or :other, is given the words and returns the exit code
     group: str  # heading on the main page

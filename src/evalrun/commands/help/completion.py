@@ -117,7 +117,7 @@ def _configs(folder: Path) -> Iterator[str]:
 
 
 def _conf_dirs() -> list[Path]:
-    """As `own_yaml.conf_dirs`, which would import Hydra."""
+    """The folders of `own_yaml.conf_dirs`, without importing what that imports."""
     packaged = _PACKAGE / "conf"
     return [packaged if packaged.is_dir() else _PACKAGE.parents[1] / "conf", Path("conf")]
 

@@ -42,7 +42,7 @@ class ModelEntry:
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
-        """Of the whole path, and of its last part where that says as much."""
+        """What the model's whole path looks like, and its last part where that says as much."""
         path = str(PurePosixPath(self.model.path))
         last = path.rpartition("/")[2]
         return _pattern(path), _pattern(last) if (_SEED in path) == (_SEED in last) else None
@@ -66,7 +66,7 @@ class ModelEntry:
         return None
 
     def cell(self, step: int, seed: int | None) -> Checkpoint:
-        """The cell of the grid."""
+        """The model's checkpoint at a step."""
         checkpoint = self.checkpoint if seed is None else replace(self.checkpoint, seed=seed)
         try:
             return checkpoint_of(Config(model=self.model, checkpoint=checkpoint, step=step))
@@ -75,7 +75,7 @@ class ModelEntry:
 
     @property
     def config(self) -> Config:
-        """As a job's, its step aside."""
+        """The config of a job of this model, its step aside."""
         return Config(model=self.model, checkpoint=self.checkpoint)
 
     @property

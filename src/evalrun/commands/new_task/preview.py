@@ -35,7 +35,7 @@ class Rows:
         return [name for name in self.rows[0] if all(name in row for row in self.rows)]
 
     def values(self, column: str) -> list[Any]:
-        """A column."""
+        """The values of a column, a row each."""
         return [row[column] for row in self.rows]
 
     def hole(self, column: str) -> int | None:

@@ -111,7 +111,7 @@ def take_inventory(configs: Sequence[Config], ask_hub: bool = True, patience_s: 
 
 
 def _commits(cells: Sequence[Checkpoint], fault: str | None) -> dict[tuple[str, str], str | CheckpointError]:
-    """Which commit each revision is: of the hub in one question a repository, else of the local cache."""
+    """Repository and revision -> commit: of the hub in one question a repository, else of the local cache."""
     found: dict[tuple[str, str], str | CheckpointError] = {}
     places = list(dict.fromkeys(cell.location for cell in cells))
     if fault is None:

@@ -115,7 +115,7 @@ def _download(jobs: Sequence[JobNeeds]) -> int | None:
 
 
 def _memory(jobs: Sequence[JobNeeds], there: Sequence[Device]) -> Memory:
-    """Of the largest checkpoint whose size is known, else by the parameters."""
+    """Memory that the largest checkpoint needs, by its size if that is known, else by its parameters."""
     known = [job for job in jobs if job.weights is not None]
     return cost.memory_of(max(known, key=lambda job: (job.weights or 0, job.here)) if known else jobs[0], there)
 

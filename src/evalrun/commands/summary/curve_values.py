@@ -105,7 +105,7 @@ def _journalled(job: Job, folder: Path, files: Sequence[TaskFile]) -> dict[str, 
 
 
 def _filed(plan: Plan, lacking: Sequence[int], tasks: Sequence[Sequence[TaskFile]]) -> dict[int, dict[str, Value]]:
-    """The same from the store, of the jobs whose folder has not all; none where it cannot be read."""
+    """Values that the store has of jobs whose folder lacks some, by job and task; none where it cannot be read."""
     store = Store(plan.config.tracking)
     try:
         store.check_readable()  # answers soon where nobody listens

@@ -94,7 +94,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """The address that was given, and no other: a redirect may lead to one without TLS."""
 
     def redirect_request(self, *args: Any) -> None:
-        """Refuse."""
+        """Follow no redirect."""
         return
 
 

@@ -231,7 +231,7 @@ class Watch:
             self.warn(failed)
 
     def _complain(self, sentence: str) -> None:
-        """Say something once."""
+        """Warn with a sentence that was not said before."""
         if sentence not in self._said:
             self._said.add(sentence)
             self.warn(sentence)

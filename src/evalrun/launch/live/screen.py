@@ -115,15 +115,15 @@ class StreamAboveView(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Of the stream."""
+        """The encoding of the stream that this one stands for."""
         return self._stream.encoding
 
     def isatty(self) -> bool:
-        """Not while the view is shown."""
+        """Whether lines go to a terminal: never while the view is shown."""
         return self._begun is None and self._stream.isatty()
 
     def writable(self) -> bool:
-        """It is."""
+        """Whether it can be written to: always."""
         return True
 
     def write(self, text: str) -> int:
@@ -145,7 +145,7 @@ class StreamAboveView(io.TextIOBase):
         return getattr(self._stream, name)
 
     def fileno(self) -> int:
-        """Of the stream: what is written there directly is not seen here."""
+        """The number of the stream that this one stands for: what is written there directly is not seen here."""
         return self._stream.fileno()
 
     def __exit__(self, *args: Any) -> None:

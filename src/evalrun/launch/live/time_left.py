@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spent:
-    """A job that ended."""
+    """What a job that ended took."""
 
     model: str
     seconds: float

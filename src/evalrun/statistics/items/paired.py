@@ -275,7 +275,7 @@ def _bootstrap(change: Floats, alpha: float, draws: int, seed: int) -> tuple[flo
 
 
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:
-    """A z test by both standard errors, as if items were independent (conservative); why: they are not paired."""
+    """Test by both standard errors (z), as if items were independent: conservative; why: they are not paired."""
     value, stderr, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "stderr", "n"))
     error = float(np.sqrt(np.sum(standard_errors(value, stderr, n) ** 2)))
     difference = float(value[1] - value[0])
