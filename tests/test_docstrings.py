@@ -78,15 +78,15 @@ def test_a_long_function_is_explained_even_if_it_is_private() -> None:
 
 def test_a_docstring_can_be_read_alone() -> None:
     """A hover shows it without its neighbours."""
-    leaning = [
+    leaning = re.compile(r"(The same\b|See (?!that )|Of (the|a|all)\b|That of|As |It is\.|Say so)")
+    found = [
         f"{module}.{name}"
         for module, tree in TREES.items()
+        if not module.endswith("plain_columns")  # its content is part of results' keys
         for name, node, _ in definitions(tree)
-        if re.match(
-            r"(The same\b|See (?!that )|Of (the|a|all)\b|That of|As |It is\.|Say so)", ast.get_docstring(node) or ""
-        )
+        if leaning.match(ast.get_docstring(node) or "")
     ]
-    assert not leaning
+    assert not found
 
 
 def texts(module: str) -> Iterator[tuple[int, str]]:
