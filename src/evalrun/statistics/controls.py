@@ -58,7 +58,7 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
         count = falls["task"].nunique()
         return [
             f"{count} {'task falls' if count == 1 else 'tasks fall'} in some model, and no control task was scored: "
-            "whether general performance stayed high meanwhile is not known (task=...,controls adds five)."
+            "whether general performance stayed high meanwhile is not known (task=...,controls adds some)."
         ]
     sentences = []
     for _, rows in falls.groupby("task", sort=False):

@@ -255,6 +255,7 @@ def _sign_flip(change: Floats, draws: int, seed: int) -> float:
     if n < 63 and 2**n <= draws:
         signs = 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) - 1
         return float(np.mean(np.abs(signs @ (2 * change)) >= size))
+    # Both sides are doubled: with signs 2 f - 1 of flips f, twice the sum of the signed changes is 4 f x - 2 sum(x).
     rng, hits, batch = np.random.default_rng(seed), 0, max(1, _CELLS_AT_ONCE // n)
     for start in range(0, draws, batch):
         shape = (min(batch, draws - start), -(-n // 8))
