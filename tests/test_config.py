@@ -211,11 +211,73 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         ),
         (("model=pythia-70m", "step=1", "tracking.uri=foo://bar"), "tracking.uri is 'foo://bar': it must be null"),
         (("model=pythia-70m", "step=1", "task=[]"), "no task is given"),
+        (
+            ("model=pythia-70m", "step=glob(*)"),
+            "step=glob(*): a glob chooses among files, which step has none of; write step=all",
+        ),
+        (("model=pythia-70m", "step=interval(100,200)"), "as in step=100,200 or step=range(100,201,100)"),
+        (
+            ("model=pythia-70m", "step=1", "limit=interval(1,2)"),
+            "an interval names no values; list those that are meant",
+        ),
+        (("model=pythia-70m", "step=1", "scorer.dtype=glob(float*)"), "which scorer.dtype has none of"),
+        (("model=pythia-70m", "step=1", "tasks=glob(*)"), "write 'task=glob(*)'"),
+        (("step=1", "model=interval(1,2)"), "as in model=A,B"),
+        (("model=pythia-70m", "step=1", "analysis.alpha=tag(a,interval(0,1))"), "as in analysis.alpha=A,B"),
+        (
+            ("model=pythia-70m", "step=1", "hydra/launcher=local,processes"),
+            "what is Hydra's own is not swept; name one",
+        ),
+        (("model=pythia-70m", "step=1", "hydra.sweep.dir=glob(*)"), "what is Hydra's own is not swept; name one value"),
+        (("model=pythia-70m", "step=1", "model.resources.gpus=1"), "add it with +model.resources.gpus=VALUE"),
     ],
 )
 def test_one_mistake_one_sentence(words: tuple[str, ...], said: str) -> None:
     (found,) = problems(*words)
     assert said in found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("tracking.root", "${nothing}", "'nothing' not found"),
+        ("tracking.root", "x/${nothing.at.all}", "'nothing.at.all' not found"),
+        ("tracking.root", "${tracking.root}", "Recursive interpolation"),
+        ("tracking.root", "${oc.env:EVALRUN_HAS_NO_SUCH}", "'EVALRUN_HAS_NO_SUCH' not found"),
+        ("data_dir", "${nosuch:1}", "Unsupported interpolation type nosuch"),
+        ("limit", "${nothing}", "'nothing' not found"),
+        ("scorer.dtype", "float32,${nothing}", "'nothing' not found"),
+        ("checkpoint.steps", "[${nothing}]", "'nothing' not found"),
+        ("model.name", "${nothing}", "'nothing' not found"),
+        ("hydra.sweep.dir", "runs/${nothing}", "'nothing' not found"),
+    ],
+)
+def test_what_stands_for_nothing_is_said_with_its_key(key: str, value: str, why: str) -> None:
+    words = ("model=pythia-70m", "step=1", f"{key}={value}")
+    with hydra_session(), pytest.raises(ConfigError) as caught:
+        planning.planned(ov.parse(words))
+    (found,) = caught.value.problems
+    assert found.startswith(key)
+    assert why in found
+    assert "correct what it has in ${...}" in found
+
+
+def test_what_is_known_only_in_a_job_is_left_to_it() -> None:
+    words = (
+        "model=pythia-70m",
+        "step=1",
+        "hydra.sweep.subdir=${model.name}/${hydra.job.num}",
+        "tracking.root=${model.name}",
+    )
+    with hydra_session():
+        assert len(planning.planned(ov.parse(words))[0].jobs) == 1
+
+
+def test_a_file_of_the_users_that_refers_to_nothing_is_named(workspace: Path) -> None:
+    (workspace / "conf" / "scorer").mkdir(parents=True, exist_ok=True)
+    (workspace / "conf" / "scorer" / "mine.yaml").write_text("defaults: [shared_prefix, _self_]\ndtype: ${nothing}\n")
+    (found,) = problems("model=pythia-70m", "step=1", "scorer=mine")
+    assert found.startswith("conf/scorer/mine.yaml: scorer.dtype: Interpolation key 'nothing' not found")
 
 
 def test_a_wrong_word_hides_no_wrong_step() -> None:

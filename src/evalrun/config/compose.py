@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from evalrun.config import own_yaml, validate
 from evalrun.config.own_yaml import conf_dir
@@ -102,8 +102,8 @@ def to_config(cfg: DictConfig) -> Config:
 def _with_file(cfg: DictConfig, problem: str) -> str:
     """A sentence that begins with a key, after the name of the user's file that sets it."""
     key = problem.split(maxsplit=1)[0].strip("':,")
-    typed_here = OmegaConf.select(cfg, "hydra.overrides.task") or []
-    if any(word.lstrip("+").startswith(f"{key}=") for word in typed_here):
+    typed_here = own_yaml.as_written(cfg, "hydra.overrides.task") or []
+    if any(str(word).lstrip("+").startswith(f"{key}=") for word in typed_here):
         return problem
     files = own_yaml.saying(own_yaml.chosen(cfg), key)
     return f"{', '.join(map(str, files))}: {problem}" if files else problem
@@ -139,4 +139,8 @@ def type_sentence(error: Exception) -> str:
     if isinstance(origin, RecursionError):
         return "the configuration holds a value that is made from itself: write it out."
     where = getattr(origin, "full_key", None) or "the configuration"
+    if isinstance(origin, InterpolationResolutionError):
+        return f"{where}: {first_line(origin)}; correct what it has in ${{...}}, or write the value."
+    if first_line(origin).endswith("is not in struct"):
+        return f"{where} is not there to be changed: add it with +{where}=VALUE."
     return f"{where}: {first_line(origin)}."

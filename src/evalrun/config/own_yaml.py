@@ -78,9 +78,15 @@ def _spot(error: yaml.YAMLError) -> str:
 
 def chosen(cfg: DictConfig) -> list[Path]:
     """The user's files that a composed config was put together from, Hydra's node being there."""
-    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
+    choices = as_written(cfg, "hydra.runtime.choices") or {}
     found = (own_file(str(group).partition("@")[0], str(name)) for group, name in choices.items())
     return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def as_written(cfg: DictConfig, key: str) -> Any:
+    """A list or mapping of a config as it stands, or None: a ${...} in words that were typed belongs elsewhere."""
+    node = OmegaConf.select(cfg, key)
+    return None if node is None else OmegaConf.to_container(node, resolve=False)
 
 
 def saying(files: Iterable[Path], key: str) -> list[Path]:

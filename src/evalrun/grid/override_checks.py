@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+    ValidationError,
+)
 
 from evalrun.config import own_files
-from evalrun.config.compose import compose
+from evalrun.config.compose import compose, type_sentence
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, first_line, suggest
@@ -33,9 +38,25 @@ def check(overrides: Sequence[Override]) -> None:
 
 def mistakes(overrides: Sequence[Override]) -> list[tuple[Override | None, str]]:
     """Each override that cannot be right, with a sentence; None where it is about Hydra's own keys."""
-    found: list[tuple[Override | None, str]] = [(None, sentence) for sentence in _hydra_problems(overrides)]
+    found: list[tuple[Override | None, str]] = [(o, sentence) for o in overrides for sentence in _sweep_problems(o)]
+    rest = [o for o in overrides if o not in [override for override, _ in found]]
+    found += [(None, sentence) for sentence in _hydra_problems(rest)]
     found += _given_twice(overrides)
-    return found + [(override, sentence) for override in overrides for sentence in _problems(override)]
+    return found + [(override, sentence) for override in rest for sentence in _problems(override)]
+
+
+def _sweep_problems(override: Override) -> Iterator[str]:
+    """Of sweeps that name no values: intervals, globs where there are no files to choose from, any of Hydra's own."""
+    key, value = override.key_or_group, override.value()
+    written = f"{key}={(override.input_line or '').partition('=')[2]}"
+    if _is_hydra(key) and override.is_sweep_override():
+        yield f"{written}: what is Hydra's own is not swept; name one value."
+    elif isinstance(value, IntervalSweep):
+        listed = "step=100,200 or step=range(100,201,100)" if key == "step" else f"{key}=A,B"
+        yield f"{written}: an interval names no values; list those that are meant, as in {listed}."
+    elif isinstance(value, Glob) and key not in (*GROUPS, "task"):
+        instead = {"step": "step=all for all that there are", "tasks": f"'{written.replace('tasks', 'task', 1)}'"}
+        yield f"{written}: a glob chooses among files, which {key} has none of; write {instead.get(key, f'{key}=A,B')}."
 
 
 def _given_twice(overrides: Sequence[Override]) -> Iterator[tuple[Override, str]]:
@@ -77,6 +98,23 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
         written = " ".join(o.input_line or "" for o in own)
         why = first_line(error.__cause__ or error)
         yield f"Hydra does not take {written}: {why}; with `--cfg hydra` it shows what there is."
+
+
+def unresolved(overrides: Sequence[Override], job: Sequence[str]) -> Iterator[str]:
+    """Of overrides of Hydra's own keys, those with a ${...} that stands for nothing: seen with a job's config alone.
+
+    What is known once a job has begun, such as ${hydra.job.num}, is no mistake.
+    """
+    for override in overrides:
+        line, key = override.input_line or "", override.key_or_group
+        if "${" not in line or override.is_delete():
+            continue
+        try:
+            OmegaConf.select(compose([*job, line]), key)
+        except (InterpolationKeyError, UnsupportedInterpolationType) as error:
+            yield type_sentence(error)
+        except OmegaConfBaseException:
+            continue
 
 
 def _is_hydra(key: str) -> bool:

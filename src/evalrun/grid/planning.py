@@ -124,6 +124,10 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
     check(given)
     words = ov.for_hydra(given)
     found = plan(tuple(words))
+    if problems := list(
+        override_checks.unresolved([o for o in given if o.key_or_group.startswith("hydra.")], found.jobs[0].overrides)
+    ):
+        raise ConfigError(problems)
     uri = found.config.tracking.uri
     if uri is None or hide_password(uri) == uri:
         return found, words
