@@ -111,7 +111,11 @@ def _refuse_dashes(words: Sequence[str]) -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """Evaluate: check and show the grid, then let Hydra run it."""
+    """Evaluate: check and show the grid, then let Hydra run it.
+
+    Raises:
+        ConfigError: overrides that cannot be right, or a grid of several jobs without -m.
+    """
     import hydra
 
     from evalrun.commands import plan as supply

@@ -95,7 +95,11 @@ def patterns(trust_pickle: bool) -> list[str]:
 
 
 def commit_of(cell: Checkpoint) -> str:
-    """The commit that a hub revision stands for: asked of the hub, else of the local cache."""
+    """The commit that a hub revision stands for: asked of the hub, else of the local cache.
+
+    Raises:
+        CheckpointError: the hub has no such revision, or neither it nor the cache can tell.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 

@@ -113,7 +113,11 @@ def _tokenizer_identity(cell: Checkpoint, remote_code: bool) -> str:
 
 
 def tokenizer_folder(located: ResolvedCheckpoint, folder: Path) -> Path:
-    """Where the tokenizer's files are; those of a hub repository are downloaded."""
+    """Where the tokenizer's files are; those of a hub repository are downloaded.
+
+    Raises:
+        CheckpointError: they cannot be downloaded.
+    """
     source = located.cell.tokenizer
     if source is None or Path(source).is_dir():
         return folder if source is None else Path(source)

@@ -28,7 +28,11 @@ def with_full_keys(settings: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def config_of(settings: Mapping[str, Value]) -> Config:
-    """The config that settings of an analysis make; no model and no step are in question."""
+    """The config that settings of an analysis make; no model and no step are in question.
+
+    Raises:
+        ConfigError: a setting that an analysis does not have, or a value that cannot be right.
+    """
     with inprocess.session(None):
         given = ov.parse(inprocess.words(with_full_keys(settings)))
         allowed = {*(f"analysis.{name}" for name in _ANALYSIS), "analysis", "tracking", "tracking.uri", "tracking.root"}

@@ -19,7 +19,12 @@ from evalrun.grid import overrides as ov
 
 
 def command(words: Sequence[str]) -> int:
-    """`tiny`: train the embedded suite."""
+    """`tiny`: train the embedded suite.
+
+    Raises:
+        ConfigError: unknown keys, or values that cannot be right.
+        StorageError: the suite cannot be written.
+    """
     with hydra_session():
         given = ov.parse(words)
         keys = [str(key) for key in compose([], name="tiny") if key != "hydra"]

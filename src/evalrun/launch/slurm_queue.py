@@ -35,7 +35,11 @@ class QueuedTasks:
 
 
 def active_tasks() -> set[str]:
-    """The tasks of this user that wait or run. Asked of the queue: accounting may be off."""
+    """The tasks of this user that wait or run. Asked of the queue: accounting may be off.
+
+    Raises:
+        EvalrunError: there is no squeue, or it does not answer for some minutes.
+    """
     words = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
     for _ in range(30):  # a busy controller does not always answer
         try:

@@ -44,7 +44,11 @@ def read(path: Path, texts: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
 
 
 def text_columns(paths: Iterable[Path]) -> frozenset[str]:
-    """The columns that are text in one of several tables, and so in all of them: splits of a task are read alike."""
+    """The columns that are text in one of several tables, and so in all of them: splits of a task are read alike.
+
+    Raises:
+        TaskError: a table is not UTF-8.
+    """
     tables = [path for path in paths if BUILDERS[path.suffix.lower()] == "csv"]
     try:
         return frozenset(column for path in tables for column in tabular.text_columns(path))

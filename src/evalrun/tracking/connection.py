@@ -163,7 +163,7 @@ class MlflowConnection:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keep out other processes: all that write the same SQLite file, else those of this machine."""
+        """Keep out other processes (of this file, else of this machine); a TrackingError if one stays too long."""
         folder = self.root if self.database is None else self.database.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

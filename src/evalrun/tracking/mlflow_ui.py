@@ -12,7 +12,11 @@ from evalrun.tracking.connection import MlflowConnection
 
 
 def command(link: MlflowConnection, port: int) -> list[str]:
-    """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""
+    """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`.
+
+    Raises:
+        TrackingError: the store is a server.
+    """
     if link.remote:
         raise TrackingError(f"{link.shown} is a server already; open it in a browser.")
     return [
@@ -36,6 +40,9 @@ def serve(link: MlflowConnection, port: int, views: Mapping[str, str | None]) ->
         link: The store.
         port: To be taken if it is free.
         views: Suite -> the page of its curves (None where there is none yet), what was computed last first.
+
+    Raises:
+        TrackingError: there are no results yet.
     """
     if link.remote:
         print(*_lines(link.shown.rstrip("/"), views), sep="\n")

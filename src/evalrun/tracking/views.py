@@ -109,7 +109,11 @@ def artifact_path(experiment: Any, run_id: str, artifact: str) -> str:
 
 
 def curves_path(link: MlflowConnection, suite: str) -> str:
-    """The part of the UI's address, from `#` on, that opens the suite's accuracy curves (`Store.view_path`)."""
+    """The part of the UI's address, from `#` on, that opens the suite's accuracy curves (`Store.view_path`).
+
+    Raises:
+        TrackingError: the suite has no curves yet.
+    """
     found = link.experiment(f"{suite}-curves") if link.exists() else None
     if found is None:
         raise TrackingError(f"there are no curves of suite '{suite}' at {link.shown} yet; evaluate it first.")

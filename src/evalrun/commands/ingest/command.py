@@ -28,7 +28,11 @@ from evalrun.tracking import Store
 
 
 def command(words: Sequence[str]) -> int:
-    """`ingest`: other people's result files into MLflow; exit code 0 all filed, 1 something left out."""
+    """`ingest`: other people's result files into MLflow; exit code 0 all filed, 1 something left out.
+
+    Raises:
+        ConfigError: nothing is named to be read.
+    """
     rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
     paths = [Path(word) for word in words if word not in rest]
     if not paths:

@@ -35,7 +35,12 @@ def read(path: Path, shown: str) -> list[ParsedResult]:
 
 
 def load(path: Path) -> Mapping[str, Any]:
-    """The JSON object of a file; see `read`."""
+    """The JSON object of a result file.
+
+    Raises:
+        DamagedError: it is no whole JSON, or cannot be read.
+        NotResultsError: it is no object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
