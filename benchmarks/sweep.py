@@ -10,6 +10,8 @@ small tasks, two of which share their prompts, is made once; then these run, eac
 - `resume`: the same command again, when everything is done.
 - `lm_eval`: `lm_eval.simple_evaluate` for each checkpoint in one process, with the task manager, the task files and all
   imports shared: lm-eval at its best. Nothing is kept: no journal, no MLflow, no items, no analysis.
+- `--against REV`: instead of lm-eval, evalrun as it is at another commit: both builds' sweeps and resumes in turn, each
+  from nothing, and the ratios of their medians.
 - `cli` (`--with-cli N`): one `python -m lm_eval` process for each of N checkpoints, as a bash loop would do it.
 
 A forward pass is the time inside the outermost call of the model, of its body or of its head, taken by hooks on these
@@ -186,7 +188,7 @@ def _timed(out: Path, words: list[str]) -> int:
         jobs.append((now - marks["last"], clock.seconds - marks["model"]))
         marks.update(last=now, model=clock.seconds)
 
-    after(checkpoints, "load", lambda loaded: clock.watch(loaded[0] if isinstance(loaded, tuple) else loaded))
+    after(checkpoints, "load", lambda loaded: clock.watch(loaded.model))
     after(cli, "start_sweep", lambda _: marks.update(jobs=time.perf_counter(), last=time.perf_counter(), model=0.0))
     after(pipeline, "evaluate", job_ended)
     code = cli.main(words)
@@ -267,13 +269,11 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     found["sweep_s"] = run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
     found["resume_s"] = run([sys.executable, "-m", "evalrun", *words], folder, arguments.threads)
-    for done in ("multirun", "mlruns"):
-        (folder / done).rename(folder / f"{done}-{time.time_ns()}")
+    _put_away(folder)
     out = folder / "out.json"
     found["timed_s"] = run([*this, "--inside", "timed", str(out), *words], folder, arguments.threads)
     found["evalrun"] = json.loads(out.read_text())
-    for done in ("multirun", "mlruns"):
-        (folder / done).rename(folder / f"{done}-{time.time_ns()}")
+    _put_away(folder)
     if not arguments.only_evalrun:
         found["lm_eval_s"] = run(
             [*this, "--inside", "lm_eval", str(out), str(folder), str(number)], folder, arguments.threads
@@ -288,6 +288,56 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for step in range(1, min(arguments.with_cli, number) + 1)
     ]  # fmt: skip
     return found
+
+
+@contextmanager
+def _checkout(revision: str) -> Iterator[Path]:
+    """Another commit's files, for as long as they are needed."""
+    here = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        subprocess.run(["git", "worktree", "add", "--detach", str(tree), revision], cwd=here, check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=here, check=True)
+
+
+def against(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Both builds in turn, from nothing each time: seconds of the sweep, of its resume, and overhead of a job."""
+    words = ["-m", "model=bench", f"step=range(1,{arguments.checkpoints + 1})", f"task={','.join(TASKS)}"]
+    words += arguments.overrides
+    found: dict[str, dict[str, list[float]]] = {}
+    with _checkout(arguments.against) as tree:
+        builds = {"now": Path(__file__).resolve().parents[1], arguments.against: tree}
+        for number in range(arguments.repeats):
+            for name, build in list(builds.items())[:: 1 if number % 2 == 0 else -1]:
+                os.environ["PYTHONPATH"] = str(build / "src")
+                sweep = [sys.executable, "-m", "evalrun", *words]
+                script, out = build / "benchmarks" / "sweep.py", folder / "out.json"
+                row = {"sweep": run(sweep, folder, arguments.threads), "resume": run(sweep, folder, arguments.threads)}
+                row["plan"] = run([*sweep[:3], "plan", *words[1:]], folder, arguments.threads)
+                _put_away(folder)
+                run([sys.executable, str(script), "--inside", "timed", str(out), *words], folder, arguments.threads)
+                row["overhead of a job"] = json.loads(out.read_text())["median_overhead_s"]
+                _put_away(folder)
+                for what, seconds in row.items():
+                    found.setdefault(what, {}).setdefault(name, []).append(seconds)
+    return found
+
+
+def _put_away(folder: Path) -> None:
+    for done in ("multirun", "mlruns"):
+        (folder / done).rename(folder / f"{done}-{time.time_ns()}")
+
+
+def ratios(found: dict[str, dict[str, list[float]]]) -> str:
+    """For people: medians in seconds, and how many times as fast this build is."""
+    lines = []
+    for what, builds in found.items():
+        now, before = (statistics.median(seconds) for seconds in builds.values())
+        lines.append(f"{what:<20}{now:>9.3f} s{before:>10.3f} s{before / now:>8.2f} x")
+    return "\n".join([f"{'':<20}{'now':>11}{next(reversed(builds)):>12}{'ratio':>10}", *lines])
 
 
 def table(found: dict[str, Any], number: int) -> str:
@@ -337,12 +387,19 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json in place of whole words")
     parser.add_argument("--with-cli", type=int, default=0, metavar="N", help="lm-eval's command for N checkpoints too")
     parser.add_argument("--only-evalrun", action="store_true", help="leave out the baseline")
+    parser.add_argument("--against", metavar="REV", help="a commit of evalrun to compare with, in turn")
     parser.add_argument("--keep", type=Path, help="work here instead of in a temporary folder")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     parser.add_argument("overrides", nargs="*", help="more of the command, such as scorer=lm_eval")
     arguments = parser.parse_args()
     with _place(arguments.keep) as folder:
         make_suite(folder, arguments.checkpoints, arguments.items, arguments.tokenizer)
+        if arguments.against is not None:
+            found = against(folder, arguments)
+            print(ratios(found))
+            if arguments.json is not None:
+                arguments.json.write_text(json.dumps(found, indent=1))
+            return 0
         runs = [measure(folder, arguments) for _ in range(arguments.repeats)]
     best = min(runs, key=lambda found: found["sweep_s"])
     print(table(best, arguments.checkpoints))
