@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from bad_checkpoints import BY_THEIR_FILES, BY_THEIR_WEIGHTS, says, with_an_adapter, with_shards
 from evalrun import checkpoints
 from evalrun.checkpoints import fit
+from evalrun.checkpoints.suites.folders import unfinished
 from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
 from helpers import make_checkpoint
@@ -91,6 +93,29 @@ def test_the_same_weights_once_in_one_file_and_once_in_shards_are_one_model(cell
     (Path(cell.location) / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match="holds two models"):
         checkpoints.locate(cell)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_told_as_one(cell: Checkpoint, name: str) -> None:
+    (Path(cell.location) / "tokenizer_old").mkdir()
+    checkpoints.locate(cell)
+    (Path(cell.location) / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match=f"{name} that is a Git LFS pointer, not the file: run `git lfs pull`"):
+        checkpoints.locate(cell)
+    assert "git lfs pull" in str(unfinished(Path(cell.location)))
+
+
+def test_a_pickle_that_was_written_later_is_said_and_not_read(
+    cell: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    pickle, read = (Path(cell.location) / name for name in ("pytorch_model.bin", "model.safetensors"))
+    pickle.write_bytes(b"never read")
+    os.utime(pickle, (read.stat().st_mtime - 9, read.stat().st_mtime - 9))
+    checkpoints.locate(cell)
+    assert "written later" not in caplog.text
+    os.utime(pickle, (read.stat().st_mtime + 3600, read.stat().st_mtime + 3600))
+    checkpoints.locate(cell)
+    assert "pytorch_model.bin that was written later: model.safetensors is what is read" in caplog.text
 
 
 def test_an_index_without_its_shards_beside_a_whole_file_stops_nothing(cell: Checkpoint) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from evalrun.checkpoints.suites import checkpoint_of
 from evalrun.config.compose import compose, hydra_session, to_config
@@ -13,6 +14,7 @@ from evalrun.config.schema import Config
 from evalrun.errors import ConfigError
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
+from evalrun.launch.job_configs import Composer
 
 EXACT = {  # non-embedding, total: from the Pythia release
     "70m": (18_915_328, 70_426_624),
@@ -271,6 +273,16 @@ def test_what_is_known_only_in_a_job_is_left_to_it() -> None:
     )
     with hydra_session():
         assert len(planning.planned(ov.parse(words))[0].jobs) == 1
+
+
+def test_a_jobs_number_may_name_its_folder() -> None:
+    with hydra_session():
+        loader = GlobalHydra.instance().config_loader()
+        composer = Composer(
+            loader, compose(["hydra.sweep.dir=out", "hydra.sweep.subdir=${hydra.job.num}"], partial=True)
+        )
+        jobs = composer.works([["model=pythia-70m", "tasks=[paper]", f"step={step}"] for step in (1, 2)], 3)
+    assert [Path(job.state).parent for job in jobs] == [Path("out/3"), Path("out/4")]
 
 
 def test_a_file_of_the_users_that_refers_to_nothing_is_named(workspace: Path) -> None:

@@ -26,6 +26,8 @@ _STATES = (
     (r"\.metadata|__\d+_\d+\.distcp", "torch.distributed.checkpoint's shards", "gather them and call save_pretrained"),
     (r".*\.(?:ckpt|pth?)", "another trainer's state", "load it there and call save_pretrained"),
 )
+_POINTER = b"version https://git-lfs"
+_TOGETHER_S = 60  # between files of one save or one copy
 _NO_STATE = re.compile(r"(?:optimizer|scheduler|scaler|rng_state|training_args|random_states).*")
 
 
@@ -87,6 +89,30 @@ def _other_shards(folder: Path, single: Path) -> str | None:
     if one is None or len(there) < len(shards) or one.keys() != many.keys():
         return index
     return None if all(headers.equal(stored, many[name]) for name, stored in one.items()) else index
+
+
+def pointer(folder: Path) -> str | None:
+    """What says that a weight or tokenizer file is a pointer only, of a clone without `git lfs pull`."""
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("tokenizer*")]):
+        with contextlib.suppress(OSError), file.open("rb") as stream:  # what cannot be read is named where it is read
+            if stream.read(len(_POINTER)) == _POINTER:
+                return (
+                    f"has a {file.name} that is a Git LFS pointer, not the file: run `git lfs pull` in its repository"
+                )
+    return None
+
+
+def newer_pickle(files: list[Path]) -> str | None:
+    """A pickle beside a single file of weights that was written later, and is passed over: the end of a sentence."""
+    pickle = files[0].parent / SINGLE[1]
+    if len(files) > 1 or files[0].name != SINGLE[0] or not pickle.is_file():
+        return None
+    if pickle.stat().st_mtime <= files[0].stat().st_mtime + _TOGETHER_S:
+        return None
+    return (
+        f"holds {SINGLE[0]} and a {SINGLE[1]} that was written later: {SINGLE[0]} is what is read; move it away if the "
+        "other is this checkpoint."
+    )
 
 
 def no_weights(folder: Path) -> tuple[str, bool]:

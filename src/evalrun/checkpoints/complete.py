@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from evalrun.checkpoints import beside
 from evalrun.checkpoints.contents import weight_files
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
+
+log = logging.getLogger(__name__)
 
 
 def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: bool = False) -> None:
@@ -33,6 +36,10 @@ def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weig
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' lacks {', '.join(missing)}.")
+    if (pointer := beside.pointer(folder)) is not None:
+        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' {pointer}.")
+    if cell.revision is None and (newer := beside.newer_pickle(files)) is not None:
+        log.warning("%s: '%s' %s", cell.label, folder, newer)
     if files[0].suffix == ".bin" and not trust_pickle:
         raise CheckpointError(
             f"checkpoint of {cell.label} in '{folder}' has its weights as pickles only, which can run code: if you "

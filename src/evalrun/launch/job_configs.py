@@ -74,6 +74,8 @@ class Composer:
             if len(steps) == 1:
                 whole.step = int(steps[0].partition("=")[2])
                 config = replace(config, step=whole.step)
+            with open_dict(whole):  # what a folder's name may hold
+                whole.hydra.job.id, whole.hydra.job.num = str(index), index
             folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
             state = job_state.path_of(folder, job_keys.state_name(config))
             works.append(

@@ -60,6 +60,8 @@ def unfinished(folder: Path) -> str | None:
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}{CUT_SHORT}"
+    if (pointer := beside.pointer(folder)) is not None:
+        return pointer
     cut = [file.name for file in files if _is_cut(file)]
     return f"has a {cut[0]} that ends too early{CUT_SHORT}" if cut else None
 
