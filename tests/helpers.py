@@ -156,3 +156,18 @@ def move_results(source: Path, target: Path) -> None:
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def made_job(index: int, words: Sequence[str], n_params: int = 1) -> Any:
+    """A job of no plan, for what hands jobs out."""
+    from evalrun.checkpoints.suites import ReleasedStep
+    from evalrun.config.schema import Config
+    from evalrun.core.records import Checkpoint
+    from evalrun.grid.job_spec import JobSpec, JobTasks
+
+    cell = Checkpoint(
+        suite="s", model=f"m{n_params}", n_params=n_params, n_params_nonembedding=1, n_params_nominal=1, step=index,
+        tokens=1, seed=None, location="x", revision=None,
+    )  # fmt: skip
+    config = Config()
+    return JobSpec(cell, config, tuple(words), Path("x"), JobTasks(config), ReleasedStep(index, "x"), index=index)

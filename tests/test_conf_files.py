@@ -70,7 +70,6 @@ def write(folder: Path, group: str, text: str | bytes) -> None:
 
 def said(group: str) -> list[str]:
     """What the command says of the project; nothing where it finds no mistake."""
-    planning.plan.cache_clear()
     words = [*FILES[group][1].split(), "step=1", "tokens_per_step=1"]
     try:
         planning.planned(ov.parse(words))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from evalrun.checkpoints.suites import checkpoint_of
 from evalrun.config.compose import compose, hydra_session, to_config
@@ -14,7 +13,8 @@ from evalrun.config.schema import Config
 from evalrun.errors import ConfigError
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.launch.job_configs import Composer
+from evalrun.grid.sweep_plan import Plan
+from evalrun.launch.job_configs import JobComposer
 
 EXACT = {  # non-embedding, total: from the Pythia release
     "70m": (18_915_328, 70_426_624),
@@ -28,7 +28,7 @@ EXACT = {  # non-embedding, total: from the Pythia release
 }
 
 
-def plan(*words: str) -> planning.Plan:
+def plan(*words: str) -> Plan:
     with hydra_session():
         given = ov.parse(words)
         override_checks.check(given)
@@ -276,13 +276,11 @@ def test_what_is_known_only_in_a_job_is_left_to_it() -> None:
 
 
 def test_a_jobs_number_may_name_its_folder() -> None:
-    with hydra_session():
-        loader = GlobalHydra.instance().config_loader()
-        composer = Composer(
-            loader, compose(["hydra.sweep.dir=out", "hydra.sweep.subdir=${hydra.job.num}"], partial=True)
-        )
-        jobs = composer.works([["model=pythia-70m", "tasks=[paper]", f"step={step}"] for step in (1, 2)], 3)
-    assert [Path(job.state).parent for job in jobs] == [Path("out/3"), Path("out/4")]
+    found = plan("model=pythia-70m", "step=1,2", "hydra.sweep.dir=out", "hydra.sweep.subdir=${hydra.job.num}")
+    assert [job.state.parent for job in found.jobs] == [Path("out/0"), Path("out/1")]
+    (made,) = found.composed
+    named = JobComposer(made, found.composed).compose(found.jobs[1])
+    assert Path(named.hydra.sweep.dir) / named.hydra.sweep.subdir == Path("out/1")
 
 
 def test_a_file_of_the_users_that_refers_to_nothing_is_named(workspace: Path) -> None:

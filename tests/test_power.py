@@ -105,7 +105,7 @@ def survey_of(config: Config, *past: PastRun, models: int = 3, steps: int = 4) -
         for model in range(models) for step in range(steps)
     ]  # fmt: skip
     jobs = tuple(JobNeeds(config, cell, None, None, ("alpha", "beta"), True, 0, 0) for cell in cells)
-    return Inventory(jobs, (), past, ("alpha", "beta"), None, None, False)
+    return Inventory(jobs, (), past, ("alpha", "beta"), None, None)
 
 
 def past_run(n: int, settings: str = "shared_prefix float32") -> PastRun:

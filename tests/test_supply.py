@@ -44,7 +44,7 @@ def past(
 
 
 def survey_of(jobs: list[JobNeeds], *runs: PastRun) -> Inventory:
-    return Inventory(tuple(jobs), (), runs, ("alpha", "beta"), None, None, False)
+    return Inventory(tuple(jobs), (), runs, ("alpha", "beta"), None, None)
 
 
 @pytest.mark.parametrize(

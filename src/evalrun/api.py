@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun import progress, study
+from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands import compare as comparison
 from evalrun.commands.compare.selection import HOW
@@ -31,6 +30,7 @@ from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, final_steps, one_study, prepared_rows, with_full_keys
 from evalrun.core.errors import ConfigError, suggest
+from evalrun.progress import sweep_start
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def evaluate(
         axes = {"step": step, "task": task}
         named |= {key: value for key, value in axes.items() if value is not None}
         plan = inprocess.run(inprocess.words(named | overrides))
-        keys = progress.wanted_keys([replace(job.config, sweep=plan.sweep) for job in plan.jobs])
+        keys = sweep_start.wanted_keys(plan.jobs)
         store = Store(plan.config.tracking)
         frames = [store.table(suite) for suite in dict.fromkeys(job.cell.suite for job in plan.jobs)]
         return pd.concat([frame[frame["task_key"].isin(keys)] for frame in frames], ignore_index=True)

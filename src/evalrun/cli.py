@@ -6,34 +6,19 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evalrun.commands import help
 from evalrun.core.errors import ConfigError, EvalrunError, suggest
-from evalrun.core.secrets import command_line, masked
+from evalrun.core.secrets import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from evalrun.grid.planning import Job, Plan
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that failed, as its launcher brought it home."""
-
-    job: str
-    message: str
-    mistake: bool = False  # the request cannot be right
-
-
-_failures: list[Failure] = []
-_typed: list[str] = []  # the words of the command that is being run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _answer(words)
     except EvalrunError as error:
-        _complain(error)
+        for problem in error.problems:
+            print(f"evalrun: {problem}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except BrokenPipeError:  # `evalrun plan ... | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,18 +104,14 @@ def run(words: Sequence[str]) -> int:
     """
     import hydra
 
-    from evalrun.commands import plan as supply
+    from evalrun.commands.run import session as sessions
     from evalrun.commands.run import signals
     from evalrun.config.compose import CONFIG_NAME, hydra_session
     from evalrun.config.own_yaml import conf_dir
     from evalrun.grid import overrides as ov
     from evalrun.grid import planning
-    from evalrun.tasks import task_file
-    from evalrun.tracking import Store
 
     flags, overrides = ov.split_flags(words)
-    _failures.clear()
-    _typed[:] = words
     many = bool({"-m", "--multirun"} & set(flags))
     only_asks = bool({"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(flags))
     with hydra_session():
@@ -137,23 +119,24 @@ def run(words: Sequence[str]) -> int:
         plan, sayable = planning.planned(given)
         if not many and not only_asks and len(plan.jobs) > 1:
             raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
-        task_file.resolve_for(plan.config)
+        plan.check_tasks()
         if not many or only_asks:  # one job, composed as it would be
             sayable = [*plan.jobs[0].overrides, *(word for word in sayable if word.startswith("hydra"))]
     sys.argv = ["evalrun", *(flag for flag in flags if not only_asks or flag not in ("-m", "--multirun")), *sayable]
     composed = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job)
-    if only_asks:
-        composed()
-        return 0
-    Store(plan.config.tracking).check()  # before the first hour of computing, not after it
-    print(plan.describe(), flush=True)
-    supply.refuse_missing([job.config for job in plan.jobs])
-    with signals.graceful_signals():
-        try:
+    with sessions.registered(sessions.SweepSession(plan, words)) as session:
+        if only_asks:
             composed()
-        except KeyboardInterrupt as error:
-            return signals.say(words, plan, error)
-    return 2 if any(failure.mistake for failure in _failures) else 1 if _failures else 0
+            return 0
+        session.check_store()
+        print(plan.describe(), flush=True)
+        session.check_offline()
+        with signals.graceful_signals():
+            try:
+                composed()
+            except KeyboardInterrupt as error:
+                return signals.say(words, plan, error)
+        return session.exit_code
 
 
 def job(cfg: DictConfig) -> str:
@@ -164,97 +147,27 @@ def job(cfg: DictConfig) -> str:
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
-    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     from evalrun import pipeline
-    from evalrun.config.compose import to_config
+    from evalrun.commands.run import session as sessions
+    from evalrun.launch.worker import job_at_work
 
-    hydra = HydraConfig.get()
+    at_work, text = job_at_work(), masked(OmegaConf.to_yaml(cfg, resolve=True))
     try:
-        folder = Path(hydra.runtime.output_dir)
-        return str(pipeline.evaluate(to_config(cfg), folder, masked(OmegaConf.to_yaml(cfg, resolve=True))))
+        if at_work is not None:
+            return str(pipeline.evaluate(at_work.job, text, at_work.process))
+        hydra = HydraConfig.get()  # a single run, which Hydra may have been given another folder for
+        spec = replace(sessions.current().plan.jobs[0], folder=Path(hydra.runtime.output_dir))
+        return str(pipeline.evaluate(spec, text))
     except EvalrunError as error:
-        if hydra.mode == RunMode.RUN:  # a single run: say it and set the exit code, as for any command
-            print(f"evalrun: {error}", file=sys.stderr)
-            _failures.append(Failure(hydra.job.name, str(error), isinstance(error, ConfigError)))
-            return "failed"
-        raise CompactHydraException(str(error)) from None
+        if at_work is not None:
+            raise CompactHydraException(str(error)) from None
+        print(f"evalrun: {error}", file=sys.stderr)  # and set the exit code, as for any command
+        sessions.current().failures.append(
+            sessions.JobFailure(hydra.job.name, str(error), isinstance(error, ConfigError))
+        )
+        return "failed"
     except Exception:
         log.exception("this job failed in a way that evalrun did not foresee")
         raise
-
-
-def start_sweep(plan: Plan, here: bool) -> list[Job] | None:
-    """Before the first job: leave out those that are done or refused; None when nothing can be started.
-
-    Args:
-        plan: The sweep.
-        here: Whether its jobs run on this machine.
-    """
-    from evalrun import progress
-    from evalrun.checkpoints import devices, downloads, read_ahead
-
-    try:
-        done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)
-    except EvalrunError as error:
-        _complain(error)
-        _failures.append(Failure("sweep", str(error), isinstance(error, ConfigError)))
-        return None
-    if done:
-        rest = len(plan.jobs) - len(done) - len(refused)
-        print(f"{len(done)} of {len(plan.jobs)} jobs found done" + (f", {rest} to do" if rest else ""), flush=True)
-    _failures.extend(Failure(plan.jobs[position].cell.label, str(error)) for position, error in refused.items())
-    todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
-    if here:
-        try:
-            devices.check([job.config for job in todo])
-        except ConfigError as error:
-            stop_sweep(error)
-            return None
-    read_ahead.jobs.expect([job.cell for job in todo])
-    downloads.Ledger(replace(plan.config, sweep=plan.sweep)).expect([job.cell for job in todo])
-    return todo
-
-
-def stop_sweep(error: EvalrunError) -> None:
-    """When the launcher itself cannot do what it is asked to: say why; what is journalled stays."""
-    _complain(error)
-    _failures.append(Failure("sweep", str(error), isinstance(error, ConfigError)))
-
-
-def finish_sweep(plan: Plan, todo: Sequence[Job], returns: Sequence[Any], hydra: Sequence[str]) -> None:
-    """After the last job: say what failed, was not started or is still queued; show and analyse what is there."""
-    from evalrun import progress, study
-    from evalrun.checkpoints import downloads
-    from evalrun.commands import summary
-    from evalrun.launch import outcome
-
-    verdict = outcome.judge([job.config for job in todo], returns, plan.sweep)
-    _failures.extend(Failure(todo[position].cell.label, said) for position, said in verdict.failed.items())
-    failed = [f.message if f.job in f.message else f"{f.job}: {f.message}" for f in _failures]
-    if failed:
-        print(f"\n{len(failed)} of {len(plan.jobs)} jobs failed:", *failed, sep="\n  ", file=sys.stderr)
-        some_left = len(_failures) == len(plan.jobs) or verdict.skipped or verdict.queued
-        rest = "What was computed is kept" if some_left else "The others are done"
-        print(f"{rest}; the same command tries these again.", file=sys.stderr)
-    for line in verdict.not_ended([job.cell.label for job in todo]):
-        print(line, file=sys.stderr)
-    if verdict.queued:
-        return
-    downloads.Ledger(replace(plan.config, sweep=plan.sweep)).finish()
-    summary.show(plan, list(progress.folders_of(plan, hydra)))
-    if len(_failures) == len(plan.jobs) or not plan.config.analysis.after_sweep:
-        return
-    try:
-        folder = Path("multirun") / "analysis" / plan.sweep
-        selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
-        study.analyse(plan.config, folder, selection, plan.final_steps, command_line(_typed), failed)
-    except EvalrunError as error:
-        _complain(error)
-        _failures.append(Failure("analysis", str(error)))
-
-
-def _complain(error: EvalrunError) -> None:
-    for problem in error.problems:
-        print(f"evalrun: {problem}", file=sys.stderr)

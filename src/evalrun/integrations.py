@@ -77,10 +77,10 @@ class TrainerCallback(transformers.TrainerCallback):
 
             with isolated_hydra():
                 words = [f"path={self._path or output_dir}", f"task={','.join(self._tasks)}", *self._overrides]
-                config, plain = configured(words)
+                config, plain, folders = configured(words)
             Store(config.tracking).check()
             task_file.resolve_for(config)
-            self._watch = Watch(config, plain, say=print, warn=log.warning)
+            self._watch = Watch(config, plain, folders, say=print, warn=log.warning)
         return self._watch
 
     def _evaluate(self, output_dir: str, step: int) -> Visit | None:

@@ -7,24 +7,34 @@ import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import audit, devices, downloads, read_ahead
-from evalrun.checkpoints.suites import allowed, checkpoint_of
-from evalrun.config.schema import Config
+from evalrun.checkpoints import audit, devices, downloads
+from evalrun.checkpoints.read_ahead import Ahead
+from evalrun.checkpoints.suites import allowed
 from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.core.records import TaskResult
 from evalrun.grid import job_keys, namesakes
+from evalrun.grid.job_spec import JobResults, JobSpec
+from evalrun.grid.locating import try_to_locate
 from evalrun.journal import job_state, result_files
 from evalrun.tasks import recorded, task_file
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobProcess:
+    """What the jobs of one process share, one after the other."""
+
+    ahead: Ahead = field(default_factory=Ahead)
+    scored: job_state.RequestCounter = field(default_factory=job_state.RequestCounter)
 
 
 @dataclass(frozen=True)
@@ -40,43 +50,41 @@ class JobSummary:
         return f"{self.label}: {len(self.computed)} computed, {self.found} found done"
 
 
-def evaluate(config: Config, folder: Path, config_yaml: str) -> JobSummary:
+def evaluate(job: JobSpec, config_yaml: str, process: JobProcess | None = None) -> JobSummary:
     """One job: score on one checkpoint what is missing, and see that MLflow has all of it.
 
     Args:
-        config: What to do.
-        folder: The job's folder, where its journal is.
+        job: What to do.
         config_yaml: The resolved config as text, kept with the results.
+        process: What the jobs of this process share; None for one of its own.
 
     Raises:
         EvalrunError: whatever a user can do something about.
     """
-    if config.offline:
+    if job.config.offline:
         checkpoints.go_offline()
-    with job_state.watched(folder, job_keys.state_name(config), _about(config)) as work:
-        return _evaluate(config, folder, config_yaml, work)
+    process = process or JobProcess()
+    with job_state.watched(job.folder, job_keys.state_name(job.config), _about(job), process.scored) as work:
+        return _evaluate(job, config_yaml, work, process.ahead)
 
 
-def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.JobReporter) -> JobSummary:
+def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, ahead: Ahead) -> JobSummary:
     """What `evaluate` does, in the order in which nothing is lost: journal, scoring, journal, MLflow.
 
     Args:
-        config: Of the job.
-        folder: Of the job, where the journal is.
+        job: What to do.
         config_yaml: The config as it is kept beside the results, passwords masked.
         work: Told what the job is at.
+        ahead: Reads the next job's files meanwhile.
 
     Raises:
         CheckpointError, TaskError: it cannot be scored; tasks before the fault are kept and delivered.
         StorageError: the folder cannot be written.
         TrackingError: results are in the journal and could not be delivered.
     """
-    cell = checkpoint_of(config)
-    files = job_keys.files_of_sweep(config)
-    located = job_keys.try_to_locate(config)
-    if isinstance(located, CheckpointError):
-        raise located
-    run_key, keys = job_keys.result_keys(config, located, files)
+    config, cell, folder, files = job.config, job.cell, job.folder, job.files
+    results = _results(job)
+    located, run_key, keys = results.located, results.run_key, dict(results.keys)
     store = Store(config.tracking)
     unreachable = _unreachable(store, config.sweep)
     with result_files.locked(folder), work.at_work(), downloads.at_work(config, located):
@@ -97,7 +105,7 @@ def _evaluate(config: Config, folder: Path, config_yaml: str, work: job_state.Jo
             result_files.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
-                for result in _score(config, located, todo, folder, work):
+                for result in _score(job, results, todo, work, ahead):
                     if result.run_key != run_key:  # what its tokenizer is became known when it was fetched
                         run_key = result.run_key
                         result_files.write_config(folder, run_key, config_yaml)
@@ -138,8 +146,27 @@ def _unreachable(store: Store, sweep: str | None) -> bool:
     return False
 
 
-def _about(config: Config) -> job_state.JobState:
-    cell, names = checkpoint_of(config), [file.name for file in job_keys.files_of_sweep(config)]
+def _results(job: JobSpec) -> JobResults:
+    """Where a job's checkpoint is and its keys: as its sweep found them out, unless its files have changed since.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be had.
+    """
+    stamp = job.stamp()
+    if job.results is not None and job.results.files == stamp:
+        return job.results
+    located = try_to_locate(job)
+    if isinstance(located, CheckpointError):
+        raise located
+    return JobResults(located, *_keys(job, located), stamp)
+
+
+def _keys(job: JobSpec, located: checkpoints.ResolvedCheckpoint) -> tuple[str, dict[str, str]]:
+    return job_keys.keys_by_identity(job.config, located.identity, job.files, job.cell)
+
+
+def _about(job: JobSpec) -> job_state.JobState:
+    config, cell, names = job.config, job.cell, [file.name for file in job.files]
     return job_state.JobState(
         *(job_state.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,
@@ -147,11 +174,7 @@ def _about(config: Config) -> job_state.JobState:
 
 
 def _score(
-    config: Config,
-    located: checkpoints.ResolvedCheckpoint,
-    files: Sequence[task_file.TaskFile],
-    folder: Path,
-    work: job_state.JobReporter,
+    job: JobSpec, results: JobResults, files: Sequence[task_file.TaskFile], work: job_state.JobReporter, ahead: Ahead
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     with collector.importing():
@@ -159,21 +182,25 @@ def _score(
         from evalrun.scoring import attempts
         from evalrun.tasks import builder
 
+    config, folder, located = job.config, job.folder, results.located
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
-    read_ahead.jobs.wait()
+    ahead.wait()
     downloads.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
     device = devices.pick(config.scorer.device)
-    located = allowed.by_tokens(config, located, weights_folder)  # of files that were on the hub till now
-    run_key, keys = job_keys.result_keys(config, located, job_keys.files_of_sweep(config))
+    run_key, keys = results.run_key, results.keys
+    if located.commit is not None or not Path(located.cell.tokenizer or weights_folder).is_dir():
+        # The files were on the hub till now.
+        located = allowed.by_tokens(config, located, weights_folder)
+        run_key, keys = _keys(job, located)
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    read_ahead.jobs.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
-    said = {**namesakes.origin(config, located), **loaded.said, **_group_options(config)}
+    ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
+    said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
@@ -210,9 +237,9 @@ def _score(
         attempts.conclude(located.cell.label, lost, loaded.model, faults)
 
 
-def _group_options(config: Config) -> dict[str, Any]:
+def _group_options(job: JobSpec) -> dict[str, Any]:
     """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
-    options = task_file.options_of(job_keys.files_of_sweep(config))
+    options = task_file.options_of(job.files)
     return {"group_options": options} if options else {}
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
-from evalrun.config.compose import hydra_session
-from evalrun.launch.job_configs import Composer
+from evalrun.config.compose import hydra_session, to_config
+from evalrun.grid import overrides as ov
+from evalrun.grid import planning
+from evalrun.launch.job_configs import JobComposer
 from evalrun.tasks import groups, lm_eval_names, task_file
 from helpers import ROOT, Run
 
@@ -24,10 +27,10 @@ SWEEP = ["-m", "model=toy/toy-s", "step=1,2", "task=alpha,beta"]
 HEAVY = ("torch", "transformers", "lm_eval", "datasets")
 
 
-def last_line(workspace: Path, code: str) -> Any:
+def last_line(workspace: Path, code: str, *words: str) -> Any:
     """What a fresh process prints last, as JSON."""
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=workspace, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        [sys.executable, "-c", code, *words], cwd=workspace, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return json.loads(found.stdout.splitlines()[-1])
@@ -54,6 +57,53 @@ def test_the_second_checkpoint_of_a_process_uses_what_the_first_made(evalrun: Ru
     assert json.loads(record.read_text())["settings"]["scored_by"]
 
 
+COUNTING = """
+import json, sys
+from collections import Counter
+import evalrun.pipeline
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from evalrun import cli
+from evalrun.checkpoints import suites
+from evalrun.checkpoints.suites import allowed
+from evalrun.grid import job_keys
+from evalrun.tasks import task_file
+
+count = Counter()
+def counted(function, name):
+    def wrapped(*words, **keys):
+        count[name] += 1
+        return function(*words, **keys)
+    for module in [m for n, m in sys.modules.items() if n.startswith("evalrun")]:
+        for place in [p for p, value in vars(module).items() if value is function]:
+            setattr(module, place, wrapped)
+    return wrapped
+
+counted(suites.checkpoint_of, "checkpoint_of")
+counted(allowed.locate, "locate")
+counted(job_keys.keys_by_identity, "keys")
+counted(task_file.resolve, "tasks")
+ConfigLoaderImpl._load_configuration_impl = counted(ConfigLoaderImpl._load_configuration_impl, "compose")
+code = cli.main(sys.argv[1:])
+print(json.dumps([code, count]))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_finds_out_once_what_it_hands_to_its_jobs(workspace: Path) -> None:
+    """Before jobs were handed over as records: 78 look-ups, 36 keys and 14 compositions for these six jobs."""
+    words = ["-m", "model=toy/toy-s,toy/toy-m", "step=1,2,4", "task=alpha,beta", "analysis.after_sweep=false"]
+    expected = {
+        "checkpoint_of": 6,  # one a job, by the plan
+        "locate": 6,  # one a job, when the sweep starts
+        "keys": 6,  # one a job, when the sweep starts
+        "compose": 2 + 3,  # one a model; what experiments sweep, what Hydra's main composes, its launcher's settings
+        "tasks": 2,  # the check before Hydra starts, and the jobs'
+    }
+    first = last_line(workspace, COUNTING, *words)
+    assert first == [0, expected]
+    assert last_line(workspace, COUNTING, *words) == [0, expected], "of a finished sweep no more"
+
+
 def test_lm_evals_index_is_built_for_its_names_alone(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(groups, "lm_eval_index", lambda: asked.append("index") or {})
@@ -72,23 +122,25 @@ def test_lm_evals_keys_are_read_without_it() -> None:
 def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Path) -> None:
     with hydra_session():
         loader = GlobalHydra.instance().config_loader()
-        master = loader.load_configuration("config", ["model=toy/toy-s", "step=1"], _run_mode())
-        composer = Composer(loader, master)
-        for overrides in (
-            ["model=toy/toy-s", "tasks=[alpha,beta]", "step=1", "sweep=abc"],
-            ["model=toy/toy-s", "tasks=[alpha,beta]", "step=8", "sweep=abc"],
-            ["model=toy/toy-s", "tasks=[alpha,beta]", "step=2", "sweep=abc"],
-            ["model=toy/toy-m", "tasks=[alpha,beta]", "step=2", "sweep=abc"],
-            ["model=toy/toy-m", "tasks=[alpha,beta]", "limit=3", "step=2", "sweep=abc"],
-        ):
-            ours = composer.compose(overrides, 3)
-            theirs = loader.load_sweep_config(master, overrides)
+        hydra = ("hydra.job.env_set.MARK=here", "hydra.sweep.dir=elsewhere")
+        words = ("model=toy/toy-s,toy/toy-m", "task=alpha,beta", "step=1,8,2", "limit=3,4", "num_fewshot=0", *hydra)
+        master = loader.load_configuration("config", [*words[3:], "hydra.mode=MULTIRUN"], _run_mode())
+        plan = planning.plan(tuple(ov.for_hydra(ov.parse(words))))
+        composer = JobComposer(master, plan.composed)
+        assert (len(plan.jobs), len(plan.composed)) == (12, 4)
+        for job in plan.jobs:
+            job = replace(job.of_sweep("63e8210975"), number=3)
+            ours = composer.compose(job)
+            theirs = loader.load_sweep_config(master, list(job.words))
             with open_dict(theirs):
                 theirs.hydra.job.id, theirs.hydra.job.num = "3", 3
             assert OmegaConf.to_container(ours) == OmegaConf.to_container(theirs)
+            assert str(job.folder) == f"{theirs.hydra.sweep.dir}/{theirs.hydra.sweep.subdir}"
+            del theirs["hydra"]
+            assert to_config(theirs) == job.config
             before = copy.deepcopy(ours)
             ours.limit = 7  # what a job does to its config is its own
-            assert composer.compose(overrides, 3) == before
+            assert composer.compose(job) == before
 
 
 def _run_mode() -> Any:

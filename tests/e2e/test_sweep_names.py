@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import TrackingConf
 from evalrun.grid import planning
+from evalrun.grid.sweep_plan import Plan
 from evalrun.tracking import Store
 from helpers import Run
 
@@ -24,7 +25,7 @@ def test_a_name_that_reads_as_a_number(evalrun: Run, workspace: Path) -> None:
 
     def name(limit: int) -> str:
         words = tuple(f"limit={limit}" if word == "limit=100" else word for word in job.overrides)
-        return planning.Plan((replace(job, overrides=words),)).sweep
+        return Plan((replace(job, overrides=words),), job.folder).sweep
 
     limit = next(limit for limit in range(100, 10_000) if re.fullmatch(r"[1-9]\d*e\d{3,}", name(limit)))
     found = evalrun("-m", "model=toy/toy-s", "step=1", "task=alpha", f"limit={limit}")

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.core.records import Checkpoint
 from evalrun.errors import ConfigError
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import gpus, pool
-from evalrun.launch.jobs import LaunchedJob, Queue
+from evalrun.launch.jobs import Queue
+from helpers import made_job
 
 
-def work(index: int, n_params: int) -> LaunchedJob:
-    cell = Checkpoint(
-        suite="s", model=f"m{n_params}", n_params=n_params, n_params_nonembedding=1, n_params_nominal=1, step=index,
-        tokens=1, seed=None, location="x", revision=None,
-    )  # fmt: skip
-    return LaunchedJob(index, (f"step={index}",), cell)
+def work(index: int, n_params: int) -> JobSpec:
+    job: JobSpec = made_job(index, (f"step={index}",), n_params)
+    return job
 
 
 def settings(**changes: object) -> pool.PoolSettings:

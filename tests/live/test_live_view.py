@@ -37,9 +37,9 @@ def write(path: Path, **changes: object) -> None:
 
 
 def test_scoring_is_told_to_the_file_and_counted(tmp_path: Path) -> None:
-    before = job_state.tally.requests
+    tally = job_state.RequestCounter()
     memory = {"allocated": 2 * 10**9, "peak": 3 * 10**9, "total": 80 * 10**9}
-    with watched(tmp_path, "name", replace(ABOUT, every_s=0.05)) as work, work.at_work():
+    with watched(tmp_path, "name", replace(ABOUT, every_s=0.05), tally) as work, work.at_work():
         with work.scoring(40, lambda: memory) as tick:
             tick(30)
             deadline = time.monotonic() + 10
@@ -51,7 +51,7 @@ def test_scoring_is_told_to_the_file_and_counted(tmp_path: Path) -> None:
             time.sleep(0.1)
             state = job_state.read(work.path)
             assert state is not None, "a driver that cannot say what is held costs no sign of life"
-    assert job_state.tally.requests - before == 30
+    assert tally.requests == 30
 
 
 def test_what_a_job_is_at_is_on_disk_within_a_second(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_beside_a_hydra_application(workspace: Path) -> None:
     (workspace / "theirs" / "train.yaml").write_text("rate: 3\n")
     with initialize_config_dir(str(workspace / "theirs"), version_base="1.3"):
         with isolated_hydra():
-            config, _ = configured(["path=runs/mine", "task=alpha"])
+            config, *_ = configured(["path=runs/mine", "task=alpha"])
         assert config.model.name == "mine"
         assert compose("train").rate == 3
     with isolated_hydra(), hydra_session():

@@ -156,7 +156,7 @@ def test_no_tokenizer_is_said(workspace: Path) -> None:
 def test_without_a_trainers_sign_a_checkpoint_must_be_at_rest(workspace: Path) -> None:
     root = workspace / "runs" / "mine"
     make_checkpoint(root / "step2", seed=2)
-    config, _ = configured(WORDS)
+    config, *_ = configured(WORDS)
     first = scan.scan(config, {}, rest_s=60)
     assert (list(first.ready), first.waiting) == ([], (2,))
     seen = {2: scan.files_of(root / "step2")}
@@ -172,7 +172,7 @@ def test_without_a_trainers_sign_a_checkpoint_must_be_at_rest(workspace: Path) -
 
 def test_a_trainers_checkpoint_is_complete_once_its_state_is_the_last_file(workspace: Path) -> None:
     folder = save(workspace / "runs" / "mine", 2)
-    config, _ = configured(WORDS)
+    config, *_ = configured(WORDS)
     assert list(scan.scan(config, {}, rest_s=60).ready) == [2]
     time.sleep(0.02)
     (folder / "tokenizer_config.json").write_text((folder / "tokenizer_config.json").read_text())

@@ -96,6 +96,3 @@ def _read(file: Path) -> None:
     with file.open("rb", buffering=0) as stream:
         while stream.readinto(buffer):
             pass
-
-
-jobs = Ahead()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from evalrun import study
 from evalrun.config.compose import hydra_session
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
+from evalrun.grid.sweep_plan import Plan
 from evalrun.tracking.slugs import slug
 
 
@@ -21,12 +21,12 @@ def command(words: Sequence[str]) -> int:
     with hydra_session():
         plan, selection = select(rest, own.get("suite"), own.get("sweep"))
         finals = planning.final_steps()
-    folder = Path("multirun") / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
+    folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
     study.analyse(plan.config, folder, selection, finals)
     return 0
 
 
-def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[planning.Plan, study.Selection]:
+def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[Plan, study.Selection]:
     """Which results words mean: those of a grid, or else all that there are (inside a `compose.hydra_session`).
 
     Args:

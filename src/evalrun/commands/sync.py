@@ -14,9 +14,12 @@ from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
 from evalrun.grid import job_keys
+from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import result_files
 from evalrun.progress import Scope
 from evalrun.tracking import Store
+
+Pair = tuple[TaskResult, Path]  # a result and its job's folder
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 500  # results; what is delivered is said, and stays when the next fail
@@ -32,9 +35,7 @@ def command(words: Sequence[str]) -> int:
     asked = progress.parse_scope(words)
     store = Store(asked.tracking)
     store.check_readable()
-    found = list(_found(asked))
-    held = {suite: store.filed(suite) for suite in sorted({result.cell.suite for result, _ in found})}
-    lacking = [(result, folder) for result, folder in found if progress.lacks(held[result.cell.suite], result)]
+    found, lacking = undelivered(asked, store)
     damaged = [pair for pair in lacking if not result_files.is_whole(pair[1], pair[0])]
     for result, folder in damaged:
         log.warning(
@@ -53,18 +54,40 @@ def command(words: Sequence[str]) -> int:
     return 1 if damaged else 0
 
 
-def _found(asked: Scope) -> Iterator[tuple[TaskResult, Path]]:
-    """Results and their folders; of a named grid only those scored as it asks, since others share its folders."""
+def undelivered(asked: Scope, store: Store) -> tuple[list[Pair], list[Pair]]:
+    """The results in the journals, and those of them that the store lacks, each with its job's folder.
+
+    Of a named grid only those scored as it asks, since others share its folders; what lacks is what `status` says.
+
+    Args:
+        asked: A grid, or everything.
+        store: Where they are to be delivered.
+
+    Raises:
+        TrackingError: the store cannot be read.
+    """
+    found = list(_of_plan(asked.plan) if asked.plan is not None else _in(asked.root))
+    suites = sorted({result.cell.suite for result, _ in found})
+    held = {suite: store.filed(suite) for suite in suites}
     if asked.plan is None:
-        for folder in progress.job_folders(asked.root):
-            yield from ((result, folder) for result in progress.records(folder))
-        return
-    for job, folder in zip(asked.plan.jobs, asked.folders, strict=True):
-        for result in progress.records(folder):
+        return found, [(result, folder) for result, folder in found if progress.lacks(held[result.cell.suite], result)]
+    entries = progress.of(asked.plan.jobs, held)
+    keys = {entry.keys[task] for entry in entries for task in entry.undelivered or ()}
+    return found, [(result, folder) for result, folder in found if result.key in keys]
+
+
+def _in(root: Path) -> Iterator[Pair]:
+    for folder in progress.job_folders(root):
+        yield from ((result, folder) for result in progress.records(folder))
+
+
+def _of_plan(plan: Plan) -> Iterator[Pair]:
+    for job in plan.jobs:
+        for result in progress.records(job.folder):
             identity = result.settings.get("identity")
             options = result.settings.get("group_options") or {}
             if identity is None or job_keys.run_key_of(job.config, identity, options) == result.run_key:
-                yield result, folder
+                yield result, job.folder
 
 
 def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:

@@ -1,4 +1,4 @@
-"""What a job is for and under which names its results are kept: its tasks, where its checkpoint is, and its keys.
+"""Under which names a job's results are kept.
 
 Two results with one key have the same numbers: what determines a number is in the key, and nothing else is.
 """
@@ -8,59 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalrun import checkpoints
-from evalrun.checkpoints import downloads
-from evalrun.checkpoints.suites import allowed, check, checkpoint_of, identity_of_gone
+from evalrun.checkpoints.suites import allowed
 from evalrun.config.schema import Config
-from evalrun.core.errors import CheckpointError
+from evalrun.core.records import Checkpoint
 from evalrun.journal import result_files
 from evalrun.tasks import task_file
 
-_files: dict[tuple[Any, ...], list[task_file.TaskFile]] = {}
 
-
-def files_of_sweep(config: Config) -> list[task_file.TaskFile]:
-    """The tasks of a job; read once a sweep, whose jobs are then all scored on the same."""
-    if config.sweep is None:
-        return task_file.resolve_for(config)
-    asked = (config.sweep, *config.tasks, config.data_dir, config.trust_task_code, config.profile)
-    if asked not in _files:
-        _files[asked] = task_file.resolve_for(config)
-    return _files[asked]
-
-
-def forget() -> None:
-    """Read tasks again when they are needed next: in one process their files may change between sweeps."""
-    _files.clear()
-
-
-def try_to_locate(config: Config) -> checkpoints.ResolvedCheckpoint | CheckpointError:
-    """Where a job's checkpoint is, or why it cannot be had; what is done needs no files, if its place is remembered."""
-    cell = checkpoint_of(config)
-    if (identity := identity_of_gone(config)) is not None:
-        return checkpoints.ResolvedCheckpoint(cell, identity, None, None)
-    try:
-        check(config)
-        return allowed.locate(config, cell)
-    except CheckpointError as error:
-        return downloads.recall(cell) or error  # what is done needs no files
-
-
-def result_keys(
-    config: Config, located: checkpoints.ResolvedCheckpoint, files: Sequence[task_file.TaskFile]
+def keys_by_identity(
+    config: Config, identity: str, files: Sequence[task_file.TaskFile], cell: Checkpoint | None = None
 ) -> tuple[str, dict[str, str]]:
     """Names by content: of the MLflow run (checkpoint and settings) and of each task's result in it.
 
-    Two results with one key have the same numbers; anything that can change a number is in the key.
+    Args:
+        config: The job's.
+        identity: Of its checkpoint.
+        files: Its tasks.
+        cell: Its checkpoint, where it is known.
     """
-    return keys_by_identity(config, located.identity, files)
-
-
-def keys_by_identity(config: Config, identity: str, files: Sequence[task_file.TaskFile]) -> tuple[str, dict[str, str]]:
-    """`result_keys` of a checkpoint whose identity is known already: from its journal, or from the store."""
     settings = {"identity": identity, **_determining(config)}
     shots, version = config.num_fewshot, task_file.lm_eval_version()
-    own = {kind: allowed.left_out(config, identity, kind) for kind in {file.is_rolling for file in files}}
+    own = {kind: allowed.left_out(config, identity, kind, cell) for kind in {file.is_rolling for file in files}}
     keys = {
         file.name: result_files.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
         for file in files
@@ -81,12 +49,12 @@ def state_name(config: Config) -> str:
 
 def _determining(config: Config) -> dict[str, Any]:
     """What determines the numbers, beside the checkpoint's files and the tasks."""
-    scorer, cell = config.scorer, checkpoint_of(config)
+    scorer = config.scorer
     return {
-        "suite": cell.suite,
-        "model": cell.model,
-        "seed": cell.seed,
-        "step": cell.step,
+        "suite": config.checkpoint.suite,
+        "model": config.model.name,
+        "seed": config.checkpoint.seed,
+        "step": config.step,
         "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding]
         + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0)
         + [scorer.ties] * (scorer.ties != ("first" if config.profile == "as_published" else "expected")),

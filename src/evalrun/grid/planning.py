@@ -2,117 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from evalrun import checkpoints
-from evalrun.checkpoints.suites import checkpoint_of, gone, known_steps, released_steps_of
-from evalrun.checkpoints.suites.computed import folder_of
+from evalrun.checkpoints.suites import checkpoint_of, gone, known_steps, release_of, released_steps_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.config.as_typed import element
 from evalrun.config.compose import compose, to_config
-from evalrun.config.schema import Config, TrackingConf, model_dirname
+from evalrun.config.schema import Config, TrackingConf
 from evalrun.config.steps import expand_steps
 from evalrun.core.errors import ConfigError, EvalrunError
-from evalrun.core.records import Checkpoint
 from evalrun.core.secrets import hide_password
 from evalrun.grid import job_keys, override_checks
 from evalrun.grid import overrides as ov
+from evalrun.grid.folders import FolderTemplate, root_of
+from evalrun.grid.job_spec import JobSpec, JobTasks
+from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import result_files
-from evalrun.tasks import groups
 
-# How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
-_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade")
-_NOTES = 8  # lines of them at most
-
-
-@dataclass(frozen=True)
-class Job:
-    """One checkpoint to evaluate, and the Hydra overrides that make its config."""
-
-    cell: Checkpoint
-    config: Config
-    overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The whole grid of one command."""
-
-    jobs: tuple[Job, ...]
-
-    @property
-    def config(self) -> Config:
-        """The config of the first job: what all jobs share (tracking, analysis) is read from it."""
-        return self.jobs[0].config
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names as asked for: files, sets, lm-eval names."""
-        return tuple(self.config.tasks)
-
-    @cached_property
-    def sweep(self) -> str:
-        """A short name of this grid: the same command has the same name, so that a rerun belongs to it."""
-        overrides = [[word for word in job.overrides if _key(word) not in _HOW] for job in self.jobs]
-        content = json.dumps([self.tasks, overrides])
-        return hashlib.sha256(content.encode()).hexdigest()[:10]
-
-    @property
-    def final_steps(self) -> dict[str, int]:
-        """Model -> the last step that its suite released."""
-        return {job.cell.model: released_steps_of(job.config).steps[-1] for job in self.jobs}
-
-    @cached_property
-    def notes(self) -> list[str]:
-        """What is to be said about the checkpoints that were found."""
-        said: dict[str, None] = {}
-        for config in {(job.config.model.path, job.cell.seed): job.config for job in self.jobs}.values():
-            said.update(dict.fromkeys(released_steps_of(config).notes))
-            if config.checkpoint.tokens_per_step == 1:
-                said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
-        for name in groups.averaged(self.tasks):
-            said[f"{name} asks for a mean over its tasks, which is not computed: read each task's own value."] = None
-        return list(said)
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """The jobs for machines: model, step, revision, tokens, and what else tells them apart."""
-        return [{**asdict(job.cell), "overrides": list(job.overrides)} for job in self.jobs]
-
-    def describe(self) -> str:
-        """The grid for people: one line a model."""
-        lines = []
-        for model, group in itertools.groupby(self.jobs, key=lambda job: job.cell.model):
-            cells = [job.cell for job in group]
-            steps = sorted({cell.step for cell in cells})
-            seeds = sorted({cell.seed for cell in cells if cell.seed is not None})
-            extra = f"  seeds {','.join(map(str, seeds))}" if len(seeds) > 1 else ""
-            lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
-        jobs, models = len(self.jobs), len(lines)
-        head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
-        notes = [f"  note: {note}" for note in self.notes]
-        if len(notes) > _NOTES:
-            notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]
-        return "\n".join([head, *lines, *notes])
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+")
-
-
-def _shorten(steps: Sequence[int], most: int = 20) -> str:
-    if len(steps) <= most:
-        return " ".join(map(str, steps))
-    return " ".join([*map(str, steps[:8]), "...", *map(str, steps[-3:])])
+TasksByWords = dict[tuple[object, ...], JobTasks]
 
 
 def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
@@ -160,7 +76,6 @@ def check(given: Sequence[Override]) -> None:
     raise ConfigError(problems)
 
 
-@lru_cache(maxsize=4)
 def plan(arguments: tuple[str, ...]) -> Plan:
     """Expand overrides, sweeps included, into jobs (inside a `compose.hydra_session`).
 
@@ -180,23 +95,28 @@ def plan(arguments: tuple[str, ...]) -> Plan:
     if step is None:
         raise ConfigError("no step is given: step=final, step=all, step=1000,2000 or step=2,4,...,143000.")
     axes = [_axis(o) for key, o in merged.items() if not key.startswith("hydra")]
+    hydra = [o.input_line or "" for key, o in merged.items() if key.startswith("hydra")]
     if task is not None:
         axes.append([f"tasks={element(ov.words(task))}"])
-    jobs: list[Job] = []
+    jobs: list[JobSpec] = []
+    composed: list[DictConfig] = []
+    tasks: TasksByWords = {}
     problems: dict[str, None] = {}
     for name in _ordered(model):
         for fixed in itertools.product(*axes):
             try:
-                jobs += _jobs(name, fixed, ov.words(step))
+                made, several = _jobs(name, fixed, ov.words(step), hydra, tasks, len(jobs))
+                jobs += [replace(job, group=len(composed)) for job in several]
+                composed.append(made)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
     problems.update(dict.fromkeys(_namesakes(jobs)))
     if problems:
         raise ConfigError(problems)
-    return Plan(tuple(jobs))
+    return Plan(tuple(jobs), root_of(composed[0]), tuple(composed))
 
 
-def _namesakes(jobs: Sequence[Job]) -> Iterator[str]:
+def _namesakes(jobs: Sequence[JobSpec]) -> Iterator[str]:
     """Sentences about models of one name that lie in different places: their results would be taken for one's."""
     places: dict[tuple[str, str], str] = {}
     for job in jobs:
@@ -243,34 +163,66 @@ def _size(model: Any) -> int:
     return int(model.n_params or model.n_params_nominal or 0)
 
 
-def _jobs(model: str, fixed: Sequence[str], step: Sequence[str]) -> list[Job]:
-    """The jobs of one model under one combination of the other axes, in order of training."""
-    shared = [f"model={element(model)}", *fixed]
-    config = to_config(compose([*shared, "step=0"]))
+def _jobs(
+    model: str,
+    fixed: Sequence[str],
+    step: Sequence[str],
+    hydra: Sequence[str],
+    tasks: dict[tuple[object, ...], JobTasks],
+    first: int,
+) -> tuple[DictConfig, list[JobSpec]]:
+    """The jobs of one model under one combination of the other axes, in order of training, and the config of any."""
+    shared = (f"model={element(model)}", *fixed)
+    composed = compose([*hydra, *shared, "step=0"])
+    config, folders = to_config(composed), FolderTemplate(composed)
+    asked = (*config.tasks, config.data_dir, config.trust_task_code, config.profile)
+    alike = tasks.setdefault(asked, JobTasks(config))
     if config.offline:
         checkpoints.go_offline()
     found = released_steps_of(config)
     waiting = [found.unfinished[int(word)] for word in step if word.isdigit() and int(word) in found.unfinished]
     if waiting:
         raise ConfigError(waiting)
-    jobs = []
-    for number in expand_steps(step, _with_gone(config, found.steps, step), config.model.name):
-        own = replace(config, step=number)
-        jobs.append(Job(checkpoint_of(own), own, (*shared, f"step={number}")))
-    return jobs
+    steps = expand_steps(step, _with_gone(config, folders, found.steps, step, alike), config.model.name)
+    return composed, [
+        spec_of(replace(config, step=n), folders, alike, (*shared, f"step={n}"), number)
+        for number, n in enumerate(steps, start=first)
+    ]
 
 
-def _with_gone(config: Config, present: Sequence[int], asked: Sequence[str]) -> list[int]:
+def spec_of(
+    config: Config, folders: FolderTemplate, tasks: JobTasks, overrides: tuple[str, ...] = (), number: int = 0
+) -> JobSpec:
+    """The job of a config.
+
+    Args:
+        config: Its own.
+        folders: Of the jobs of its model.
+        tasks: Its tasks, shared with jobs that ask for the same.
+        overrides: That make the config.
+        number: Its place in the plan.
+
+    Raises:
+        ConfigError: a step that is not there, or whose tokens nobody knows.
+        CheckpointError: what is needed to say where it is cannot be read: hub or files.
+    """
+    release = release_of(config, folders.root)
+    cell = checkpoint_of(config, folders.root)
+    return JobSpec(cell, config, overrides, folders.folder(config.step, number), tasks, release, number=number)
+
+
+def _with_gone(
+    config: Config, folders: FolderTemplate, present: Sequence[int], asked: Sequence[str], tasks: JobTasks
+) -> list[int]:
     """The steps that are there, and those that are gone since all that is asked of them was computed.
 
     Raises:
         ConfigError: a step is named that is gone, and something is left to compute.
     """
     steps, problems = list(present), []
-    for step, release in gone(config).items():
+    for step, release in gone(config, folders.root).items():
         own = replace(config, step=step)
-        folder = folder_of(own.checkpoint.suite, model_dirname(own.model.name, own.checkpoint.seed), step)
-        lacks = _lacking(own, str(release.identity), folder)
+        lacks = _lacking(own, str(release.identity), folders.folder(step), tasks)
         if not lacks:
             steps.append(step)
         elif str(step) in asked:
@@ -283,10 +235,10 @@ def _with_gone(config: Config, present: Sequence[int], asked: Sequence[str]) -> 
     return sorted(steps)
 
 
-def _lacking(config: Config, identity: str, folder: Path) -> list[str]:
+def _lacking(config: Config, identity: str, folder: Path, tasks: JobTasks) -> list[str]:
     """The tasks of a job that have no result of this checkpoint in its journal."""
     names = {path.name for path in (folder / result_files.FOLDER).glob("*.json")}
-    _, keys = job_keys.keys_by_identity(config, identity, job_keys.files_of_sweep(config))
+    _, keys = job_keys.keys_by_identity(config, identity, tasks.files)
     return [name for name, key in keys.items() if config.force or result_files.record_name(name, key) not in names]
 
 

@@ -71,15 +71,13 @@ class RequestCounter:
         self.requests = 0
 
 
-tally = RequestCounter()
-
-
 @dataclass
 class JobReporter:
     """One job's file, written as the job goes on."""
 
     path: Path
     about: JobState
+    tally: RequestCounter = field(default_factory=RequestCounter)
     _scored: int = 0
     _news: bool = False  # something is to be written that is no number
     _memory: Callable[[], dict[str, int] | None] = lambda: None
@@ -110,7 +108,7 @@ class JobReporter:
 
             def tick(number: int) -> None:
                 self._scored += number
-                tally.requests += number
+                self.tally.requests += number
                 bar.update(number)
 
             with self._lock:
@@ -167,16 +165,17 @@ class JobReporter:
 
 
 @contextmanager
-def watched(folder: Path, name: str, about: JobState) -> Iterator[JobReporter]:
+def watched(folder: Path, name: str, about: JobState, tally: RequestCounter | None = None) -> Iterator[JobReporter]:
     """Watch a job from its first moment: whatever ends it is noted in its folder.
 
     Args:
         folder: The job's.
         name: Tells jobs of one folder apart, such as two few-shot settings.
         about: What is known of the job; where and when it runs is filled in.
+        tally: Counts what it scores, with other jobs of this process.
     """
     here = replace(about, host=socket.gethostname(), place=_place(), pid=os.getpid(), started_ms=_now())
-    work = JobReporter(path_of(folder, name), here)
+    work = JobReporter(path_of(folder, name), here, tally or RequestCounter())
     try:
         yield work
     except (Exception, SystemExit) as error:  # a user's task code may call sys.exit

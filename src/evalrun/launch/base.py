@@ -7,6 +7,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
@@ -14,9 +15,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import live
-from evalrun.launch.job_configs import Composer
-from evalrun.launch.jobs import JobResult, LaunchedJob, Status
+from evalrun.launch.jobs import JobResult, Status
 from evalrun.launch.worker import Context, forwarded
 
 log = logging.getLogger(__name__)
@@ -37,14 +39,23 @@ class SweepLauncher(Launcher):
         self._warned: set[str] = set()
 
     @abstractmethod
-    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
+    def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Run jobs and yield each as it ends; once `self.stopping` is true, start no more.
 
         Closing the generator stops what runs and leaves no process behind.
         """
 
+    def expect(self, plan: Plan, jobs: Sequence[JobSpec]) -> None:
+        """Take the jobs of a plan that `launch` is to run: Hydra itself hands over their words alone."""
+        self._plan = plan
+        self._jobs = [replace(job, index=index) for index, job in enumerate(jobs)]
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return how each ended; one that was not started, or is left to a cluster, is UNKNOWN.
+
+        Args:
+            job_overrides: The words of each job that is expected.
+            initial_job_idx: Which of them is the first.
 
         Raises:
             EvalrunError: the launcher cannot do what it is asked to.
@@ -54,10 +65,10 @@ class SweepLauncher(Launcher):
         self.folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         loader = self.hydra_context.config_loader
-        context = Context(os.getcwd(), self.config, loader, self.task_function, forwarded())
+        context = Context(os.getcwd(), self.config, loader, self.task_function, self._plan.composed, forwarded())
         ended: dict[int, JobResult] = {}
-        works = Composer(loader, self.config).works(job_overrides, initial_job_idx)
-        watched = [live.Watched(work.cell.model, work.cell.n_params, Path(work.state)) for work in works]
+        works = self._jobs[initial_job_idx : initial_job_idx + len(job_overrides)]
+        watched = [live.Watched(work.cell.model, work.cell.n_params, work.state) for work in works]
         with live.showing(watched) as board, contextlib.closing(self.outcomes(context, works)) as outcomes:
             for done in outcomes:
                 ended[done.index] = done
@@ -83,10 +94,10 @@ class SweepLauncher(Launcher):
 _STATUS = {Status.DONE: JobStatus.COMPLETED, Status.FAILED: JobStatus.FAILED}
 
 
-def _returned(work: LaunchedJob, done: JobResult | None) -> JobReturn:
+def _returned(work: JobSpec, done: JobResult | None) -> JobReturn:
     if done is None:
-        return JobReturn(overrides=work.overrides, status=JobStatus.UNKNOWN)
+        return JobReturn(overrides=work.words, status=JobStatus.UNKNOWN)
     said: object = RuntimeError(done.said) if done.status is Status.FAILED else done.said
     if done.status is Status.SKIPPED:
         said = None
-    return JobReturn(overrides=work.overrides, status=_STATUS.get(done.status, JobStatus.UNKNOWN), _return_value=said)
+    return JobReturn(overrides=work.words, status=_STATUS.get(done.status, JobStatus.UNKNOWN), _return_value=said)

@@ -1,29 +1,13 @@
-"""What goes to a worker and what comes back: plain values that any process can read."""
+"""What comes back from a worker, and the order in which jobs go out."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
-from evalrun.core.records import Checkpoint
-
-
-@dataclass(frozen=True)
-class LaunchedJob:
-    """One job on its way to a worker."""
-
-    index: int
-    overrides: tuple[str, ...]
-    cell: Checkpoint
-    resources: Mapping[str, float] = field(default_factory=dict)  # what its model's config asks for: cpus, gpus
-    state: str = ""  # the file in which it says what it is at, from the command's folder
-
-    @property
-    def key(self) -> str:
-        """What tells it from the other jobs of a sweep, in this launch and the next."""
-        return " ".join(self.overrides)
+from evalrun.grid.job_spec import JobSpec
 
 
 class Status(StrEnum):
@@ -47,7 +31,7 @@ class JobResult:
     requests: int = 0  # that it scored
 
 
-def largest_first(works: Sequence[LaunchedJob]) -> list[LaunchedJob]:
+def largest_first(works: Sequence[JobSpec]) -> list[JobSpec]:
     """Large models first, so that no long job begins when the others are over; one model's steps stay together."""
     return sorted(works, key=lambda work: -work.cell.n_params)
 
@@ -55,12 +39,12 @@ def largest_first(works: Sequence[LaunchedJob]) -> list[LaunchedJob]:
 class Queue:
     """Jobs that wait; a worker is told of its next one too, so that it can read that one's files ahead."""
 
-    def __init__(self, works: Sequence[LaunchedJob], workers: int) -> None:
+    def __init__(self, works: Sequence[JobSpec], workers: int) -> None:
         self._waiting = deque(largest_first(works))
         self._workers = workers
-        self._promised: dict[int, LaunchedJob] = {}
+        self._promised: dict[int, JobSpec] = {}
 
-    def take(self, worker: int) -> tuple[LaunchedJob, LaunchedJob | None] | None:
+    def take(self, worker: int) -> tuple[JobSpec, JobSpec | None] | None:
         """A job for this worker and the one that it will get after it; None when there is none."""
         work = self._promised.pop(worker, None)
         if work is None and self._waiting:
@@ -73,6 +57,6 @@ class Queue:
             self._promised[worker] = self._waiting.popleft()
         return work, self._promised.get(worker)
 
-    def put_back(self, work: LaunchedJob) -> None:
+    def put_back(self, work: JobSpec) -> None:
         """Have it tried again, before anything else."""
         self._waiting.appendleft(work)

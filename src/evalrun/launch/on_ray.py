@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import ConfigError, EvalrunError, first_line
-from evalrun.launch.jobs import JobResult, LaunchedJob, Status, largest_first
+from evalrun.grid.job_spec import JobSpec
+from evalrun.launch.jobs import JobResult, Status, largest_first
 from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.worker import Context, Worker, enter_workspace
 
@@ -44,7 +45,7 @@ class RaySettings:
 
 def run(
     context: Context,
-    works: Sequence[LaunchedJob],
+    works: Sequence[JobSpec],
     settings: RaySettings,
     device: str,
     stopping: Callable[[], bool],
@@ -71,7 +72,7 @@ def run(
         _connect(ray, settings)
     launch = uuid.uuid4().hex
     flag = folder / f"stop-{launch}"
-    pending: dict[Any, LaunchedJob] = {}
+    pending: dict[Any, JobSpec] = {}
     try:
         if settings.address is not None:
             _warn_of_local_store(ray, context)
@@ -164,7 +165,7 @@ def _gpus(ray: Any, settings: RaySettings, device: str) -> float:
     return 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
 
 
-def _check_fits(ray: Any, works: Sequence[LaunchedJob], settings: RaySettings, gpus: float) -> None:
+def _check_fits(ray: Any, works: Sequence[JobSpec], settings: RaySettings, gpus: float) -> None:
     """Warn if no node that is there now can run a job: Ray would wait for one without a word."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for label, cpus, cards in sorted(
@@ -185,7 +186,7 @@ def _warn_of_local_store(ray: Any, context: Context) -> None:
         log.warning("%d machines write one SQLite file over a network: tracking=server is safer", len(hosts))
 
 
-def _outcome(ray: Any, ref: Any, work: LaunchedJob, retries: int) -> JobResult:
+def _outcome(ray: Any, ref: Any, work: JobSpec, retries: int) -> JobResult:
     """A job's result, or its failure in a sentence where Ray lost it.
 
     Args:
@@ -208,7 +209,7 @@ def _outcome(ray: Any, ref: Any, work: LaunchedJob, retries: int) -> JobResult:
     return JobResult(work.index, Status.FAILED, f"{work.cell.label}: {said}")
 
 
-def _run_there(launch: str, context: Context, work: LaunchedJob, flag: str, cards: float) -> JobResult:
+def _run_there(launch: str, context: Context, work: JobSpec, flag: str, cards: float) -> JobResult:
     """In a worker process, with so many GPUs."""
     global _here
     if not cards:  # Ray 2.60 leaves all of the node's in sight of a task that asked for none; those are others'

@@ -18,7 +18,8 @@ from typing import Any
 
 from evalrun.core.errors import ConfigError, EvalrunError, first_line
 from evalrun.core.text import counted
-from evalrun.launch.jobs import JobResult, LaunchedJob, Status, largest_first
+from evalrun.grid.job_spec import JobSpec
+from evalrun.launch.jobs import JobResult, Status, largest_first
 from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.slurm_queue import POLL_S, QueuedTasks, active_tasks, cancel, job_ids, scancel, state_of
 from evalrun.launch.slurm_task import SlurmBatch, SlurmTask, read_results
@@ -58,7 +59,7 @@ class SlurmSettings:
 
 def run(
     context: Context,
-    works: Sequence[LaunchedJob],
+    works: Sequence[JobSpec],
     settings: SlurmSettings,
     device: str,
     stopping: Callable[[], bool],
@@ -112,7 +113,7 @@ def run(
 
 
 def _follow(
-    tasks: Mapping[str, Sequence[str]], by_key: Mapping[str, LaunchedJob], stopping: Callable[[], bool], folder: Path
+    tasks: Mapping[str, Sequence[str]], by_key: Mapping[str, JobSpec], stopping: Callable[[], bool], folder: Path
 ) -> Generator[JobResult]:
     """What tasks say, until they have said all or are gone."""
     waiting = {task: set(keys) for task, keys in tasks.items()}
@@ -143,7 +144,7 @@ def _follow(
         file.unlink(missing_ok=True)
 
 
-def _lost(work: LaunchedJob, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
+def _lost(work: JobSpec, task: str, stopped: bool, folder: Path) -> tuple[Status, str]:
     if stopped:
         return Status.SKIPPED, ""
     state = state_of(task)
@@ -154,7 +155,7 @@ def _lost(work: LaunchedJob, task: str, stopped: bool, folder: Path) -> tuple[St
 
 
 def _submit(
-    context: Context, works: Sequence[LaunchedJob], settings: SlurmSettings, device: str, folder: Path
+    context: Context, works: Sequence[JobSpec], settings: SlurmSettings, device: str, folder: Path
 ) -> dict[str, list[str]]:
     """One array for each kind of resources; returns its tasks with the keys of their jobs."""
     try:
@@ -165,7 +166,7 @@ def _submit(
         raise EvalrunError("there is no sbatch on this machine: start the sweep where SLURM jobs are submitted.")
     tasks: dict[str, list[str]] = {}
 
-    def resources(work: LaunchedJob) -> tuple[int, int]:
+    def resources(work: JobSpec) -> tuple[int, int]:
         gpus = 0 if device == "cpu" else int(work.resources.get("gpus", settings.gpus))
         return int(work.resources.get("cpus", settings.cpus)), gpus
 
@@ -200,5 +201,5 @@ def _submit(
     return tasks
 
 
-def _chunks(works: Sequence[LaunchedJob], size: int) -> list[Sequence[LaunchedJob]]:
+def _chunks(works: Sequence[JobSpec], size: int) -> list[Sequence[JobSpec]]:
     return [works[start : start + size] for start in range(0, len(works), size)]

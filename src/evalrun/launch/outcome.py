@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrun import progress
-from evalrun.config.schema import Config
 from evalrun.core.errors import EvalrunError
+from evalrun.grid.job_spec import JobSpec
+from evalrun.progress import sweep_start
 from evalrun.tracking import Store
 
 
@@ -36,11 +36,11 @@ class SweepOutcome:
             yield "far they are; the same command queues none of them twice, and analyses when all are done."
 
 
-def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> SweepOutcome:
+def judge(jobs: Sequence[JobSpec], returns: Sequence[Any], sweep: str) -> SweepOutcome:
     """Sort the jobs of a launch; one is done if and only if its results are in the store.
 
     Args:
-        configs: Of the jobs that were launched.
+        jobs: Those that were launched.
         returns: Hydra's JobReturn for each.
         sweep: The multirun.
 
@@ -49,15 +49,15 @@ def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> Swee
         also have returned.
     """
     returned = {position for position, back in enumerate(returns) if back.status.name == "COMPLETED"}
-    others = [position for position in range(len(configs)) if position not in returned]
-    there, fault = _there(configs, sorted(returned), sweep)
-    there |= _there(configs, others, sweep)[0]
+    others = [position for position in range(len(jobs)) if position not in returned]
+    there, fault = _there(jobs, sorted(returned), sweep)
+    there |= _there(jobs, others, sweep)[0]
     failed: dict[int, str] = {}
     skipped: list[int] = []
     queued: dict[int, str] = {}
-    for position, (config, back) in enumerate(zip(configs, returns, strict=True)):
+    for position, (job, back) in enumerate(zip(jobs, returns, strict=True)):
         said = back._return_value
-        if position in there and (position in returned or not config.force):
+        if position in there and (position in returned or not job.config.force):
             continue
         if position in returned:
             failed[position] = f"it ended without an error, but {fault or 'its results are not in the store.'}"
@@ -70,13 +70,18 @@ def judge(configs: Sequence[Config], returns: Sequence[Any], sweep: str) -> Swee
     return SweepOutcome(failed, skipped, queued)
 
 
-def _there(configs: Sequence[Config], positions: Sequence[int], sweep: str) -> tuple[set[int], str]:
+def _there(jobs: Sequence[JobSpec], positions: Sequence[int], sweep: str) -> tuple[set[int], str]:
     """Which have all their results in the store, or why that cannot be known."""
     if not positions:
         return set(), ""
-    try:  # asked as by a command that resumes
-        Store(configs[positions[0]].tracking).check()  # answers at once, where MLflow tries for minutes
-        found, _ = progress.find_done([replace(configs[position], force=False) for position in positions], sweep)
+    found: set[int] = set()
+    try:
+        Store(jobs[positions[0]].config.tracking).check()  # answers at once, where MLflow tries for minutes
+        found = {positions[at] for at in sweep_start.delivered([jobs[at] for at in positions], sweep)}
+        rest = [at for at in positions if at not in found]
+        if rest:  # asked as by a command that resumes: what some are became known when they were fetched
+            again = [replace(jobs[at], config=replace(jobs[at].config, force=False), results=None) for at in rest]
+            found |= {rest[number] for number in sweep_start.start(again, sweep).done}
     except EvalrunError as error:
-        return set(), f"its results cannot be looked up: {error}"
-    return {positions[number] for number in found}, ""
+        return found, f"its results cannot be looked up: {error}"
+    return found, ""

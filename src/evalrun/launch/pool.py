@@ -19,10 +19,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evalrun.checkpoints import read_ahead
 from evalrun.core.errors import ConfigError
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import gpus
-from evalrun.launch.jobs import JobResult, LaunchedJob, Queue, Status
+from evalrun.launch.jobs import JobResult, Queue, Status
 from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.worker import Context, Worker, enter_workspace
 
@@ -98,7 +98,7 @@ def _threads(settings: PoolSettings, workers: int) -> dict[str, str]:
 
 def run(
     context: Context,
-    works: Sequence[LaunchedJob],
+    works: Sequence[JobSpec],
     places: Sequence[Slot],
     retries: int,
     stopping: Callable[[], bool],
@@ -159,7 +159,7 @@ class _Member:
     """A worker process, seen from the process that started it."""
 
     def __init__(self, slot: Slot, payload: bytes, logs: Path) -> None:
-        self.work: LaunchedJob | None = None
+        self.work: JobSpec | None = None
         self.pipe, theirs = _spawn.Pipe()
         self.log = logs / f"{socket.gethostname()}-{os.getpid()}-{slot.name}.log"
         self.process = _spawn.Process(target=_serve, args=(theirs, payload, str(self.log)), name=f"worker-{slot.name}")
@@ -172,7 +172,7 @@ class _Member:
         """Each becomes readable when there is something to learn."""
         return [self.pipe, self.process.sentinel]
 
-    def give(self, work: LaunchedJob, following: LaunchedJob | None) -> None:
+    def give(self, work: JobSpec, following: JobSpec | None) -> None:
         self.work = work
         with contextlib.suppress(OSError):  # it died since: `take` finds out
             self.pipe.send((work, following))
@@ -216,13 +216,13 @@ def _serve(pipe: Any, payload: bytes, log_file: str) -> None:
     _print_to(log_file)
     context = pickle.loads(payload)
     enter_workspace(
-        Context(context.folder, context.config, context.loader, context.function)
+        Context(context.folder, context.config, context.loader, context.function, context.composed)
     )  # the environment is here
     worker = Worker(context)
     with contextlib.suppress(EOFError, OSError):
         while True:
             work, following = pipe.recv()
-            read_ahead.jobs.expect([work.cell] if following is None else [work.cell, following.cell])
+            worker.expect([work] if following is None else [work, following])
             pipe.send(worker.run(work))
 
 

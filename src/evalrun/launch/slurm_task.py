@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import StorageError
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import pool
-from evalrun.launch.jobs import JobResult, LaunchedJob, Status
+from evalrun.launch.jobs import JobResult, Status
 from evalrun.launch.worker import Context, enter_workspace
 
 
@@ -19,7 +20,7 @@ class SlurmBatch:
     """Some jobs of one model, for one SLURM task."""
 
     context: Context
-    works: tuple[LaunchedJob, ...]
+    works: tuple[JobSpec, ...]
     retries: int
     device: str
     folder: str

@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +16,32 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from evalrun.config.compose import register
 from evalrun.core.errors import StorageError, first_line
-from evalrun.journal import job_state
-from evalrun.launch.job_configs import Composer
-from evalrun.launch.jobs import JobResult, LaunchedJob, Status
+from evalrun.grid.job_spec import JobSpec
+from evalrun.launch.job_configs import JobComposer
+from evalrun.launch.jobs import JobResult, Status
+from evalrun.pipeline import JobProcess
 
 _FORWARDED = ("HF_", "MLFLOW_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "EVALRUN_")
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """The job that a worker has called what Hydra runs for."""
+
+    job: JobSpec
+    process: JobProcess
+
+
+_at_work: ContextVar[AtWork | None] = ContextVar("evalrun.job", default=None)
+
+
+def job_at_work() -> AtWork | None:
+    """What a worker of this process is at; None outside of a sweep."""
+    return _at_work.get()
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class Context:
         config: The sweep's own config.
         loader: Hydra's config loader, with the search path of the command.
         function: What Hydra runs for a job; importable.
+        composed: The configs of each group of jobs, as `sweep_plan.Plan` has them.
         environment: Variables of the command's that jobs elsewhere need.
     """
 
@@ -42,6 +61,7 @@ class Context:
     config: DictConfig
     loader: Any
     function: Callable[[DictConfig], Any]
+    composed: Sequence[DictConfig] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,11 +96,16 @@ class Worker:
         Plugins.instance()  # their configs
         setup_globals()
         self.context = context
-        self.composer = Composer(context.loader, context.config)
+        self.process = JobProcess()
+        self.composer = JobComposer(context.config, context.composed)
 
-    def run(self, work: LaunchedJob) -> JobResult:
+    def expect(self, works: Sequence[JobSpec]) -> None:
+        """Say which jobs come, one after the other, so that their files are read ahead."""
+        self.process.ahead.expect([work.cell for work in works])
+
+    def run(self, work: JobSpec) -> JobResult:
         """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
-        began, scored = time.monotonic(), job_state.tally.requests
+        began, scored = time.monotonic(), self.process.scored.requests
         heard: list[str] = []
         try:
             status, said = self._run(work, heard)
@@ -96,21 +121,25 @@ class Worker:
         finally:
             hydra = self.context.config.hydra
             configure_log(hydra.hydra_logging, hydra.verbose)
-        warnings, requests = tuple(dict.fromkeys(heard)), job_state.tally.requests - scored
+        warnings, requests = tuple(dict.fromkeys(heard)), self.process.scored.requests - scored
         return JobResult(work.index, status, said, warnings, time.monotonic() - began, requests)
 
-    def _run(self, work: LaunchedJob, heard: list[str]) -> tuple[Status, str]:
+    def _run(self, work: JobSpec, heard: list[str]) -> tuple[Status, str]:
         """Compose and run a job as Hydra does; how it ended, and its last line.
 
         Args:
             work: The job.
             heard: Gets the warnings that it logs.
         """
-        config = self.composer.compose(work.overrides, work.index)
+        config = self.composer.compose(work)
 
         def function(cfg: DictConfig) -> Any:
-            with _listening(heard):
-                return self.context.function(cfg)
+            token = _at_work.set(AtWork(work, self.process))
+            try:
+                with _listening(heard):
+                    return self.context.function(cfg)
+            finally:
+                _at_work.reset(token)
 
         result = run_job(
             hydra_context=HydraContext(config_loader=self.context.loader, callbacks=Callbacks(self.context.config)),
@@ -125,9 +154,8 @@ class Worker:
         _free(error)
         if isinstance(error, CompactHydraException):  # a sentence for the user
             return Status.FAILED, str(error)
-        folder = "/".join(str(OmegaConf.select(config, f"hydra.sweep.{part}")) for part in ("dir", "subdir"))
         what = f"{first_line(error)} ({type(error).__name__})"
-        return Status.FAILED, f"{work.cell.label}: {what}; the log in '{folder}' has the traceback."
+        return Status.FAILED, f"{work.cell.label}: {what}; the log in '{work.folder}' has the traceback."
 
 
 class _WarningCollector(logging.Handler):

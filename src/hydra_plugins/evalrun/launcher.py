@@ -2,8 +2,9 @@
 
 from collections.abc import Generator, Sequence
 
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import JobResult, LaunchedJob
+from evalrun.launch.jobs import JobResult
 from evalrun.launch.worker import Context, Worker
 
 
@@ -13,9 +14,10 @@ class EvalrunLauncher(SweepLauncher):
     here = True
     says = False
 
-    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
+    def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Run the jobs one after the other."""
         worker = Worker(context)
+        worker.expect(works)
         for work in works:
             if self.stopping:
                 return

@@ -3,9 +3,10 @@
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import pool
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import JobResult, LaunchedJob
+from evalrun.launch.jobs import JobResult
 from evalrun.launch.worker import Context
 
 
@@ -17,7 +18,7 @@ class ProcessesLauncher(SweepLauncher):
     def __init__(self, **settings: Any) -> None:
         self.settings = pool.PoolSettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
+    def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as workers become free."""
         slots = pool.slots(self.settings, self.config.scorer.device)[: len(works)]
         return pool.run(context, works, slots, self.settings.retries, lambda: self.stopping, self.folder / ".workers")

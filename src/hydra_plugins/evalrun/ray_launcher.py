@@ -3,9 +3,10 @@
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import on_ray
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import JobResult, LaunchedJob
+from evalrun.launch.jobs import JobResult
 from evalrun.launch.worker import Context
 
 
@@ -15,7 +16,7 @@ class RayLauncher(SweepLauncher):
     def __init__(self, **settings: Any) -> None:
         self.settings = on_ray.RaySettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
+    def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as the cluster ends them."""
         device = self.config.scorer.device
         return on_ray.run(context, works, self.settings, device, lambda: self.stopping, self.folder / ".ray")

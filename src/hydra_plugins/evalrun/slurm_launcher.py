@@ -3,9 +3,10 @@
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import on_slurm
 from evalrun.launch.base import SweepLauncher
-from evalrun.launch.jobs import JobResult, LaunchedJob
+from evalrun.launch.jobs import JobResult
 from evalrun.launch.worker import Context
 
 
@@ -15,7 +16,7 @@ class SlurmLauncher(SweepLauncher):
     def __init__(self, **settings: Any) -> None:
         self.settings = on_slurm.SlurmSettings(**settings)
 
-    def outcomes(self, context: Context, works: Sequence[LaunchedJob]) -> Generator[JobResult]:
+    def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as SLURM ends them."""
         device = self.config.scorer.device
         folder = self.folder / ".slurm"

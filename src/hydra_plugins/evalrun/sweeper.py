@@ -40,30 +40,29 @@ class EvalrunSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
-        """Expand, launch what is not done, and hand what came back to the end of the sweep."""
-        from evalrun import cli
+        """Launch what is not done of the plan, and hand what came back to the end of the sweep."""
+        from evalrun.commands.run import session as sessions
         from evalrun.errors import EvalrunError, StorageError
-        from evalrun.grid import planning
+        from evalrun.launch.base import SweepLauncher
 
-        own = [a for a in arguments if not a.startswith("hydra.mode=")]
-        plan = planning.plan(tuple(own))
-        folder = Path(self.config.hydra.sweep.dir)
+        session, folder = sessions.current(), Path(self.config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
         except OSError as error:  # Hydra would show where in the code
             why = f"'{folder}' cannot be written ({error.strerror or error})"
-            cli.stop_sweep(StorageError(f"{why}: free some space or check the folder, and run the same again."))
+            session.stop(StorageError(f"{why}: free some space or check the folder, and run the same again."))
             return []
-        todo = cli.start_sweep(plan, here=getattr(self.launcher, "here", False))
+        todo = session.start(here=getattr(self.launcher, "here", False))
         if todo is None:
             return []
-        # In quotes: to Hydra a name such as 63e8210975 is a number, and infinite.
-        batch = [[*job.overrides, f"sweep='{plan.sweep}'"] for job in todo]
+        if isinstance(self.launcher, SweepLauncher):
+            self.launcher.expect(session.plan, todo)
         try:
+            batch = [list(job.words) for job in todo]
             returns: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
         except EvalrunError as error:
-            cli.stop_sweep(error)
+            session.stop(error)
             return []
-        cli.finish_sweep(plan, todo, returns, list(self.config.hydra.overrides.hydra))
+        session.finish(todo, returns)
         return returns

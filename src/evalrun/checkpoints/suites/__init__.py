@@ -27,27 +27,30 @@ from evalrun.core.records import Checkpoint
 __all__ = [
     "ReleasedStep",
     "ReleasedSteps",
-    "check",
     "checkpoint_of",
     "forget",
     "gone",
-    "identity_of_gone",
     "known_steps",
     "location",
+    "release_of",
     "released_steps_of",
     "step_called",
 ]  # fmt: skip
 
 
-def checkpoint_of(config: Config) -> Checkpoint:
+def checkpoint_of(config: Config, jobs: Path = computed.ROOT) -> Checkpoint:
     """The cell of the grid that a job's config names.
+
+    Args:
+        config: The job's.
+        jobs: The folder of all jobs' folders, where results of a checkpoint that is gone speak of it.
 
     Raises:
         ConfigError: a step that is not there, or whose tokens nobody knows.
         CheckpointError: what is needed to say where it is cannot be read: hub or files.
     """
     model, checkpoint, step = config.model, config.checkpoint, config.step
-    root, release = location(config), _release(config)
+    root, release = location(config), release_of(config, jobs)
     is_local = checkpoint.folder is not None
     total, nonembedding = _parameters(config)
     return Checkpoint(
@@ -98,14 +101,15 @@ def forget() -> None:
     computed.releases.cache_clear()
 
 
-def gone(config: Config) -> dict[int, ReleasedStep]:
+def gone(config: Config, jobs: Path = computed.ROOT) -> dict[int, ReleasedStep]:
     """The checkpoints of a config's run that have results and are not there any more, by step."""
     model, checkpoint = config.model, config.checkpoint
     if checkpoint.folder is None or checkpoint.steps is not None:
         return {}
     found = released_steps_of(config)
     present = tuple(sorted({*found.by_step, *found.unfinished}))
-    return computed.releases(location(config), checkpoint.suite, model_dirname(model.name, checkpoint.seed), present)
+    name = model_dirname(model.name, checkpoint.seed)
+    return computed.releases(location(config), checkpoint.suite, name, present, jobs)
 
 
 def known_steps(config: Config) -> list[int] | None:
@@ -131,22 +135,6 @@ def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int
     return found[0].step
 
 
-def identity_of_gone(config: Config) -> str | None:
-    """What the results of a job's checkpoint are of, if it is not there any more; None where it is."""
-    return _release(config).identity
-
-
-def check(config: Config) -> None:
-    """See that a job's checkpoint belongs to its run.
-
-    Raises:
-        CheckpointError: it does not; the sentence says why.
-    """
-    fault = _release(config).fault
-    if fault is not None:
-        raise CheckpointError(fault)
-
-
 def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
     return checkpoint.steps is None or (
         isinstance(checkpoint.steps, list) and step_names.needs_list(str(checkpoint.revision))
@@ -159,13 +147,22 @@ def _is_plain(checkpoint: CheckpointConf) -> bool:
     return isinstance(checkpoint.steps, list) and pattern != local.AUTO and not step_names.needs_list(pattern)
 
 
-def _release(config: Config) -> ReleasedStep:
+def release_of(config: Config, jobs: Path = computed.ROOT) -> ReleasedStep:
+    """What a suite says of a job's step: where it is, and whether it is gone or must not be scored.
+
+    Args:
+        config: The job's.
+        jobs: The folder of all jobs' folders.
+
+    Raises:
+        ConfigError: the step is not there.
+    """
     checkpoint, step = config.checkpoint, config.step
     if _is_plain(checkpoint):
         return ReleasedStep(step, _place(checkpoint, step))
     found = released_steps_of(config)
     if step not in found.by_step:
-        if step in (before := gone(config)):
+        if step in (before := gone(config, jobs)):
             return before[step]
         missing = f"step {step} of {config.model.name} is not there: {suggest(str(step), map(str, found.steps))}"
         raise ConfigError(found.unfinished.get(step, missing))
@@ -198,7 +195,7 @@ def _parameters(config: Config) -> tuple[int, int]:
         last = released_steps_of(config)
         counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
-        counted = released_steps_of(config).parameters or _counted(location(config), _release(config).place)
+        counted = released_steps_of(config).parameters or _counted(location(config), release_of(config).place)
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 

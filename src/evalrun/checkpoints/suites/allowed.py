@@ -45,15 +45,16 @@ def named(cell: Checkpoint, identity: str) -> checkpoints.ResolvedCheckpoint:
     return checkpoints.ResolvedCheckpoint(cell, identity, folder, commit)
 
 
-def left_out(config: Config, identity: str, rolling: bool) -> list[str]:
+def left_out(config: Config, identity: str, rolling: bool, cell: Checkpoint | None = None) -> list[str]:
     """What a result is named by beside all else, where tokens that its tokenizer adds by itself are left out.
 
     Args:
         config: The job's.
         identity: Of its checkpoint.
         rolling: Whether the task scores whole texts, round which nothing is left; of another only the end is off.
+        cell: The checkpoint, where it is known.
     """
-    located, cache = named(checkpoint_of(config), identity), config.scorer.cache
+    located, cache = named(cell or checkpoint_of(config), identity), config.scorer.cache
     if rolling:
         return ["without the tokenizer's own tokens"] if checkpoints.adds_tokens(located, cache) else []
     return ["without the tokenizer's end"] if checkpoints.ends_texts(located, cache) else []

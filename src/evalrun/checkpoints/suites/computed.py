@@ -12,11 +12,11 @@ from typing import Any
 
 from evalrun.checkpoints.suites.released_steps import ReleasedStep
 
-ROOT = Path("multirun")  # where jobs' folders are
+ROOT = Path("multirun")  # where jobs' folders are, unless hydra.sweep.dir says otherwise
 
 
 @lru_cache(maxsize=64)
-def releases(root: str, suite: str, model: str, present: tuple[int, ...]) -> dict[int, ReleasedStep]:
+def releases(root: str, suite: str, model: str, present: tuple[int, ...], jobs: Path = ROOT) -> dict[int, ReleasedStep]:
     """The steps of a run that have results and no folder any more, before the last that has one.
 
     What was computed of later steps is of another training, which was started again in the same folder.
@@ -26,24 +26,20 @@ def releases(root: str, suite: str, model: str, present: tuple[int, ...]) -> dic
         suite: Its suite.
         model: The folder of its jobs: its name, with the seed where there are several.
         present: The steps that are there, whole or not.
+        jobs: The folder of all jobs' folders.
     """
     try:
-        names = [entry.name for entry in os.scandir(ROOT / suite / model)]
+        names = [entry.name for entry in os.scandir(jobs / suite / model)]
     except OSError:
         return {}
     steps = sorted(int(name.removeprefix("step")) for name in names if name.removeprefix("step").isdecimal())
     found = {}
     for step in steps:
         if step not in present and step < max(present, default=-1):
-            release = _release(folder_of(suite, model, step), step, root)
+            release = _release(jobs / suite / model / f"step{step}", step, root)
             if release is not None:
                 found[step] = release
     return found
-
-
-def folder_of(suite: str, model: str, step: int) -> Path:
-    """A job's folder."""
-    return ROOT / suite / model / f"step{step}"
 
 
 def _release(folder: Path, step: int, root: str) -> ReleasedStep | None:

@@ -14,6 +14,7 @@ from evalrun.core.errors import ConfigError, TaskError
 from evalrun.core.secrets import masked
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
+from evalrun.grid.sweep_plan import Plan
 
 
 def command(words: Sequence[str]) -> int:
@@ -38,7 +39,7 @@ def _shown(flags: Sequence[str], overrides: Sequence[str]) -> str:
     if plan.config.offline:
         checkpoints.go_offline()
     try:
-        found = take_inventory([job.config for job in plan.jobs])
+        found = take_inventory(plan)
     except TaskError as error:  # the grid is right all the same, and what it lacks may be made before it runs
         said = {"jobs": plan.to_json(), "problem": str(error)}
         return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"
@@ -57,10 +58,10 @@ def _fetched(overrides: Sequence[str]) -> str:
     plan = _grid(overrides)
     if plan.config.offline:
         raise ConfigError("prefetch downloads, and offline=true forbids it: leave out offline=true.")
-    return fetched([job.config for job in plan.jobs])
+    return fetched(plan)
 
 
-def _grid(overrides: Sequence[str]) -> planning.Plan:
+def _grid(overrides: Sequence[str]) -> Plan:
     with hydra_session():
         given = ov.parse(overrides)
         planning.check(given)

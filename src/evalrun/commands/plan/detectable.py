@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from evalrun.commands.plan.inventory import Inventory
-from evalrun.grid import job_keys
 from evalrun.statistics.power import DISCORDANT, POWER, smallest_difference, smallest_slope
+from evalrun.tasks import task_file
 from evalrun.tasks.task_file import TaskFile
 from evalrun.tracking import PastRun
 
@@ -55,7 +55,7 @@ class Power:
 def power_of(found: Inventory) -> Power:
     """What a plan can show, at the level of its analysis."""
     config = found.jobs[0].config
-    files = job_keys.files_of_sweep(replace(config, sweep="plan"))
+    files = task_file.resolve_for(config)
     alpha = config.analysis.alpha
     tasks = tuple(_task(file, found.past, config.limit, alpha / len(files)) for file in files)
     rows = {(job.cell.model, job.cell.seed, job.cell.step): job.cell for job in found.jobs if job.cell.tokens > 0}

@@ -6,24 +6,23 @@ large the files of one of them are, which its others are taken to equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from evalrun import checkpoints
+from evalrun import checkpoints, progress
 from evalrun.checkpoints import ResolvedCheckpoint, downloads
-from evalrun.checkpoints.suites import allowed, check, checkpoint_of
+from evalrun.checkpoints.suites import allowed
 from evalrun.commands.plan.needed_data import DatasetNeed, data_of
 from evalrun.config.schema import Config
-from evalrun.core.errors import CheckpointError, ConfigError, TrackingError
+from evalrun.core.errors import CheckpointError, TrackingError
 from evalrun.core.records import Checkpoint
-from evalrun.grid import job_keys, namesakes
-from evalrun.tasks import task_file
+from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.sweep_plan import Plan
 from evalrun.tracking import PastRun, Store
 
 _AT_ONCE = 8
-_HASHED = 4 * 10**9  # bytes of local weights that are read to know what is done; beyond, names must do
 _PATIENCE_S = 2.0
 
 
@@ -39,6 +38,7 @@ class JobNeeds:
     here: bool  # its files
     download: int | None  # bytes to fetch; None: not known
     weights: int | None  # bytes of the files that would be loaded; None: not known
+    undelivered: tuple[str, ...] = ()  # tasks whose results the journal has and the store lacks
 
     @property
     def done(self) -> bool:
@@ -55,8 +55,7 @@ class Inventory:
     past: tuple[PastRun, ...]  # earlier runs in the store, of the plan's suites
     files: tuple[str, ...]  # names of the tasks
     hub: str | None  # why the hub was not asked, if it should have been
-    store: str | None  # why it is not known what is done
-    by_name: bool  # local checkpoints were taken for the ones in the store because their names are
+    store: str | None  # why it is not known what the store has
 
     @property
     def to_fetch(self) -> list[JobNeeds]:
@@ -65,49 +64,47 @@ class Inventory:
         return list({(job.cell.location, job.cell.revision): job for job in missing}.values())
 
 
-def take_inventory(configs: Sequence[Config], ask_hub: bool = True, patience_s: float = _PATIENCE_S) -> Inventory:
+def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIENCE_S) -> Inventory:
     """Look at everything that a plan needs.
 
     Args:
-        configs: One for each job.
+        plan: The plan.
         ask_hub: Whether to ask the hub at all.
         patience_s: Seconds to wait for the hub before it counts as out of reach.
 
     Raises:
         TaskError: a task file that cannot be read.
     """
-    cells = [checkpoint_of(config) for config in configs]
-    remote = [cell for cell in cells if cell.revision is not None]
+    jobs = plan.jobs
+    remote = [job.cell for job in jobs if job.cell.revision is not None]
     fault = None
     if remote:
         fault = checkpoints.hub_fault(patience_s) if ask_hub else "not asked"
     commits = _commits(remote, fault)
-    past, unknown = _past(configs)
-    placed = [_place(cell, config, commits) for cell, config in zip(cells, configs, strict=True)]
-    here = [_is_here(cell, located, config.trust_pickle) for (located, _), cell, config in
-            zip(placed, cells, configs, strict=True)]  # fmt: skip
-    local = [cell for cell, there in zip(cells, here, strict=True) if cell.revision is None and there]
-    by_name = bool(past) and _bytes_of(local) > _HASHED
-    if past and not by_name:
-        placed = [_read(pair, cell, config, there) for pair, cell, config, there in
-                  zip(placed, cells, configs, here, strict=True)]  # fmt: skip
-    todo = [_todo(config, located, past) for config, (located, _) in zip(configs, placed, strict=True)]
-    if past:
-        placed = _with_namesakes(configs, placed, todo)
+    store = Store(plan.config.tracking)
+    held, unknown = progress.runs_of(store, {job.cell.suite for job in jobs})
+    placed = [_place(job, commits) for job in jobs]
+    known = {at: located.identity for at, (located, _) in enumerate(placed) if located and not located.cell.tokenizer}
+    entries = progress.of(jobs, held, known)
+    if held:
+        placed = _with_namesakes(jobs, entries, placed, held, store)
+    todo = [tuple(entry.tasks if job.config.force else entry.missing) for job, entry in zip(jobs, entries, strict=True)]
+    here = [_is_here(job, located) for job, (located, _) in zip(jobs, placed, strict=True)]
     needing = [
-        (located, config)
-        for (located, _), config, tasks, there in zip(placed, configs, todo, here, strict=True)
+        (located, job.config)
+        for (located, _), job, tasks, there in zip(placed, jobs, todo, here, strict=True)
         if tasks and not there and located is not None and located.commit is not None
     ]
     sizes = _sizes(needing) if fault is None else {}
-    jobs = tuple(
-        JobNeeds(config, cell, located, problem, tasks, there, *_amounts(config, cell, located, there, sizes))
-        for config, cell, (located, problem), tasks, there in zip(configs, cells, placed, todo, here, strict=True)
-    )
-    wanted = {task for tasks in todo for task in tasks}
-    files = {file.name: file for config in configs for file in _files(config)}
-    data = data_of([file for file in files.values() if file.name in wanted])
-    return Inventory(jobs, tuple(data), tuple(past), tuple(files), fault, unknown, by_name)
+    needs = tuple(
+        JobNeeds(job.config, job.cell, located, problem, tasks, there, *_amounts(job.cell, located, there, sizes),
+                 tuple(entry.undelivered or ()))
+        for job, entry, (located, problem), tasks, there in zip(jobs, entries, placed, todo, here, strict=True)
+    )  # fmt: skip
+    files = {file.name: file for job in jobs for file in job.files}
+    data = data_of([file for file in files.values() if file.name in {task for tasks in todo for task in tasks}])
+    past = () if held is None else _past(store, held)
+    return Inventory(needs, tuple(data), past, tuple(files), fault, unknown)
 
 
 def _commits(cells: Sequence[Checkpoint], fault: str | None) -> dict[tuple[str, str], str | CheckpointError]:
@@ -145,12 +142,14 @@ def _refs(location: str) -> dict[str, str] | CheckpointError:
 
 
 def _place(
-    cell: Checkpoint, config: Config, commits: Mapping[tuple[str, str], str | CheckpointError]
+    job: JobSpec, commits: Mapping[tuple[str, str], str | CheckpointError]
 ) -> tuple[ResolvedCheckpoint | None, str | None]:
-    """Where a hub checkpoint is; a local one is not read yet."""
+    """Where a hub checkpoint is; a local one is not read. And what is wrong with it."""
+    cell, config = job.cell, job.config
     if cell.revision is None:
+        if job.release.fault is not None:
+            return None, job.release.fault
         try:
-            check(config)
             checkpoints.check_folder(Path(cell.location), cell, config.trust_pickle, config.allow_unused_weights)
         except CheckpointError as error:
             return None, str(error)
@@ -158,53 +157,38 @@ def _place(
     commit = commits[cell.location, cell.revision]
     if isinstance(commit, CheckpointError):
         return None, str(commit)
-    return ResolvedCheckpoint(cell, f"hub:{cell.location}@{commit}", None, commit), None
-
-
-def _read(
-    pair: tuple[ResolvedCheckpoint | None, str | None], cell: Checkpoint, config: Config, there: bool
-) -> tuple[ResolvedCheckpoint | None, str | None]:
-    if cell.revision is not None or not there:
-        return pair
-    try:
-        return allowed.locate(config, cell), None
-    except CheckpointError as error:
-        return None, str(error)
+    return allowed.by_tokens(config, ResolvedCheckpoint(cell, f"hub:{cell.location}@{commit}", None, commit)), None
 
 
 def _with_namesakes(
-    configs: Sequence[Config],
+    jobs: Sequence[JobSpec],
+    entries: Sequence[progress.JobProgress],
     placed: Sequence[tuple[ResolvedCheckpoint | None, str | None]],
-    todo: Sequence[tuple[str, ...]],
+    held: progress.RunsBySuite,
+    store: Store,
 ) -> list[tuple[ResolvedCheckpoint | None, str | None]]:
     """Where jobs' checkpoints are, with the sentence by which a sweep would refuse a name that another run has."""
     runs: dict[tuple[str, str, int | None], list[int]] = {}
-    for position, config in enumerate(configs):
-        if config.checkpoint.folder is not None:
-            key = (config.checkpoint.suite, config.model.name, config.checkpoint.seed)
-            runs.setdefault(key, []).append(position)
+    for position, job in enumerate(jobs):
+        if job.config.checkpoint.folder is not None and entries[position].missing:
+            runs.setdefault((job.cell.suite, job.cell.model, job.cell.seed), []).append(position)
     found = list(placed)
     for run in runs.values():
-        places = [placed[position][0] or CheckpointError(str(placed[position][1])) for position in run]
-        try:
-            if any(todo[position] for position in run):
-                namesakes.refuse([configs[position] for position in run], places, Store(configs[run[0]].tracking))
-        except TrackingError:
-            continue  # said by the survey
-        except ConfigError as error:
-            for position in run:
-                found[position] = (placed[position][0], placed[position][1] or str(error))
+        said = progress.taken([jobs[at] for at in run], [entries[at] for at in run], held, store)
+        for position in run if said else ():
+            found[position] = (placed[position][0], placed[position][1] or " ".join(said))
     return found
 
 
-def _is_here(cell: Checkpoint, located: ResolvedCheckpoint | None, trust_pickle: bool) -> bool:
+def _is_here(job: JobSpec, located: ResolvedCheckpoint | None) -> bool:
+    cell = job.cell
     folder = Path(cell.location)
     if cell.revision is not None:
         if located is None:
             return False
         folder = checkpoints.repository_cache(cell.location) / "snapshots" / str(located.commit)
     try:
-        checkpoints.check_folder(folder, cell, trust_pickle, unused_weights=True)
+        checkpoints.check_folder(folder, cell, job.config.trust_pickle, unused_weights=True)
     except CheckpointError:
         return False
     return True
@@ -215,36 +199,11 @@ def _bytes_of(cells: Sequence[Checkpoint]) -> int:
     return sum(file.stat().st_size for folder in folders for file in checkpoints.weight_files(Path(folder)))
 
 
-def _past(configs: Sequence[Config]) -> tuple[list[PastRun], str | None]:
-    store, found = Store(configs[0].tracking), []
+def _past(store: Store, suites: Iterable[str]) -> tuple[PastRun, ...]:
     try:
-        for suite in dict.fromkeys(config.checkpoint.suite for config in configs):
-            found += store.past(suite)
-    except TrackingError as error:
-        return [], str(error)
-    return found, None
-
-
-def _files(config: Config) -> list[task_file.TaskFile]:
-    return job_keys.files_of_sweep(replace(config, sweep="plan"))
-
-
-def _todo(config: Config, located: ResolvedCheckpoint | None, past: Sequence[PastRun]) -> tuple[str, ...]:
-    """The tasks that a run would compute: by content, or by the checkpoint's name where that was not read."""
-    files = _files(config)
-    names = tuple(file.name for file in files)
-    if config.force or not past:
-        return names
-    if located is not None:
-        run_key, keys = job_keys.result_keys(config, located, files)
-        held = {t: entry.key for run in past if run.run_key == run_key for t, entry in run.tasks.items()}
-        return tuple(name for name in names if held.get(name) != keys[name])
-    cell = checkpoint_of(config)
-    if cell.revision is not None:
-        return names
-    same = [run for run in past if (run.model, run.step, run.seed) == (cell.model, cell.step, cell.seed)]
-    there = {task for run in same for task in run.tasks}
-    return tuple(name for name in names if name not in there)
+        return tuple(run for suite in suites for run in store.past(suite))
+    except TrackingError:  # it answered a moment ago
+        return ()
 
 
 def _sizes(needing: Sequence[tuple[ResolvedCheckpoint, Config]]) -> dict[str, dict[str, int]]:
@@ -263,7 +222,6 @@ def _sizes_of(pair: tuple[ResolvedCheckpoint, Config]) -> dict[str, int]:
 
 
 def _amounts(
-    config: Config,
     cell: Checkpoint,
     located: ResolvedCheckpoint | None,
     here: bool,

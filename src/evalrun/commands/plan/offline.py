@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from evalrun import checkpoints
 from evalrun.commands.plan.inventory import JobNeeds, take_inventory
-from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError
+from evalrun.grid.sweep_plan import Plan
 
 
-def refuse_missing(configs: Sequence[Config]) -> None:
+def refuse_missing(plan: Plan) -> None:
     """See that a plan can run without the network; from here on this process does not use it.
-
-    Args:
-        configs: One for each job.
 
     Raises:
         CheckpointError: naming every checkpoint and dataset that is needed and not here.
     """
-    if not any(config.offline for config in configs):
+    if not any(job.config.offline for job in plan.jobs):
         return
     checkpoints.go_offline()
-    found = take_inventory(configs, ask_hub=False)
+    found = take_inventory(plan, ask_hub=False)
     absent = [job for job in found.jobs if job.todo and not job.here]
     data = [need for need in found.data if need.state == "missing"]
     parts = [spell(absent)] if absent else []

@@ -20,17 +20,15 @@ from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import CheckpointError, EvalrunError, TaskError, first_line
 from evalrun.core.text import counted
+from evalrun.grid.sweep_plan import Plan
 from evalrun.tasks import builder
 
 _AT_ONCE = 2  # checkpoints under way: enough to keep a line busy, few enough for the hub's limits
 RESERVE = 10**9  # bytes of the disk that are left free
 
 
-def prefetch(configs: Sequence[Config]) -> str:
+def prefetch(plan: Plan) -> str:
     """Download what is needed and not here; what an earlier start began is gone on with.
-
-    Args:
-        configs: One for each job.
 
     Returns:
         One line that says what was fetched.
@@ -39,7 +37,7 @@ def prefetch(configs: Sequence[Config]) -> str:
         CheckpointError: the hub is out of reach, the disk would fill, or checkpoints that cannot be had.
         TaskError: datasets that cannot be had.
     """
-    found = take_inventory(configs, patience_s=10)
+    found = take_inventory(plan, patience_s=10)
     wanted = found.to_fetch
     lost = [job.problem or job.cell.label for job in wanted if job.located is None]
     if found.hub is not None and wanted:
@@ -50,7 +48,7 @@ def prefetch(configs: Sequence[Config]) -> str:
     downloads.remember([job.located for job in found.jobs if job.located is not None])
     _check_room(sum(job.download or 0 for job in jobs))
     fetched, failed = _Fetch(jobs).run()
-    made, unmade = _data([need for need in found.data if need.state in ("missing", "unknown")], configs[0])
+    made, unmade = _data([need for need in found.data if need.state in ("missing", "unknown")], plan.config)
     problems = [*dict.fromkeys(lost), *failed, *unmade]
     if problems:
         kind = CheckpointError if lost or failed else TaskError

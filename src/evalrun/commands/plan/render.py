@@ -132,9 +132,9 @@ def _sums(found: Inventory, there: Sequence[Device]) -> list[str]:
     fetch = len(found.to_fetch)
     lines = [("jobs", f"{sum(job.done for job in found.jobs)} of {len(found.jobs)} done")]
     if found.store:
-        lines[0] = ("jobs", f"what is done is not known: {found.store}")
-    elif found.by_name:
-        lines[0] = ("jobs", f"{lines[0][1]}, taking local checkpoints for what their names say")
+        lines[0] = ("jobs", f"{lines[0][1]} here; what MLflow has is not known: {found.store}")
+    elif waiting := sum(bool(job.undelivered) for job in found.jobs):
+        lines[0] = ("jobs", f"{lines[0][1]}, {waiting} with results that MLflow lacks: sync delivers them")
     if any(job.cell.revision is not None for job in found.jobs):
         if fetch and needed is None:
             known = sum(job.download or 0 for job in found.to_fetch)

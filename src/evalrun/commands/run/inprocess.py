@@ -9,27 +9,23 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from evalrun import checkpoints, pipeline, progress
-from evalrun.checkpoints import devices, read_ahead, suites
-from evalrun.checkpoints import downloads as ledger
-from evalrun.commands import plan as supply
+from evalrun import checkpoints, pipeline
+from evalrun.checkpoints import suites
+from evalrun.commands.run.session import SweepSession
 from evalrun.config.as_typed import quoted
-from evalrun.config.compose import compose, own_hydra_session
+from evalrun.config.compose import own_hydra_session
 from evalrun.core import console
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import masked
-from evalrun.grid import job_keys, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid.planning import Job, Plan
-from evalrun.tasks import task_file
-from evalrun.tracking import Store
+from evalrun.grid import planning
+from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.sweep_plan import Plan
 
 Value = str | int | float | bool | Path | Sequence[Any] | Mapping[Any, Any] | None
 
@@ -55,7 +51,7 @@ def session(root: Path | str | None) -> Iterator[None]:
                 stack.enter_context(contextlib.chdir(Path(root).expanduser()))
             except OSError as error:
                 raise ConfigError(f"root is '{root}', which is no folder to work in ({error.strerror}).") from None
-        for forget in (suites.forget, checkpoints.forget, job_keys.forget, planning.plan.cache_clear):
+        for forget in (suites.forget, checkpoints.forget):
             forget()  # files, configs and the network may have changed since the last time
         stack.enter_context(own_hydra_session())
         yield
@@ -121,69 +117,51 @@ def run(overrides: Sequence[str]) -> Plan:
         ConfigError: overrides that cannot be right, before anything runs.
         EvalrunError: jobs failed; the others are done, unless `fail_fast=true`.
     """
-    given = ov.parse(overrides)
-    plan, _ = planning.planned(given)
-    task_file.resolve_for(plan.config)
-    Store(plan.config.tracking).check()
-    supply.refuse_missing([job.config for job in plan.jobs])
+    plan, _ = planning.planned(ov.parse(overrides))
+    plan.check_tasks()
+    evaluation = SweepSession(plan)
+    evaluation.check_store()
+    evaluation.check_offline()
     for note in plan.notes:
         log.warning(note)
     if len(plan.jobs) == 1:
-        (made,) = _composed(plan.jobs, None)
-        _evaluate(plan.jobs[0], made, None)
+        _evaluate(plan.jobs[0], plan, pipeline.JobProcess())
     else:
-        _run_all(plan)
+        _run_all(evaluation)
     return plan
 
 
-def _run_all(plan: Plan) -> None:
+def _run_all(evaluation: SweepSession) -> None:
     """Run the jobs of a plan one after the other in this process.
 
     Raises:
         EvalrunError: some failed: at the first with `fail_fast`, else after all.
     """
-    done, refused = progress.find_done([job.config for job in plan.jobs], plan.sweep)
-    failed = {plan.jobs[position].cell.label: str(error) for position, error in refused.items()}
-    todo = [job for position, job in enumerate(plan.jobs) if position not in done and position not in refused]
-    log.info("%d of %d jobs found done", len(done), len(plan.jobs))
-    devices.check([job.config for job in todo])
-    downloads = ledger.Ledger(replace(plan.config, sweep=plan.sweep))
-    downloads.expect([job.cell for job in todo])
-    read_ahead.jobs.expect([job.cell for job in todo])
+    plan, began, process = evaluation.plan, evaluation.begin(), pipeline.JobProcess()
+    log.info("%d of %d jobs found done", len(began.done), len(plan.jobs))
+    process.ahead.expect([job.cell for job in began.todo])
     try:
-        with console.bar(len(todo), "sweep", "job") as bar:
-            for job, made in zip(todo, _composed(todo, plan.sweep), strict=True):
+        with console.bar(len(began.todo), "sweep", "job") as bar:
+            for job in began.todo:
                 try:
-                    _evaluate(job, made, plan.sweep)
+                    _evaluate(job, plan, process)
                 except EvalrunError as error:
                     if plan.config.fail_fast:
                         raise
-                    failed[job.cell.label] = str(error)
+                    evaluation.fail(job.cell.label, error)
                     log.warning("%s failed: %s", job.cell.label, error)
                 bar.update()
     finally:
-        read_ahead.jobs.expect([])
-        read_ahead.jobs.wait()
-    downloads.finish()
-    if failed:
-        said = " ".join(error if label in error else f"{label}: {error}" for label, error in failed.items())
+        process.ahead.wait()
+    evaluation.end_downloads()
+    if evaluation.failures:
+        said = " ".join(failure.sentence for failure in evaluation.failures)
         kept = "What was computed is kept; the same call tries these again."
-        raise EvalrunError(f"{len(failed)} of {len(plan.jobs)} jobs failed: {said} {kept}")
+        raise EvalrunError(f"{len(evaluation.failures)} of {len(plan.jobs)} jobs failed: {said} {kept}")
 
 
-def _composed(jobs: Sequence[Job], name: str | None) -> Iterator[DictConfig]:
-    """Each job's whole config; composed once for jobs that differ in their step alone, which chooses no config."""
-    for _, group in groupby(jobs, key=lambda job: job.overrides[:-1]):  # the last is the step
-        alike = list(group)
-        config = compose([*alike[0].overrides, *([] if name is None else [f"sweep='{name}'"])])
-        for job in alike:
-            config.step = job.cell.step
-            yield config
-
-
-def _evaluate(job: Job, made: DictConfig, name: str | None) -> None:
-    place = made.hydra.sweep
-    plain = OmegaConf.masked_copy(made, [str(key) for key in made if key != "hydra"])
-    yaml = masked(OmegaConf.to_yaml(plain, resolve=True))
-    said = pipeline.evaluate(replace(job.config, sweep=name), Path(str(place.dir)) / str(place.subdir), yaml)
-    log.info(said)
+def _evaluate(job: JobSpec, plan: Plan, process: pipeline.JobProcess) -> None:
+    whole = plan.composed[job.group]
+    plain = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+    plain.step, plain.sweep = job.config.step, job.config.sweep
+    log.info(pipeline.evaluate(job, masked(OmegaConf.to_yaml(plain, resolve=True)), process))

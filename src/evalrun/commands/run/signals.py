@@ -14,7 +14,7 @@ from evalrun import progress
 from evalrun.core.errors import EvalrunError
 from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
-from evalrun.grid.planning import Plan
+from evalrun.grid.sweep_plan import Plan
 from evalrun.progress import JobProgress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -76,7 +76,8 @@ def interrupt_message(words: Sequence[str], plan: Plan) -> str:
     """
     command = command_line(words)
     try:
-        entries = progress.collect_progress(progress.parse_scope(words)).entries
+        scope = progress.Scope(tuple(words), plan.config.tracking, plan.root, plan)
+        entries = progress.collect_progress(scope).entries
     except EvalrunError:  # the sentence is not worth an error of its own
         return f"interrupted; what was computed is kept. The same command goes on from there:\n  {command}"
     where = os.path.commonpath([entry.folder for entry in entries]) if len(entries) > 1 else str(entries[0].folder)

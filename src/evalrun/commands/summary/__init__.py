@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from evalrun.commands.summary.curve_values import values
 from evalrun.commands.summary.render import lines
 from evalrun.core.console import columns
-from evalrun.grid.planning import Plan
+from evalrun.grid.job_spec import JobSpec
 
 _WIDTH = 120  # where standard output is no terminal
 
 
-def show(plan: Plan, folders: Sequence[Path]) -> None:
+def show(jobs: Sequence[JobSpec]) -> None:
     """Print what a sweep has come to; nothing where there is no result yet.
 
     Args:
-        plan: The sweep.
-        folders: Of its jobs, in their order.
+        jobs: Of the sweep, with what is known of them.
     """
-    found = values(plan, folders)
+    found = values(jobs)
     told = lines(found, columns(_WIDTH), sys.stdout.encoding or "ascii")
     if told:
         print("", *told, "", sep="\n", flush=True)

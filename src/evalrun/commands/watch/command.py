@@ -21,6 +21,7 @@ from evalrun.core.errors import ConfigError
 from evalrun.core.secrets import hide_password
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
+from evalrun.grid.folders import FolderTemplate
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug
@@ -41,11 +42,11 @@ def command(words: Sequence[str]) -> int:
         EvalrunError: tasks or the store cannot be read.
     """
     logging.basicConfig(level=logging.WARNING, handlers=[_handler()])
-    config, plain = configured([word for word in words if word != "--once"])
+    config, plain, folders = configured([word for word in words if word != "--once"])
     Store(config.tracking).check()  # before the first checkpoint, not after it
     task_file.resolve_for(config)
     devices.check([config])
-    watch = Watch(config, plain, say=_say, warn=_warn)
+    watch = Watch(config, plain, folders, say=_say, warn=_warn)
     if threading.current_thread() is threading.main_thread():  # how a service manager ends it
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -62,8 +63,8 @@ def command(words: Sequence[str]) -> int:
     return INTERRUPTED
 
 
-def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
-    """The config of a watch from overrides, and the same as plain values to be kept with results.
+def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any], FolderTemplate]:
+    """The config of a watch from overrides, the same as plain values to be kept with results, and its jobs' folders.
 
     Args:
         words: Overrides; the model is `local` unless they name one.
@@ -94,7 +95,7 @@ def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
     values = cast("dict[str, Any]", plain)
     if config.tracking.uri is not None:
         config.tracking.uri = values["tracking"]["uri"] = hide_password(config.tracking.uri)
-    return config, values
+    return config, values, FolderTemplate(cfg)
 
 
 def _verdict(watch: Watch) -> int:

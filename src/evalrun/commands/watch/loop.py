@@ -17,10 +17,13 @@ from evalrun.checkpoints.suites import checkpoint_of, released_steps_of
 from evalrun.commands.watch import alarm, hooks, render
 from evalrun.commands.watch.alarm import Change
 from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan
-from evalrun.config.schema import Config, model_dirname
+from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.core.secrets import masked
-from evalrun.grid import job_keys, namesakes
+from evalrun.grid import namesakes
+from evalrun.grid.folders import FolderTemplate
+from evalrun.grid.job_spec import JobTasks
+from evalrun.grid.planning import spec_of
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -53,12 +56,14 @@ class Watch:
     Args:
         config: Of the run: any step. Its `sweep` names the watch.
         plain: The same config as plain values, kept with the results.
+        folders: Where its checkpoints' journals are.
         say: Gets every line of the report.
         warn: Gets one sentence for everything that went wrong.
     """
 
     config: Config
     plain: Mapping[str, Any]
+    folders: FolderTemplate
     say: Callable[[str], None]
     warn: Callable[[str], None]
     evaluated: int = 0  # checkpoints, by this watch
@@ -74,6 +79,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._store = Store(self.config.tracking)
+        self._tasks = JobTasks(self.config)
 
     def forever(self) -> None:
         """Look every `watch.poll_s` seconds until interrupted."""
@@ -124,13 +130,13 @@ class Watch:
         Raises:
             EvalrunError: whatever a user can do something about.
         """
-        folder = Path("multirun", config.checkpoint.suite, model_dirname(config.model.name, config.checkpoint.seed))
         if not self._is_named:
             with suppress(TrackingError):  # asked again with the next checkpoint; results wait in the journal
                 namesakes.refuse_one(config, self._store)
                 self._is_named = True
         plain = OmegaConf.create({**self.plain, "step": config.step, "sweep": config.sweep})
-        done = pipeline.evaluate(config, folder / f"step{config.step}", masked(OmegaConf.to_yaml(plain)))
+        job = spec_of(config, self.folders, self._tasks)
+        done = pipeline.evaluate(job, masked(OmegaConf.to_yaml(plain)))
         fresh = bool(done.computed) or config.step in self._owed
         if done.computed:
             self.evaluated += 1
@@ -181,7 +187,7 @@ class Watch:
             self._complain(f"{cell.label} was evaluated before with other files: its newest result counts.")
         earlier = [run.run_id for run in alike if run.step < cell.step]
         table = self._store.table_of([mine.run_id, *earlier])
-        tasks = [file.name for file in job_keys.files_of_sweep(config)]
+        tasks = [file.name for file in self._tasks.files]
         table = table[table["primary"] if analysis.metric is None else table["metric"] == analysis.metric]
         table = table[table["task"].isin(tasks)].sort_values("finished_ms", kind="stable")
         table = table.drop_duplicates(["step", "task"], keep="last")

@@ -1,0 +1,110 @@
+"""One job, from the plan to the process that runs it: what is known of it is found out once and goes along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.checkpoints.suites import ReleasedStep
+from evalrun.config.schema import Config
+from evalrun.core.records import Checkpoint
+from evalrun.grid import job_keys
+from evalrun.journal import job_state
+from evalrun.tasks import task_file
+
+Stamp = frozenset[tuple[str, int, int]]  # name, bytes and time of change (ns) of files
+
+
+class JobTasks:
+    """The tasks of jobs that ask for the same: read once, when they are first asked for, so that all score the same.
+
+    Args:
+        config: Of any of the jobs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @cached_property
+    def files(self) -> tuple[task_file.TaskFile, ...]:
+        """In order.
+
+        Raises:
+            TaskError: files that are no task configs, or whose data is absent.
+        """
+        return tuple(task_file.resolve_for(self._config))
+
+
+@dataclass(frozen=True)
+class JobResults:
+    """Under which names a job's results are kept, and of which checkpoint they are."""
+
+    located: ResolvedCheckpoint
+    run_key: str
+    keys: Mapping[str, str]  # task -> key
+    files: Stamp  # of a local checkpoint, when it was looked at
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One checkpoint to evaluate. It can be pickled: a worker gets it as the plan made it."""
+
+    cell: Checkpoint
+    config: Config
+    overrides: tuple[str, ...]  # that make its config
+    folder: Path  # where its journal is
+    tasks: JobTasks
+    release: ReleasedStep  # what its suite says of its step
+    group: int = 0  # which of the plan's composed configs is its own but for the step
+    number: int = 0  # its place in the plan
+    index: int = 0  # in its launch
+    results: JobResults | None = None  # None until a sweep has started
+
+    @property
+    def files(self) -> tuple[task_file.TaskFile, ...]:
+        """Its tasks; read when they are first asked for."""
+        return self.tasks.files
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its overrides, the name of its sweep included: in quotes, because to Hydra 63e8210975 is a number."""
+        return (*self.overrides, *([] if self.config.sweep is None else [f"sweep='{self.config.sweep}'"]))
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other jobs of a sweep, in this launch and the next."""
+        return " ".join(self.words)
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """What its model's config asks a cluster for: cpus, gpus."""
+        return self.config.model.resources
+
+    @property
+    def state(self) -> Path:
+        """The file in which it says what it is at, from the command's folder."""
+        return job_state.path_of(self.folder, job_keys.state_name(self.config))
+
+    def of_sweep(self, name: str | None) -> JobSpec:
+        """The same, as a sweep's."""
+        return replace(self, config=replace(self.config, sweep=name))
+
+    def stamp(self) -> Stamp:
+        """The files of its checkpoint as they are now; none of one that is on the hub."""
+        if self.cell.revision is not None:
+            return frozenset()
+        places = [self.cell.location, *([] if self.cell.tokenizer is None else [self.cell.tokenizer])]
+        return frozenset(file for place in places for file in _files(place))
+
+
+def _files(folder: str) -> list[tuple[str, int, int]]:
+    try:
+        with os.scandir(folder) as found:
+            stats = [(entry.name, entry.stat()) for entry in found]
+    except OSError:
+        return []
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

@@ -1,0 +1,107 @@
+"""The whole grid of one command: its jobs, what they share, and how it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from evalrun.checkpoints.suites import released_steps_of
+from evalrun.config.schema import Config
+from evalrun.grid.job_spec import JobSpec
+from evalrun.tasks import groups
+
+# How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
+_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade")
+_NOTES = 8  # lines of them at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole grid of one command."""
+
+    jobs: tuple[JobSpec, ...]
+    root: Path  # of the jobs' folders: hydra.sweep.dir
+    composed: tuple[DictConfig, ...] = field(
+        default=(), repr=False, compare=False
+    )  # whole configs, one a group of jobs
+
+    @property
+    def config(self) -> Config:
+        """The config of the first job: what all jobs share (tracking, analysis) is read from it."""
+        return self.jobs[0].config
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names as asked for: files, sets, lm-eval names."""
+        return tuple(self.config.tasks)
+
+    def check_tasks(self) -> None:
+        """Read the tasks of all jobs.
+
+        Raises:
+            TaskError: files that are no task configs, or whose data is absent, all at once.
+        """
+        for tasks in {id(job.tasks): job.tasks for job in self.jobs}.values():
+            _ = tasks.files
+
+    @cached_property
+    def sweep(self) -> str:
+        """A short name of this grid: the same command has the same name, so that a rerun belongs to it."""
+        overrides = [[word for word in job.overrides if _key(word) not in _HOW] for job in self.jobs]
+        content = json.dumps([self.tasks, overrides])
+        return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+    @property
+    def final_steps(self) -> dict[str, int]:
+        """Model -> the last step that its suite released."""
+        return {job.cell.model: released_steps_of(job.config).steps[-1] for job in self.jobs}
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What is to be said about the checkpoints that were found."""
+        said: dict[str, None] = {}
+        for config in {(job.config.model.path, job.cell.seed): job.config for job in self.jobs}.values():
+            said.update(dict.fromkeys(released_steps_of(config).notes))
+            if config.checkpoint.tokens_per_step == 1:
+                said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
+        for name in groups.averaged(self.tasks):
+            said[f"{name} asks for a mean over its tasks, which is not computed: read each task's own value."] = None
+        return list(said)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The jobs for machines: model, step, revision, tokens, and what else tells them apart."""
+        return [{**asdict(job.cell), "overrides": list(job.overrides)} for job in self.jobs]
+
+    def describe(self) -> str:
+        """The grid for people: one line a model."""
+        lines = []
+        for model, group in itertools.groupby(self.jobs, key=lambda job: job.cell.model):
+            cells = [job.cell for job in group]
+            steps = sorted({cell.step for cell in cells})
+            seeds = sorted({cell.seed for cell in cells if cell.seed is not None})
+            extra = f"  seeds {','.join(map(str, seeds))}" if len(seeds) > 1 else ""
+            lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
+        jobs, models = len(self.jobs), len(lines)
+        head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
+        notes = [f"  note: {note}" for note in self.notes]
+        if len(notes) > _NOTES:
+            notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]
+        return "\n".join([head, *lines, *notes])
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
+
+
+def _shorten(steps: Sequence[int], most: int = 20) -> str:
+    if len(steps) <= most:
+        return " ".join(map(str, steps))
+    return " ".join([*map(str, steps[:8]), "...", *map(str, steps[-3:])])
