@@ -20,7 +20,7 @@ from evalrun.commands.summary.curve_values import values
 from evalrun.commands.watch.command import configured
 from evalrun.config.compose import compose, hydra_session
 from evalrun.core.errors import CheckpointError
-from evalrun.grid.folders import FolderTemplate
+from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import outcome

@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun.checkpoints.suites import allowed
 from evalrun.config.schema import Config
+from evalrun.config.scoring_settings import ScoringSettings
 from evalrun.core.records import Checkpoint
 from evalrun.journal import result_files
 from evalrun.tasks import task_file
@@ -49,16 +50,10 @@ def state_name(config: Config) -> str:
 
 def _determining(config: Config) -> dict[str, Any]:
     """What determines the numbers, beside the checkpoint's files and the tasks."""
-    scorer = config.scorer
     return {
         "suite": config.checkpoint.suite,
         "model": config.model.name,
         "seed": config.checkpoint.seed,
         "step": config.step,
-        "scorer": [scorer.name, scorer.dtype, scorer.softmax_dtype, scorer.logits_cache, scorer.encoding]
-        + [scorer.allow_not_finite] * (scorer.allow_not_finite > 0)
-        + [scorer.ties] * (scorer.ties != ("first" if config.profile == "as_published" else "expected")),
-        "profile": config.profile,
-        "num_fewshot": config.num_fewshot,
-        "limit": config.limit,
+        **ScoringSettings.of(config).in_key(),
     }

@@ -23,7 +23,7 @@ from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import hide_password
 from evalrun.grid import job_keys, override_checks
 from evalrun.grid import overrides as ov
-from evalrun.grid.folders import FolderTemplate, root_of
+from evalrun.grid.job_folders import FolderTemplate, root_of
 from evalrun.grid.job_spec import JobSpec, JobTasks
 from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import result_files

@@ -17,8 +17,9 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import ConfigError, TrackingError
 from evalrun.core.records import TaskResult
-from evalrun.grid import folders, identities, job_keys, namesakes, planning
+from evalrun.grid import identities, job_keys, namesakes, planning
 from evalrun.grid import overrides as ov
+from evalrun.grid.job_folders import root_of
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.locating import try_to_locate
 from evalrun.grid.sweep_plan import Plan
@@ -94,7 +95,7 @@ def parse_scope(words: Sequence[str]) -> Scope:
         about_store = [o.key_or_group.startswith(("tracking", "hydra")) for o in given]
         if all(about_store):
             config = compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])
-            return Scope(own, to_config(config).tracking, folders.root_of(config))
+            return Scope(own, to_config(config).tracking, root_of(config))
         plan = planning.plan(tuple(ov.for_hydra(given)))
     return Scope(own, plan.config.tracking, plan.root, plan)
 

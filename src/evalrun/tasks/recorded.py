@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from evalrun.config.schema import Config
+from evalrun.config.scoring_settings import ScoringSettings
 from evalrun.core.records import TaskResult
 from evalrun.core.text import counted
 from evalrun.tasks.task_file import TaskFile
@@ -30,27 +31,19 @@ def about(file: TaskFile, score: Any) -> dict[str, Any]:
 def settings(config: Config, file: TaskFile, score: Any, device: str, dtype: str, scored_by: str) -> dict[str, Any]:
     """What determined the numbers, and where they depart from lm-eval's, for a person to read."""
     return {
-        "scorer": config.scorer.name,
+        **ScoringSettings.of(config).in_record(dtype),
         "scored_by": scored_by,
-        "dtype": dtype,
-        "softmax_dtype": config.scorer.softmax_dtype or dtype,
         "device": device,
         "batch_size": config.scorer.batch_size,
-        "encoding": config.scorer.encoding,
-        "profile": config.profile,
         "num_fewshot": score.num_fewshot,
-        "num_fewshot_asked": config.num_fewshot,
-        "limit": config.limit,
         "task_file": file.path.name,
         "task_digest": file.digest,
         "task_config": json.loads(json.dumps(file.config, default=str)),
         "data_files": [str(path) for path in file.data_files],
         "release_verified": file.release_verified,
         "ties": score.ties,
-        "ties_count": config.scorer.ties,
         "parted": score.parted,
         "not_finite": score.lost,
-        "allow_not_finite": config.scorer.allow_not_finite,
     }
 
 

@@ -21,7 +21,7 @@ from evalrun.core.errors import ConfigError
 from evalrun.core.secrets import hide_password
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
-from evalrun.grid.folders import FolderTemplate
+from evalrun.grid.job_folders import FolderTemplate
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug

@@ -21,7 +21,7 @@ from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.core.secrets import masked
 from evalrun.grid import namesakes
-from evalrun.grid.folders import FolderTemplate
+from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobTasks
 from evalrun.grid.planning import spec_of
 from evalrun.tracking import Store

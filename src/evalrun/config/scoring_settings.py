@@ -1,0 +1,63 @@
+"""The settings that determine a result's numbers: its key and its record both follow from here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evalrun.config.schema import Config
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """All of a config that can change a number, beside the checkpoint and the tasks. What is not here, cannot."""
+
+    scorer: str
+    dtype: str  # as asked for: auto is the checkpoint's own
+    softmax_dtype: str | None  # None: the model's
+    logits_cache: bool
+    encoding: str
+    allow_not_finite: float
+    ties: str
+    profile: str
+    num_fewshot: int | None  # None: each task's own
+    limit: int | None  # items a task; None: all
+
+    @classmethod
+    def of(cls, config: Config) -> ScoringSettings:
+        """Those of a job."""
+        scorer = config.scorer
+        return cls(
+            scorer=scorer.name,
+            dtype=scorer.dtype,
+            softmax_dtype=scorer.softmax_dtype,
+            logits_cache=scorer.logits_cache,
+            encoding=scorer.encoding,
+            allow_not_finite=scorer.allow_not_finite,
+            ties=scorer.ties,
+            profile=config.profile,
+            num_fewshot=config.num_fewshot,
+            limit=config.limit,
+        )
+
+    def in_key(self) -> dict[str, Any]:
+        """What is hashed. Of a setting that came later its first meaning is left out: keys of before stay."""
+        before_ties = "first" if self.profile == "as_published" else "expected"
+        return {
+            "scorer": [self.scorer, self.dtype, self.softmax_dtype, self.logits_cache, self.encoding]
+            + [self.allow_not_finite] * (self.allow_not_finite > 0)
+            + [self.ties] * (self.ties != before_ties),
+            "profile": self.profile,
+            "num_fewshot": self.num_fewshot,
+            "limit": self.limit,
+        }
+
+    def in_record(self, dtype: str) -> dict[str, Any]:
+        """What a result keeps, for a person to read.
+
+        Args:
+            dtype: Of the model that was scored.
+        """
+        names = {"num_fewshot": "num_fewshot_asked", "ties": "ties_count"}  # a result's own are called that
+        said = {names.get(name, name): value for name, value in asdict(self).items()}
+        return said | {"dtype": dtype, "softmax_dtype": self.softmax_dtype or dtype}
