@@ -90,7 +90,7 @@ class JobSpec:
         return job_state.path_of(self.folder, job_keys.state_name(self.config))
 
     def of_sweep(self, name: str | None) -> JobSpec:
-        """The same, as a sweep's."""
+        """This job as a sweep's."""
         return replace(self, config=replace(self.config, sweep=name))
 
     def stamp(self) -> Stamp:

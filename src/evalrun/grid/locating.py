@@ -25,7 +25,7 @@ def try_to_locate(job: JobSpec) -> checkpoints.ResolvedCheckpoint | CheckpointEr
 
 
 def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.ResolvedCheckpoint | CheckpointError]]:
-    """The same of several at once, each with its files as they were just before."""
+    """Where several jobs' checkpoints are, asked at once; each with its files as they were just before."""
     with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
         found = list(pool.map(lambda job: (job.stamp(), try_to_locate(job)), jobs))
     downloads.remember([place for _, place in found if not isinstance(place, CheckpointError)])

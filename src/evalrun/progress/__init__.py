@@ -168,6 +168,14 @@ def of(jobs: Sequence[JobSpec], held: RunsBySuite | None, known: Mapping[int, st
 
 
 def _of_job(job: JobSpec, places: RunsByPlace, held: RunsBySuite | None, identity: str | None) -> JobProgress:
+    """How far one job is: by the store alone if that has all of it, else by its journal too.
+
+    Args:
+        job: The job.
+        places: What the store holds, by checkpoint.
+        held: What it holds by suite and run key; None where it cannot be asked.
+        identity: Of the checkpoint that is there; None to go by what its results say.
+    """
     files, cell = job.files, job.cell
     runs = (held or {}).get(cell.suite, {})
     names = [file.name for file in files]
@@ -178,6 +186,7 @@ def _of_job(job: JobSpec, places: RunsByPlace, held: RunsBySuite | None, identit
         known[job.results.located.identity] = job.results.run_key, dict(job.results.keys)
 
     def compared(identity: str, journal: Collection[str]) -> JobProgress:
+        """What there is of one checkpoint, given the names of the records in the journal."""
         if identity not in known:
             known[identity] = job_keys.keys_by_identity(job.config, identity, files, cell)
         run_key, keys = known[identity]
@@ -210,7 +219,7 @@ def _of_job(job: JobSpec, places: RunsByPlace, held: RunsBySuite | None, identit
 
 
 def _with_state(job: JobSpec, entry: JobProgress) -> JobProgress:
-    """The same with what its last job left, unless that was about other tasks."""
+    """An entry with what its last job left, unless that was about other tasks."""
     state = job_state.read(job.state)
     if state is not None and entry.missing and not state.alive and not set(state.tasks) & set(entry.missing):
         return entry

@@ -181,6 +181,7 @@ def _with_namesakes(
 
 
 def _is_here(job: JobSpec, located: ResolvedCheckpoint | None) -> bool:
+    """Whether the files of a job's checkpoint are whole, in its folder or in the hub's cache."""
     cell = job.cell
     folder = Path(cell.location)
     if cell.revision is not None:
