@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import evalrun
-from evalrun import progress
+from evalrun import pipeline, progress
 from evalrun.commands import status, sync
 from evalrun.commands.plan import refuse_missing, render, take_inventory
 from evalrun.commands.run import signals
@@ -166,3 +167,19 @@ def test_another_folder_for_the_jobs_is_obeyed_by_all(work: Path) -> None:
         composed = compose(["model=toy/toy-s", "step=4", "hydra.sweep.subdir='${step}/${evalrun.seeded:x,${step}}'"])
         assert FolderTemplate(composed).folder(12) == Path("multirun/12/x-seed12")
         assert composed.hydra.run.dir == "multirun/4/x-seed4"
+
+
+def test_what_a_sweep_found_out_goes_with_its_jobs_unless_a_checkpoint_changed(work: Path) -> None:
+    shutil.rmtree(work / "mlruns")
+    shutil.rmtree(work / "multirun")
+    scope = progress.parse_scope(GRID)
+    assert scope.plan is not None
+    with hydra_session():
+        sent = [pickle.loads(pickle.dumps(job)) for job in sweep_start.start(scope.plan.jobs, "name").todo]
+        assert [job.config.sweep for job in sent] == ["name"] * 4
+        assert [pipeline._results(job) for job in sent] == [job.results for job in sent]
+        other = (work / "models" / "toy-s" / "step8" / "model.safetensors").read_bytes()
+        (work / "models" / "toy-s" / "step1" / "model.safetensors").write_bytes(other)
+        changed, *same = (pipeline._results(job) for job in sent)
+    assert same == [job.results for job in sent[1:]]
+    assert set(changed.keys.values()).isdisjoint(sent[0].results.keys.values())

@@ -104,7 +104,7 @@ class JobSpec:
 def _files(folder: str) -> list[tuple[str, int, int]]:
     try:
         with os.scandir(folder) as found:
-            stats = [(entry.name, entry.stat()) for entry in found]
+            entries = [(entry.name, entry.stat(follow_symlinks=entry.is_file())) for entry in found]
     except OSError:
         return []
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in entries]
