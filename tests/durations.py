@@ -35,10 +35,13 @@ def read(report: str) -> dict[str, dict[str, float]]:
     files: dict[str, dict[str, float]] = {}
     for case in ElementTree.fromstring(report).iter("testcase"):
         costs = [float(one.attrib["value"]) for one in case.iter("property") if one.attrib["name"] == PROPERTY]
-        file = case.attrib["classname"].replace(".", "/") + ".py"
-        tests = files.setdefault(file, {})
-        if costs and sum(costs) >= QUICK:
-            tests[case.attrib["name"]] = round(sum(costs), 2)
+        if not costs:  # a run that was interrupted
+            continue
+        module, _, group = case.attrib["classname"].partition(".Test")
+        tests = files.setdefault(module.replace(".", "/") + ".py", {})
+        if sum(costs) >= QUICK:
+            name = case.attrib["name"]
+            tests[f"Test{group}::{name}" if group else name] = round(sum(costs), 2)
     return files
 
 
