@@ -27,34 +27,25 @@ from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import outcome
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
+from helpers import make_workspace
 
 GRID = ("model=glob(toy/*)", "step=1,2", "task=alpha,beta")
 TASKS = ["alpha", "beta"]
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Path:
     """A folder in which a grid of two models, two steps and two tasks is evaluated."""
-    from helpers import CHECKPOINT, MODEL, TASK, make_rows, write_rows
-    from launchers.workspaces import write
-
-    folder = tmp_path_factory.mktemp("evaluated")
-    for name, n in (("toy-s", 1000), ("toy-m", 3000)):
-        write(folder / "conf" / "model" / "toy" / f"{name}.yaml", MODEL.format(name=name, n=n))
-    write(folder / "conf" / "checkpoint" / "toy.yaml", CHECKPOINT)
-    for name, shift in (("alpha", 0), ("beta", 5)):
-        write(folder / "conf" / "task" / f"{name}.yaml", TASK.format(name=name, title=name))
-        write_rows(folder / "data" / f"{name}.jsonl", make_rows(6, shift))
-    shutil.copytree(toy_models, folder / "models")
+    folder = make_workspace(tmp_path_factory.mktemp("progress") / "user", toy_models)
     evalrun.evaluate("glob(toy/*)", step=[1, 2], task=TASKS, root=folder)
     return folder
 
 
 @pytest.fixture
-def work(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, times included; the current folder."""
     folder = tmp_path / "work"
-    shutil.copytree(evaluated, folder)
+    shutil.copytree(once, folder)
     monkeypatch.chdir(folder)
     return folder
 
