@@ -34,7 +34,7 @@ HOMES = {
 }
 
 
-LONGER = {"planning.py", "progress.py", "store.py"}  # than 300 lines, until they are split
+LONGER = {"planning.py", "progress.py"}  # than 300 lines, until they are split
 
 
 def module_of(path: Path) -> str:

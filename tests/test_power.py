@@ -21,7 +21,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.records import Checkpoint
 from evalrun.statistics.power import smallest_difference, smallest_slope
-from evalrun.tracking import PastRun
+from evalrun.tracking import RunEntry, layout
 from evalrun.tracking.layout import TaskEntry
 from helpers import ROOT, Run
 
@@ -99,7 +99,7 @@ def config(workspace: Path) -> Config:
         return to_config(compose(["model=toy/toy-s", "step=1", "tasks=[alpha,beta]"]))
 
 
-def survey_of(config: Config, *past: PastRun, models: int = 3, steps: int = 4) -> Inventory:
+def survey_of(config: Config, *past: RunEntry, models: int = 3, steps: int = 4) -> Inventory:
     cells = [
         Checkpoint("toy", f"m{model}", model, model, model, step, 1000 * step, None, f"m{model}", None)
         for model in range(models) for step in range(steps)
@@ -108,9 +108,11 @@ def survey_of(config: Config, *past: PastRun, models: int = 3, steps: int = 4) -
     return Inventory(jobs, (), past, ("alpha", "beta"), None, None)
 
 
-def past_run(n: int, settings: str = "shared_prefix float32") -> PastRun:
+def past_run(n: int, settings: str = "shared_prefix float32") -> RunEntry:
+    cell = Checkpoint("toy", "m1", 1, 1, 1, 1, 1000, None, "m1", None)
     held = TaskEntry("alpha", "Alpha", "", "acc", True, {"acc": True}, {}, n, None, 0, 1.0, 1, key="k")
-    return PastRun("key", "m1", 1, 1, None, settings, "cpu", {"alpha": held})
+    tags = {layout.KEY: "key", layout.CELL: json.dumps(vars(cell)), layout.SETTINGS: settings, layout.HARDWARE: "cpu"}
+    return RunEntry("id", True, tags | held.to_tags())
 
 
 def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config: Config, workspace: Path) -> None:

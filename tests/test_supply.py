@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config, parse_size
 from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
-from evalrun.tracking import PastRun
+from evalrun.tracking import RunEntry, layout
 from evalrun.tracking.layout import TaskEntry
 
 CELL = Checkpoint("pythia", "pythia-70m", 70, 60, 70, 1, 1000, None, "EleutherAI/pythia-70m", "step1")
@@ -33,17 +34,25 @@ def config(workspace: Path) -> Config:
         return to_config(compose(["model=toy/toy-s", "step=1", "tasks=[alpha]"]))
 
 
+def run_of(cell: Checkpoint, tasks: Sequence[TaskEntry], settings: str, hardware: str) -> RunEntry:
+    """A run of the store with the tags that deliveries write."""
+    tags = {layout.CELL: json.dumps(vars(cell)), layout.SETTINGS: settings, layout.HARDWARE: hardware}
+    return RunEntry(
+        "id", True, {layout.KEY: "key"} | tags | {k: v for task in tasks for k, v in task.to_tags().items()}
+    )
+
+
 def held(task: str, n: int, seconds: float) -> TaskEntry:
     return TaskEntry(task, task, "", "acc", True, {"acc": True}, {}, n, None, 0, seconds, 1, key="k")
 
 
 def past(
     n_params: int, *tasks: TaskEntry, settings: str = "shared_prefix float32", hardware: str = CPU.hardware
-) -> PastRun:
-    return PastRun("key", f"m{n_params}", n_params, 1, None, settings, hardware, {task.task: task for task in tasks})
+) -> RunEntry:
+    return run_of(replace(CELL, model=f"m{n_params}", n_params=n_params), tasks, settings, hardware)
 
 
-def survey_of(jobs: list[JobNeeds], *runs: PastRun) -> Inventory:
+def survey_of(jobs: list[JobNeeds], *runs: RunEntry) -> Inventory:
     return Inventory(tuple(jobs), (), runs, ("alpha", "beta"), None, None)
 
 

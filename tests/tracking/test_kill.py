@@ -30,7 +30,7 @@ setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL
 if "new run" in place:
     store.deliver(results, "sweep", "config")
 else:  # as a server takes them, and a run that is there already
-    runs.deliver(store._link, results, "sweep", "config")
+    runs.deliver(store._link, results, "sweep", "config", runs.create_locked)
 """
 
 

@@ -14,7 +14,7 @@ from evalrun.config.schema import TrackingConf
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
-from evalrun.tracking.layout import settings_label
+from evalrun.tracking.run_values import settings_label
 
 from .conftest import MakeResult, make_cell
 

@@ -8,7 +8,7 @@ longer than `python -m evalrun --help` may.
     experiment <suite>-report   one run per analysis, its files as artifacts
 """
 
-from evalrun.tracking.run_history import PastRun
+from evalrun.tracking.layout import RunEntry
 from evalrun.tracking.store import Store
 
-__all__ = ["PastRun", "Store"]
+__all__ = ["RunEntry", "Store"]

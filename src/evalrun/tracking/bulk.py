@@ -3,7 +3,7 @@
 MLflow's client takes 100 ms for a run of twelve tasks, which for thousands is minutes. So new runs are written into
 MLflow's own tables, through its own models and session, as rows that its client would have made: a test compares all
 that the client reads back, and pyproject.toml pins MLflow's minor version. The ordinary way is for what is not simply
-new, and for every store but a SQLite file: only beside a file does a lock keep two processes apart.
+new, and for every store but a SQLite file (`server_backend`): only beside a file does a lock keep two processes apart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,9 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy.dialects import sqlite
 
 from evalrun.core.records import TaskResult
-from evalrun.tracking import datasets, layout, runs
+from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.run_index import by_key, filed, of_key
 from evalrun.tracking.slugs import slug
-from evalrun.tracking.sqlite_reader import Noted
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
 _ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
@@ -51,75 +48,44 @@ _TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, Sql
 Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the results of a run key come from, as far as the journal knows."""
-
-    sweep: str | None = None
-    config_yaml: str | None = None
-
-
 def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str) -> None:
     """Note for many runs that a sweep wanted them; those that are marked already are not touched (`Store.mark_all`)."""
     with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
-        _mark(link, by_key(link, suite), run_keys, sweep)
+        new = runs.sweep_marks(link, layout.by_key(sqlite_reader.runs(link, suite)), run_keys, sweep)
+        rows = [{"run_uuid": run_id, "key": k, "value": v} for run_id, tags in new.items() for k, v in tags.items()]
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            some = rows[start : start + _ROWS_A_STATEMENT]
+            with _session(link, read_only=False) as session:
+                session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
 
 
-def _mark(link: MlflowConnection, there: Mapping[str, Noted], run_keys: Iterable[str], sweep: str) -> None:
-    """Note on finished runs that a sweep wanted them, in few statements where the store is a file of SQLite.
-
-    Args:
-        link: The store.
-        there: Run key -> run, of those that exist.
-        run_keys: Those that the sweep wants.
-        sweep: Its name.
-    """
-    new: dict[str, dict[str, str]] = {}
-    for run in (there[key] for key in run_keys if key in there):
-        if not run.ended or run.tags.get(layout.STATE) != "complete":
-            runs.close(link, link.client.get_run(run.run_id), sweep)
-        elif changed := {k: v for k, v in runs.sweep_tags(run.tags, sweep).items() if run.tags.get(k) != v}:
-            new[run.run_id] = changed
-    if link.database is None:
-        for run_id, tags in new.items():
-            link.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        return
-    rows = [{"run_uuid": run_id, "key": k, "value": v} for run_id, tags in new.items() for k, v in tags.items()]
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        some = rows[start : start + _ROWS_A_STATEMENT]
-        with _session(link, read_only=False) as session:
-            session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
-
-
-def deliver_one(link: MlflowConnection, results: runs.Delivery, sweep: str | None, config_yaml: str | None) -> str:
+def deliver_one(link: MlflowConnection, results: layout.Delivery, sweep: str | None, config_yaml: str | None) -> str:
     """File the results of one checkpoint; a run that a file does not hold yet takes one transaction, not a dozen."""
     first = results[0][0] if results else None
-    if link.database is None or first is None or len({(one.run_key, one.cell) for one, _ in results}) > 1:
-        return runs.deliver(link, results, sweep, config_yaml)
-    experiment = link.experiment(first.cell.suite, create=True, kind="checkpoints")
-    with link.lock(f"runs-{slug(first.cell.suite)}"):
-        if of_key(link, first.cell.suite, first.run_key) is None:
-            origins = {first.run_key: Origin(sweep, config_yaml)}
-            return _write(link, experiment, [results], [first.cell.n_params], origins)[0]
-    return runs.deliver(link, results, sweep, config_yaml)
+    if first is not None and len({(one.run_key, one.cell) for one, _ in results}) == 1:
+        experiment = link.experiment(first.cell.suite, create=True, kind="checkpoints")
+        with link.lock(f"runs-{slug(first.cell.suite)}"):
+            if not sqlite_reader.runs(link, first.cell.suite, first.run_key):
+                origins = {first.run_key: layout.Origin(sweep, config_yaml)}
+                return _write(link, experiment, [results], [first.cell.n_params], origins)[0]
+    return runs.deliver(link, results, sweep, config_yaml, runs.create_locked)
 
 
-def deliver(link: MlflowConnection, results: runs.Delivery, origins: Mapping[str, Origin]) -> None:
+def deliver(link: MlflowConnection, results: layout.Delivery, origins: Mapping[str, layout.Origin]) -> None:
     """File results of any number of checkpoints, thousands in seconds; what it leaves is what `deliver` leaves."""
     suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
     for result, path in results:
         suites[result.cell.suite][result.run_key].append((result, path))
     for suite, groups in suites.items():
-        there = filed(link, suite) if link.database is None else _write_fresh(link, suite, groups, origins)
+        there = _write_fresh(link, suite, groups, origins)
         for key, group in groups.items():
-            tasks = there[key].tasks if key in there else {}
-            if (link.database is None or key in there) and not _is_there(group, tasks):
-                origin = origins.get(key, Origin())
-                runs.deliver(link, group, origin.sweep, origin.config_yaml)
+            if key in there and not there[key].holds(result for result, _ in group):
+                origin = origins.get(key, layout.Origin())
+                runs.deliver(link, group, origin.sweep, origin.config_yaml, runs.create_locked)
 
 
 def _write_fresh(
-    link: MlflowConnection, suite: str, groups: Mapping[str, runs.Delivery], origins: Mapping[str, Origin]
+    link: MlflowConnection, suite: str, groups: Mapping[str, layout.Delivery], origins: Mapping[str, layout.Origin]
 ) -> dict[str, layout.RunEntry]:
     """Write the runs that are not there yet; returns those that were there."""
     sizes = {group[0][0].cell.n_params for group in groups.values()}
@@ -128,16 +94,12 @@ def _write_fresh(
     for start in range(0, len(todo), _RUNS_A_TRANSACTION):
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
         with link.lock(f"runs-{slug(suite)}"):
-            there |= filed(link, suite)
+            there |= layout.by_key(sqlite_reader.runs(link, suite))
             fresh = [group for key, group in todo[start : start + _RUNS_A_TRANSACTION] if key not in there]
             if fresh:
                 experiment = link.experiment(suite, create=True, kind="checkpoints")
                 _write(link, experiment, fresh, sizes, origins)
     return there
-
-
-def _is_there(group: runs.Delivery, tasks: Mapping[str, str]) -> bool:
-    return all(tasks.get(result.task) == result.key for result, _ in group)
 
 
 def _session(link: MlflowConnection, read_only: bool) -> Any:
@@ -148,9 +110,9 @@ def _session(link: MlflowConnection, read_only: bool) -> Any:
 def _write(
     link: MlflowConnection,
     experiment: Any,
-    groups: Sequence[runs.Delivery],
+    groups: Sequence[layout.Delivery],
     sizes: Iterable[int],
-    origins: Mapping[str, Origin],
+    origins: Mapping[str, layout.Origin],
 ) -> list[str]:
     """New runs: their artifacts first, then all rows in one transaction; what is killed before it leaves no run.
 
@@ -173,7 +135,7 @@ def _write(
     return ids
 
 
-def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, runs.Delivery]]) -> None:
+def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, layout.Delivery]]) -> None:
     """What `mlflow.log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
     number = int(experiment.experiment_id)
     known = sa.select(SqlDataset).where(SqlDataset.experiment_id == number)
@@ -207,7 +169,7 @@ def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tup
             rows[SqlInputTag] += [{"input_uuid": use, "name": tag.key, "value": tag.value} for tag in used.tags]
 
 
-def _newest(group: runs.Delivery) -> runs.Delivery:
+def _newest(group: layout.Delivery) -> layout.Delivery:
     """Each task once, as in runs.deliver."""
     return list({pair[0].task: pair for pair in sorted(group, key=lambda pair: pair[0].finished_ms)}.values())
 
@@ -220,7 +182,7 @@ def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
     return [uuid.uuid4().hex if run_id in taken else run_id for run_id in ids]
 
 
-def _upload(folder: str, group: runs.Delivery, origin: Origin | None) -> None:
+def _upload(folder: str, group: layout.Delivery, origin: layout.Origin | None) -> None:
     """All artifacts of a run in one go: the items, and the records; in one file where nothing else is known of them."""
     with tempfile.TemporaryDirectory() as scratch:
         for name, text in _texts(group, origin).items():
@@ -228,19 +190,19 @@ def _upload(folder: str, group: runs.Delivery, origin: Origin | None) -> None:
             (Path(scratch) / name).write_text(text, encoding="utf-8")
         for result, path in group:
             if path is not None:
-                runs.check_items(result, path)
-                target = Path(scratch) / runs.items_name(result)
+                run_files.check_items(result, path)
+                target = Path(scratch) / run_files.items_name(result)
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, target)
         get_artifact_repository(folder).log_artifacts(scratch)
 
 
-def _texts(group: runs.Delivery, origin: Origin | None) -> dict[str, str]:
+def _texts(group: layout.Delivery, origin: layout.Origin | None) -> dict[str, str]:
     if origin is None:
         # A record a line: half the time of indented JSON. The same as to_json, without its deep copies.
         records = [json.dumps({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
         return {"results.json": "[" + ",\n ".join(records) + "]\n"}
-    texts = {runs.record_name(result): runs.record_text(result) for result, _ in group}
+    texts = {run_files.record_name(result): run_files.record_text(result) for result, _ in group}
     return texts if origin.config_yaml is None else texts | {runs.CONFIG: origin.config_yaml}
 
 
@@ -251,7 +213,7 @@ def _add_rows(
     folder: str,
     results: Sequence[TaskResult],
     sizes: Iterable[int],
-    origin: Origin | None,
+    origin: layout.Origin | None,
 ) -> None:
     """What MLflow's client would have written for a run that holds these results and is complete."""
     first, stamp = results[0], max(result.finished_ms for result in results)
@@ -277,7 +239,7 @@ def _add_rows(
         }
     )
     rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
-    rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": v} for k, v in layout.params_of(first).items()]
+    rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": v} for k, v in run_values.params_of(first).items()]
     metrics = [
         {"run_uuid": run_id, "key": k, "value": v, "timestamp": stamp, "step": first.cell.step, "is_nan": False}
         for k, v in values.items()

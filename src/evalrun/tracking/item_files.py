@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,10 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from evalrun.core.errors import TrackingError
-from evalrun.tracking import moved
+from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.failures import explain
 from evalrun.tracking.slugs import ITEMS, items_path
 
 if TYPE_CHECKING:
@@ -49,7 +45,7 @@ class ItemReader:
             TrackingError: the store cannot be opened.
         """
         self._link = link
-        self._folders = _local_folders(link)
+        self._folders = backend_of(link).artifact_folders() if link.exists() else {}
         self._pool: ThreadPoolExecutor | None = None
         self._fetched: dict[str, Future[dict[str, Path]]] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -123,17 +119,3 @@ class ItemReader:
             names = [name for name in map(items_path, tasks) if name in there]
             target.mkdir(exist_ok=True)
             return {name: Path(self._link.client.download_artifacts(run_id, name, str(target))) for name in names}
-
-
-def _local_folders(link: MlflowConnection) -> dict[str, Path]:
-    """Run id -> the folder of its artifacts, for runs of a SQLite store that keep them on this machine."""
-    if link.database is None or not link.exists():
-        return {}
-    try:
-        address = f"{link.database.as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, timeout=link.patience_s, uri=True)) as database:
-            rows = database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall()
-    except sqlite3.Error as error:
-        raise TrackingError(explain(error, "looking up artifacts", link.place, link.shown)) from error
-    found = {run_id: moved.here(uri or "", link.root) for run_id, uri in rows}
-    return {run_id: folder for run_id, folder in found.items() if folder is not None}

@@ -11,13 +11,16 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import Checkpoint, TaskResult, higher_of
-from evalrun.tracking.slugs import metric_key, stderr_key, task_slug
+from evalrun.tracking import run_values
+from evalrun.tracking.slugs import task_slug
 
 TASK = "evalrun.task."
 ABOUT = "evalrun.about."
@@ -37,6 +40,9 @@ PAGE = "evalrun.page"  # a report's artifact that a person wants to open
 NOTE = "mlflow.note.content"
 ALARM = "evalrun.alarm"  # JSON: what fell, where a watch found that something did
 ALARM_NOTE = "\n\n**Worse than before:**"  # begins its part of the note
+
+Delivery = Sequence[tuple[TaskResult, Path | None]]
+"""Task results, each with its Parquet file of per-item results; None where only the results are known."""
 
 Kind = TypeVar("Kind", "TaskEntry", Checkpoint)
 log = logging.getLogger(__name__)
@@ -69,7 +75,7 @@ class TaskEntry:
     def of(cls, result: TaskResult) -> TaskEntry:
         """What a run that holds this result says about it."""
         finite = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
-        fewshot = lookup(result, "num_fewshot", "fewshot")
+        fewshot = run_values.lookup(result, "num_fewshot", "fewshot")
         return cls(
             task=result.task,
             title=result.title[:200],
@@ -110,26 +116,113 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run of the store: which checkpoint's it is, and what it holds."""
+    """A checkpoint's run of the store: what its state and its tags tell of it."""
 
-    place: tuple[str, int | None, int] | None  # model, seed, step
-    identity: str | None  # None on runs of earlier versions, and of results that were computed elsewhere
-    tasks: dict[str, str]  # task -> task key
-    finished_ms: dict[str, int]  # task -> when its result was computed
-    folder: str | None = None  # of the training run; None for the hub's, and on runs of earlier versions
+    run_id: str
+    ended: bool
+    tags: Mapping[str, str]
 
-    @classmethod
-    def of(cls, tags: Mapping[str, str]) -> RunEntry:
-        """Read from a run's tags."""
-        entries = held(tags).values()
-        cell = cell_of(tags)
-        return cls(
-            place=None if cell is None else (cell.model, cell.seed, cell.step),
-            identity=tags.get(IDENTITY),
-            tasks={entry.task: entry.key for entry in entries},
-            finished_ms={entry.task: entry.finished_ms for entry in entries},
-            folder=tags.get(FOLDER),
-        )
+    @property
+    def run_key(self) -> str:
+        """What results belong to it."""
+        return self.tags[KEY]
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """Whose it is; None where no tag says so."""
+        return cell_of(self.tags)
+
+    @property
+    def _cell(self) -> Checkpoint:
+        assert self.checkpoint is not None  # asked of runs of `Store.past` alone, which have one
+        return self.checkpoint
+
+    @property
+    def model(self) -> str:
+        """The checkpoint's model."""
+        return self._cell.model
+
+    @property
+    def n_params(self) -> int:
+        """Its parameters, embeddings included."""
+        return self._cell.n_params
+
+    @property
+    def step(self) -> int:
+        """Its training step."""
+        return self._cell.step
+
+    @property
+    def seed(self) -> int | None:
+        """Its training seed."""
+        return self._cell.seed
+
+    @property
+    def place(self) -> tuple[str, int | None, int] | None:
+        """Model, seed, step."""
+        cell = self.checkpoint
+        return None if cell is None else (cell.model, cell.seed, cell.step)
+
+    @cached_property
+    def entries(self) -> dict[str, TaskEntry]:
+        """The tasks that it holds completely, by name."""
+        return held(self.tags)
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[str, int]]:  # the rest is not kept: a store may have many thousand runs
+        return {entry.task: (entry.key, entry.finished_ms) for entry in held(self.tags).values()}
+
+    @cached_property
+    def tasks(self) -> dict[str, str]:
+        """Task -> task key."""
+        return {task: key for task, (key, _) in self._known.items()}
+
+    @cached_property
+    def finished_ms(self) -> dict[str, int]:
+        """Task -> when its result was computed."""
+        return {task: finished for task, (_, finished) in self._known.items()}
+
+    def holds(self, results: Iterable[TaskResult]) -> bool:
+        """Whether all of these are on it."""
+        return all(self.tasks.get(result.task) == result.key for result in results)
+
+    @property
+    def identity(self) -> str | None:
+        """The checkpoint's; None on runs of earlier versions, and of results that were computed elsewhere."""
+        return self.tags.get(IDENTITY)
+
+    @property
+    def folder(self) -> str | None:
+        """The training run's; None for the hub's, and on runs of earlier versions."""
+        return self.tags.get(FOLDER)
+
+    @property
+    def settings(self) -> str:
+        """How it was scored, in a few words."""
+        return self.tags.get(SETTINGS, "")
+
+    @property
+    def hardware(self) -> str:
+        """What scored it; empty where that was not noted."""
+        return self.tags.get(HARDWARE, "")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the results of a run key come from, as far as the journal knows."""
+
+    sweep: str | None = None
+    config_yaml: str | None = None
+
+
+def by_key(runs: Iterable[RunEntry]) -> dict[str, RunEntry]:
+    """Runs, newest first, by their keys; of twins the one that holds most, then the oldest."""
+    found: dict[str, RunEntry] = {}
+    for run in runs:
+        other = found.get(run.run_key)
+        if other is None or len(run.tasks) >= len(other.tasks):
+            found[run.run_key] = run
+    return found
 
 
 def by_place(filed: Mapping[str, Mapping[str, RunEntry]]) -> dict[tuple[object, ...], list[RunEntry]]:
@@ -200,77 +293,3 @@ def made_by(tags: Mapping[str, str]) -> str:
     command = tags.get(COMMAND)
     # Four spaces make a line code in Markdown, whatever it holds.
     return "\n\nMade by\n" + "".join(f"\n    {line}" for line in command.splitlines()) if command else ""
-
-
-def metrics_of(result: TaskResult) -> dict[str, float]:
-    """A task's MLflow metrics, finite ones only."""
-    values = {metric_key(name, result.task): value for name, value in result.metrics.items()}
-    values |= {stderr_key(name, result.task): value for name, value in result.stderrs.items() if name in result.metrics}
-    values[f"n/{task_slug(result.task)}"] = float(result.n)
-    if result.chance is not None:
-        values[f"chance/{task_slug(result.task)}"] = result.chance
-    if result.ties:
-        values[f"ties/{task_slug(result.task)}"] = float(result.ties)
-    return {key: float(value) for key, value in values.items() if math.isfinite(value)}
-
-
-def summary(cell: Checkpoint, entries: Iterable[TaskEntry], values: Mapping[str, float]) -> dict[str, float]:
-    """The run's metrics over all its tasks, and the checkpoint's numbers: MLflow searches and plots metrics only."""
-    entries = list(entries)
-    accuracies = [values[metric_key("acc", entry.task)] for entry in entries if "acc" in entry.metrics]
-    mean = {"acc/mean": math.fsum(accuracies) / len(accuracies)} if accuracies else {}
-    return {
-        **mean,
-        "tokens": float(cell.tokens),
-        "step": float(cell.step),
-        "n_params": float(cell.n_params),
-        "n_params_nonembedding": float(cell.n_params_nonembedding),
-        "flops": float(cell.flops),
-        "seconds": math.fsum(entry.seconds for entry in entries),
-    }
-
-
-def params_of(result: TaskResult) -> dict[str, str]:
-    """What MLflow shows as parameters: it never lets them change, so only what belongs to the run for good."""
-    cell = result.cell
-    wanted = {
-        "model": cell.model,
-        "n_params": cell.n_params,
-        "n_params_nonembedding": cell.n_params_nonembedding,
-        "n_params_nominal": cell.n_params_nominal,
-        "step": cell.step,
-        "tokens": cell.tokens,
-        "seed": cell.seed,
-        "revision": cell.revision,
-        "location": cell.location,
-        "scorer": lookup(result, "scorer", "name"),
-        "dtype": lookup(result, "dtype"),
-        "limit": lookup(result, "limit"),
-    }
-    return {name: str(value) for name, value in wanted.items() if value is not None and value != ""}
-
-
-def settings_label(result: TaskResult) -> str:
-    """How the run was scored, in a few words; runs of one model that differ here are different curves."""
-    words = [str(lookup(result, name)) for name in ("scorer", "dtype") if lookup(result, name) is not None]
-    if (profile := lookup(result, "profile")) not in (None, "corrected"):
-        words.append(str(profile))
-    if (limit := lookup(result, "limit")) is not None:
-        words.append(f"limit {limit}")
-    if (shots := lookup(result, "num_fewshot_asked")) is not None:
-        words.append(f"{shots}-shot")
-    if groups := result.settings.get("group_options"):
-        words.append(f"options of {'+'.join(sorted(groups))}")
-    return " ".join(words)
-
-
-def lookup(result: TaskResult, *names: str) -> Any:
-    """The first of these settings that the result has: at the top, under `scorer`, or in its environment; or None."""
-    scorer = result.settings.get("scorer")
-    nested = scorer if isinstance(scorer, dict) else {}
-    for name in names:
-        for place in (result.settings, nested, result.environment):
-            value = place.get(name)
-            if value is not None and not isinstance(value, dict | list):
-                return value
-    return nested.get("name") if "scorer" in names else None

@@ -17,7 +17,7 @@ from evalrun.core.version import __version__
 from evalrun.tracking import layout, views
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.results_table import search
-from evalrun.tracking.runs import upload
+from evalrun.tracking.run_files import upload
 from evalrun.tracking.slugs import file_path, free_key
 
 _WRITER = "evalrun.writer"  # host and process that is filing the report

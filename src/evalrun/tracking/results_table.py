@@ -82,14 +82,13 @@ def of_runs(link: MlflowConnection, run_ids: Iterable[str]) -> list[Row]:
     return [row for run_id in run_ids for row in _rows_of(link.client.get_run(run_id))]
 
 
-def search(link: MlflowConnection, experiment_id: str, kind: str) -> Iterator[Any]:
-    """All runs of a kind, page by page."""
+def search(link: MlflowConnection, experiment_id: str, kind: str, run_key: str | None = None) -> Iterator[Any]:
+    """All runs of a kind, or those of one key, page by page."""
+    wanted = f"tags.`{layout.KIND}` = '{kind}'" + (f" AND tags.`{layout.KEY}` = '{run_key}'" if run_key else "")
     token: str | None = None
     while True:
         with _without_garbage_collection():
-            page = link.client.search_runs(
-                [experiment_id], filter_string=f"tags.`{layout.KIND}` = '{kind}'", max_results=_PAGE, page_token=token
-            )
+            page = link.client.search_runs([experiment_id], filter_string=wanted, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -6,27 +6,24 @@ there. Whatever a killed process leaves is completed by the next delivery, and n
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from evalrun.core import environment
-from evalrun.core.errors import StorageError, TrackingError
+from evalrun.core.errors import TrackingError
 from evalrun.core.palette import model_colors
-from evalrun.core.records import TaskResult
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
-from evalrun.tracking import alarms, claims, datasets, layout
+from evalrun.tracking import alarms, datasets, layout, run_files, run_values
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.layout import TaskEntry
-from evalrun.tracking.slugs import items_path, slug, task_slug
+from evalrun.tracking.layout import Delivery, RunEntry, TaskEntry
+from evalrun.tracking.slugs import metric_key, slug
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
@@ -34,26 +31,36 @@ _TRIES = 4  # of several processes that log the same, one gets through each time
 
 CONFIG = "config.yaml"  # the artifact that holds the resolved config
 
-Delivery = Sequence[tuple[TaskResult, Path | None]]
-"""Task results, each with its Parquet file of per-item results; None where only the results are known."""
+Create = Callable[[MlflowConnection, Any, int, dict[str, str], str], Any]
+"""Makes a run (connection, experiment, start, tags, name), or finds the one that another process made meanwhile."""
 
 
-def delivered(link: MlflowConnection, suite: str, run_key: str) -> dict[str, str]:
-    """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""
-    experiment = link.experiment(suite)
-    run = None if experiment is None else _find(link, experiment, run_key)
-    return {} if run is None else {entry.task: entry.key for entry in layout.held(run.data.tags).values()}
+def deliver(
+    link: MlflowConnection, results: Delivery, sweep: str | None, config_yaml: str | None, create: Create
+) -> str:
+    """File the results of one checkpoint; delivering the same again adds nothing, a later delivery replaces.
 
+    Args:
+        link: The store.
+        results: Task results of one run key, with their files of items.
+        sweep: The multirun that wanted them, or None.
+        config_yaml: The resolved configuration, or None.
+        create: How a run is made that is not there yet.
 
-def deliver(link: MlflowConnection, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
-    """File the results of one checkpoint; delivering the same again adds nothing, a later delivery replaces."""
+    Returns:
+        The MLflow run's id.
+
+    Raises:
+        ValueError: the results do not belong together.
+        StorageError: a file of items is missing or another.
+    """
     newest = {result.task: (result, path) for result, path in sorted(results, key=lambda pair: pair[0].finished_ms)}
     wanted = list(newest.values())
     if not wanted or len({(result.run_key, result.cell) for result, _ in wanted}) > 1:
         raise ValueError("deliver() takes the results of one checkpoint: at least one, with equal run keys and cells")
     first = wanted[0][0]
     experiment = link.experiment(first.cell.suite, create=True, kind="checkpoints")
-    run = _find(link, experiment, first.run_key) or _create(link, experiment, first)
+    run = _find(link, experiment, first.run_key) or create(link, experiment, *opening(experiment, first))
     _same_checkpoint(link, run, first)
     run_id = str(run.info.run_id)
     fresh = [(result, path) for result, path in wanted if _is_news(result, layout.held(run.data.tags).get(result.task))]
@@ -73,18 +80,6 @@ def mark(link: MlflowConnection, suite: str, run_key: str, sweep: str | None) ->
         close(link, run, sweep)
 
 
-def upload(link: MlflowConnection, run_id: str, source: Path, target: str) -> None:
-    """Put a file on a run under a path of our choice; MLflow takes the name from the file."""
-    folder, _, name = target.rpartition("/")
-    if source.name == name:
-        link.client.log_artifact(run_id, str(source), folder or None)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / name
-        shutil.copyfile(source, copy)
-        link.client.log_artifact(run_id, str(copy), folder or None)
-
-
 def _find(link: MlflowConnection, experiment: Any, run_key: str) -> Any:
     """The run of this key, or None. Where a lost reply left twins, the one that holds most, then the oldest."""
     found = link.client.search_runs(
@@ -93,13 +88,10 @@ def _find(link: MlflowConnection, experiment: Any, run_key: str) -> Any:
     return max(found, key=lambda run: (len(layout.held(run.data.tags)), -run.info.start_time), default=None)
 
 
-def _create(link: MlflowConnection, experiment: Any, result: TaskResult) -> Any:
-    """A run of this key where none was found; the one that another process made meanwhile, if it did."""
-    started, tags, name = opening(experiment, result)
-    if link.database is None:
-        return claims.create(link, experiment, started, tags, name)
+def create_locked(link: MlflowConnection, experiment: Any, started: int, tags: dict[str, str], name: str) -> Any:
+    """A new run for a key, unless another process made it meanwhile: the lock is beside the store's file."""
     with link.lock(f"runs-{slug(experiment.name)}"):
-        return _find(link, experiment, result.run_key) or link.client.create_run(
+        return _find(link, experiment, tags[layout.KEY]) or link.client.create_run(
             experiment.experiment_id, start_time=started, tags=tags, run_name=name
         )
 
@@ -144,35 +136,11 @@ def _is_news(result: TaskResult, there: TaskEntry | None) -> bool:
 def _upload(link: MlflowConnection, run_id: str, fresh: Delivery, config_yaml: str | None) -> None:
     for result, path in fresh:
         if path is not None:
-            check_items(result, path)
-            upload(link, run_id, path, items_name(result))
-        link.client.log_text(run_id, record_text(result), record_name(result))
+            run_files.check_items(result, path)
+            run_files.upload(link, run_id, path, run_files.items_name(result))
+        link.client.log_text(run_id, run_files.record_text(result), run_files.record_name(result))
     if config_yaml is not None:
         link.client.log_text(run_id, config_yaml, CONFIG)
-
-
-def record_name(result: TaskResult) -> str:
-    """The artifact that holds a result's record."""
-    return f"results/{task_slug(result.task)}.json"
-
-
-def record_text(result: TaskResult) -> str:
-    """The record of a result as the artifact holds it: JSON."""
-    return json.dumps(result.to_json(), indent=1)
-
-
-def items_name(result: TaskResult) -> str:
-    """The artifact that holds a result's items."""
-    return items_path(result.task)
-
-
-def check_items(result: TaskResult, path: Path) -> None:
-    """Raise StorageError unless the file holds the items that the result was computed from."""
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != result.items_sha256:
-        raise StorageError(
-            f"the per-item results {path} of task '{result.task}' are missing or not those that were scored; "
-            "run the task again with force=true."
-        )
 
 
 def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
@@ -180,7 +148,7 @@ def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
     batch: list[TaskResult] = []
     metrics = 0
     for result, _ in fresh:
-        size = len(layout.metrics_of(result))
+        size = len(run_values.metrics_of(result))
         if batch and (metrics + size > _METRICS_A_BATCH or len(batch) == _TASKS_A_BATCH):
             yield batch
             batch, metrics = [], 0
@@ -212,7 +180,7 @@ def _log(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> None:
     values, tags = content(run, batch)
     stamp = max(result.finished_ms for result in batch)
     metrics = _changes(link, run, values, stamp, batch[0].cell.step)
-    params = [Param(k, v) for k, v in layout.params_of(batch[0]).items() if k not in run.data.params]
+    params = [Param(k, v) for k, v in run_values.params_of(batch[0]).items() if k not in run.data.params]
     if used := datasets.inputs_of(batch):
         link.client.log_inputs(run.info.run_id, datasets=used)
     room = 1000 - len(tags) - len(params)
@@ -226,12 +194,28 @@ def _log(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> None:
 def content(run: Any, batch: Sequence[TaskResult]) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics and tags that a run has once it holds these results beside what it holds already; the keys last."""
     there = layout.held(run.data.tags) | {result.task: TaskEntry.of(result) for result in batch}
-    values = {key: value for result in batch for key, value in layout.metrics_of(result).items()}
-    values |= layout.summary(batch[0].cell, there.values(), run.data.metrics | values)
+    values = {key: value for result in batch for key, value in run_values.metrics_of(result).items()}
+    values |= _summary(batch[0].cell, there.values(), run.data.metrics | values)
     tags = _run_tags(run, batch[0], there, values.get("acc/mean"))
     for result in batch:
         tags |= there[result.task].to_tags()
     return values, tags
+
+
+def _summary(cell: Checkpoint, entries: Iterable[TaskEntry], values: Mapping[str, float]) -> dict[str, float]:
+    """The run's metrics over all its tasks, and the checkpoint's numbers: MLflow searches and plots metrics only."""
+    entries = list(entries)
+    accuracies = [values[metric_key("acc", entry.task)] for entry in entries if "acc" in entry.metrics]
+    mean = {"acc/mean": math.fsum(accuracies) / len(accuracies)} if accuracies else {}
+    return {
+        **mean,
+        "tokens": float(cell.tokens),
+        "step": float(cell.step),
+        "n_params": float(cell.n_params),
+        "n_params_nonembedding": float(cell.n_params_nonembedding),
+        "flops": float(cell.flops),
+        "seconds": math.fsum(entry.seconds for entry in entries),
+    }
 
 
 def _changes(link: MlflowConnection, run: Any, values: Mapping[str, float], stamp: int, step: int) -> list[Metric]:
@@ -258,7 +242,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean
     skipped = "; ".join(f"{name} of {e.task} is {value}" for e in there.values() for name, value in e.missing.items())
     tags = {
         layout.CELL: layout.with_cell(run.data.tags, cell),
-        layout.SETTINGS: layout.settings_label(result),
+        layout.SETTINGS: run_values.settings_label(result),
         layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} "
         + ("task" if len(there) == 1 else "tasks")
         + ("" if mean is None else f", mean accuracy {mean:.3f}")
@@ -268,7 +252,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean
         layout.IDENTITY: str(result.settings.get("identity") or ""),
         layout.FOLDER: str(result.settings.get("folder") or ""),
         "evalrun.version": __version__,
-        "evalrun.device": str(layout.lookup(result, "device") or ""),
+        "evalrun.device": str(run_values.lookup(result, "device") or ""),
         layout.HARDWARE: environment.label(result.environment),
         "evalrun.fewshot": ", ".join(sorted({str(e.fewshot) for e in there.values() if e.fewshot is not None})),
         "evalrun.skipped": skipped or ("none" if "evalrun.skipped" in run.data.tags else ""),
@@ -284,6 +268,24 @@ def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
     while len(json.dumps(sweeps)) > layout.TAG_LIMIT:
         sweeps = sweeps[1:]
     return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}
+
+
+def sweep_marks(
+    link: MlflowConnection, there: Mapping[str, RunEntry], run_keys: Iterable[str], sweep: str
+) -> dict[str, dict[str, str]]:
+    """Run id -> the tags that are new on runs that a sweep wanted; a run that was left open is closed at once."""
+    new: dict[str, dict[str, str]] = {}
+    for run in (there[key] for key in run_keys if key in there):
+        if not run.ended or run.tags.get(layout.STATE) != "complete":
+            close(link, link.client.get_run(run.run_id), sweep)
+        elif changed := {k: v for k, v in sweep_tags(run.tags, sweep).items() if run.tags.get(k) != v}:
+            new[run.run_id] = changed
+    return new
+
+
+def set_tags(link: MlflowConnection, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run in one request."""
+    link.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def close(link: MlflowConnection, run: Any, sweep: str | None) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
+from evalrun.tracking import layout
+from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.layout import RunEntry
-from evalrun.tracking.run_history import PastRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ class Store:
         self.conf = conf
         self.patience_s = patience_s
         self._link = MlflowConnection(conf.uri, Path(conf.root), patience_s, conf.upgrade)
+        self._backend = backend_of(self._link)
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
         """Pickle by configuration: a connection belongs to the process that opened it."""
@@ -59,15 +61,8 @@ class Store:
         """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""
         if not self._link.exists():
             return {}
-        if self._link.database is not None:
-            from evalrun.tracking import run_index
-
-            run = run_index.of_key(self._link, suite, run_key)
-            return {} if run is None else RunEntry.of(run.tags).tasks
-        from evalrun.tracking import runs
-
-        with self._link.guard("looking up finished tasks"):
-            return runs.delivered(self._link, suite, run_key)
+        run = layout.by_key(self._backend.runs(suite, run_key)).get(run_key)
+        return {} if run is None else run.tasks
 
     def delivered_all(self, suite: str) -> dict[str, dict[str, str]]:
         """What every run of a suite holds: run key -> task -> task key."""
@@ -77,9 +72,7 @@ class Store:
         """Every checkpoint run of a suite by its key: what it is and holds. Creates nothing."""
         if not self._link.exists():
             return {}
-        from evalrun.tracking import run_index
-
-        return run_index.filed(self._link, suite)
+        return layout.by_key(self._backend.runs(suite))
 
     def check_readable(self) -> None:
         """Make sure that the store can be asked, without making one where none is.
@@ -87,8 +80,7 @@ class Store:
         Raises:
             TrackingError: when a server does not answer; soon, where MLflow's own client would try for minutes.
         """
-        if self._link.database is None:
-            self._link.check()
+        self._backend.check_readable()
 
     def deliver(
         self, results: Sequence[tuple[TaskResult, Path | None]], sweep: str | None, config_yaml: str | None
@@ -109,10 +101,8 @@ class Store:
             StorageError: when a Parquet file is missing or is not the one that was scored.
             ValueError: when the results do not belong together.
         """
-        from evalrun.tracking import bulk
-
         with self._link.guard("delivering results"):
-            return bulk.deliver_one(self._link, results, sweep, config_yaml)
+            return self._backend.deliver(results, sweep, config_yaml)
 
     def deliver_many(
         self,
@@ -132,10 +122,9 @@ class Store:
             TrackingError: when MLflow fails; what was not delivered is delivered when this is asked again.
             StorageError: when a Parquet file is missing or is not the one that was scored.
         """
-        from evalrun.tracking import bulk
-
+        known = {key: layout.Origin(*origin) for key, origin in (origins or {}).items()}
         with self._link.guard("delivering results"):
-            bulk.deliver(self._link, results, {key: bulk.Origin(*known) for key, known in (origins or {}).items()})
+            self._backend.deliver_many(results, known)
 
     def mark(self, suite: str, run_key: str, sweep: str | None) -> None:
         """Note that a sweep wanted this run too, though it was done already."""
@@ -150,20 +139,19 @@ class Store:
         """Note for many runs that a sweep wanted them; those that are marked already are not touched."""
         if not self._link.exists():
             return
-        from evalrun.tracking import bulk
-
         with self._link.guard("marking finished runs"):
-            bulk.mark(self._link, suite, run_keys, sweep)
+            self._backend.mark_many(suite, run_keys, sweep)
 
-    def past(self, suite: str) -> list[PastRun]:
+    def past(self, suite: str) -> list[RunEntry]:
         """The suite's checkpoint runs at a glance, oldest first; a local store is read without MLflow. Creates nothing.
 
         Raises:
             TrackingError: the store cannot be read.
         """
-        from evalrun.tracking import run_history
-
-        return run_history.read(self._link, suite) if self._link.exists() else []
+        if not self._link.exists():
+            return []
+        self._backend.check_readable()
+        return [run for run in reversed(self._backend.runs(suite)) if run.checkpoint is not None]
 
     def suites(self) -> list[str]:
         """The suites that have checkpoint runs, sorted."""

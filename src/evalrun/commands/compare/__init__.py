@@ -167,5 +167,5 @@ def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 
 def _fewshot(rows: pd.DataFrame, side: ComparedCheckpoint) -> dict[str, int | None]:
-    held = {run.run_id: run.tasks for run in side.runs}
+    held = {run.run_id: run.entries for run in side.runs}
     return {task: held[run_id][task].fewshot for run_id, task in zip(rows["run_id"], rows["task"], strict=True)}

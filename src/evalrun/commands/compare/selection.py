@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from evalrun.config.schema import model_dirname
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
-from evalrun.tracking import PastRun, Store
+from evalrun.tracking import RunEntry, Store
 
 HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"
 _NAME = re.compile(r"(?P<model>[^@]+)@(?P<step>\d+|final|last)")
@@ -25,7 +25,7 @@ class ComparedCheckpoint:
     model: str
     seed: int | None
     step: int
-    runs: tuple[PastRun, ...]
+    runs: tuple[RunEntry, ...]
 
     @property
     def label(self) -> str:
@@ -51,7 +51,7 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     if suite is not None and suite not in suites:
         raise ConfigError(f"no results of suite '{suite}' in {store.uri}: {suggest(suite, suites)}")
-    places: dict[tuple[str, str, int | None, int], list[PastRun]] = defaultdict(list)
+    places: dict[tuple[str, str, int | None, int], list[RunEntry]] = defaultdict(list)
     for name in suites if suite is None else [suite]:
         for run in store.past(name):
             if run.tasks:

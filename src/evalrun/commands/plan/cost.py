@@ -16,7 +16,7 @@ from pathlib import Path
 from evalrun import checkpoints
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.core import environment
-from evalrun.tracking import PastRun
+from evalrun.tracking import RunEntry
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SPARE = 0.9  # of a device's memory may be weights; the rest is for what scoring keeps beside them
@@ -140,11 +140,11 @@ def time_of(jobs: Sequence[JobNeeds], found: Inventory, there: Sequence[Device])
     return Time(seconds if used or not todo else None, used, tuple(dict.fromkeys(untimed)))
 
 
-def _one(job: JobNeeds, task: str, hardware: str, past: Sequence[PastRun]) -> tuple[float, int] | None:
+def _one(job: JobNeeds, task: str, hardware: str, past: Sequence[RunEntry]) -> tuple[float, int] | None:
     """Seconds of one task on one checkpoint, and how many results say so."""
-    whole = [run.tasks[task].n for run in past if task in run.tasks and "limit" not in run.settings.split()]
+    whole = [run.entries[task].n for run in past if task in run.tasks and "limit" not in run.settings.split()]
     alike = [run for run in past if task in run.tasks and hardware and run.hardware == hardware and _alike(run, job)]
-    alike = [run for run in alike if run.tasks[task].n and run.tasks[task].seconds > 0]
+    alike = [run for run in alike if run.entries[task].n and run.entries[task].seconds > 0]
     items = min([*whole[-1:], *([job.config.limit] if job.config.limit else [])], default=0)
     if not alike or not items:
         return None
@@ -154,7 +154,7 @@ def _one(job: JobNeeds, task: str, hardware: str, past: Sequence[PastRun]) -> tu
             (run.n_params for run in alike), key=lambda n: abs(math.log(max(n, 1) / max(job.cell.n_params, 1)))
         )
         own = [run for run in alike if run.n_params == nearest]
-    rates = [run.tasks[task].seconds / run.tasks[task].n * _scale(job.cell.n_params, run.n_params) for run in own]
+    rates = [run.entries[task].seconds / run.entries[task].n * _scale(job.cell.n_params, run.n_params) for run in own]
     return statistics.median(rates) * items, len(own)
 
 
@@ -162,7 +162,7 @@ def _scale(wanted: int, had: int) -> float:
     return wanted / had if wanted and had else 1.0
 
 
-def _alike(run: PastRun, job: JobNeeds) -> bool:
+def _alike(run: RunEntry, job: JobNeeds) -> bool:
     """Whether a run was scored as the job will be, as far as it matters for time."""
     words, config = run.settings.split(), job.config
     shots = f"{config.num_fewshot}-shot" if config.num_fewshot is not None else None

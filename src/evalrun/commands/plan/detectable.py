@@ -16,7 +16,7 @@ from evalrun.commands.plan.inventory import Inventory
 from evalrun.statistics.power import DISCORDANT, POWER, smallest_difference, smallest_slope
 from evalrun.tasks import task_file
 from evalrun.tasks.task_file import TaskFile
-from evalrun.tracking import PastRun
+from evalrun.tracking import RunEntry
 
 _COUNTS = ("acc", "acc_norm", "exact_match")  # metrics that are a share of items answered right
 _SHOWN = 15  # tasks
@@ -108,7 +108,7 @@ def _corrected(tests: int) -> str:
     return f"(corrected for {tests} tests)" if tests > 1 else "(one test)"
 
 
-def _task(file: TaskFile, past: Sequence[PastRun], limit: int | None, alpha: float) -> TaskPower:
+def _task(file: TaskFile, past: Sequence[RunEntry], limit: int | None, alpha: float) -> TaskPower:
     """The smallest difference in accuracy that a task's items show, or why that is not known.
 
     Args:
@@ -131,10 +131,10 @@ def _task(file: TaskFile, past: Sequence[PastRun], limit: int | None, alpha: flo
     return TaskPower(file.name, file.title, items, difference, why)
 
 
-def _items(file: TaskFile, past: Sequence[PastRun]) -> int | None:
+def _items(file: TaskFile, past: Sequence[RunEntry]) -> int | None:
     runs = [run for run in past if file.name in run.tasks and "limit" not in run.settings.split()]
     if runs:
-        return runs[-1].tasks[file.name].n or None
+        return runs[-1].entries[file.name].n or None
     if len(file.data_files) == 1 and file.data_files[0].suffix == ".jsonl" and not file.config.get("process_docs"):
         with file.data_files[0].open("rb") as lines:
             return sum(1 for line in lines if line.strip())

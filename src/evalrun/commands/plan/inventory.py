@@ -20,7 +20,7 @@ from evalrun.core.errors import CheckpointError, TrackingError
 from evalrun.core.records import Checkpoint
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
-from evalrun.tracking import PastRun, Store
+from evalrun.tracking import RunEntry, Store
 
 _AT_ONCE = 8
 _PATIENCE_S = 2.0
@@ -52,7 +52,7 @@ class Inventory:
 
     jobs: tuple[JobNeeds, ...]
     data: tuple[DatasetNeed, ...]  # of tasks that are to be computed
-    past: tuple[PastRun, ...]  # earlier runs in the store, of the plan's suites
+    past: tuple[RunEntry, ...]  # earlier runs in the store, of the plan's suites
     files: tuple[str, ...]  # names of the tasks
     hub: str | None  # why the hub was not asked, if it should have been
     store: str | None  # why it is not known what the store has
@@ -200,7 +200,7 @@ def _bytes_of(cells: Sequence[Checkpoint]) -> int:
     return sum(file.stat().st_size for folder in folders for file in checkpoints.weight_files(Path(folder)))
 
 
-def _past(store: Store, suites: Iterable[str]) -> tuple[PastRun, ...]:
+def _past(store: Store, suites: Iterable[str]) -> tuple[RunEntry, ...]:
     try:
         return tuple(run for suite in suites for run in store.past(suite))
     except TrackingError:  # it answered a moment ago

@@ -1,0 +1,39 @@
+"""The one place that asks whether a store is a SQLite file or a server: both answer the same calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.file_backend import FileBackend
+from evalrun.tracking.layout import Delivery, Origin, RunEntry
+from evalrun.tracking.server_backend import ServerBackend
+
+
+class Backend(Protocol):
+    """How a store's runs are read and written. Every method raises TrackingError."""
+
+    def check_readable(self) -> None:
+        """Make sure, soon, that it can be asked."""
+
+    def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
+        """Every checkpoint run of a suite, or those of one key, newest first."""
+
+    def artifact_folders(self) -> dict[str, Path]:
+        """Run id -> where its artifacts lie, of runs that have them on this machine."""
+
+    def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
+        """File the results of one checkpoint; returns the run's id."""
+
+    def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
+        """File results of any number of checkpoints."""
+
+    def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+        """Note on runs that are done that a sweep wanted them too."""
+
+
+def backend_of(link: MlflowConnection) -> Backend:
+    """The way to a store; nothing is opened yet."""
+    return ServerBackend(link) if link.database is None else FileBackend(link)

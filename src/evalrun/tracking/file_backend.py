@@ -1,0 +1,48 @@
+"""A store that is a SQLite file: read without MLflow, kept from other processes by a lock, many runs a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from evalrun.tracking import sqlite_reader
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.layout import Delivery, Origin, RunEntry
+
+# Importing mlflow takes seconds: what needs it is imported where it is used.
+
+
+class FileBackend:
+    """How its runs are read and written; the calls are those of `backends.Backend`."""
+
+    def __init__(self, link: MlflowConnection) -> None:
+        self._link = link
+
+    def check_readable(self) -> None:
+        """Reading says soon enough what is wrong with a file."""
+
+    def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
+        """Checkpoint runs of a suite, or those of one key, newest first."""
+        return sqlite_reader.runs(self._link, suite, run_key)
+
+    def artifact_folders(self) -> dict[str, Path]:
+        """Run id -> where its artifacts lie, of runs that have them on this machine."""
+        return sqlite_reader.artifact_folders(self._link)
+
+    def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
+        """File the results of one checkpoint; returns the run's id."""
+        from evalrun.tracking import bulk
+
+        return bulk.deliver_one(self._link, results, sweep, config_yaml)
+
+    def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
+        """File results of any number of checkpoints."""
+        from evalrun.tracking import bulk
+
+        bulk.deliver(self._link, results, origins)
+
+    def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+        """Note on runs that are done that a sweep wanted them too."""
+        from evalrun.tracking import bulk
+
+        bulk.mark(self._link, suite, run_keys, sweep)

@@ -1,0 +1,66 @@
+"""A store that a server keeps, MLflow's own or a database's: asked by MLflow's client alone, run by run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from evalrun.core.records import TaskResult
+from evalrun.tracking import layout
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.layout import Delivery, Origin, RunEntry
+from evalrun.tracking.slugs import slug
+
+# Importing mlflow takes seconds: what needs it is imported where it is used.
+
+
+class ServerBackend:
+    """How its runs are read and written; the calls are those of `backends.Backend`."""
+
+    def __init__(self, link: MlflowConnection) -> None:
+        self._link = link
+
+    def check_readable(self) -> None:
+        """One request, where MLflow's own client would try for minutes."""
+        self._link.check()
+
+    def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
+        """Checkpoint runs of a suite, or those of one key, newest first."""
+        from evalrun.tracking.results_table import search
+
+        with self._link.guard("looking up finished tasks"):
+            experiment = self._link.experiment(suite)
+            found = [] if experiment is None else search(self._link, experiment.experiment_id, "checkpoint", run_key)
+            runs = [RunEntry(run.info.run_id, run.info.status == "FINISHED", run.data.tags) for run in found]
+        return [run for run in runs if layout.KEY in run.tags]
+
+    def artifact_folders(self) -> dict[str, Path]:
+        """None: they are downloaded."""
+        return {}
+
+    def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
+        """File the results of one checkpoint; returns the run's id."""
+        from evalrun.tracking import claims, runs
+
+        return runs.deliver(self._link, results, sweep, config_yaml, claims.create)
+
+    def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
+        """File results of any number of checkpoints; what is there already is not sent."""
+        suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
+        for result, path in results:
+            suites[result.cell.suite][result.run_key].append((result, path))
+        for suite, groups in suites.items():
+            there = layout.by_key(self.runs(suite))
+            for key, group in groups.items():
+                if key not in there or not there[key].holds(result for result, _ in group):
+                    origin = origins.get(key, Origin())
+                    self.deliver(group, origin.sweep, origin.config_yaml)
+
+    def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+        """Note on runs that are done that a sweep wanted them too."""
+        from evalrun.tracking import runs
+
+        with self._link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
+            for run_id, tags in runs.sweep_marks(self._link, layout.by_key(self.runs(suite)), run_keys, sweep).items():
+                runs.set_tags(self._link, run_id, tags)
