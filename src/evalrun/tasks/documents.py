@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from evalrun.core.errors import TaskError
+from evalrun.core.text import counted
 from evalrun.tasks import checks, lm_eval_task, right_answers
 from evalrun.tasks.task_faults import data_files
 from evalrun.tasks.task_file import TaskFile
@@ -89,6 +90,6 @@ def check_examples(file: TaskFile, task: Any) -> None:
                 break
     if wanted > most:
         raise TaskError(
-            f"task '{file.name}': num_fewshot is {wanted}, but {rows} row{'s' * (rows != 1)} can be examples: give at "
+            f"task '{file.name}': num_fewshot is {wanted}, but {counted(rows, 'row')} can be examples: give at "
             f"most {max(most, 0)}."
         )

@@ -52,7 +52,7 @@ def said(result: TaskResult) -> str:
     value, stderr = result.metrics[result.primary_metric], result.stderrs.get(result.primary_metric)
     spread = "" if stderr is None else f" +- {stderr:.4f}"
     ties, lost, parted = result.ties, result.settings.get("not_finite", 0), result.settings.get("parted", 0)
-    more = f", {ties} tie{'s' * (ties > 1)}" if ties else ""
+    more = f", {counted(ties, 'tie')}" if ties else ""
     more += f", {parted} scored from where their tokens part" if parted else ""
     more += f", {lost} with a log-likelihood that is not finite" if lost else ""
     return (

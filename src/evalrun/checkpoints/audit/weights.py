@@ -129,7 +129,7 @@ def spell(steps: Iterable[int], among: Iterable[int] = ()) -> str:
             runs.append([step])
     words = [word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
     listed = " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
-    return f"step{'s' * (len(wanted) > 1)} {listed}"
+    return f"{'step' if len(wanted) == 1 else 'steps'} {listed}"
 
 
 def _is_shard(name: str, fmt: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from evalrun.core.text import counted
+
 
 def first_difference(before: Mapping[int, float], after: Mapping[int, float]) -> int | None:
     """The first step at which two logs hold different losses; NaN is no difference to NaN."""
@@ -31,7 +33,7 @@ def doubt(logs: Iterable[Mapping[int, float]], name: str) -> str | None:
         return None
     first = losses[bad[0]]
     said = "0.0, which is how a Trainer logs NaN" if first == 0 else "NaN" if math.isnan(first) else "infinity"
-    more = f" and at {len(bad) - 1} later step{'s' * (len(bad) > 2)}" if len(bad) > 1 else ""
+    more = f" and at {counted(len(bad) - 1, 'later step')}" if len(bad) > 1 else ""
     return (
         f"the training log of '{name}' shows a loss of {said}, at step {bad[0]}{more}: the run may have diverged there."
     )

@@ -17,6 +17,7 @@ from evalrun.checkpoints.suites.sizes import Parameters
 from evalrun.config import step_names
 from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, ConfigError, first_line
+from evalrun.core.text import counted
 
 log = logging.getLogger(__name__)
 FOLDER = Path("multirun") / ".cache" / "hub"
@@ -36,7 +37,7 @@ class Listed:
         seconds = max(0, int(time.time() - self.asked_s))
         for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
             if seconds >= size:
-                return f"{seconds // size} {unit}{'s' * (seconds >= 2 * size)} ago"
+                return f"{counted(seconds // size, unit)} ago"
         return "just now"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalrun.commands.compare.selection import ComparedCheckpoint
-from evalrun.core.text import listed
+from evalrun.core.text import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +83,12 @@ def _sentence(found: Comparison) -> str:
     if not tests:
         return "Nothing could be compared."
     parts = [f"{word} on {count}" for word, count in (("worse", worse), ("better", better)) if count]
-    said = f"B is {' and '.join(parts)} of {tests} task{'s' * (tests > 1)}"
+    said = f"B is {' and '.join(parts)} of {counted(tests, 'task')}"
     if not parts:
-        said = f"No difference is shown on {tests} task{'s' * (tests > 1)}"
+        said = f"No difference is shown on {counted(tests, 'task')}"
     elif tests > worse + better:
         said += f"; on {tests - worse - better} no difference is shown"
-    return f"{said} (q < {found.alpha:g}; {found.correction_title} over {tests} test{'s' * (tests > 1)})."
+    return f"{said} (q < {found.alpha:g}; {found.correction_title} over {counted(tests, 'test')})."
 
 
 def _told(found: Comparison) -> Iterator[str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from evalrun.commands.doctor import software
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.core.secrets import masked
+from evalrun.core.text import counted
 
 _COLOURS = {OK: "\x1b[32m", WARN: "\x1b[33m", FAIL: "\x1b[1;31m"}
 
@@ -58,7 +59,7 @@ def _line(check: Check) -> str:
 def _verdict(found: Sequence[Check]) -> str:
     counts = Counter(check.state for check in found)
     fails, warns = counts[FAIL], counts[WARN]
-    warned = f"{warns} warning{'s' * (warns != 1)}"
+    warned = counted(warns, "warning")
     if fails:
-        return f"\n{fails} check{'s' * (fails != 1)} failed, {warned}"
+        return f"\n{counted(fails, 'check')} failed, {warned}"
     return f"\nnothing fails, {warned}" if warns else "\nall is well"

@@ -15,6 +15,7 @@ from evalrun import checkpoints
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import TrackingError
+from evalrun.core.text import counted
 from evalrun.tracking import Store
 
 _LITTLE, _TOO_LITTLE = 20 * 10**9, 10**9  # bytes: of a few checkpoints, of results alone
@@ -46,7 +47,7 @@ def torch() -> Check:
     if driver is not None:
         said = f"a GPU is here (driver {driver}), and torch {seen['torch']} does not see it"
         return Check("device", WARN, said, "install a build of torch for CUDA; see pytorch.org/get-started.")
-    cores = f"{seen['threads']} thread{'s' * (seen['threads'] != 1)}"
+    cores = counted(seen["threads"], "thread")
     return Check("device", OK, f"no GPU: checkpoints are scored on the CPU with {cores} (torch {seen['torch']})")
 
 

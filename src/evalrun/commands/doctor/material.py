@@ -14,6 +14,7 @@ from evalrun.config.compose import hydra_session
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
 from evalrun.core.errors import EvalrunError, TaskError
+from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 from evalrun.tasks import groups, task_file
 from evalrun.tasks.task_file import TaskFile
@@ -80,7 +81,7 @@ def tasks(config: Config, can_download: bool, known: Container[str]) -> Iterator
         return
     absent = [file.name for need in data_of(files) if need.state == "missing" for file in need.tasks]
     here = len(files) - len(absent)
-    said = f"task={named}: the data of {here} of {len(read)} task{'s' * (len(read) != 1)} is here"
+    said = f"task={named}: the data of {here} of {counted(len(read), 'task')} is here"
     if not absent:
         yield Check("data", OK, said)
         return

@@ -11,6 +11,7 @@ from evalrun.commands.new_task import preview, to_yaml
 from evalrun.commands.new_task.guess import Guess, guess
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.core.errors import ConfigError, StorageError
+from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 from evalrun.tasks.data_rows import BUILDERS
 from evalrun.tasks.task_yaml import lm_eval_tasks
@@ -93,7 +94,7 @@ def _check_name(name: str, data: str, path: Path, force: bool) -> None:
 def _taken(path: Path, found: preview.Rows, guessed: Guess) -> Iterator[str]:
     """Lines that say which column was taken for what, and where that is doubtful."""
     looked = len(found.rows)
-    which = f"{'the' if found.all else 'the first'} {looked:,} row{'s' * (looked != 1)}"
+    which = f"{'the' if found.all else 'the first'} {counted(looked, 'row')}"
     yield f"{path} is written, from {which} of {found.path}"
     parts = [("prompt", guessed.text), ("choices", guessed.choices), ("answer", guessed.target)]
     for said, part in parts:

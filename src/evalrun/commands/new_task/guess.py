@@ -117,7 +117,7 @@ def guess(rows: Rows) -> Guess:
 def _saw(rows: Rows) -> str:
     columns = list(rows.rows[0])
     listed = ", ".join(_seen(rows, column) for column in columns[:20]) + (", ..." if len(columns) > 20 else "")
-    return f"the column{'s' * (len(columns) != 1)} {listed}"
+    return f"the {'column' if len(columns) == 1 else 'columns'} {listed}"
 
 
 def _seen(rows: Rows, column: str) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evalrun.commands.show.rendered_items import Lengths, RenderedChoice, RenderedItem, Shown
 from evalrun.commands.show.vocabulary import Vocabulary
+from evalrun.core.text import counted
 
 _MARKS = {" ": "·", "\t": "→", "\n": "⏎"}
 _TOKENS = 60  # of a continuation that are spelt out
@@ -40,12 +41,12 @@ def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
     """Lines about the task: where it is from, how it is scored, how long it is in tokens, what is odd about it."""
     title = f"  {shown.title}" if shown.title != shown.name else ""
     yield Text.assemble((shown.name, "bold"), title)
-    rows = f"{shown.rows:,} row{'s' * (shown.rows != 1)}"
+    rows = counted(shown.rows, "row")
     yield _fact("file", shown.file)
     yield _fact("data", f"{shown.data}, {rows}")
     chance = "" if shown.chance is None else f", chance {shown.chance:.3f}"
     yield _fact("scored", f"{', '.join(shown.metrics) or 'by code of its own'} ({shown.output_type}){chance}")
-    yield _fact("few-shot", f"{shown.num_fewshot} example{'s' * (shown.num_fewshot != 1)} in the prompt")
+    yield _fact("few-shot", f"{counted(shown.num_fewshot, 'example')} in the prompt")
     yield _fact("profile", shown.profile)
     if vocabulary.problem is not None:
         yield _fact("tokens", f"not shown: {vocabulary.problem}")
@@ -99,7 +100,7 @@ def _counted(tokens: Sequence[str] | None) -> Text:
         return Text()
     more = "... | " if len(tokens) > _LAST else ""
     last = _parted(tokens[-_LAST:])
-    return Text.assemble((f", {len(tokens)} token{'s' * (len(tokens) != 1)}: {more}", "dim"), last, (" ||", "cyan"))
+    return Text.assemble((f", {counted(len(tokens), 'token')}: {more}", "dim"), last, (" ||", "cyan"))
 
 
 def _choices(choices: Sequence[RenderedChoice]) -> Iterator[Text]:
@@ -130,7 +131,7 @@ def _spelt(tokens: Sequence[str] | None) -> Text:
     if tokens is None:
         return Text()
     more = f" | ... ({len(tokens) - _TOKENS} more)" if len(tokens) > _TOKENS else ""
-    number = f"{len(tokens)} token{'s' * (len(tokens) != 1)}: "
+    number = f"{counted(len(tokens), 'token')}: "
     return Text.assemble((number, "dim"), _parted(tokens[:_TOKENS]), (more, "dim"))
 
 

@@ -19,6 +19,7 @@ from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import ConfigError
 from evalrun.core.secrets import hide_password
+from evalrun.core.text import counted
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate
@@ -57,7 +58,7 @@ def command(words: Sequence[str]) -> int:
         watch.forever()
     except KeyboardInterrupt:
         _warn(
-            f"interrupted after {watch.evaluated} checkpoint{'s' * (watch.evaluated != 1)}. Every task that was scored "
+            f"interrupted after {counted(watch.evaluated, 'checkpoint')}. Every task that was scored "
             "is kept, in multirun/ and in MLflow; the same command goes on from there."
         )
     return INTERRUPTED
