@@ -13,8 +13,9 @@ import yaml
 from antlr4 import InputStream
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.grammar.gen.OverrideLexer import OverrideLexer as Lexer
-from omegaconf import OmegaConf, StringNode
+from omegaconf import OmegaConf
 
+from evalrun.config import omegaconf_private
 from evalrun.config.schema import Config, at_home
 
 FOLDERS = ("model.path", "model.tokenizer", "data_dir", "tracking.root", "scorer.cache")
@@ -30,16 +31,12 @@ _CLOSING = (Lexer.PCLOSE, Lexer.BRACKET_CLOSE, Lexer.BRACE_CLOSE)
 @cache
 def text_keys() -> dict[str, bool]:
     """Keys of the configuration that hold text, alone or in a list; whether null is a value of theirs."""
-    return dict(_text_keys(OmegaConf.structured(Config))) | dict.fromkeys(NAMED, False) | {"experiment": True}
-
-
-def _text_keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    for key in schema:
-        node = schema._get_node(key)
-        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing():
-            yield from _text_keys(node, f"{prefix}{key}.")
-        elif isinstance(node, StringNode) or getattr(node._metadata, "element_type", None) is str:
-            yield f"{prefix}{key}", bool(node._is_optional())
+    keys = {
+        key: omegaconf_private.is_optional(node)
+        for key, node in omegaconf_private.nodes(OmegaConf.structured(Config))
+        if not omegaconf_private.is_section(node) and omegaconf_private.is_text(node)
+    }
+    return keys | dict.fromkeys(NAMED, False) | {"experiment": True}
 
 
 def quoted(text: str) -> str:

@@ -16,6 +16,7 @@ from omegaconf import AnyNode, BooleanNode, FloatNode, IntegerNode, OmegaConf, S
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.as_typed import yaml_text
+from evalrun.config.omegaconf_private import node_of
 from evalrun.config.own_yaml import conf_dir, own_file, read
 from evalrun.config.schema import Config
 from evalrun.core.errors import suggest
@@ -176,7 +177,7 @@ def _key_problems(path: Path, node: Any, said: Mapping[Any, Any], above: str) ->
             yield f"{path}: unknown key '{key}': {suggest(str(name), known)}"
         elif isinstance(value, str) and ("${" in value or value == "???"):
             continue  # seen when all files are put together
-        elif OmegaConf.is_dict(child := node._get_node(name)) and OmegaConf.get_type(child) is not dict:
+        elif OmegaConf.is_dict(child := node_of(node, name)) and OmegaConf.get_type(child) is not dict:
             if isinstance(value, Mapping):
                 yield from _key_problems(path, child, value, f"{key}.")
             else:
@@ -186,7 +187,7 @@ def _key_problems(path: Path, node: Any, said: Mapping[Any, Any], above: str) ->
 
 
 def _takes(node: Any, name: str, value: Any) -> bool:
-    if isinstance(node._get_node(name), AnyNode) and not isinstance(node._get_node(name), tuple(_KINDS)):
+    if isinstance(node_of(node, name), AnyNode) and not isinstance(node_of(node, name), tuple(_KINDS)):
         return True
     try:
         node[name] = value

@@ -14,7 +14,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from evalrun.config import own_files
+from evalrun.config import omegaconf_private, own_files
 from evalrun.config.compose import compose, type_sentence
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
@@ -225,14 +225,8 @@ def _kind(schema: Any, key: str, value: Any) -> str:
     """What a key's values are, in words."""
     *parents, last = key.split(".")
     node = OmegaConf.select(schema, ".".join(parents)) if parents else schema
-    return own_files.must_be(node._get_node(last), value)
+    return own_files.must_be(omegaconf_private.node_of(node, last), value)
 
 
-def _keys(schema: Any, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key in schema:
-        keys.append(prefix + str(key))
-        node = schema._get_node(key)
-        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing():
-            keys += _keys(node, f"{prefix}{key}.")
-    return keys
+def _keys(schema: Any) -> list[str]:
+    return [key for key, _ in omegaconf_private.nodes(schema)]

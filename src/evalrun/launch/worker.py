@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from evalrun.config.compose import register
+from evalrun.config.hydra_private import Callbacks
 from evalrun.core.errors import StorageError, first_line
 from evalrun.grid.job_spec import JobSpec
 from evalrun.launch.job_configs import JobComposer

@@ -18,7 +18,7 @@ from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.scoring.several_answers import answered
 from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
-from evalrun.tasks import scores
+from evalrun.tasks import lm_eval_private, scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def _holding(task: Any, requests: list[Any]) -> Iterator[None]:
     """Let lm-eval's evaluator find a task's requests instead of rendering them again."""
 
     def find(**_: Any) -> None:
-        task._instances = requests
+        lm_eval_private.set_requests(task, requests)
 
     forget_answers(requests)
     task.build_all_requests = find

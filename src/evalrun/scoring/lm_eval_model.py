@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,7 +65,11 @@ class CheckpointLM(HFLM):
         scorable.check(self, requests, coded)
         self._note_parted(requests, parted)
         whole = [(pair, list(a), list(b)) for pair, (a, b) in zip(pairs, coded, strict=True)]
-        return self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
+        return self.score_encoded(whole, disable_tqdm)
+
+    def score_encoded(self, requests: Sequence[Any], disable_tqdm: bool = True) -> Any:
+        """lm-eval's own answers to (pair or None, context tokens, continuation tokens)."""
+        return self._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
         """lm-eval's answers, where every text has a beginning and tokens that the model knows.

@@ -291,5 +291,5 @@ class SharedPrefixLM(CheckpointLM):
         """lm-eval's own path, which tells no bar."""
         with self._untold():
             whole = [(None, list(context), list(continuation)) for context, continuation in requests]
-            found: Answers = self._loglikelihood_tokens(whole, disable_tqdm=True)
+            found: Answers = self.score_encoded(whole)
             return found

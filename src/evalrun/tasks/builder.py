@@ -14,6 +14,7 @@ from evalrun.core.errors import TaskError
 from evalrun.tasks import (
     checks,
     documents,
+    lm_eval_private,
     lm_eval_task,
     local_documents,
     plain_columns,
@@ -158,10 +159,8 @@ def _resolve_functions(value: Any, file: TaskFile) -> Any:
         TaskError: one cannot be imported.
     """
     if isinstance(value, Function):
-        from lm_eval.tasks._yaml_loader import _import_func_in_yml
-
         try:
-            return value.own or _import_func_in_yml(value.spec, Path(value.folder))
+            return value.own or lm_eval_private.import_function(value.spec, Path(value.folder))
         except (ImportError, AttributeError, ValueError) as error:
             raise TaskError(f"task '{file.name}': !function {value.spec} cannot be imported: {error}.") from None
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ from typing import Any
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import lm_eval_names as known
-from evalrun.tasks import shape
+from evalrun.tasks import lm_eval_private, shape
 from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
 
 _SAID = frozenset({"task_alias", "group_alias", "tag", "metadata", "group", "task", "aggregate_metric_list"})
@@ -192,10 +192,7 @@ def _lm_eval_file(name: Any) -> Path | None:
 @lru_cache(maxsize=1)
 def lm_eval_index() -> dict[str, Any]:
     """All of lm-eval's tasks, groups and tags; takes seconds."""
-    from lm_eval.tasks._index import TaskIndex
-
-    index: dict[str, Any] = TaskIndex.build([lm_eval_tasks()])
-    return index
+    return lm_eval_private.index_of(lm_eval_tasks())
 
 
 def _check(name: str, path: Path, content: Mapping[str, Any]) -> None:

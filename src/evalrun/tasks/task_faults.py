@@ -9,9 +9,9 @@ from pathlib import Path
 
 from evalrun.core.errors import EvalrunError, TaskError
 from evalrun.tasks import checks
+from evalrun.tasks.lm_eval_private import METRIC_FUNCTIONS
 from evalrun.tasks.task_file import TaskFile
 
-_METRICS = ("process_results", "apply_filters", "_compute_task_aggregations")  # where lm-eval computes them
 _BY_WORDS = (AssertionError, TypeError, ValueError)  # of what is asked for; others are the machine's or the model's
 
 
@@ -64,7 +64,7 @@ def faults_named(files: Sequence[TaskFile], label: str) -> Iterator[None]:
                 f"{label}: {' '.join(str(error).split()).rstrip('.')[:300]} ({type(error).__name__}) where the model "
                 f"writes its answers to task {named}: look at generation_kwargs (max_gen_toks, until, temperature)."
             ) from error
-        if not isinstance(error, EvalrunError) and any(frame.name in _METRICS for frame in frames):
+        if not isinstance(error, EvalrunError) and any(frame.name in METRIC_FUNCTIONS for frame in frames):
             raise TaskError(
                 f"{label}: {' '.join(str(error).split())[:300]} ({type(error).__name__}) where lm-eval makes metrics "
                 f"of the answers to task {named}: look at its metric_list, filter_list and doc_to_target."

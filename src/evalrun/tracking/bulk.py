@@ -21,7 +21,15 @@ from typing import Any
 import sqlalchemy as sa
 from mlflow.entities import LifecycleStage, Run, RunData, RunInfo, RunStatus, RunTag, SourceType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.tracking.dbmodels.models import (
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.uri import append_to_uri_path
+from sqlalchemy.dialects import sqlite
+
+from evalrun.core.records import TaskResult
+from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.mlflow_tables import (
+    TABLES,
     SqlDataset,
     SqlInput,
     SqlInputTag,
@@ -30,20 +38,12 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlParam,
     SqlRun,
     SqlTag,
+    session,
 )
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
-from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy.dialects import sqlite
-
-from evalrun.core.records import TaskResult
-from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
-from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import slug
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
 _ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
-# A run before what refers to it.
-_TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, SqlInput, SqlInputTag)
 
 Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
 
@@ -55,8 +55,8 @@ def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str
         rows = [{"run_uuid": run_id, "key": k, "value": v} for run_id, tags in new.items() for k, v in tags.items()]
         for start in range(0, len(rows), _ROWS_A_STATEMENT):
             some = rows[start : start + _ROWS_A_STATEMENT]
-            with _session(link, read_only=False) as session:
-                session.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
+            with session(link.client, read_only=False) as opened:
+                opened.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
 
 
 def deliver_one(link: MlflowConnection, results: layout.Delivery, sweep: str | None, config_yaml: str | None) -> str:
@@ -102,11 +102,6 @@ def _write_fresh(
     return there
 
 
-def _session(link: MlflowConnection, read_only: bool) -> Any:
-    """MLflow's own: one transaction, committed at its end."""
-    return link.client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
-
-
 def _write(
     link: MlflowConnection,
     experiment: Any,
@@ -120,26 +115,26 @@ def _write(
         Their ids.
     """
     newest = [_newest(group) for group in groups]
-    rows: Rows = {table: [] for table in _TABLES}
+    rows: Rows = {table: [] for table in TABLES}
     ids = _new_ids(link, [group[0][0].run_key for group in newest])
     for run_id, group in zip(ids, newest, strict=True):
         folder = append_to_uri_path(experiment.artifact_location, run_id, "artifacts")
         origin = origins.get(group[0][0].run_key)
         _upload(folder, group, origin)
         _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
-    with _session(link, read_only=False) as session:
-        _add_datasets(session, rows, experiment, zip(ids, newest, strict=True))
-        for table in _TABLES:
+    with session(link.client, read_only=False) as opened:
+        _add_datasets(opened, rows, experiment, zip(ids, newest, strict=True))
+        for table in TABLES:
             if rows[table]:
-                session.execute(sa.insert(table.__table__), rows[table])
+                opened.execute(sa.insert(table.__table__), rows[table])
     return ids
 
 
-def _add_datasets(session: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, layout.Delivery]]) -> None:
+def _add_datasets(opened: Any, rows: Rows, experiment: Any, filed: Iterable[tuple[str, layout.Delivery]]) -> None:
     """What `mlflow.log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
     number = int(experiment.experiment_id)
     known = sa.select(SqlDataset).where(SqlDataset.experiment_id == number)
-    there = {(data.name, data.digest): data.dataset_uuid for data in session.scalars(known)}
+    there = {(data.name, data.digest): data.dataset_uuid for data in opened.scalars(known)}
     for run_id, group in filed:
         for used in datasets.inputs_of(result for result, _ in group):
             data, use = used.dataset, uuid.uuid4().hex
@@ -177,8 +172,8 @@ def _newest(group: layout.Delivery) -> layout.Delivery:
 def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
     """Ids that follow from the keys, so that a second try finds the folders of a killed one; others if taken."""
     ids = [hashlib.sha256(key.encode()).hexdigest()[:32] for key in run_keys]
-    with _session(link, read_only=True) as session:  # taken by a run that was deleted: MLflow keeps those
-        taken = set(session.scalars(sa.select(SqlRun.run_uuid).where(SqlRun.run_uuid.in_(ids))))
+    with session(link.client, read_only=True) as opened:  # taken by a run that was deleted: MLflow keeps those
+        taken = set(opened.scalars(sa.select(SqlRun.run_uuid).where(SqlRun.run_uuid.in_(ids))))
     return [uuid.uuid4().hex if run_id in taken else run_id for run_id in ids]
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from evalrun.config.validate import URIS
 from evalrun.core.errors import TrackingError
 from evalrun.core.secrets import hide_password, masked, restore_password
-from evalrun.tracking import database_schema, moved
+from evalrun.tracking import database_schema, mlflow_private, moved
 from evalrun.tracking.failures import explain
 from evalrun.tracking.slugs import slug
 
@@ -188,9 +188,8 @@ class MlflowConnection:
 
     def _connect(self, uri: str | None = None) -> Any:
         from mlflow import MlflowClient
-        from mlflow.tracking._tracking_service import utils
 
-        utils._artifact_repos_cache.clear()  # it knows a run's folder by the id alone, which a copied store has too
+        mlflow_private.forget_artifact_folders()
         return MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
 
     @contextlib.contextmanager
@@ -231,7 +230,7 @@ class MlflowConnection:
                 left.unlink()
             client = self._connect(f"sqlite:///{new}")
             client.search_experiments(max_results=1)
-            client._tracking_client.store.engine.dispose()
+            mlflow_private.close_database(client)
             new.replace(self.database)
 
     def _check_schema(self, may_write: bool) -> None:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evalrun.core.errors import TrackingError
+from evalrun.tracking import mlflow_private
 
 log = logging.getLogger(__name__)
 _QUERY = "SELECT version_num FROM alembic_version"
@@ -72,7 +73,7 @@ def check_file(database: Path, patience_s: float, upgrade: bool) -> None:
         )
     kept = _copy(database, f"{database.name}.schema-{there}", patience_s)
     log.warning("%s is migrated to the schema of this MLflow; as it was before it is kept in %s", database, kept)
-    _migrate(f"sqlite:///{database}")
+    mlflow_private.upgrade_schema(f"sqlite:///{database}")
 
 
 def _is_unfinished(database: Path, patience_s: float) -> bool:
@@ -105,7 +106,7 @@ def check_server(uri: str, shown: str, upgrade: bool) -> None:
     if not upgrade:
         raise TrackingError(f"{_older(shown)}: back it up (pg_dump), and set tracking.upgrade=true to have that done.")
     log.warning("%s is migrated to the schema of this MLflow", shown)
-    _migrate(uri)
+    mlflow_private.upgrade_schema(uri)
 
 
 def _is_current(there: str | None, place: str) -> bool:
@@ -141,13 +142,3 @@ def _copy(database: Path, name: str, patience_s: float) -> Path:
     ):
         source.backup(copy)
     return target
-
-
-def _migrate(uri: str) -> None:
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
-
-    engine = create_sqlalchemy_engine_with_retry(uri)
-    try:
-        _upgrade_db(engine)
-    finally:
-        engine.dispose()

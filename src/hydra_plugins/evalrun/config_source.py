@@ -3,9 +3,10 @@
 import io
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+
+from evalrun.config.hydra_private import FileConfigSource
 
 
 class TypedFileSource(FileConfigSource):

@@ -1,0 +1,36 @@
+"""What evalrun asks of lm-eval that has no public name: an upgrade that changes it breaks this file alone.
+
+The methods that `scoring.lm_eval_model` overrides are private too; they are in that module, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+METRIC_FUNCTIONS = ("process_results", "apply_filters", "_compute_task_aggregations")  # where it computes metrics
+
+
+def import_function(spec: str, folder: Path) -> Any:
+    """What `!function module.name` in a task file of a folder stands for.
+
+    Raises:
+        ImportError, AttributeError, ValueError: there is no such thing.
+    """
+    from lm_eval.tasks._yaml_loader import _import_func_in_yml
+
+    return _import_func_in_yml(spec, folder)
+
+
+def index_of(folder: Path) -> dict[str, Any]:
+    """All tasks, groups and tags whose files are below a folder; takes seconds."""
+    from lm_eval.tasks._index import TaskIndex
+
+    index: dict[str, Any] = TaskIndex.build([folder])
+    return index
+
+
+def set_requests(task: Any, requests: Sequence[Any]) -> None:
+    """Give a task its requests, as its `build_all_requests` would."""
+    task._instances = requests

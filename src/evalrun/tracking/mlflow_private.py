@@ -1,0 +1,31 @@
+"""What evalrun asks of MLflow that has no public name: an upgrade that changes it breaks this file alone.
+
+pyproject.toml pins MLflow's minor version for its sake. The tables are in `mlflow_tables`, the other half of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def forget_artifact_folders() -> None:
+    """Empty a cache of MLflow's: it knows a run's folder by the id alone, which a copied store has too."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
+def close_database(client: Any) -> None:
+    """Close the file that a client has open."""
+    client._tracking_client.store.engine.dispose()
+
+
+def upgrade_schema(uri: str) -> None:
+    """Bring a database to the schema of the MLflow that is installed."""
+    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
+
+    engine = create_sqlalchemy_engine_with_retry(uri)
+    try:
+        _upgrade_db(engine)
+    finally:
+        engine.dispose()
