@@ -279,6 +279,7 @@ def test_a_jobs_number_may_name_its_folder() -> None:
     found = plan("model=pythia-70m", "step=1,2", "hydra.sweep.dir=out", "hydra.sweep.subdir=${hydra.job.num}")
     assert [job.state.parent for job in found.jobs] == [Path("out/0"), Path("out/1")]
     (made,) = found.composed
+    made.hydra.overrides.hydra = ["hydra.sweep.subdir=${hydra.job.num}"]
     named = JobComposer(made, found.composed).compose(found.jobs[1])
     assert Path(named.hydra.sweep.dir) / named.hydra.sweep.subdir == Path("out/1")
 

@@ -33,7 +33,8 @@ class JobComposer:
         with open_dict(made):
             hydra = made.hydra
             hydra.mode = self._config.hydra.mode
-            hydra.overrides.hydra = list(self._config.hydra.overrides.hydra)
+            # As typed: a ${hydra.job.num} in it is known to the job alone.
+            hydra.overrides.hydra = OmegaConf.to_container(self._config.hydra.overrides.hydra, resolve=False)
             hydra.overrides.task = words
             hydra.job.override_dirname = _dirname(words, hydra.job.config.override_dirname)
             hydra.job.id, hydra.job.num = str(job.number), job.number
