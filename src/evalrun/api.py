@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from evalrun import study
 from evalrun.commands import analyze
-from evalrun.commands import compare as comparison
+from evalrun.commands.compare import compare as compare_checkpoints
 from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
@@ -209,7 +209,7 @@ def compare(
             raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     with inprocess.session(root):
         named = [a, b, *([] if suite is None else [f"suite={suite}"])]
-        found = comparison.compare([*named, *inprocess.words(with_full_keys(settings))])
+        found = compare_checkpoints([*named, *inprocess.words(with_full_keys(settings))])
     for note in found.notes:
         log.warning(note)
     return found.tasks

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from string import Formatter
 
-from evalrun.config.step_numbers import EPOCHS, SCALE, STEPS, TOKENS, Count, count_in
+from evalrun.config.step_numbers import SCALE, STEPS, TOKENS, Count, count_in
 from evalrun.core.errors import ConfigError
 
 FIELDS = {"step": r"\d+", "tokens": r"\d+(?:\.\d+)?[KMBT]?"}
@@ -28,11 +28,6 @@ class StepName:
     unit: str = STEPS  # what `step` counts: one of step_words.UNITS
     letter: str = ""  # M where the name says 1M, what it counts is not said, and `step` is 1
     whole: bool = True  # whether the name's number is `step`, and not a fraction near it
-
-    @property
-    def counts_epochs(self) -> bool:
-        """Whether the number is one of epochs, not of optimizer steps."""
-        return self.unit == EPOCHS
 
 
 def pattern_problem(pattern: str, where: str) -> str | None:

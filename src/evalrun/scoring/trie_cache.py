@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from evalrun.core.atomic import keep_file
-from evalrun.scoring import trie as planning
+from evalrun.scoring import trie
 from evalrun.scoring.trie import TokenRequest, TokenTrie, make_trie
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class TrieCache:
         """
         if self._tokenizer is None:
             return _made(tokens(), max_length)
-        constants = [planning.LONGEST_ROW, planning.ROW_COST, planning.ANCESTOR_COST]
+        constants = [trie.LONGEST_ROW, trie.ROW_COST, trie.ANCESTOR_COST]
         text = json.dumps([FORMAT, constants, self._tokenizer, max_length, content])
         key = hashlib.sha256(text.encode()).hexdigest()
         if key not in _memory:

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrun.commands.new_task import answer_column
-from evalrun.commands.new_task import choice_columns as choices
+from evalrun.commands.new_task import answer_column, choice_columns
 from evalrun.commands.new_task.choice_columns import key
 from evalrun.commands.new_task.preview import Rows
 from evalrun.core.errors import ConfigError
@@ -131,7 +130,7 @@ def _seen(rows: Rows, column: str) -> str:
 
 def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
     """Choices that the rows hold, and the column that says which is right."""
-    found = choices.find(rows, names)
+    found = choice_columns.find(rows, names)
     if found is None:
         return None
     answer = answer_column.find(rows, found, names)
