@@ -331,7 +331,7 @@ def test_the_data_of_tasks_is_fetched_and_missed_too(evalrun: Run, workspace: Pa
         assert "1 datasets to fetch (sizes unknown): somebody/Questions" in evalrun("plan", *grid, env=online).stdout
         found = evalrun("prefetch", *grid, env=online)
         assert found.returncode == 0, found.stderr
-        assert "1 datasets fetched" in found.stdout
+        assert "1 dataset fetched" in found.stdout
         assert "to fetch" not in evalrun("plan", *grid, env=online).stdout
         hub.requests.clear()
         run = evalrun("-m", *grid, "offline=true", env=online)
