@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout=300
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout=600
 
 .PHONY: demo test test-all test-simulations test-engines durations bench setup lint types docs pictures lock clean
 

@@ -62,14 +62,14 @@ def test_what_counts_as_printed() -> None:
 
 
 @pytest.mark.release
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_pages_do_what_they_say(tmp_path: Path) -> None:
     folder, results = tmp_path / "user", tmp_path / "results.json"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120"}
     ran = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("reader.py")), str(folder), str(results)],
-        env=environment, capture_output=True, text=True, timeout=840, check=False,
+        env=environment, capture_output=True, text=True, timeout=1740, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     done = json.loads(results.read_text())

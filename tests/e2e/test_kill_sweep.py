@@ -29,7 +29,7 @@ def kill() -> Iterator[Any]:
 
 
 @pytest.mark.release
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_killed_three_times_and_nothing_differs(kill: Any, tmp_path: Path) -> None:
     settings = kill.prepare(tmp_path, "sqlite", "local", items=6)
     plan = [
