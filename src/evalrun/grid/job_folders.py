@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from evalrun.config.compose import type_sentence
+from evalrun.core.errors import ConfigError
 
 _PROBES = (9081726354, 90817, 7)  # steps of several lengths: what holds for them holds for all
 _MARK = "\0"
@@ -43,9 +47,21 @@ class FolderTemplate:
         self._composed.step = step
         with open_dict(self._composed):
             self._composed.hydra.job.id, self._composed.hydra.job.num = str(number), number
-        return str(self._composed.hydra.sweep.subdir)
+        return _template(self._composed, "subdir")
 
 
 def root_of(composed: DictConfig) -> Path:
     """The folder of all jobs' folders, and of a sweep's analysis: `hydra.sweep.dir`."""
-    return Path(str(composed.hydra.sweep.dir))
+    return Path(_template(composed, "dir"))
+
+
+def _template(composed: DictConfig, part: str) -> str:
+    """What a part of `hydra.sweep` comes to.
+
+    Raises:
+        ConfigError: it holds a ${...} that stands for nothing.
+    """
+    try:
+        return str(composed.hydra.sweep[part])
+    except OmegaConfBaseException as error:
+        raise ConfigError(type_sentence(error)) from None
