@@ -35,6 +35,7 @@ class JobProcess:
 
     ahead: Ahead = field(default_factory=Ahead)
     scored: job_state.RequestCounter = field(default_factory=job_state.RequestCounter)
+    is_ours: bool = False  # it runs nothing but these jobs
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,17 @@ def evaluate(job: JobSpec, config_yaml: str, process: JobProcess | None = None) 
         checkpoints.go_offline()
     process = process or JobProcess()
     with job_state.watched(job.folder, job_keys.state_name(job.config), _about(job), process.scored) as work:
-        return _evaluate(job, config_yaml, work, process.ahead)
+        return _evaluate(job, config_yaml, work, process)
 
 
-def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, ahead: Ahead) -> JobSummary:
+def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, process: JobProcess) -> JobSummary:
     """What `evaluate` does, in the order in which nothing is lost: journal, scoring, journal, MLflow.
 
     Args:
         job: What to do.
         config_yaml: The config as it is kept beside the results, passwords masked.
         work: Told what the job is at.
-        ahead: Reads the next job's files meanwhile.
+        process: What it shares with the jobs before and after it.
 
     Raises:
         CheckpointError, TaskError: it cannot be scored; tasks before the fault are kept and delivered.
@@ -105,7 +106,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, ahead
             result_files.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))
             try:
-                for result in _score(job, results, todo, work, ahead):
+                for result in _score(job, results, todo, work, process):
                     if result.run_key != run_key:  # what its tokenizer is became known when it was fetched
                         run_key = result.run_key
                         result_files.write_config(folder, run_key, config_yaml)
@@ -174,10 +175,14 @@ def _about(job: JobSpec) -> job_state.JobState:
 
 
 def _score(
-    job: JobSpec, results: JobResults, files: Sequence[task_file.TaskFile], work: job_state.JobReporter, ahead: Ahead
+    job: JobSpec,
+    results: JobResults,
+    files: Sequence[task_file.TaskFile],
+    work: job_state.JobReporter,
+    process: JobProcess,
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
-    with collector.importing():
+    with collector.importing(for_good=process.is_ours):
         from evalrun import scoring
         from evalrun.scoring import attempts
         from evalrun.tasks import builder
@@ -186,7 +191,7 @@ def _score(
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
     work.doing("fetching the checkpoint")
-    ahead.wait()
+    process.ahead.wait()
     downloads.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = allowed.fetch(config, located)
     weights = checkpoints.weights_digest(weights_folder)
@@ -199,7 +204,7 @@ def _score(
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
+    process.ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}

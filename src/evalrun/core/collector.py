@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Collect nothing while large libraries are imported, and never look at what they made again.
+def importing(for_good: bool) -> Iterator[None]:
+    """Collect nothing while large libraries are imported.
 
-    Not for code that makes what is to be freed later, such as a model.
+    Args:
+        for_good: Never look again at what the process holds then, if something was imported. Not in somebody's
+            program, whose objects are to be freed; and not once a model was loaded, which is to be freed too: the next
+            time nothing is imported any more.
     """
-    enabled = gc.isenabled()
+    enabled, before = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
-        gc.freeze()
+        if for_good and len(sys.modules) > before:
+            gc.freeze()
     finally:
         if enabled:
             gc.enable()

@@ -96,7 +96,7 @@ class Worker:
         Plugins.instance()  # their configs
         setup_globals()
         self.context = context
-        self.process = JobProcess()
+        self.process = JobProcess(is_ours=True)
         self.composer = JobComposer(context.config, context.composed)
 
     def expect(self, works: Sequence[JobSpec]) -> None:
