@@ -168,6 +168,7 @@ def _timed(out: Path, words: list[str]) -> int:
     """Run the command in this process with clocks: at the ends of the sweep, around each job, in the model."""
     started = time.perf_counter()
     from evalrun import checkpoints, cli, pipeline
+    from evalrun.commands.run.session import SweepSession
 
     clock = Clock()
     marks: dict[str, float] = {}
@@ -189,7 +190,7 @@ def _timed(out: Path, words: list[str]) -> int:
         marks.update(last=now, model=clock.seconds)
 
     after(checkpoints, "load", lambda loaded: clock.watch(loaded.model))
-    after(cli, "start_sweep", lambda _: marks.update(jobs=time.perf_counter(), last=time.perf_counter(), model=0.0))
+    after(SweepSession, "start", lambda _: marks.update(jobs=time.perf_counter(), last=time.perf_counter(), model=0.0))
     after(pipeline, "evaluate", job_ended)
     code = cli.main(words)
     ended = time.perf_counter()

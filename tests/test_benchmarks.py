@@ -174,3 +174,18 @@ def test_the_benchmark_says_which_files_it_lacks(tmp_path: Path) -> None:
     done = forked.python(code, "--data", str(tmp_path))
     assert done.returncode == 2
     assert "neqa_classification.jsonl" in done.stderr
+
+
+@pytest.mark.release
+def test_the_sweep_benchmark_takes_the_sweep_apart(tmp_path: Path) -> None:
+    words = ["--checkpoints", "2", "--items", "4", "--only-evalrun", "--json", str(tmp_path / "found.json")]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "sweep.py"), *words, "analysis.after_sweep=false"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (numbers,) = json.loads((tmp_path / "found.json").read_text())["runs"]
+    parts = numbers["evalrun"]
+    assert parts["passes"] >= 2
+    assert 0 < parts["forward_s"] < parts["jobs_s"] < numbers["timed_s"]
+    assert 0 < parts["median_overhead_s"] < parts["jobs_s"]
