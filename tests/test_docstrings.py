@@ -239,6 +239,18 @@ def test_a_name_that_is_gone_is_found() -> None:
         assert resolves(name, "evalrun.pipeline", local), name
 
 
+def test_what_a_package_lists_lies_in_it() -> None:
+    """A line a module: its name, two blanks or more, what it is for."""
+    gone = []
+    for module, path in MODULES.items():
+        lines = re.findall(r"^([a-z_]+(?:, [a-z_]+)*)  +\S", ast.get_docstring(TREES[module]) or "", re.MULTILINE)
+        there = {child.stem for child in path.parent.iterdir()}
+        names = {name for line in lines for name in line.split(", ")}
+        if names & there:
+            gone += [f"{module}: {name}" for name in sorted(names - there)]
+    assert not gone
+
+
 def test_what_the_glossary_names_exists() -> None:
     page = (ROOT / "docs" / "reference" / "glossary.md").read_text()
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]

@@ -1,16 +1,22 @@
 """Checkpoints: where one is, whether it is whole, what its weights are, and loading it.
 
-files     the files of one folder: which are read, and their digests
-headers   what safetensors files say they hold
-beside    what lies in a folder beside the checkpoint
-whole     whether all files are there, and no other model's
-hub       revisions, downloads and the cache of the Hugging Face hub
-place     where a checkpoint is, and what identifies it
-fit       weights in the file and weights in the model
-causal    whether a model sees what it is to predict
-precision weights in several precisions
-loading   model and tokenizer
-values    weights that are no numbers
+contents      the files of one folder: which are read, and their digests
+headers       what safetensors files say they hold
+beside        what lies in a folder beside the checkpoint
+complete      whether all files are there, and no other model's
+hub           revisions, downloads and the cache of the Hugging Face hub
+locate        where a checkpoint is, and what identifies it
+fit           weights in the file and weights in the model
+causal        whether a model sees what it is to predict
+precision     weights in several precisions
+load          model and tokenizer
+tensor_values  weights that are no numbers
+devices       what it is scored on
+tokenizer, token_rules, token_ends, token_keys   its tokenizer, and where its file and its class part a text
+downloads, download_log, read_ahead              what a sweep fetches, keeps and reads ahead
+suites        the steps of a model, and where each is
+audit         steps that are another step's
+tiny          the embedded suite
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ def mark(folder: Path | None, cache: str | None) -> str:
         if key not in _known and (found := _noted(note)) is not None:
             _known[key] = found
         if key not in _known:
-            _known[key] = _asked(folder)
-            if note is not None and _known[key] is not None:
-                keep_file(note, json.dumps(_known[key]))
+            _remember(key, _asked(folder), note)
     return MARK if _known[key] else ""
 
 
@@ -97,9 +95,7 @@ def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) ->
             if alike not in _known:
                 own_code = what == "added" and tokenizer.has_own_code(folder)  # which is not run to know
                 _known[alike] = own_code or _asked(folder, by, what)
-            _known[key] = _known[alike]
-            if note is not None and _known[key] is not None:
-                keep_file(note, json.dumps(_known[key]))
+            _remember(key, _known[alike], note)
     return bool(_known.get(key))
 
 
@@ -137,6 +133,13 @@ def _follows(folder: Path) -> bool:
     except (OSError, ValueError, AttributeError):
         return True  # damaged: loading says so
     return "auto_map" in said or (named in token_rules.FOLLOWING and not kind.startswith(_OWN_CLASS))
+
+
+def _remember(key: str, answer: bool | None, note: Path | None) -> None:
+    """Keep an answer for this process and, if there is one, for the next."""
+    _known[key] = answer
+    if note is not None and answer is not None:
+        keep_file(note, json.dumps(answer))
 
 
 def _noted(note: Path | None) -> bool | None:

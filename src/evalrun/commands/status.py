@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun import progress
 from evalrun.core.secrets import command_line, masked
+from evalrun.core.text import counted
 from evalrun.launch.live.quantities import gpu_memory
 from evalrun.progress import STATES, JobProgress, Progress, Scope
 
@@ -66,8 +67,7 @@ def text(asked: Scope, found: Progress) -> str:
     if not found.entries:
         return f"nothing under '{asked.root}': `python -m evalrun --help` says how to begin."
     counts = Counter(entry.state for entry in found.entries)
-    total = len(found.entries)
-    parts = [f"{counts['done']} of {total} job{'s' * (total > 1)} done", "", *_table(found.entries)]
+    parts = [f"{counts['done']:,} of {counted(len(found.entries), 'job')} done", "", *_table(found.entries)]
     if found.store_fault is not None:
         parts += ["", f"whether MLflow has what is done is not known: {found.store_fault}"]
     parts += [line for sentence in found.taken for line in ("", sentence)]

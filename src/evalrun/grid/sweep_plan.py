@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.config.schema import Config
+from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
 from evalrun.tasks import groups
 
@@ -89,8 +90,7 @@ class Plan:
             seeds = sorted({cell.seed for cell in cells if cell.seed is not None})
             extra = f"  seeds {','.join(map(str, seeds))}" if len(seeds) > 1 else ""
             lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
-        jobs, models = len(self.jobs), len(lines)
-        head = f"{jobs} job{'s' * (jobs > 1)}: {models} model{'s' * (models > 1)}, task {', '.join(self.tasks)}"
+        head = f"{counted(len(self.jobs), 'job')}: {counted(len(lines), 'model')}, task {', '.join(self.tasks)}"
         notes = [f"  note: {note}" for note in self.notes]
         if len(notes) > _NOTES:
             notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]

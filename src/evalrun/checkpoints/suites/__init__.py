@@ -4,7 +4,7 @@ folders   one local folder: whole or not, what its training and its headers say
 local     the checkpoints of a training run in a folder
 computed  those that were evaluated and are gone
 step_units  what the numbers in the names of these count
-hub       those of a hub repository, from its list of revisions
+released  those of a hub repository, from its list of revisions
 sizes     exact parameter counts without reading weights
 """
 

@@ -1,11 +1,13 @@
 """What a sweep needs before it runs: checkpoints and data to fetch, disk, memory, time; and fetching it.
 
-survey    what is done, what is here, what is missing
-estimate  memory, devices and time
-power     what differences and effects it can show
-report    survey and estimate, for people and for machines
-prefetch  get what is missing
-offline   say what is missing, where nothing may be fetched
+inventory    what is done, what is here, what is missing
+needed_data  the data of its tasks
+cost         memory, devices and time
+detectable   what differences and effects it can show
+render       inventory and cost, for people and for machines
+prefetch     get what is missing
+offline      say what is missing, where nothing may be fetched
+command      the words of the command line
 """
 
 from evalrun.commands.plan.inventory import Inventory, take_inventory

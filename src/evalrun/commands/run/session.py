@@ -11,8 +11,8 @@ from typing import Any
 
 from evalrun import study
 from evalrun.checkpoints import devices, downloads
-from evalrun.commands import plan as inventory
 from evalrun.commands import summary
+from evalrun.commands.plan import refuse_missing
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import command_line
 from evalrun.grid.job_spec import JobSpec
@@ -75,7 +75,7 @@ class SweepSession:
         Raises:
             CheckpointError: naming what is not.
         """
-        inventory.refuse_missing(self.plan)
+        refuse_missing(self.plan)
 
     def begin(self, here: bool = True) -> sweep_start.SweepStart:
         """Find out which jobs are left; those that are refused are failures.

@@ -20,6 +20,7 @@ from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
 from evalrun.core.secrets import masked
+from evalrun.core.text import counted
 from evalrun.grid import namesakes
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobTasks
@@ -119,7 +120,7 @@ class Watch:
             self.newest = visits[-1] if self.newest is None or visits[-1].step >= self.newest.step else self.newest
             found = sum(not visit.fresh for visit in visits)
             if found:
-                self.say(f"{found} checkpoint{'s' * (found > 1)} found done")
+                self.say(f"{counted(found, 'checkpoint')} found done")
             if not visits[-1].fresh:
                 self._show(visits[-1], seen.config)
         return seen
