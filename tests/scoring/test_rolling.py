@@ -14,19 +14,13 @@ import torch
 import transformers as hf
 from lm_eval.api.instance import Instance
 
-from evalrun import checkpoints
 from evalrun.checkpoints import token_keys, tokenizer
-from evalrun.checkpoints.suites import checkpoint_of
-from evalrun.config.compose import compose, hydra_session, to_config
-from evalrun.grid import job_keys
 from evalrun.scoring import departures, open_lm
-from evalrun.tasks import task_file
-from helpers import write_rows
 from made_tokenizers import pieces, save
 from random_models import CONF, spread
+from scoring.whole_texts import TEXTS, keys_by_tokenizer
 
 WINDOW = 24
-TEXTS = ("the old man", "he talked to the dog ; it cost 350 . " * 6, "walk\n\n")
 KINDS = {"story": "loglikelihood_rolling", "choice": "multiple_choice"}
 ADDED = list(product((False, True), (False, True)))  # at the beginning, at the end
 
@@ -65,33 +59,8 @@ def test_a_text_has_one_beginning_and_no_end(name: str, begin: bool, end: bool, 
     assert rolled(lm, ("",)) == [0.0]
 
 
-STORY = """task: story
-data: data/story.jsonl
-output_type: loglikelihood_rolling
-doc_to_text: ""
-doc_to_target: "{{text}}"
-metric_list:
-  - {metric: word_perplexity, aggregation: weighted_perplexity, higher_is_better: false}
-metadata: {version: 1.0}
-"""
-
-
 def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (workspace / "conf" / "task" / "story.yaml").write_text(STORY)
-    write_rows(workspace / "data" / "story.jsonl", [{"text": text} for text in TEXTS])
-    with hydra_session():
-        config = to_config(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
-    files = task_file.resolve_for(config)
-    folder = Path(checkpoint_of(config).location)
-
-    def keys(identity: str, known: bool = True) -> tuple[str, str, str]:
-        monkeypatch.setattr(token_keys, "_known", {})
-        with monkeypatch.context() as patch:
-            if not known:
-                patch.setattr(checkpoints, "adds_tokens", lambda *_: False)
-            run, found = job_keys.keys_by_identity(config, identity, files)
-        return run, found["alpha"], found["story"]
-
+    folder, keys = keys_by_tokenizer(workspace, monkeypatch, "adds_tokens")
     assert keys("adds nothing") == keys("adds nothing", known=False)
     save(pieces(), folder, "PreTrainedTokenizerFast")
     named, before = keys("adds one"), keys("adds one", known=False)

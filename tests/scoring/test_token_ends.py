@@ -14,18 +14,12 @@ import transformers as hf
 from lm_eval.api.instance import Instance
 from tokenizers import processors
 
-from evalrun import checkpoints
 from evalrun.checkpoints import token_ends, token_keys, tokenizer
-from evalrun.checkpoints.suites import checkpoint_of
-from evalrun.config.compose import compose, hydra_session, to_config
-from evalrun.grid import job_keys
 from evalrun.scoring import open_lm
 from evalrun.scoring.trie_cache import TrieCache
-from evalrun.tasks import task_file
-from helpers import write_rows
 from made_tokenizers import END, byte_level, pieces, save
 from random_models import CONF, spread
-from scoring.test_rolling import STORY, TEXTS
+from scoring.whole_texts import keys_by_tokenizer
 
 BEGIN, CLOSE = 1, 2  # of `pieces`
 PAIRS = [("the old man", " walks"), ("the old man", " talks home"), ("she ", "walks"), ("", "walks home")]
@@ -124,21 +118,7 @@ def test_a_look_at_the_files_reads_no_vocabulary(tmp_path: Path) -> None:
 
 
 def test_only_results_that_change_are_named_anew(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (workspace / "conf" / "task" / "story.yaml").write_text(STORY)
-    write_rows(workspace / "data" / "story.jsonl", [{"text": text} for text in TEXTS])
-    with hydra_session():
-        config = to_config(compose(["model=toy/toy-s", "tasks=[alpha,story]", "step=1", "scorer.cache=kept"]))
-    files = task_file.resolve_for(config)
-    folder = Path(checkpoint_of(config).location)
-
-    def keys(identity: str, known: bool = True) -> tuple[str, str, str]:
-        monkeypatch.setattr(token_keys, "_known", {})
-        with monkeypatch.context() as patch:
-            if not known:
-                patch.setattr(checkpoints, "ends_texts", lambda *_: False)
-            run, found = job_keys.keys_by_identity(config, identity, files)
-        return run, found["alpha"], found["story"]
-
+    folder, keys = keys_by_tokenizer(workspace, monkeypatch, "ends_texts")
     assert keys("ends nothing") == keys("ends nothing", known=False)
     save(pieces(end=True), folder, "PreTrainedTokenizerFast")
     named, before = keys("ends one"), keys("ends one", known=False)
