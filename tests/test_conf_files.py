@@ -162,6 +162,11 @@ def test_whatever_is_in_a_file_is_taken_or_refused_in_sentences_that_name_it(
         ("experiment", "# @package _global_\ndefaults:\n  - override /scorer: nope\n", "scorer 'nope', which is none"),
         ("experiment", "# @package _global_\nmodel: tiny/s\n", "hydra: {sweeper: {params: {model: NAME}}}"),
         ("checkpoint", SUITE.format(name="mine").replace("[1, 2]", "[1, x]"), "checkpoint.steps holds 'x'"),
+        (
+            "hydra/launcher",
+            FILES["hydra/launcher"][0] + "defaults: null\n",
+            "Hydra does not take hydra/launcher=mine",
+        ),
         ("hydra/launcher", "_target_: not.here.Launcher\n", "_target_ is 'not.here.Launcher', which is no launcher"),
     ],
 )

@@ -14,7 +14,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from evalrun.config import omegaconf_private, own_files
+from evalrun.config import omegaconf_private, own_files, own_yaml
 from evalrun.config.compose import compose, type_sentence
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
@@ -97,7 +97,8 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
     except ConfigError as error:
         written = " ".join(o.input_line or "" for o in own)
         why = first_line(error.__cause__ or error)
-        yield f"Hydra does not take {written}: {why}; with `--cfg hydra` it shows what there is."
+        files = "".join(f"{path}: " for path in dict.fromkeys(own_yaml.named(written.split())))
+        yield f"{files}Hydra does not take {written}: {why}; with `--cfg hydra` it shows what there is."
 
 
 def unresolved(overrides: Sequence[Override], job: Sequence[str]) -> Iterator[str]:

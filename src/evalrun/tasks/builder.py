@@ -189,9 +189,9 @@ def warn_of_ties(task: Any, name: str, label: str, ties: Mapping[str, int], n: i
     of_one = sorted(right_answers.OF_ONE_CHOICE & ties.keys())
     if of_one:
         log.warning(
-            "%s: %s takes the first of equally likely choices, as lm-eval does, in %d of %d items: acc counts such a "
+            "%s: %s %s the first of equally likely choices, as lm-eval does, in %d of %d items: acc counts such a "
             "tie at its expected value",
-            *(name, " and ".join(of_one), ties[of_one[0]], n),
+            *(name, " and ".join(of_one), "takes" if len(of_one) == 1 else "take", ties[of_one[0]], n),
         )
     place = right_answers.only_place(task) if ties else None
     if place is not None:

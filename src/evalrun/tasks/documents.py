@@ -50,7 +50,7 @@ def repeated_choices(file: TaskFile, task: Any) -> str | None:
     if not found:
         return None
     row, text = found[0]
-    count = f"{len(found)} of {len(task.eval_docs)} rows hold"
+    count = f"{len(found)} of {len(task.eval_docs)} rows {'hold' if len(found) > 1 else 'holds'}"
     return (
         f"task '{file.name}': {count} the same choice twice, the first row {row} ({text!r}): no model can tell these "
         "apart, so each of them counts with the same probability; give such a row different choices."
