@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalrun.statistics.shapes.labels import describe_shapes
-from evalrun.statistics.shapes.moves import LABELS
+from evalrun.commands.table_input import config_of
+from evalrun.statistics.findings import decide_curves
+from evalrun.statistics.shapes.labels import LABELS, describe_shapes
 
 CLASSES = ("positive", "inverse", "U-shaped", "inverted-U", "late drop", "emergent", "flat")
 SHIFT = 0.3  # how far a curve moves
@@ -88,10 +89,15 @@ def confusion(n: int, points: int, tasks: int, seed: int, mixed: bool = True, sh
     for kinds in groups:
         table, made = make_table(rng, n, points, tasks // len(groups), kinds, shift)
         truth.append(made)
-        found.append(describe_shapes(table)["label"].to_numpy())
+        found.append(labels_of(table))
     counted = pd.crosstab(np.concatenate(truth), np.concatenate(found), normalize="index")
     counted = counted.reindex(index=list(CLASSES), columns=list(LABELS[:-1]), fill_value=0.0)
     return counted.rename_axis(index=None, columns=None)
+
+
+def labels_of(table: pd.DataFrame) -> Array:
+    """What a report with these curves calls each of them."""
+    return describe_shapes(decide_curves(table, config_of({}).analysis))["label"].to_numpy()
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def test_mistakes_are_one_exception_with_the_commands_sentences(
         (lambda: evalrun.plot(pd.DataFrame(), x=None), "x is 'None': choose from"),  # type: ignore[arg-type]
         (lambda: evalrun.compare("tiny-s@16", 16), "'16' names no checkpoint: write MODEL@STEP"),  # type: ignore[arg-type]
         (lambda: evalrun.evaluate("tiny/s", step=[]), "step is an empty list"),
-        (lambda: evalrun.shapes(pd.DataFrame(), flat_within=-1), "flat_within is -1.0: it must be more than 0"),
+        (lambda: evalrun.shapes(pd.DataFrame(), smallest_change=-1), "smallest_change is -1.0: it must be more than 0"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             call()
@@ -133,7 +133,7 @@ def test_defaults_are_those_of_conf_and_settings_reach_the_analysis(workspace: P
     first = every[every["method"] == "ols"].reset_index(drop=True)
     pd.testing.assert_series_equal(own["t"], first["t"])
     assert ((own["high"] - own["low"]) < (first["high"] - first["low"])).all()
-    assert set(evalrun.shapes(rows(value=0.5, stderr=0.001), flat_within=0.5)["label"]) == {"flat"}
+    assert set(evalrun.shapes(rows(value=0.5, stderr=0.001), smallest_change=0.5)["label"]) == {"flat"}
     falls = evalrun.falls(rows(), items=False)
     assert len(falls) == 2 * 3
     assert falls["method"].str.contains("standard errors").all()

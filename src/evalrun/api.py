@@ -142,7 +142,7 @@ def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
 
     Args:
         table: As for `fit`.
-        **settings: Keys of conf/analysis: `flat_within=0.02` (in the metric's units).
+        **settings: Keys of conf/analysis: `smallest_change=0.02`, `alpha=0.01`, `axis="flops"`.
 
     Returns:
         One row for each task, model and seed: `label` and `sentence`, the steps that show it, the strongest moves in
@@ -151,10 +151,11 @@ def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
     Raises:
         ConfigError, AnalysisError: as `fit`.
     """
+    from evalrun.statistics.findings import decide_curves
     from evalrun.statistics.shapes.labels import describe_shapes
 
     conf = config_of(settings).analysis
-    return describe_shapes(prepared_rows(table, conf), conf.flat_within)
+    return describe_shapes(decide_curves(prepared_rows(table, conf), conf))
 
 
 def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Value) -> pd.DataFrame:
@@ -174,13 +175,16 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
         ConfigError, AnalysisError: as `fit`.
         TrackingError: the store cannot be read.
     """
-    from evalrun.statistics.items.drops import find_drops
+    from evalrun.statistics.findings import decide_curves
+    from evalrun.statistics.shapes.falls import find_falls
+    from evalrun.statistics.shapes.labels import labelled
 
     with inprocess.session(root):
         config = config_of(settings)
         rows, conf = prepared_rows(table, config.analysis), config.analysis
         with study.items_of(config, Store(config.tracking), rows) as items:
-            return find_drops(rows, items, conf.corrections[0], conf.alpha)
+            decision = decide_curves(rows, conf, items)
+            return find_falls(decision, labelled(decision))
 
 
 def compare(

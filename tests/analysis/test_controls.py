@@ -1,31 +1,17 @@
 """Controls: what general performance did while a task fell, and how the report groups tasks."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from shaping import conf_of, describe_shapes
 
 from evalrun.reporting.build import run_analysis
 from evalrun.statistics.controls import control_sentences
-from evalrun.statistics.shapes.labels import describe_shapes
 from evalrun.statistics.table import prepare
 
-CONF = SimpleNamespace(
-    name="interaction",
-    after_sweep=True,
-    metric=None,
-    params="nominal",
-    axis="tokens",
-    methods=["ols"],
-    corrections=["fdr_bh"],
-    alpha=0.05,
-    flat_within=0.05,
-    items=False,
-    draws=99,
-    seed=0,
-)
+CONF = conf_of(methods=["ols"], corrections=["fdr_bh"], items=False, draws=99)
 FALLING = [0.8, 0.6, 0.4, 0.2]
 FLAT = [0.5, 0.5, 0.5, 0.5]
 

@@ -1,7 +1,7 @@
 import pandas as pd
+from shaping import describe_shapes
 
 from evalrun.reporting.highlights import examples
-from evalrun.statistics.shapes.labels import describe_shapes
 
 FALL, RISE, FLAT = [0.9, 0.7, 0.5, 0.3, 0.1], [0.1, 0.3, 0.5, 0.7, 0.9], [0.5] * 5
 TURN = [0.9, 0.5, 0.1, 0.5, 0.9]

@@ -5,11 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from shaping import conf_of
 
 from evalrun.core.atomic import write_file
 from evalrun.errors import AnalysisError, StorageError
@@ -21,8 +21,8 @@ OVER_SIZE = {f"figures/{name}.{kind}" for name in ("scaling", "shapes_over_size"
 FILES = {
     *("report.html", "effects.csv", "effects.tex", "effects.md", "results.csv"),
     *(f"tables/{name}.csv" for name in ("methods", "pooled", "diagnostics", "shapes", "shapes_over_size", "evidence")),
-    *(f"tables/{name}.csv" for name in ("drops", "noise", "seeds", "intervals")),
-    *(f"tables/{name}.tex" for name in ("methods", "drops", "diagnostics", "noise")),
+    *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals")),
+    *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise")),
     *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
     *("figures/evidence/tiny_obey.png", "figures/evidence/tiny_recall.png"),
     *OVER_SIZE,
@@ -31,9 +31,7 @@ METHODS = ["ols", "hc3", "cluster", "cr2", "wild", "quasibinomial", "gee", "mixe
 
 
 def conf(**given):
-    settings = {"name": "referee", "after_sweep": True, "metric": None, "params": "nominal", "axis": "tokens"}
-    settings |= {"methods": METHODS, "corrections": ["fdr_bh", "fdr_by", "holm"], "alpha": 0.05, "flat_within": 0.05}
-    return SimpleNamespace(**{**settings, "items": False, "draws": 99, "seed": 0, **given})
+    return conf_of(**{"methods": METHODS, "items": False, "draws": 99, **given})
 
 
 class Page(html.parser.HTMLParser):

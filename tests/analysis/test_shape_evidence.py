@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from shaping import run_shape_tests
 
-from evalrun.statistics.shapes.evidence import COLUMNS, run_shape_tests
-from evalrun.statistics.shapes.labels import describe_shapes
+from evalrun.statistics.shapes.evidence import COLUMNS
 
 SHAPES = {
     "positive": np.linspace(0.2, 0.8, 10),
@@ -17,7 +17,7 @@ SHAPES = {
 
 
 def only(table, **options):
-    found = run_shape_tests(table, describe_shapes(table), **options)
+    found = run_shape_tests(table, **options)
     assert list(found.columns) == COLUMNS
     assert len(found) == 1
     return found.iloc[0]
@@ -89,17 +89,13 @@ def test_one_row_a_curve_in_the_order_of_the_table(tidy):
     parts = [tidy.curve(values, model=f"m{i}", stderr=0.01) for i, values in enumerate(SHAPES.values())]
     parts.insert(3, tidy.curve([0.1, 0.2, 0.3], model="short"))
     table = pd.concat(parts)
-    found = run_shape_tests(table, describe_shapes(table))
+    found = run_shape_tests(table)
     assert found["model"].tolist() == ["m0", "m1", "m2", "short", "m3", "m4", "m5", "m6"]
     assert found.loc[found["model"] == "m2", "quadratic"].tolist() == ["U-shaped"]
-    assert list(run_shape_tests(parts[0].iloc[:0], describe_shapes(parts[0].iloc[:0])).columns) == COLUMNS
+    assert list(run_shape_tests(parts[0].iloc[:0]).columns) == COLUMNS
 
 
 def test_the_published_inverted_u(published):
-    found = (
-        run_shape_tests(published, describe_shapes(published))
-        .set_index(["task", "model"])
-        .loc[("isp_resisting_correction", "pythia-12b")]
-    )
+    found = run_shape_tests(published).set_index(["task", "model"]).loc[("isp_resisting_correction", "pythia-12b")]
     assert found["agrees"] == "quadratic, two lines, broken line"
     assert 16_000 * 2_097_152 * 0.5 < found["break_low"] < found["break_high"] < 32_000 * 2_097_152

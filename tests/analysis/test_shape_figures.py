@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
+from shaping import describe_shapes, run_shape_tests, shapes_over_size
 
 from evalrun.reporting.evidence_figure import evidence_figure
 from evalrun.reporting.shape_figures import LOOKS, WIDTH, size_grid, training_grid
-from evalrun.statistics.shapes.evidence import run_shape_tests
-from evalrun.statistics.shapes.labels import LABELS, describe_shapes, shapes_over_size
+from evalrun.statistics.shapes.labels import LABELS
 
 
 def texts(figure):
@@ -110,7 +110,7 @@ def test_degenerate_tables(tidy, given, recwarn):
         grid_of(table).draw_without_rendering()
         size_grid(table, shapes_over_size(table, "total"), "total").draw_without_rendering()
         task = table["task"].iloc[0]
-        evidence_figure(table, run_shape_tests(table, describe_shapes(table)), task).draw_without_rendering()
+        evidence_figure(table, run_shape_tests(table), task).draw_without_rendering()
     assert not recwarn.list
     assert plt.get_fignums() == []
 
@@ -120,7 +120,7 @@ LATE = [0.8, 0.81, 0.79, 0.8, 0.8, 0.81, 0.8, 0.6, 0.4, 0.2]
 
 def test_the_evidence_of_a_late_drop(tidy):
     table = tidy.curve(LATE, stderr=0.01)
-    found = run_shape_tests(table, describe_shapes(table))
+    found = run_shape_tests(table)
     figure = evidence_figure(table, found, "tiny_obey")
     (axes,) = figure.axes
     assert axes.get_title(loc="left") == "tiny-s: late drop"
@@ -136,13 +136,13 @@ def test_the_evidence_of_a_late_drop(tidy):
 
 def test_where_lower_is_better_the_broken_line_lies_on_the_curve(tidy):
     table = tidy.curve([-value for value in LATE], stderr=0.01, higher_is_better=False)
-    axes = evidence_figure(table, run_shape_tests(table, describe_shapes(table)), "tiny_obey").axes[0]
+    axes = evidence_figure(table, run_shape_tests(table), "tiny_obey").axes[0]
     assert axes.get_lines()[1].get_ydata()[2] == pytest.approx(-0.2, abs=0.03)
 
 
 def test_a_panel_a_model_and_thin_lines_for_seeds(tidy):
     table = tidy.grid(steps=[2**i for i in range(8)], seeds=[1, 2])
-    figure = evidence_figure(table, run_shape_tests(table, describe_shapes(table), "flops"), "tiny_obey", "flops")
+    figure = evidence_figure(table, run_shape_tests(table, axis="flops"), "tiny_obey", "flops")
     assert [axes.get_title(loc="left").split(":")[0] for axes in figure.axes] == ["tiny-s", "tiny-m", "tiny-l"]
     assert all(len(axes.get_lines()) == 4 and not axes.patches for axes in figure.axes)
     assert figure.axes[0].get_xlabel() == "Training compute (FLOPs)"

@@ -4,23 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from shaping import describe_shapes, find_falls, shapes_over_size
 
-from evalrun.statistics.shapes.labels import (
-    COLUMNS,
-    LABELS,
-    OVER_SIZE_COLUMNS,
-    describe_shapes,
-    headlines,
-    label_of,
-    of_largest,
-    shapes_over_size,
-)
+from evalrun.statistics.shapes.labels import COLUMNS, LABELS, OVER_SIZE_COLUMNS, headlines, label_of, of_largest
 
 EMERGENT = [0.25, 0.26, 0.24, 0.25, 0.26, 0.25, 0.27, 0.80, 0.92]
 
 
-def only(table):
-    described = describe_shapes(table)
+def only(table, **changes):
+    described = describe_shapes(table, **changes)
     assert list(described.columns) == COLUMNS
     assert len(described) == 1
     return described.iloc[0]
@@ -52,8 +44,66 @@ def test_a_blip_in_a_long_rise_is_no_turn(tidy):
     assert only(tidy.curve(values, stderr=0.01))["label"] == "positive"
 
 
-def test_a_dip_that_counts_is_a_turn(tidy):
-    assert only(tidy.curve([0.1, 0.3, 0.7, 0.4, 0.7, 0.9], stderr=0.01))["label"] == "U-shaped"
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ([0.1, 0.3, 0.7, 0.4, 0.7, 0.9], "positive"),
+        ([0.02, 0.10, 0.50, 0.98, 0.72, 0.95, 1, 1], "positive"),
+        ([0.02, 0.98, 0.72, 1.00], "positive"),  # GPT-3 on syllogisms, over size
+        ([0.9, 0.7, 0.3, 0.6, 0.3, 0.1], "inverse"),
+        ([0.3, 0.6, 0.3, 0.6, 0.3, 0.6, 0.3, 0.6], "non-monotonic"),
+        ([0.6, 0.3, 0.6, 0.3, 0.6, 0.3, 0.6, 0.3], "non-monotonic"),
+    ],
+)
+def test_a_u_lies_below_where_it_began_and_ends_above_its_turn(tidy, values, label):
+    described = only(tidy.curve(values, stderr=0.01))
+    assert described["label"] == label
+    assert described["falls"]
+    assert described["rises"]
+    other = ", and rises from " if label == "inverse" else ", and falls from "
+    assert other in described["sentence"] or label == "non-monotonic"
+
+
+def test_a_move_that_no_test_of_shape_sees_is_no_u(tidy):
+    """One bad checkpoint in a level curve, and a bowl."""
+    assert only(tidy.curve([0.7, 0.7, 0.1, 0.7, 0.7, 0.7, 0.7, 0.7], stderr=0.01))["label"] == "non-monotonic"
+    assert only(tidy.curve([0.7, 0.5, 0.3, 0.2, 0.2, 0.3, 0.5, 0.7], stderr=0.01))["label"] == "U-shaped"
+    assert only(tidy.curve([0.7, 0.2, 0.2, 0.7], stderr=0.01))["label"] == "U-shaped"  # too few points for the tests
+
+
+def test_moves_below_the_smallest_change_are_none(tidy):
+    """However many items show them; of a metric that is no share the change is one of its size."""
+    values = [0.500, 0.520, 0.534, 0.520, 0.500]
+    assert only(tidy.curve(values, stderr=0.0005))["label"] == "flat"
+    assert only(tidy.curve(values, stderr=0.0005), smallest_change=0.03)["label"] == "inverted-U"
+    described = only(tidy.curve([20.0, 20.5, 21.5], stderr=0.01, higher_is_better=False))
+    assert described["smallest_change"] == pytest.approx(0.05 * 20.5)
+    assert described["label"] == "inverse"
+    assert only(tidy.curve([20.0, 20.5, 20.9], stderr=0.01))["label"] == "flat"
+
+
+def test_one_error_rate_holds_over_all_curves(tidy):
+    """A move that a single curve may show is none among twenty flat ones, and one again where half of them move."""
+    lone, flat, sure = [0.5, 0.5, 0.568], [0.5, 0.5, 0.5], [0.2, 0.5, 0.8]
+
+    def labels(*curves):
+        return describe_shapes(pd.concat([tidy.curve(own, model=f"m{i:02d}") for i, own in enumerate(curves)]))
+
+    assert only(tidy.curve(lone))["label"] == "undecided"
+    tight = {"stderr": 0.017}
+    assert only(tidy.curve(lone, **tight))["label"] == "positive"
+    made = [tidy.curve(own, model=f"m{i:02d}", **tight) for i, own in enumerate([lone] + [flat] * 19)]
+    among = describe_shapes(pd.concat(made))
+    assert among["label"].iloc[0] == "undecided"
+    assert among["threshold_z"].iloc[0] == pytest.approx(stats.norm.ppf(1 - 0.05 / 4 / 20 / 2))
+    assert among["q"].iloc[0] > 0.05
+    made = [tidy.curve(own, model=f"m{i:02d}", **tight) for i, own in enumerate([lone] + [sure] * 10 + [flat] * 9)]
+    among = describe_shapes(pd.concat(made))
+    assert among["label"].iloc[0] == "positive"
+    assert among["threshold_z"].iloc[0] == pytest.approx(stats.norm.ppf(1 - 0.05 * 11 / 20 / 4 / 2))
+    holm = describe_shapes(pd.concat(made), correction="holm")
+    assert holm["label"].iloc[0] == "undecided"
+    assert (labels(flat, sure)["q"] <= 0.05).tolist() == [False, True]
 
 
 def test_the_threshold_is_bonferroni_over_all_pairs_and_the_trend(tidy):
@@ -65,8 +115,8 @@ def test_the_threshold_is_bonferroni_over_all_pairs_and_the_trend(tidy):
 def test_a_move_counts_only_beyond_the_threshold(tidy):
     z = stats.norm.ppf(1 - 0.05 / 4 / 2)
     for factor, label in ((1.01, "positive"), (0.99, "undecided")):
-        rise = factor * z * np.sqrt(2) * 0.01
-        described = only(tidy.curve([0.5, 0.5 + rise / 2, 0.5 + rise], stderr=0.01))
+        rise = factor * z * np.sqrt(2) * 0.02
+        described = only(tidy.curve([0.5, 0.5 + rise / 2, 0.5 + rise], stderr=0.02))
         assert described["label"] == label
         assert described["rise_z"] == pytest.approx(factor * z)
 
@@ -108,7 +158,7 @@ def test_the_points_of_a_u(tidy):
 @pytest.mark.parametrize(
     ("values", "label"),
     [
-        ([0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.8], "U-shaped"),  # it recovers
+        ([0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.8], "non-monotonic"),  # it recovers
         ([0.8, 0.8, 0.8, 0.6, 0.6, 0.6, 0.4, 0.4], "inverse"),  # half of the fall comes early
         ([0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45], "inverse"),  # falls all along
         ([0.8, 0.8, 0.5, 0.5], "inverse"),  # two good checkpoints are no plateau
@@ -145,7 +195,7 @@ def test_flat_is_an_equivalence_test(tidy):
     described = only(tidy.curve(values, stderr=0.01))
     assert described["range_upper"] == pytest.approx(0.02 + stats.norm.ppf(0.95) * np.sqrt(2) * 0.01)
     assert described["label"] == "flat"
-    assert describe_shapes(tidy.curve(values, stderr=0.01), 0.04)["label"].tolist() == ["undecided"]
+    assert describe_shapes(tidy.curve(values, stderr=0.01), smallest_change=0.04)["label"].tolist() == ["undecided"]
 
 
 def test_training_noise_is_shared_by_a_task(tidy):
@@ -231,7 +281,8 @@ MIRROR = {
     # A curve with both kinds of turn, equally long, may keep its name.
     "U-shaped": {"inverted-U", "U-shaped", "late drop"},
     "inverted-U": {"inverted-U", "U-shaped"},
-    "late drop": {"positive", "emergent", "U-shaped"},
+    "late drop": {"positive", "emergent", "U-shaped", "non-monotonic"},
+    "non-monotonic": {"non-monotonic", "late drop"},
     "flat": {"flat"},
     "undecided": {"undecided"},
     "too few points": {"too few points"},
@@ -265,24 +316,29 @@ def test_labels_are_those_of_their_definitions(tidy, percent, stderr):
         moves = {(i, j): v[j] - v[i] for i in range(5) for j in range(i + 1, 5)}
         far = max(v) - min(v)
         counted = {
-            pair: d for pair, d in moves.items() if abs(d) / error > row["threshold_z"] and abs(d) >= 0.2 * far - 1e-9
+            pair: d
+            for pair, d in moves.items()
+            if abs(d) / error > row["threshold_z"] and abs(d) >= max(0.2 * far, 0.05) - 1e-9
         }
-        turns = {
-            (np.sign(d), np.sign(e))
-            for (_, j), d in counted.items()
-            for (i, _), e in counted.items()
-            if i == j and d * e < 0
-        }
-        if row["label"] == "U-shaped":
-            assert (-1, 1) in turns
-        elif row["label"] == "inverted-U":
-            assert (1, -1) in turns
+        rise, fall = max([0, *counted.values()]), -min([0, *counted.values()])
+        assert row["rises"] == (rise > 0 or row["label"] == "positive")
+        assert row["falls"] == (fall > 0 or row["label"] == "inverse")
+        turns = {np.sign(counted[0, t]) for t in (1, 2, 3) if counted.get((0, t), 0) * counted.get((t, 4), 0) < 0}
+        if row["label"] in ("U-shaped", "inverted-U"):
+            assert (-1 if row["label"] == "U-shaped" else 1) in turns
         elif row["label"] in ("flat", "undecided"):
             assert not counted
         elif not counted:
             assert abs(row["trend_z"]) > row["threshold_z"]
+        elif row["label"] == "non-monotonic":
+            assert rise > 0
+            assert fall > 0
+        elif row["label"] == "positive":
+            assert rise >= 2 * fall - 1e-9
+        elif row["label"] == "inverse":
+            assert fall >= 2 * rise - 1e-9
         else:
-            assert not turns or row["label"] == "late drop"
+            assert (fall == 0) == (row["label"] == "emergent")
         bound = far + stats.norm.ppf(0.95) * np.sqrt(2) * row["item_noise"]
         assert row["range_upper"] == pytest.approx(bound)
 
@@ -337,7 +393,10 @@ def test_the_published_curves(published):
     labels = shapes.pivot_table(index="task", columns="model", values="label", aggfunc="first")
     falling = {"inverse", "late drop"}
     assert set(labels.loc["truthfulqa_mc2", ["pythia-2.8b", "pythia-6.9b", "pythia-12b"]]) == {"inverse"}
-    assert set(labels.loc["truthfulqa_mc1", ["pythia-6.9b", "pythia-12b"]]) == {"inverse"}
+    assert labels.loc["truthfulqa_mc1", "pythia-12b"] == "inverse"
+    assert set(labels.loc["isp_sig_figs"]) == {"flat", "non-monotonic"}  # within .034 at 12B
+    assert (shapes["falls"] == find_falls(published)["falls"]).all()
+    assert not shapes.loc[shapes["label"].isin(["flat", "undecided"]), "falls"].any()
     for task in ("isp_memo_trap", "isp_pattern_matching_suppression"):
         assert set(labels.loc[task, ["pythia-2.8b", "pythia-6.9b", "pythia-12b"]]) <= falling
     assert labels.loc["isp_hindsight_neglect", "pythia-12b"] == "late drop"

@@ -66,9 +66,9 @@ def test_models_of_one_size_have_no_largest(tidy):
 
 def test_the_largest_fall_is_told(study):
     told = next(sentence for sentence in summary(study) if "peak" in sentence)
-    found = study.drops[study.drops["q"] < 0.05]
-    top = found.sort_values("fall").iloc[-1]
-    assert told.startswith(f"{len(found)} of {len(study.drops)} curves")
+    found = study.falls[study.falls["falls"]]
+    top = found.sort_values("changes").iloc[-1]
+    assert told.startswith(f"{len(found)} of {len(study.falls)} curves")
     assert f"by {top['fall']:.3g} ({top['low']:.3g} to {top['high']:.3g}" in told
     assert f"step {top['peak_step']:.0f}" in told
 

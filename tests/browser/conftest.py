@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evalrun.commands.table_input import config_of
 from evalrun.config.schema import TrackingConf
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting.build import run_analysis
@@ -106,10 +107,8 @@ def study(models: int = 8, tasks: int = 12, steps: int = 8, run: str | None = No
 
 def report_of(table: pd.DataFrame, folder: Path, runs_at: str) -> Path:
     """The page that `evalrun analyze` would write."""
-    conf: Any = SimpleNamespace(
-        name="interaction", after_sweep=True, metric=None, params="nominal", axis="tokens", methods=["ols", "cluster"],
-        corrections=["fdr_bh"], alpha=0.05, flat_within=0.05, items=False, draws=19, seed=0,
-    )  # fmt: skip
+    given = {"methods": ["ols", "cluster"], "corrections": ["fdr_bh"], "items": False, "draws": 19}
+    conf: Any = SimpleNamespace(**{**vars(config_of({}).analysis), **given})
     return run_analysis(table, conf, "big", folder, {}, runs_at=runs_at).files["report.html"]
 
 

@@ -58,8 +58,8 @@ def test_a_sweep_from_nothing_to_a_report_and_again(evalrun: Run, workspace: Pat
     assert {"task", "effect", "estimate", "low", "high", "t", "df", "p", "q"} <= set(effects.columns)
     assert len(effects) == 2 * 3
     made = {path.relative_to(report.parent).as_posix() for path in report.parent.rglob("*.*")}
-    assert {"figures/accuracy.png", "figures/accuracy.pdf", "effects.tex", "effects.md", "tables/drops.csv"} <= made
-    falls = pd.read_csv(report.parent / "tables" / "drops.csv")
+    assert {"figures/accuracy.png", "figures/accuracy.pdf", "effects.tex", "effects.md", "tables/falls.csv"} <= made
+    falls = pd.read_csv(report.parent / "tables" / "falls.csv")
     assert set(falls["method"].dropna()) <= {"McNemar test", "exact McNemar test"}, "the items were not read"
     measured = pd.read_csv(report.parent / "tables" / "continuous.csv")
     assert len(measured) == 2 * 2 * 4 * 5  # tasks, models, steps, metrics

@@ -71,6 +71,19 @@ class TrackingConf:
 
 
 @dataclass
+class ShapeConf:
+    """What makes a shape (conf/analysis, shapes); their meaning is written there."""
+
+    move_share: float = MISSING
+    prevails: float = MISSING
+    late_from: float = MISSING
+    held_loss: float = MISSING
+    jump_within: float = MISSING
+    jump_share: float = MISSING
+    level_over: float = MISSING
+
+
+@dataclass
 class AnalysisConf:
     """What is made of the results (conf/analysis)."""
 
@@ -82,7 +95,8 @@ class AnalysisConf:
     methods: list[str] = MISSING  # of the regression; the first is the headline
     corrections: list[str] = MISSING  # statsmodels' names of corrections for multiple tests; the first is the headline
     alpha: float = MISSING
-    flat_within: float = MISSING  # a curve is called flat when it is shown to stay within this
+    smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size
+    shapes: ShapeConf = field(default_factory=ShapeConf)
     items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
     draws: int = MISSING  # of each bootstrap and permutation test
     seed: int = MISSING  # of all of them

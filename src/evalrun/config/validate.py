@@ -51,8 +51,14 @@ def problems(config: Config) -> Iterator[str]:
         yield f"analysis.params is '{config.analysis.params}': {suggest(config.analysis.params, PARAMS)}"
     if not 0 < config.analysis.alpha < 1:
         yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
-    if not config.analysis.flat_within > 0:
-        yield f"analysis.flat_within is {config.analysis.flat_within}: it must be more than 0."
+    if not config.analysis.smallest_change > 0:
+        yield f"analysis.smallest_change is {config.analysis.smallest_change}: it must be more than 0."
+    for name in ("move_share", "late_from", "held_loss", "jump_share", "level_over"):
+        if not 0 <= (value := getattr(config.analysis.shapes, name)) <= 1:
+            yield f"analysis.shapes.{name} is {value}: it must be a share, from 0 to 1."
+    for name in ("prevails", "jump_within"):
+        if not (value := getattr(config.analysis.shapes, name)) >= 1:
+            yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]

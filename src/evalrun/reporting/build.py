@@ -30,7 +30,7 @@ __all__ = ["Analysis", "run_analysis"]
 class Analysis:
     """What an analysis made."""
 
-    files: dict[str, Path]  # name, such as tables/drops.csv -> where it lies
+    files: dict[str, Path]  # name, such as tables/falls.csv -> where it lies
     metrics: dict[str, float]  # counts that summarise it
     text: str  # the table for a terminal, at most 100 columns wide
     notes: list[str]  # what was left out, merged or is doubtful
@@ -101,7 +101,7 @@ def _summary(study: Findings) -> dict[str, float]:
         "n_steps": study.table["step"].nunique(),
         "n_tests": headline["p"].notna().sum(),
         "n_significant": (headline["q"] < study.choice.alpha).sum(),
-        "n_falls": (study.drops["q"] < study.choice.alpha).sum(),
+        "n_falls": study.falls["falls"].sum(),
         "n_notes": len(study.notes),
     }
     return {name: float(count) for name, count in counts.items()}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, TableCell, number_cell
-from evalrun.reporting.sentences import course, run_name
+from evalrun.reporting.sentences import course, run_name, smallest_change_text
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
 
@@ -40,14 +40,14 @@ def over_size(study: Findings) -> Section | None:
     )
 
 
-def drops(study: Findings) -> Section | None:
-    """Significant falls after a peak, the largest first."""
+def falls(study: Findings) -> Section | None:
+    """Falls after a peak that count, the largest first."""
     curve = ["task", "model", "seed"]
     noise = study.shapes[[*curve, "training_noise"]]
-    found = study.drops[study.drops["q"] < study.choice.alpha].merge(noise, on=curve, how="left")
-    found = found.sort_values("fall", ascending=False, kind="stable")
+    found = study.falls[study.falls["falls"]].merge(noise, on=curve, how="left")
+    found = found.sort_values("changes", ascending=False, kind="stable")
     runs = _runs(study.table)
-    rows = []
+    rows, least = [], smallest_change_text(study.thresholds.smallest_change)
     for row in found.head(MOST).to_dict("records"):
         again = row["recovered"]
         rows.append(
@@ -57,6 +57,7 @@ def drops(study: Findings) -> Section | None:
                 _checkpoint(row, "peak", runs),
                 _checkpoint(row, "trough", runs),
                 TableCell(f"{row['fall']:.3f} ({row['low']:.3f} to {row['high']:.3f})", "number", str(row["note"])),
+                number_cell(row["changes"], 1),
                 number_cell(row["training_noise"], 3),
                 TableCell(q_text(row["q"]), "number"),
                 TableCell("" if pd.isna(again) else "yes" if again else "no"),
@@ -65,13 +66,14 @@ def drops(study: Findings) -> Section | None:
         )
     return Section(
         "Did it get worse?",
-        f"The largest significant fall after a peak, of every curve that has one (q < {study.choice.alpha:g}; "
-        f"{len(found)} of {len(study.drops)} curves). The interval holds for all pairs of the curve’s checkpoints at "
-        "once. Noise is the standard deviation between neighbouring checkpoints beyond what items explain: a fall of "
-        "no more than some three times as much may be one checkpoint’s chance, however many items show it.",
-        ["Task", "Model", "Peak", "Trough", "Fall", "noise", "q", "recovers", "Test"],
+        f"The largest fall that counts after a peak, of every curve that has one ({len(found)} of {len(study.falls)} "
+        f"curves): the smallest change of interest or more ({least}), and beyond what items and the noise between "
+        f"checkpoints explain (q < {study.choice.alpha:g} over all pairs of all curves). The interval holds for all "
+        "pairs of the curve’s checkpoints at once. Ranked by the fall in smallest changes. Where lower is better the "
+        "values rise.",
+        ["Task", "Model", "Peak", "Trough", "Fall", "in smallest changes", "noise", "q", "recovers", "Test"],
         rows,
-        f"The first {MOST} of {len(found)}; all are in tables/drops.csv." if len(found) > MOST else "",
+        f"The first {MOST} of {len(found)}; all are in tables/falls.csv." if len(found) > MOST else "",
     )
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 from evalrun.core.causes import CONTROL
 from evalrun.core.text import listed
 
-_WORSE = {"inverse", "late drop", "U-shaped"}
 _BETTER = {"positive", "emergent"}
 
 
@@ -24,7 +23,10 @@ class Example:
 
 
 def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
-    """The task that falls in most of the models and the one that rises in most; where equal, by the larger move.
+    """The task that falls in most of the models and the one that rises in most; where equal, by the larger range.
+
+    A curve gets worse where a fall counts and no rise outweighs it: the labels inverse, late drop, U-shaped, inverted-U
+    and non-monotonic. Ranges are compared in smallest changes of interest, so that metrics are comparable.
 
     Args:
         table: Rows of `Prepared.table`.
@@ -35,9 +37,9 @@ def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
     """
     controls = set(table.loc[table["role"] == CONTROL, "task"])
     moves = shapes.assign(
-        worse=shapes["label"].isin(_WORSE),
+        worse=shapes["falls"].astype(bool) & ~shapes["label"].isin(_BETTER),
         better=shapes["label"].isin(_BETTER),
-        size=shapes["highest_value"] - shapes["lowest_value"],
+        size=(shapes["highest_value"] - shapes["lowest_value"]) / shapes["smallest_change"],
     )
     worse = _most(moves[~moves["task"].isin(controls)], "worse")
     better = _most(moves[moves["task"] != worse], "better")

@@ -20,11 +20,12 @@ from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
-from evalrun.reporting.sentences import course, rank, run_name, summary
+from evalrun.reporting.sentences import course, rank, run_name, smallest_change_text, summary
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.shapes.labels import headlines, label_of, of_largest
+from evalrun.statistics.shapes.thresholds import ShapeSettings
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 _MOST_ROWS = 500  # of a table in the page; more are in the CSV file beside it
@@ -251,6 +252,15 @@ def _z(value: float) -> str:
     return "0" if shown == "+0.0" else shown
 
 
+def _thresholds(of: ShapeSettings) -> str:
+    return (
+        f"a move spans {of.move_share:.0%} of its curve’s range; a rise or fall prevails at {of.prevails:g} times the "
+        f"other; late from {of.late_from:.0%} of the log axis, at most {of.held_loss:.0%} of the fall lost before; a "
+        f"jump within a factor of {of.jump_within:g} makes {of.jump_share:.0%} of the rise, after {of.level_over:.0%} "
+        "of the log axis"
+    )
+
+
 def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
     """What was asked for and with which software, as the page lists it: name -> words."""
     metrics = ", ".join(sorted(set(study.table["metric"])))
@@ -263,7 +273,8 @@ def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
         "Methods": ", ".join(study.choice.methods),
         "Corrections": ", ".join(f"{CORRECTIONS[name]} ({name})" for name in study.choice.corrections)
         + f", level {study.choice.alpha:g}",
-        "Flat within": f"{study.flat_within:g}",
+        "Smallest change": smallest_change_text(study.thresholds.smallest_change),
+        "Shapes": _thresholds(study.thresholds),
         "Random draws": f"{study.choice.draws}, seed {study.choice.seed}",
         **context,
         "Software": ", ".join([f"evalrun {__version__}", *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]),

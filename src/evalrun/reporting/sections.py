@@ -24,7 +24,7 @@ def sections(study: Findings) -> list[Section]:
         _pooled(study),
         _diagnostics(study),
         curve_sections.over_size(study),
-        curve_sections.drops(study),
+        curve_sections.falls(study),
         curve_sections.artefacts(study),
         curve_sections.signal(study),
         curve_sections.seeds(study),

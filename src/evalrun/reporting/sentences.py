@@ -21,7 +21,7 @@ def summary(study: Findings) -> list[str]:
     """What a reader should know first."""
     return [
         *_over_training(study),
-        *_drops(study),
+        *_falls(study),
         *control_sentences(study.table, study.shapes),
         *_over_size(study),
         *_regression(study),
@@ -142,33 +142,47 @@ def _over_size(study: Findings) -> Iterator[str]:
     if final.empty:
         return
     step = f"{final['step'].iloc[0]:.0f}"
-    falling = final[final["label"].isin(["inverse", "inverted-U", "late drop"])]
+    falling = final[final["falls"].astype(bool)]
     if falling.empty:
-        yield f"Over size, at step {step}, no task is shown to fall."
+        yield f"Over size, at step {step}, no task of {len(final)} is shown to fall."
         return
     named = [f"{row['title']} ({row['label']})" for row in falling.to_dict("records")]
     verb = "falls" if len(falling) == 1 else "fall"
     yield f"Over size, at step {step}, {counted(len(falling), 'task')} of {len(final)} {verb}: {listed(named, 12)}."
 
 
-def _drops(study: Findings) -> Iterator[str]:
+def _falls(study: Findings) -> Iterator[str]:
     """How many curves fall after a peak, and the largest fall."""
-    drops = study.drops[study.drops["fall"].notna()]
-    if drops.empty:
+    tested = study.falls[study.falls["pairs"] > 0]
+    if tested.empty:
         return
-    found = drops[drops["q"] < study.choice.alpha]
+    least = smallest_change_text(study.thresholds.smallest_change)
+    found = tested[tested["falls"]]
     if found.empty:
-        yield f"No curve of {len(drops)} is shown to fall after a peak."
+        yield f"No curve of {len(tested)} is shown to fall after a peak by the smallest change of interest ({least})."
         return
-    top = found.sort_values("fall").iloc[-1]
+    top = found.sort_values("changes", kind="stable").iloc[-1]
     again = found["recovered"].fillna(False).astype(bool)
+    interval = "" if pd.isna(top["low"]) else f" ({top['low']:.3g} to {top['high']:.3g}, simultaneous over all pairs)"
+    lower = "" if top["higher_is_better"] else " (lower is better)"
     yield (
-        f"{len(found)} of {counted(len(drops), 'curve')} {'falls' if len(found) == 1 else 'fall'} significantly after "
-        f"a peak{_recovered(len(found), int(again.sum()))}. The largest fall: "
-        f"{top['title']} in {run_name(top)}, from {top['peak_value']:.3g} at step {top['peak_step']:.0f} to "
-        f"{top['trough_value']:.3g} at step {top['trough_step']:.0f}, by {top['fall']:.3g} ({top['low']:.3g} to "
-        f"{top['high']:.3g}, simultaneous over the curve’s pairs)."
+        f"{len(found)} of {counted(len(tested), 'curve')} {'falls' if len(found) == 1 else 'fall'} after a peak by "
+        "more than items and the noise between checkpoints explain, and by the smallest change of interest or more "
+        f"({least}){_recovered(len(found), int(again.sum()))}. The largest such fall: {top['title']} in "
+        f"{run_name(top)}, from {top['peak_value']:.3g} at step {top['peak_step']:.0f} to {top['trough_value']:.3g} at "
+        f"step {top['trough_step']:.0f}{lower}, by {top['fall']:.3g}{interval}."
     )
+    noise = study.shapes.loc[study.shapes["falls"] & (study.shapes["note"] != "")]
+    if len(noise):
+        yield (
+            f"In {len(noise)} of these curves the noise between checkpoints could not be measured (too few points): "
+            "there a fall beats the noise of items alone."
+        )
+
+
+def smallest_change_text(smallest: float) -> str:
+    """The margin that labels, falls and words obey."""
+    return f"{smallest:g} of a share such as accuracy, {100 * smallest:g} % of the size of any other metric"
 
 
 def _recovered(falls: int, again: int) -> str:

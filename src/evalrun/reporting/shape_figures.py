@@ -50,6 +50,7 @@ LOOKS = {
     "late drop": PanelStyle("D", "#E69F00"),
     "U-shaped": PanelStyle("U", "#009E73"),
     "inverted-U": PanelStyle("∩", "#CC79A7"),
+    "non-monotonic": PanelStyle("~", "#F0E442"),
     "flat": PanelStyle("=", "#8b949e"),
     "undecided": PanelStyle("?", "#ffffff"),
     "too few points": PanelStyle("…", "#ffffff"),

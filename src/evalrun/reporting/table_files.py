@@ -37,7 +37,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "shapes": study.shapes,
         "shapes_over_size": study.size_shapes,
         "evidence": study.evidence,
-        "drops": study.drops,
+        "falls": study.falls,
         "continuous": study.continuous,
         "artefacts": study.artefacts,
         "noise": study.signal,
@@ -51,7 +51,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "results.csv": results_csv(raw),
         **{f"tables/{name}.csv": csv_text(frame) for name, frame in frames.items() if len(frame)},
         "tables/methods.tex": _methods_latex(study),
-        "tables/drops.tex": latex_table(study.drops[study.drops["q"] < alpha], _DROPS),
+        "tables/falls.tex": latex_table(study.falls[study.falls["falls"]], _FALLS),
         "tables/diagnostics.tex": latex_table(study.diagnostics, _DIAGNOSTICS),
         "tables/noise.tex": latex_table(study.signal, _NOISE),
     }
@@ -105,7 +105,7 @@ def _fixed(digits: int) -> Callable[[float], str]:
 
 
 _INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high", "interval", "n"]
-_DROPS: dict[str, Column] = {
+_FALLS: dict[str, Column] = {
     "title": ("Task", str),
     "model": ("Model", str),
     "peak_step": ("Peak at step", _fixed(0)),

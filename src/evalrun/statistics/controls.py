@@ -1,10 +1,10 @@
 """Did general performance stay high while a task fell? Each fall set against the control tasks over the same training.
 
 A fall is what `shapes` found: of an inverse curve from its start to its end, of a U-shaped one from the start to the
-turn, of an inverted U from the turn to the end. Over those two checkpoints the mean of the control tasks (of the role
-`control`, proportions where higher is better) *rose* or *fell* when it moved by more than 1.96 of its standard errors,
-and else *stayed*. The standard error is that of a mean of independent tasks; checkpoints answer the same items, so it
-is too large rather than too small.
+turn, of an inverted U from the turn to the end, of a non-monotonic one the largest that counts. Over those two
+checkpoints the mean of the control tasks (of the role `control`, proportions where higher is better) *rose* or *fell*
+when it moved by more than 1.96 of its standard errors, and else *stayed*. The standard error is that of a mean of
+independent tasks; checkpoints answer the same items, so it is too large rather than too small.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _SPANS = {
     "late drop": ("turn", "to"),
     "U-shaped": ("from", "turn"),
     "inverted-U": ("turn", "to"),
+    "non-monotonic": ("from", "to"),
 }
 
 
@@ -74,7 +75,10 @@ def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:
         row: The curve's shape, with the steps between which it moved.
         controls: Rows of the control tasks.
     """
-    first, last = (row[f"{end}_step"] for end in _SPANS[row["label"]])
+    ends = _SPANS[row["label"]]
+    if row["label"] == "non-monotonic" and (row["to_value"] > row["from_value"]) == row["higher_is_better"]:
+        ends = ("against_from", "against_to")  # the larger of its two moves is a rise
+    first, last = (row[f"{end}_step"] for end in ends)
     seed = row["seed"]
     name = str(row["model"]) + ("" if pd.isna(seed) else f" seed {seed:.0f}")
     same_seed = controls["seed"].isna() if pd.isna(seed) else controls["seed"] == seed

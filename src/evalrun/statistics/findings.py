@@ -10,7 +10,6 @@ import pandas as pd
 
 from evalrun.core.errors import AnalysisError
 from evalrun.statistics.items.artefacts import find_artefacts
-from evalrun.statistics.items.drops import find_drops
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.diagnostics import diagnose
@@ -19,8 +18,12 @@ from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
 from evalrun.statistics.reliability.seeds import seed_variance
 from evalrun.statistics.reliability.snr import signal_to_noise
-from evalrun.statistics.shapes.evidence import run_shape_tests
-from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
+from evalrun.statistics.shapes.curves import CurveSet, on_the_same_items, over_training
+from evalrun.statistics.shapes.decision import Decision, decide
+from evalrun.statistics.shapes.evidence import with_agreement
+from evalrun.statistics.shapes.falls import find_falls
+from evalrun.statistics.shapes.labels import describe_shapes, labelled, shapes_over_size
+from evalrun.statistics.shapes.thresholds import ShapeSettings
 from evalrun.statistics.table import capped, prepare
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
@@ -36,14 +39,15 @@ class Findings:
     notes: list[str]  # sentences about what was left out, merged or is doubtful
     choice: RegressionSettings
     metric: str | None
-    flat_within: float
+    thresholds: ShapeSettings
+    decision: Decision  # about the curves over training
     effects: pd.DataFrame  # interactions.fit_interactions, every method
     pooled: pd.DataFrame  # pooled.fit_pooled
     diagnostics: pd.DataFrame  # diagnostics.diagnose
     shapes: pd.DataFrame  # labels.describe_shapes
     size_shapes: pd.DataFrame  # labels.shapes_over_size
-    evidence: pd.DataFrame  # evidence.run_shape_tests
-    drops: pd.DataFrame  # drops.find_drops
+    evidence: pd.DataFrame  # evidence.with_agreement
+    falls: pd.DataFrame  # falls.find_falls
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
     signal: pd.DataFrame  # snr.signal_to_noise
@@ -88,7 +92,8 @@ def analyze_table(
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     effects = fit_interactions(rows, choice)
-    shapes = describe_shapes(rows, conf.flat_within)
+    decision = decide_curves(rows, conf, items)
+    shapes = describe_shapes(decision)
     continuous = measured.table
     return Findings(
         suite=suite,
@@ -96,14 +101,15 @@ def analyze_table(
         notes=[*capped([f"Not scored: {why}" for why in failed]), *prepared.notes, *measured.notes],
         choice=choice,
         metric=conf.metric,
-        flat_within=conf.flat_within,
+        thresholds=decision.settings,
+        decision=decision,
         effects=effects,
         pooled=fit_pooled(rows, choice),
         diagnostics=diagnose(rows, choice),
         shapes=shapes,
-        size_shapes=shapes_over_size(rows, conf.params, conf.flat_within),
-        evidence=run_shape_tests(rows, shapes, conf.axis, conf.alpha),
-        drops=find_drops(rows, items, conf.corrections[0], conf.alpha),
+        size_shapes=shapes_over_size(rows, conf.params, decision.settings),
+        evidence=with_agreement(decision.tests, shapes),
+        falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
         artefacts=find_artefacts(rows, continuous),
         signal=signal_to_noise(rows, _last(rows)),
@@ -114,6 +120,18 @@ def analyze_table(
 def choice_of(conf: AnalysisConf) -> RegressionSettings:
     """What the regression is to do."""
     return RegressionSettings(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
+
+
+def decide_curves(rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None) -> Decision:
+    """Which moves of the curves over training count.
+
+    Args:
+        rows: Of `Prepared.table`.
+        conf: What to do: conf/analysis.
+        items: Gives per-item results; None to do without.
+    """
+    curves: CurveSet = over_training(rows, conf.axis)
+    return decide(curves if items is None else on_the_same_items(curves, items), ShapeSettings.of(conf))
 
 
 def _last(table: pd.DataFrame) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from evalrun.statistics.items.pair_tests import PairTests, pair_tests
+from evalrun.statistics.items.values import Items
+from evalrun.statistics.shapes.moves import Curves
 from evalrun.statistics.shapes.noise import Array, Noise, measure_noise
+from evalrun.statistics.shapes.thresholds import smallest_changes
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -23,12 +27,35 @@ class CurveSet:
     begin: Places  # (curves,) position of a curve's first row
     length: Places  # (curves,) its points
     noise: Noise  # of the rows
+    pairs: tuple[PairTests | None, ...] = ()  # of each curve, on the same items; () without items
 
     def batches(self) -> Iterator[tuple[Places, Places]]:
         """Curves of equally many points: which curves, and (curves, points) positions of their rows."""
         for points in np.unique(self.length):
             which = np.flatnonzero(self.length == points)
             yield which, self.begin[which][:, None] + np.arange(points)
+
+    def arrays(self, which: Places, at: Places, smallest_change: float) -> Curves:
+        """Some curves of equally many points, as plain arrays.
+
+        Args:
+            which: Their places among the curves.
+            at: (curves, points) positions of their rows.
+            smallest_change: analysis.smallest_change.
+        """
+        items = self.noise.items[at]
+        margin = smallest_changes(self.rows, smallest_change)[at[:, 0]]
+        plain = Curves(self.x[at], self.up[at], items, self.noise.training[at], self.noise.df[at[:, 0]], margin)
+        own = [self.pairs[place] for place in which] if self.pairs else []
+        if not any(own):
+            return plain
+        k = at.shape[1]
+        earlier, later = np.triu_indices(k, 1)
+        variance, p = plain.pair_item_variance.copy(), np.zeros((len(which), k, k))
+        for place, tests in enumerate(own):
+            if tests is not None:
+                variance[place, earlier, later], p[place, earlier, later] = tests.variance, tests.p
+        return replace(plain, pair_items=variance, pair_p=p)
 
     @property
     def up(self) -> Array:
@@ -48,6 +75,28 @@ def over_training(table: pd.DataFrame, axis: str = "tokens") -> CurveSet:
         The curves, in order of the table.
     """
     return _cut(table, ["task", "model", "seed"], axis)
+
+
+def on_the_same_items(curves: CurveSet, items: Items) -> CurveSet:
+    """The curves with the tests of their pairs of checkpoints on the items that all of a curve answered.
+
+    The values of a curve whose checkpoints have not all answered the same items become those over the common ones.
+
+    Args:
+        curves: Curves over training.
+        items: Gives per-item results.
+    """
+    rows, tests = curves.rows, []
+    value, paired = rows["value"].to_numpy(dtype="float64", copy=True), np.full(len(rows), np.nan)
+    for begin, length in zip(curves.begin, curves.length, strict=True):
+        own = slice(int(begin), int(begin + length))
+        found = pair_tests(rows.iloc[own], items)
+        tests.append(found)
+        if found.known:
+            value[own], paired[own] = found.value, found.of_point
+    curve = np.repeat(np.arange(len(curves.length)), curves.length)
+    rows = rows.assign(value=value)
+    return replace(curves, rows=rows, noise=measure_noise(rows, curve, curves.x, paired), pairs=tuple(tests))
 
 
 def over_size(table: pd.DataFrame, size: str) -> CurveSet:

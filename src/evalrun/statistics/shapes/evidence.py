@@ -23,7 +23,7 @@ import pandas as pd
 
 from evalrun.statistics.shapes.breaks import broken_line
 from evalrun.statistics.shapes.curve_tests import Flags, KnownVariance, distinct, quadratic, two_lines
-from evalrun.statistics.shapes.curves import CurveSet, over_training
+from evalrun.statistics.shapes.curves import CurveSet
 from evalrun.statistics.shapes.noise import Array
 
 COLUMNS = [
@@ -44,38 +44,50 @@ _SUPPORTS = {
     "late drop": {"falling", "inverted-U"},
     "U-shaped": {"U-shaped"},
     "inverted-U": {"inverted-U"},
+    "non-monotonic": {"U-shaped", "inverted-U"},
     "flat": {"none"},
     "undecided": {"none"},
 }
 
 
-def run_shape_tests(
-    table: pd.DataFrame, shapes: pd.DataFrame, axis: str = "tokens", alpha: float = 0.05
-) -> pd.DataFrame:
-    """Test every curve over training by the quadratic, the two lines and the broken line.
+def run_shape_tests(curves: CurveSet, alpha: float) -> pd.DataFrame:
+    """Test every curve by the quadratic, the two lines and the broken line.
 
     Variances are those that the labels rest on (`noise`): item sampling and training noise, never less than the
     scatter about a fit.
 
     Args:
-        table: Rows of `Prepared.table`: one for each task, model, seed and step.
-        shapes: What `describe_shapes` returns for it.
-        axis: Column of the axis: tokens or flops.
+        curves: Over training or over size.
         alpha: Level of the tests; intervals are of 1 - alpha.
 
     Returns:
-        One row for each task, model and seed, with the columns of `COLUMNS`. Turning points and breaks are in units of
-        the axis (tokens, FLOPs), slopes in units of the metric for each factor of ten, curvature for its square.
-        quadratic, two_lines and broken_line are the findings, agrees the tests that support the label, joined by
-        commas. What could not be fitted is NaN and `note` says why.
+        One row for each curve, with the columns of `COLUMNS` from quadratic to note but without agrees, and late: 1 or
+        -1 where an identified break in the second half of the axis is followed by a rise or a fall. Turning points and
+        breaks are in units of the axis (tokens, FLOPs, parameters), slopes in units of the metric for each factor of
+        ten, curvature for its square. quadratic, two_lines and broken_line are the findings. What could not be fitted
+        is NaN and `note` says why.
     """
-    curves = over_training(table, axis)
     frames = [_test(curves, at, alpha).set_index(which) for which, at in curves.batches()]
     if not frames:
+        return pd.DataFrame(columns=[*COLUMNS[7:], "late"])
+    return pd.concat(frames).sort_index()
+
+
+def with_agreement(tests: pd.DataFrame, shapes: pd.DataFrame) -> pd.DataFrame:
+    """The tests beside the labels, and which of them support each.
+
+    Args:
+        tests: What `run_shape_tests` returns.
+        shapes: What `describe_shapes` returns for the same curves.
+
+    Returns:
+        One row for each task, model and seed, with the columns of `COLUMNS`; agrees are the tests that support the
+        label, joined by commas.
+    """
+    if shapes.empty:
         return pd.DataFrame(columns=COLUMNS)
-    tested = pd.concat(frames).sort_index()
     about = shapes[["task", "title", "model", "n_params", "seed", "label", "points"]]
-    frame = pd.concat([about.reset_index(drop=True), tested.reset_index(drop=True)], axis=1)
+    frame = pd.concat([about.reset_index(drop=True), tests.reset_index(drop=True)], axis=1)
     frame["agrees"] = _agreement(frame)
     return frame[COLUMNS]
 
@@ -83,6 +95,7 @@ def run_shape_tests(
 def _known_errors(curves: CurveSet, at: np.ndarray[Any, Any]) -> KnownVariance:
     """The variances of some curves, for the tests: 0, of curves that do not vary at all, is replaced by a trifle."""
     variance = curves.noise.total[at]
+    variance = np.where(np.isfinite(variance), variance, 1.0)  # of fewer than three points, which no test is fitted to
     floor = 1e-12 * np.maximum(np.square(curves.up[at]).max(axis=1, keepdims=True), 1e-12)
     return KnownVariance(np.maximum(variance, floor), curves.noise.df[at[:, 0]])
 

@@ -3,7 +3,8 @@
 Item errors: the given standard error; where it is missing or 0 (as for accuracies of exactly 0 or 1) and the value is
 a proportion of n items, that of the plus-four estimate, p~ = (n p + 2) / (n + 4) (Agresti & Coull 1998); else the
 standard deviation of the differences between neighbouring points over sqrt(2), a rough measure that counts bends as
-noise.
+noise; of fewer than three points nothing is known then, and no move of theirs can count. Where checkpoints answered the
+same items, half of the variance of the difference to the next one on these items stands for a point's own.
 
 Training noise: two checkpoints of one run differ by more than their items explain. It is measured by how far each
 inner point lies from the straight line between its neighbours, scaled to the variance of one point (Gasser, Sroka &
@@ -43,21 +44,30 @@ class Noise:
     total: Array  # (rows,) with training noise
     df: Array  # (rows,) degrees of freedom of the total; infinite where no training noise was found
     sought: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) whether the task has enough points to look for it
+    rough: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) whether no standard error is known and roughness stands in
+
+    @property
+    def training(self) -> Array:
+        """(rows,) variance by training noise."""
+        return np.where(np.isfinite(self.items), self.total, 0.0) - np.where(np.isfinite(self.items), self.items, 0.0)
 
 
-def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array) -> Noise:
+def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, paired: Array | None = None) -> Noise:
     """Variance of each value.
 
     Args:
         rows: Columns task, value, stderr and n; the points of a curve in a run, in order of x.
         curve: (rows,) which curve a row is of: 0, 1, ...
         x: (rows,) place on the curve's axis.
+        paired: (rows,) item variances that are known from pairs of checkpoints on the same items, NaN elsewhere.
 
     Returns:
         Variances in squared units of the value, as the module's docstring defines them.
     """
     value = rows["value"].to_numpy(dtype="float64")
-    items = _item_variance(rows, value, curve)
+    items, rough = _item_variance(rows, value, curve)
+    if paired is not None:
+        items = np.where(np.isnan(paired), items, paired)
     residual, inner = _residuals(value, curve, x)
     total, df, sought = items.copy(), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=bool)
     task = pd.factorize(rows["task"])[0]
@@ -70,22 +80,25 @@ def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array) -> 
         scale = np.median(np.abs(found)) / _MAD
         kept = np.abs(found) <= _WITHIN * scale
         extra = float(np.mean(found[kept] ** 2)) / _CUT - float(np.median(items[own]))
-        if extra > 0:
+        if extra > 0 and np.isfinite(extra):
             total[own] += extra
             # Neighbouring residuals share points, which costs about half of the degrees of freedom.
             df[own] = kept.sum() / 2
-    return Noise(items, total, df, sought)
+    return Noise(items, total, df, sought, rough)
 
 
-def _item_variance(rows: pd.DataFrame, value: Array, curve: np.ndarray[Any, Any]) -> Array:
+def _item_variance(
+    rows: pd.DataFrame, value: Array, curve: np.ndarray[Any, Any]
+) -> tuple[Array, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Variances by item sampling, and for which of them roughness stands in."""
     given, n = (rows[name].to_numpy(dtype="float64") for name in ("stderr", "n"))
     variance: Array = standard_errors(value, given, n) ** 2
     lacking = np.isnan(variance)
     if lacking.any():
         step = pd.Series(np.diff(value, prepend=np.nan))
         step[np.diff(curve, prepend=-1) != 0] = np.nan
-        variance[lacking] = (step.groupby(curve).transform("var").fillna(0.0).to_numpy() / 2)[lacking]
-    return variance
+        variance[lacking] = (step.groupby(curve).transform("var").fillna(np.inf).to_numpy() / 2)[lacking]
+    return variance, lacking
 
 
 def _residuals(value: Array, curve: np.ndarray[Any, Any], x: Array) -> tuple[Array, np.ndarray[Any, Any]]:

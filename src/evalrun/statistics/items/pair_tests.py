@@ -1,0 +1,118 @@
+"""All pairs of a curve's checkpoints tested on the same items.
+
+Where a metric is 0 or 1 on each item: the exact McNemar test, with Newcombe's interval. Else the paired t test (a
+permutation test has no p-values small enough for thousands of pairs). See `paired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr, stdtrit
+
+from evalrun.statistics.items.paired import MCNEMAR, Z_TEST, mcnemar, newcombe
+from evalrun.statistics.items.values import Floats, Items, align, columns_of, item_values
+
+T_TEST = "paired t test"
+Interval = Callable[[int, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class PairTests:
+    """All pairs of an earlier and a later of k checkpoints, in the order of `pairs_of`; none unless `known`."""
+
+    known: bool
+    method: str
+    note: str  # of items that not all have; or why there are no tests
+    n: float = np.nan  # items
+    value: Floats | None = None  # (k,) in the metric's own direction, over the items that all have
+    variance: Floats | None = None  # (pairs,) of the difference by item sampling
+    p: Floats | None = None  # (pairs,) two-sided, of each pair for itself
+    interval: Interval | None = None  # of later - earlier of one pair, at level alpha
+
+    @property
+    def of_point(self) -> Floats:
+        """(k,) half of the variance of the difference between neighbours: an item variance of each checkpoint."""
+        assert self.value is not None
+        assert self.variance is not None
+        k = len(self.value)
+        earlier, later = pairs_of(k)
+        next_one = self.variance[later == earlier + 1] / 2
+        return np.concatenate([next_one[:1], (next_one[:-1] + next_one[1:]) / 2, next_one[-1:]])
+
+
+@lru_cache(maxsize=32)
+def pairs_of(k: int) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
+    """Earlier and later checkpoint of each pair of k."""
+    return np.triu_indices(k, 1)
+
+
+def pair_tests(curve: pd.DataFrame, items: Items) -> PairTests:
+    """Test the pairs of one curve.
+
+    Args:
+        curve: Its rows in order of training: columns task, metric, value and run_id.
+        items: Gives per-item results.
+
+    Returns:
+        The tests, or why there are none.
+    """
+    if len(curve) < 2:
+        return _none("one checkpoint")
+    metric, task = str(curve["metric"].iloc[0]), str(curve["task"].iloc[0])
+    columns = columns_of(metric)
+    found = [item_values(items(str(run_id), task, columns), metric) for run_id in curve["run_id"]]
+    there = [values for values in found if values is not None]
+    if len(there) < len(found):
+        return _none(f"{len(found) - len(there)} of {len(found)} checkpoints without per-item results")
+    if not all(one.average_to(value) for one, value in zip(there, curve["value"].astype("float64"), strict=True)):
+        return _none(f"'{metric}' is not the mean over items")
+    aligned = align(there)
+    if len(aligned.values) < 2:
+        return _none(aligned.note or "one item")
+    values = aligned.values
+    binary = bool(((values == 0) | (values == 1)).all())
+    return _by_mcnemar(values, aligned.note) if binary else _by_t(values, aligned.note)
+
+
+def _none(why: str) -> PairTests:
+    return PairTests(False, Z_TEST, f"{why}; conservative")
+
+
+def _by_mcnemar(values: Floats, note: str) -> PairTests:
+    """Of values that are 0 or 1: (items, checkpoints)."""
+    n, k = values.shape
+    i, j = pairs_of(k)
+    both = (values.T @ values)[i, j]
+    right = values.sum(axis=0)
+    fell, rose = right[i] - both, right[j] - both
+    variance = (fell + rose - (rose - fell) ** 2 / n) / n**2
+
+    def interval(at: int, alpha: float) -> tuple[float, float]:
+        low, high = newcombe(both[at], fell[at], rose[at], n, alpha)
+        return float(low), float(high)
+
+    return PairTests(True, MCNEMAR, note, n, right / n, variance, mcnemar(fell, rose), interval)
+
+
+def _by_t(values: Floats, note: str) -> PairTests:
+    """Of any values: (items, checkpoints). The variance of a difference follows from the covariances."""
+    n, k = values.shape
+    i, j = pairs_of(k)
+    mean = values.mean(axis=0)
+    # Taking each item's own level out changes no difference and keeps the digits that the subtraction would lose.
+    covariance = np.atleast_2d(np.cov(values - values.mean(axis=1, keepdims=True), rowvar=False))
+    variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 0.0) / n
+    difference, error = mean[j] - mean[i], np.sqrt(variance)
+    t = np.divide(np.abs(difference), error, out=np.where(difference == 0, 0.0, np.inf), where=error > 0)
+
+    def interval(at: int, alpha: float) -> tuple[float, float]:
+        reach = -error[at] * stdtrit(n - 1, alpha / 2)
+        return float(difference[at] - reach), float(difference[at] + reach)
+
+    return PairTests(True, T_TEST, note, n, mean, variance, 2 * stdtr(n - 1, -t), interval)

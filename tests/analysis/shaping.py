@@ -1,0 +1,49 @@
+"""Labels and falls of a table by the thresholds of conf/, or by others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from evalrun.commands.table_input import config_of
+from evalrun.statistics.items.values import Items
+from evalrun.statistics.shapes import falls, labels
+from evalrun.statistics.shapes.curves import on_the_same_items, over_training
+from evalrun.statistics.shapes.decision import Decision, decide
+from evalrun.statistics.shapes.evidence import with_agreement
+from evalrun.statistics.shapes.thresholds import ShapeSettings
+
+CONF = config_of({}).analysis
+SETTINGS = ShapeSettings.of(CONF)
+
+
+def conf_of(**given: Any) -> Any:
+    """conf/analysis with some of its keys changed, whatever their values."""
+    return SimpleNamespace(**{**vars(CONF), **given})
+
+
+def decided(table: pd.DataFrame, items: Items | None = None, **changes: object) -> Decision:
+    settings = replace(SETTINGS, **changes)
+    curves = over_training(table, settings.axis)
+    return decide(curves if items is None else on_the_same_items(curves, items), settings)
+
+
+def describe_shapes(table: pd.DataFrame, items: Items | None = None, **changes: object) -> pd.DataFrame:
+    return labels.describe_shapes(decided(table, items, **changes))
+
+
+def find_falls(table: pd.DataFrame, items: Items | None = None, **changes: object) -> pd.DataFrame:
+    decision = decided(table, items, **changes)
+    return falls.find_falls(decision, labels.labelled(decision))
+
+
+def shapes_over_size(table: pd.DataFrame, params: str, **changes: object) -> pd.DataFrame:
+    return labels.shapes_over_size(table, params, replace(SETTINGS, **changes))
+
+
+def run_shape_tests(table: pd.DataFrame, **changes: object) -> pd.DataFrame:
+    decision = decided(table, **changes)
+    return with_agreement(decision.tests, labels.describe_shapes(decision))
