@@ -1,5 +1,5 @@
 import pandas as pd
-from shaping import describe_shapes
+from shaping import describe_shapes, shapes_over_size
 
 from evalrun.reporting.highlights import examples
 
@@ -55,3 +55,39 @@ def test_a_single_model(tidy):
     assert sentence == "It gets better with training in the only model."
     ((_, _, sentence),) = found(tidy, (TURN, "a", "tiny-s", {}))
     assert sentence == "It gets worse with training in the only model, and comes back."
+
+
+def test_a_rise_with_a_dip_is_no_fall_and_an_inverted_u_is(tidy):
+    """Labels and opening agree on what gets worse."""
+    shown = found(
+        tidy,
+        ([0.02, 0.10, 0.50, 0.98, 0.72, 0.95, 1, 1], "a", "tiny-s", {}),
+        ([0.3, 0.5, 0.8, 0.8, 0.5, 0.3, 0.2, 0.1], "b", "tiny-s", {}),
+    )
+    assert [(task, heading) for task, heading, _ in shown] == [
+        ("b", "Worse with training"),
+        ("a", "Better with training"),
+    ]
+
+
+def test_where_models_have_one_checkpoint_the_opening_is_over_size(tidy):
+    falls, swings = [0.9, 0.8, 0.6, 0.4], [0.9, 0.1, 0.9, 0.85]
+    rows = [
+        {"task": task, "title": task.title(), "model": f"m{i}", "n_params_nominal": 10**i, "step": 8, "value": value}
+        for task, values in (("falls", falls), ("swings", swings), ("rises", falls[::-1]))
+        for i, value in enumerate(values)
+    ]
+    table = tidy.table(rows).assign(role="")
+    shown = examples(table, shapes_over_size(table, "nominal"), "size")
+    assert [(e.task, e.heading, e.sentence) for e in shown] == [
+        (
+            "falls",
+            "Worse with size",
+            "It gets worse with size: at step 8: falls from 0.90 (m0) to 0.40 (m3): inverse.",
+        ),
+        (
+            "rises",
+            "Better with size",
+            "It gets better with size: at step 8: rises from 0.40 (m0) to 0.90 (m3): positive.",
+        ),
+    ]

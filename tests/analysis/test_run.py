@@ -266,3 +266,22 @@ def test_palette_imports_nothing_heavy():
     code = "import sys, evalrun.core.palette; print(sorted({'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_models_with_one_checkpoint_are_reported_over_size(tidy, tmp_path):
+    models = {f"m{i}": 10.0 ** (6 + i) for i in range(5)}
+    rows = [
+        {"model": model, "n_params_nominal": size, "n_params": size, "step": 8, "value": value, "title": "Obey"}
+        for (model, size), value in zip(models.items(), [0.9, 0.8, 0.6, 0.5, 0.3], strict=True)
+    ]
+    made = run_analysis(tidy.table(rows), conf(methods=["ols"]), "pythia", tmp_path, {})
+    assert "Shape: in the curve over size at step 8" in made.text.replace("\n  ", " ")
+    assert "inverse" in made.text
+    assert "too few points" not in made.text
+    page = (tmp_path / "report.html").read_text()
+    assert "pythia: accuracy over size</h1>" in page
+    assert "Worse with size" in page
+    assert "No model has more than 1 checkpoint" in page
+    assert "Shapes over training" not in page
+    (points, *_) = (json.loads(text) for text in re.findall(r'application/json">(.*?)</script>', page))
+    assert [point[2:4] for point in points["lines"][0]][:2] == [["m0", "1M parameters"], ["m1", "10M parameters"]]

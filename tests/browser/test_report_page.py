@@ -149,7 +149,7 @@ def test_by_finger(page: Any) -> None:
       return window.opened ?? null;
     }"""
     assert panel.evaluate(tap, [across, down]) is None
-    assert f"({tokens} tokens)" in page.locator("#tip").inner_text()
+    assert f"({tokens})" in page.locator("#tip").inner_text()
     assert "/runs/" in panel.evaluate(tap, [across, down])
 
 
@@ -180,10 +180,10 @@ def test_by_mouse(page: Any) -> None:
     drawing.scroll_into_view_if_needed()
     box = drawing.bounding_box()
     points = page.locator("#tasks .panel script").first.evaluate("(script) => JSON.parse(script.textContent)")
-    across, down, step, *_ = points["lines"][0][3]
+    across, down, place, *_ = points["lines"][0][3]
     scale = box["width"] / points["w"]
     page.mouse.move(box["x"] + across * scale, box["y"] + down * scale)
-    assert f"step {step} " in page.locator("#tip").inner_text()
+    assert f"{place} " in page.locator("#tip").inner_text()
     button = page.locator(".legend button").nth(2)
     button.click()
     assert button.get_attribute("aria-pressed") == "true"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalrun.core.atomic import write_file
+from evalrun.reporting.curve_view import curve_view
 from evalrun.reporting.figure_files import drawn
 from evalrun.reporting.html_page import write_report
 from evalrun.reporting.regression_table import effects_text
@@ -18,7 +19,6 @@ from evalrun.reporting.sentences import significant
 from evalrun.reporting.table_files import table_files
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.values import Items
-from evalrun.statistics.shapes.labels import label_of, of_largest
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -81,9 +81,8 @@ def run_analysis(
 
 def _text(study: Findings, width: int) -> str:
     """The paper's table, and what the other methods say of it."""
-    labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
-    choice = study.choice
-    text = effects_text(study.headline, labels, study.largest, choice.corrections[0], choice.alpha, width)
+    view, choice = curve_view(study), study.choice
+    text = effects_text(study.headline, view.labels, view.where, choice.corrections[0], choice.alpha, width)
     if len(choice.methods) == 1:
         return text
     tested = study.effects.groupby("method")["p"].count()

@@ -99,10 +99,15 @@ def scaling_figure(table: pd.DataFrame, x: str = "n_params_nominal") -> Notebook
     Returns:
         A figure to be saved.
     """
+    series = step_series(table)
+    return _facets(table[table["step"].isin([line.key for line in series])], x, "step", series)
+
+
+def step_series(table: pd.DataFrame, dark: bool = False) -> list[Series]:
+    """The table's training steps, at most eight, evenly chosen, the last included."""
     steps = sorted(table["step"].unique())
     chosen = [steps[i] for i in sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(8, len(steps)))})]
-    series = [Series(s, f"step {s:.0f}", c, "-") for s, c in zip(chosen, model_colors(chosen), strict=True)]
-    return _facets(table[table["step"].isin(chosen)], x, "step", series)
+    return [Series(s, f"step {s:.0f}", c, "-") for s, c in zip(chosen, model_colors(chosen, dark), strict=True)]
 
 
 def model_series(table: pd.DataFrame, dark: bool = False) -> list[Series]:
@@ -116,34 +121,37 @@ def model_series(table: pd.DataFrame, dark: bool = False) -> list[Series]:
     ]
 
 
-def panel_figure(rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens", named: bool = False) -> Figure:
+def panel_figure(
+    rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens", named: bool = False, by: str = "model"
+) -> Figure:
     """One task's panel alone, without title and legend, on a transparent ground: for the report.
 
     Args:
         rows: The task's rows of `Prepared.table`.
-        series: The study's models.
+        series: The study's models, or steps.
         x: Column of the horizontal axis.
-        named: Write each model's name at the end of its line.
+        named: Write each line's name at its end.
+        by: Column whose values are lines: model or step.
     """
     with mpl.rc_context(STYLE):
         figure = _figure(*(_NAMED if named else _PANEL))
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
-        _draw(axes, rows, x, "model", series)
+        _draw(axes, rows, x, by, series)
         axes.set_xlabel(axis_name(rows, x), fontsize=7)
         if named:
             axes.set_ylabel(value_name(rows), fontsize=7)
-            _name_lines(axes, rows, x, series)
+            _name_lines(axes, rows, x, series, by)
     return figure
 
 
-def _name_lines(axes: Axes, rows: pd.DataFrame, x: str, series: Sequence[Series]) -> None:
+def _name_lines(axes: Axes, rows: pd.DataFrame, x: str, series: Sequence[Series], by: str) -> None:
     """Names beside the lines' ends, each with a leader; of many models as many as there is room for."""
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = []
     for line in series:
-        own = rows[(rows["model"] == line.key) & (rows[x] > 0)]
+        own = rows[(rows[by] == line.key) & (rows[x] > 0)]
         if len(own):
             last = own[x].max()
             across, up = to_axes.transform((last, own.loc[own[x] == last, "value"].mean()))

@@ -22,15 +22,17 @@ class Example:
     sentence: str  # of all its models
 
 
-def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
+def examples(table: pd.DataFrame, shapes: pd.DataFrame, over: str = "training") -> list[Example]:
     """The task that falls in most of the models and the one that rises in most; where equal, by the larger range.
 
     A curve gets worse where a fall counts and no rise outweighs it: the labels inverse, late drop, U-shaped, inverted-U
-    and non-monotonic. Ranges are compared in smallest changes of interest, so that metrics are comparable.
+    and non-monotonic. Ranges are compared in smallest changes of interest, so that metrics are comparable. Over size,
+    where each task has one curve, the tasks that fall are ranked by what the last model has lost of the best.
 
     Args:
         table: Rows of `Prepared.table`.
-        shapes: What `describe_shapes` returns for it.
+        shapes: What `describe_shapes` returns for it; or curves over size, one a task.
+        over: training or size.
 
     Returns:
         Two, or fewer where no curve falls or none rises: first what falls, which no control task is.
@@ -41,13 +43,17 @@ def examples(table: pd.DataFrame, shapes: pd.DataFrame) -> list[Example]:
         better=shapes["label"].isin(_BETTER),
         size=(shapes["highest_value"] - shapes["lowest_value"]) / shapes["smallest_change"],
     )
+    if over == "size":  # one curve a task: what is lost at the end counts, not how far it swings
+        best = moves["highest_value"].where(moves["higher_is_better"].astype(bool), moves["lowest_value"])
+        lost = (best - moves["last_value"]).abs() / moves["smallest_change"]
+        moves["size"] = lost.where(moves["worse"], moves["size"])
     worse = _most(moves[~moves["task"].isin(controls)], "worse")
     better = _most(moves[moves["task"] != worse], "better")
     found = []
     if worse is not None:
-        found.append(_example(moves[moves["task"] == worse], "worse", "U-shaped", "and comes back"))
+        found.append(_example(moves[moves["task"] == worse], "worse", over, "U-shaped", "and comes back"))
     if better is not None:
-        found.append(_example(moves[moves["task"] == better], "better", "emergent", "all at once"))
+        found.append(_example(moves[moves["task"] == better], "better", over, "emergent", "all at once"))
     return found
 
 
@@ -59,13 +65,17 @@ def _most(moves: pd.DataFrame, which: str) -> str | None:
     return str(by_task.sort_values([which, "size"], ascending=False, kind="stable").index[0])
 
 
-def _example(rows: pd.DataFrame, which: str, special: str, how: str) -> Example:
+def _example(rows: pd.DataFrame, which: str, over: str, special: str, how: str) -> Example:
     """A task's rows in words; the models whose curve is of the special shape are named."""
+    task, title = str(rows["task"].iloc[0]), str(rows["title"].iloc[0])
+    if over == "size":
+        course = str(rows["sentence"].iloc[0]).removeprefix(f"{title} ")
+        return Example(task, title, f"{which.title()} with size", f"It gets {which} with size: {course}.")
     names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
     names = [name for name in names if name]
     more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {listed(names)}"
     sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
-    return Example(str(rows["task"].iloc[0]), str(rows["title"].iloc[0]), f"{which.title()} with training", sentence)
+    return Example(task, title, f"{which.title()} with training", sentence)
 
 
 def _named(model: str, special: pd.Series[bool]) -> str:

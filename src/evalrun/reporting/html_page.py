@@ -14,7 +14,8 @@ import pandas as pd
 from evalrun.core.atomic import write_file
 from evalrun.core.causes import by_cause
 from evalrun.core.version import __version__
-from evalrun.reporting.figures import Series, model_series, value_name
+from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
+from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.highlights import examples
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import q_relation, unfitted
@@ -24,7 +25,7 @@ from evalrun.reporting.sentences import course, rank, run_name, smallest_change_
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
-from evalrun.statistics.shapes.labels import headlines, label_of, of_largest
+from evalrun.statistics.shapes.labels import label_of
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
@@ -64,14 +65,15 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.j2")
-    series = model_series(study.table)
-    dark = model_series(study.table, dark=True)
+    view = curve_view(study)
+    series, dark = view.series(study.table), view.series(study.table, dark=True)
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
-    panels = each(panel, [(rows, series, colors, task, study.choice.axis) for task, rows in groups])
-    opening = _opening(study, dict(groups), series, colors)
+    panels = each(panel, [(rows, series, colors, task, view.x, view.by) for task, rows in groups])
+    opening = _opening(study, view, dict(groups), series, colors)
     tasks = [
-        _task(study, task, rows, series, colors) | drawing for (task, rows), drawing in zip(groups, panels, strict=True)
+        _task(study, view, task, rows, series, colors) | drawing
+        for (task, rows), drawing in zip(groups, panels, strict=True)
     ]
     return template.render(
         suite=study.suite,
@@ -89,8 +91,9 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
             "seeds": bool(study.shapes.groupby(["task", "model"]).size().max() > 1),
             "stderr": bool(study.table["stderr"].notna().any()),
         },
+        over=view.over,
         models=[line.label for line in series],
-        largest="the largest model" if "largest" in rank(study) else study.largest,
+        largest="the largest model" if view.over == "training" and "largest" in rank(study) else view.where,
         shapes=[_evidence(row) for row in study.shapes.to_dict("records")] if len(study.shapes) <= _MOST_ROWS else [],
         curves=len(study.shapes),
         unfitted=unfitted(study.headline),
@@ -107,23 +110,29 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
 
 
 def _opening(
-    study: Findings, groups: Mapping[str, pd.DataFrame], series: list[Series], colors: Mapping[str, str]
+    study: Findings,
+    view: CurveView,
+    groups: Mapping[str, pd.DataFrame],
+    series: list[Series],
+    colors: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The large pictures: what falls and what rises."""
     drawn = []
-    for example in examples(study.table, study.shapes):
+    shapes = study.shapes if view.over == "training" else final_over_size(study)
+    for example in examples(study.table, shapes, view.over):
         rows = groups[example.task]
-        drawing = panel(rows, series, colors, f"opening {example.task}", study.choice.axis, named=True)
-        drawn.append({**vars(example), **drawing, "alt": f"{example.title}. {example.sentence} {_ends(rows)}"})
+        drawing = panel(rows, series, colors, f"opening {example.task}", view.x, view.by, named=True)
+        drawn.append({**vars(example), **drawing, "alt": f"{example.title}. {example.sentence} {_ends(rows, view)}"})
     return drawn
 
 
-def _ends(rows: pd.DataFrame) -> str:
+def _ends(rows: pd.DataFrame, view: CurveView) -> str:
     """In words where each line begins and ends: `tiny-xs goes from 0.50 to 0.15, ...`."""
     told = []
-    for model, own in rows.groupby("model", sort=False):
-        mean = own.groupby("step")["value"].mean()
-        told.append(f"{model} goes from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+    for name, own in rows[rows[view.x] > 0].groupby(view.by, sort=False):
+        mean = own.groupby(view.x)["value"].mean()
+        line = str(name) if view.by == "model" else f"step {float(str(name)):.0f}"
+        told.append(f"{line} goes from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
     return "; ".join(told) + "."
 
 
@@ -150,12 +159,13 @@ def _span(ends: list[str]) -> str:
 
 
 def _task(
-    study: Findings, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+    study: Findings, view: CurveView, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the page's template shows of one task: titles, sentence, effects, small curves.
 
     Args:
         study: The findings.
+        view: Which curves are shown.
         task: Its name.
         rows: Of the tidy table, of this task.
         series: The models in order.
@@ -164,8 +174,8 @@ def _task(
     effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
     title = str(rows["title"].iloc[0])
     shapes = study.shapes[study.shapes["task"] == task]
-    sentence = headlines(shapes)[task]
-    label = label_of(of_largest(shapes)[task])
+    sentence, label = view.sentences.get(task, f"{title}: too few points"), view.labels.get(task, "too few points")
+    against = f"training {study.choice.axis}" if view.over == "training" else "size"
     return {
         "task": task,
         "title": title,
@@ -173,12 +183,12 @@ def _task(
         "role": str(rows["role"].iloc[0]),
         "metric": str(rows["metric"].iloc[0]),
         "label": label,
-        "story": sentence.removeprefix(f"{title} in ").removesuffix(f": {label}"),
+        "story": sentence.removeprefix(f"{title} in ").removeprefix(f"{title} ").removesuffix(f": {label}"),
         "meaning": _meaning(effects, study.choice.alpha),
-        "alt": f"{title}: {rows['metric'].iloc[0]} against training tokens, one line a model. {sentence}. "
-        + _ends(rows),
+        "alt": f"{title}: {rows['metric'].iloc[0]} against {against}, one line a {view.by}. {sentence}. "
+        + _ends(rows, view),
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
-        "sparks": _sparks(rows, shapes, series, colors),
+        "sparks": _sparks(rows, shapes, series, colors) if view.over == "training" else [],
     }
 
 

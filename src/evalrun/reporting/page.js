@@ -123,7 +123,7 @@
     };
     const show = (found) => {
       current = found;
-      const [x, y, step, tokens, value, error, n] = points.lines[found.series][found.at];
+      const [x, y, place, amount, value, error, n] = points.lines[found.series][found.at];
       ring.setAttribute("cx", x);
       ring.setAttribute("cy", y);
       ring.setAttribute("visibility", "visible");
@@ -132,7 +132,7 @@
       const box = drawing.getBoundingClientRect();
       const items = n === null ? "" : ` (${n.toLocaleString("en")} items)`;
       say(
-        `${title}: ${names[found.series]}\nstep ${step} (${tokens} tokens)\n` +
+        `${title}: ${names[found.series]}\n${place} (${amount})\n` +
           `${value}${error === null ? "" : ` ± ${error}`}${items}`,
         box.left + (x * box.width) / points.w,
         box.top + (y * box.width) / points.w,

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.core.text import counted, listed
+from evalrun.reporting.curve_view import final_over_size
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
@@ -115,6 +116,10 @@ def _assumptions(study: Findings) -> Iterator[str]:
 
 
 def _over_training(study: Findings) -> Iterator[str]:
+    if (study.shapes["label"] == "too few points").all():
+        most = int(study.shapes["points"].max())
+        yield f"No model has more than {counted(most, 'checkpoint')}: there are no curves over training to class."
+        return
     labels = {task: label_of(curves) for task, curves in of_largest(study.shapes).items()}
     shapes = pd.Series(list(labels.values())).value_counts()
     words = {**dict.fromkeys((*LABELS, "mixed")), "too few points": "of too few points to tell"}
@@ -136,9 +141,7 @@ def rank(study: Findings) -> str:
 
 def _over_size(study: Findings) -> Iterator[str]:
     """Which tasks fall with size at the last step; nothing where there are too few sizes."""
-    shapes = study.size_shapes
-    final = shapes[shapes["step"] == shapes["step"].max()]
-    final = final[final["label"] != "too few points"]
+    final = final_over_size(study)
     if final.empty:
         return
     step = f"{final['step'].iloc[0]:.0f}"

@@ -65,7 +65,8 @@ COLUMNS = [
     *("against_from_step", "against_from_value", "against_to_step", "against_to_value", "falls", "rises"),
     *("first_value", "lowest_value", "lowest_step", "highest_value", "highest_step", "last_value"),
     *("fall_z", "rise_z", "threshold_z", "pairs", "q", "sentence"),
-    *("trend_z", "range_upper", "item_noise", "training_noise", "smallest_change", "note"),
+    *("trend_z", "range_upper", "item_noise", "training_noise", "smallest_change"),
+    *("higher_is_better", "note"),
 ]
 OVER_SIZE_COLUMNS = [
     {"model": "step", "n_params": "tokens"}.get(name, name.replace("_step", "_model"))
