@@ -98,6 +98,8 @@ class AnalysisConf:
     smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size
     shapes: ShapeConf = field(default_factory=ShapeConf)
     items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
+    item_model: str | None = MISSING  # reml or ml: regression of single answers; null: none
+    item_model_most: int = MISSING  # checkpoints of a task, at most, that it is fitted to
     draws: int = MISSING  # of each bootstrap and permutation test
     seed: int = MISSING  # of all of them
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.config.schema import CheckpointConf, Config, parse_size
+from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_size
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
 from evalrun.config.steps import released_steps
@@ -18,6 +18,7 @@ ENCODINGS = ("joint", "separate")
 TOKENS_BY = ("file", "class")
 TIES = ("expected", "first")
 PARAMS = ("nominal", "total", "nonembedding")
+ITEM_MODELS = ("reml", "ml")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -59,6 +60,7 @@ def problems(config: Config) -> Iterator[str]:
     for name in ("prevails", "jump_within"):
         if not (value := getattr(config.analysis.shapes, name)) >= 1:
             yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
+    yield from _item_problems(config.analysis)
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
@@ -94,6 +96,16 @@ def problems(config: Config) -> Iterator[str]:
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
     yield from _checkpoint_problems(config.checkpoint)
+
+
+def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
+    """Sentences about the model of single answers."""
+    if analysis.item_model is not None and analysis.item_model not in ITEM_MODELS:
+        yield f"analysis.item_model is '{analysis.item_model}': {suggest(analysis.item_model, ITEM_MODELS)}"
+    elif analysis.item_model is not None and not analysis.items:
+        yield f"analysis.item_model is {analysis.item_model}, but no items are read: set analysis.items=true with it."
+    if analysis.item_model_most < 1:
+        yield f"analysis.item_model_most is {analysis.item_model_most}: it must be 1 checkpoint or more."
 
 
 def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting import curve_sections
+from evalrun.reporting import curve_sections, item_section
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
 from evalrun.reporting.sentences import significant
@@ -22,6 +22,7 @@ def sections(study: Findings) -> list[Section]:
         _methods(study),
         _corrections(study),
         _pooled(study),
+        item_section.by_items(study),
         _diagnostics(study),
         curve_sections.over_size(study),
         curve_sections.falls(study),
@@ -37,6 +38,8 @@ def references(study: Findings) -> dict[str, str]:
     chosen = [METHODS[method] for method in study.choice.methods]
     found = {method.name[0].upper() + method.name[1:]: method.about for method in chosen}
     found |= _OTHER_METHODS
+    if study.item_effects["p"].notna().any():
+        found |= item_section.REFERENCES
     if len(study.continuous):
         found |= {
             metric.title[0].upper() + metric.title[1:]: f"{metric.sentence} {metric.source}."

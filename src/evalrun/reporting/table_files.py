@@ -40,6 +40,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "falls": study.falls,
         "continuous": study.continuous,
         "artefacts": study.artefacts,
+        "item_model": study.item_effects,
         "noise": study.signal,
         "seeds": study.seeds,
         "intervals": with_intervals(study.table, alpha)[_INTERVALS],

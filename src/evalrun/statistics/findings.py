@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalrun.core.errors import AnalysisError
 from evalrun.statistics.items.artefacts import find_artefacts
+from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.diagnostics import diagnose
@@ -50,6 +51,7 @@ class Findings:
     falls: pd.DataFrame  # falls.find_falls
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
+    item_effects: pd.DataFrame  # item_model.fit_items; empty where answers are not modelled
     signal: pd.DataFrame  # snr.signal_to_noise
     seeds: pd.DataFrame  # seeds.seed_variance
 
@@ -112,6 +114,7 @@ def analyze_table(
         falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
         artefacts=find_artefacts(rows, continuous),
+        item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
     )

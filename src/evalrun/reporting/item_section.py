@@ -1,0 +1,78 @@
+"""The report's section on the regression of single answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from evalrun.reporting.regression_table import q_text
+from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
+from evalrun.statistics.findings import Findings
+from evalrun.statistics.regression.model_frame import EFFECTS
+
+REFERENCES = {
+    "Single items": "Logistic regression with crossed random effects of items, models and checkpoints, by Laplace’s "
+    "approximation (Baayen, Davidson & Bates 2008; Bates et al. 2015), variances by restricted likelihood (Noh & Lee "
+    "2007); analysis.item_model=ml for lme4’s glmer.",
+}
+
+
+def by_items(study: Findings) -> Section | None:
+    """Effects on the log-odds of an answer and on accuracy; None where no task could be fitted."""
+    found = study.item_effects
+    if not found["p"].notna().any():
+        return None
+    alpha = study.choice.alpha
+    rows = []
+    for _, own in found.groupby("task", sort=False):
+        for row in own.to_dict("records"):
+            first = row["effect"] == EFFECTS[0]
+            rows.append([TableCell(str(row["title"]) if first else ""), *_cells(row, alpha, first)])
+    return Section(
+        "By single items",
+        "The chance that an item is answered, by size and training, from single answers and not from one accuracy a "
+        f"checkpoint. Log-odds for ten times the parameters or tokens with their {100 * (1 - alpha):g} % interval; "
+        f"bold: q < {alpha:g}. Change of accuracy: what ten times as much, around the mean, does over all items and "
+        "models. The last four columns are standard deviations, in log-odds: of items, of models’ levels, of their "
+        "slopes over training, of checkpoints. Effects are tested against how much models differ: many items do not "
+        "make up for few models. Items may differ in how hard they are; that they are learnt at different speeds is "
+        "not in the model.",
+        ["Task", "Effect", "log-odds", "t (df)", "q", "change of accuracy", "items", "models", "slopes", "checkpoints"],
+        rows,
+    )
+
+
+def _cells(row: Mapping[Any, Any], alpha: float, first: bool) -> list[TableCell]:
+    """What follows the task in a row; the spreads stand in its first row only."""
+    effect = TableCell(str(row["effect"]))
+    spreads = [
+        number_cell(row[f"sd_{name}"] if first else float("nan"), 2)
+        for name in ("items", "models", "slopes", "checkpoints")
+    ]
+    if not first:
+        spreads = [TableCell("")] * 4
+    if pd.isna(row["p"]):
+        return [effect, TableCell("–", "number not", str(row["note"])), *[TableCell("–", "number")] * 3, *spreads]
+    hint = f"{row['n_items']:,.0f} items, {row['n_checkpoints']:,.0f} checkpoints, {row['n_models']:.0f} models"
+    hint += f"; for a standard deviation {signed(row['estimate'], 3)}, error {row['stderr']:.3f}"
+    hint += f"; {row['note']}" if row["note"] else ""
+    shown = row["q"] < alpha
+    df = "" if row["df"] == float("inf") else f" ({row['df']:.0f})"
+    return [
+        effect,
+        TableCell(
+            _with_interval(row, "raw_estimate", "raw_low", "raw_high", 2), "number yes" if shown else "number not", hint
+        ),
+        TableCell(signed(row["t"], 2) + df, "number"),
+        TableCell(q_text(row["q"]), "number q yes" if shown else "number q not"),
+        TableCell(_with_interval(row, "change", "change_low", "change_high", 3), "number"),
+        *spreads,
+    ]
+
+
+def _with_interval(row: Mapping[Any, Any], middle: str, low: str, high: str, digits: int) -> str:
+    if pd.isna(row[middle]):
+        return "–"
+    return f"{signed(row[middle], digits)} ({signed(row[low], digits)} to {signed(row[high], digits)})"

@@ -1,0 +1,284 @@
+"""Single answers: the fit against lme4's glmer and its definition, the table, what cannot be fitted."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from designs import predictors
+from scipy import stats
+from scipy.special import expit
+from shaping import conf_of
+
+from evalrun.reporting.build import run_analysis
+from evalrun.statistics.items.item_model import COLUMNS, average, fit_items
+from evalrun.statistics.items.laplace import Crossed, Surface, fit_crossed
+from evalrun.statistics.items.modes import Answers
+from evalrun.statistics.regression.model_frame import RegressionSettings
+
+FOLDER = Path(__file__).resolve().parents[1] / "reference"
+EXPECTED = json.loads((FOLDER / "expected_items.json").read_text())
+CHOICE = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 99, 0)
+FORMS = {"levels": (False, False), "slopes": (True, False), "checkpoints": (True, True)}
+
+
+def z(values):
+    return (values - values.mean()) / values.std(ddof=1)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return pd.read_csv(FOLDER / "answers.csv")
+
+
+@pytest.fixture(scope="module")
+def reference(answers):
+    """The answers by item and checkpoint, and the fit of a form."""
+    values = answers.pivot(index="item", columns=["model", "step"], values="right").to_numpy(dtype="float64")
+    cells = answers.drop_duplicates(["model", "step"])
+    p, t = (z(np.log10(cells[name].to_numpy(dtype="float64"))) for name in ("parameters", "tokens"))
+    x, groups = np.column_stack([np.ones(len(p)), p, t, p * t]), pd.factorize(cells["model"])[0]
+
+    def crossed(form):
+        slope, own = FORMS[form]
+        return Crossed(x, groups, 2 if slope else None, own)
+
+    return values, crossed
+
+
+def spreads(found):
+    return [getattr(found.spreads, name) for name in ("items", "models", "slopes", "checkpoints")]
+
+
+def expected_spreads(expected):
+    return [expected["sd"][name] for name in ("item", "model", "slope", "checkpoint")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_likelihood_is_that_of_glmer(reference, form):
+    """lme4 4 to 5 digits: it stops by its own rule; its optimum is never the better one."""
+    values, crossed = reference
+    found, expected = fit_crossed(Answers.of(values), crossed(form), restricted=False), EXPECTED["ml"][form]
+    np.testing.assert_allclose(found.estimate, expected["estimate"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.stderr, expected["stderr"], rtol=1e-4)
+    np.testing.assert_allclose(spreads(found), expected_spreads(expected), rtol=1e-4, atol=1e-5)
+    assert found.deviance == pytest.approx(expected["deviance"], abs=1e-5)
+    assert found.deviance <= expected["deviance"] + 1e-7
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_restricted_likelihood_is_that_of_glmmtmb(reference, form):
+    values, crossed = reference
+    found, expected = fit_crossed(Answers.of(values), crossed(form), restricted=True), EXPECTED["reml"][form]
+    np.testing.assert_allclose(spreads(found), expected_spreads(expected), rtol=5e-4, atol=1e-5)
+    assert found.deviance == pytest.approx(expected["deviance"], abs=1e-4)
+    # glmmTMB's coefficients are the mode of all effects together, which draws them towards 0; here they are the most
+    # likely ones given the variances, and the errors differ by as much.
+    np.testing.assert_allclose(found.estimate, expected["estimate"], rtol=0.05)
+    np.testing.assert_allclose(found.stderr, expected["stderr"], rtol=0.03)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_objective_and_gradient_by_definition(restricted):
+    """Item by item with the whole Hessian, and by differences: no sums, no elimination."""
+    generator = np.random.default_rng(2)
+    x, groups = predictors(4, 3)
+    values = (generator.random((9, 12)) < expit(generator.normal(0, 1, (9, 1)) + x[:, 1])).astype(float)
+    crossed = Crossed(x, groups, 2, True)
+    theta, beta = np.array([0.9, 0.4, 0.1, 0.2, 0.3]), np.array([0.1, 0.5, 0.2, -0.1])
+    surface = Surface(Answers.of(values), crossed)
+    function, at = (surface.restricted, theta) if restricted else (surface.plain, np.r_[theta, beta])
+
+    own = [(groups == m).astype(float) for m in range(4)]
+    columns = [np.ravel(np.outer(np.arange(9) == i, np.ones(12))) * theta[0] for i in range(9)]
+    columns += [np.tile(one * (theta[1] + theta[2] * x[:, 2]), 9) for one in own]
+    columns += [np.tile(one * theta[3] * x[:, 2], 9) for one in own]
+    columns += [np.tile(np.arange(12) == c, 9) * theta[4] for c in range(12)]
+    penalty = np.ones(len(columns))
+    design, offset = np.column_stack(columns), np.tile(x @ beta, 9)
+    if restricted:
+        design, penalty, offset = np.hstack([design, np.tile(x, (9, 1))]), np.r_[penalty, np.zeros(4)], 0 * offset
+    u, y = np.zeros(design.shape[1]), values.ravel()
+    for _ in range(30):
+        p = expit(offset + design @ u)
+        hessian = design.T @ (design * (p * (1 - p))[:, None]) + np.diag(penalty)
+        u = u + np.linalg.solve(hessian, design.T @ (y - p) - penalty * u)
+    logit = offset + design @ u
+    by_hand = -2 * (y @ logit - np.logaddexp(0, logit).sum()) + penalty @ u**2 + np.linalg.slogdet(hessian)[1]
+    assert function(at)[0] == pytest.approx(by_hand, abs=1e-8)
+    moves = np.eye(len(at)) * 1e-4
+    slopes = [(function(at + move)[0] - function(at - move)[0]) / 2e-4 for move in moves]
+    np.testing.assert_allclose(function(at)[1], slopes, atol=1e-5)
+
+
+def reader(values, places=None):
+    """Of the items of run 0, 1, ...; values are (items, checkpoints)."""
+
+    def read(run_id, task, columns):
+        if places is not None and int(run_id) not in places:
+            return None
+        ids = np.arange(len(values))
+        return pd.DataFrame({"doc_id": ids, "doc_hash": [f"h{i}" for i in ids], "acc": values[:, int(run_id)]})
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def table(tidy, answers):
+    cells = answers.drop_duplicates(["model", "step"]).reset_index(drop=True)
+    rows = cells.rename(columns={"parameters": "n_params_nominal"})[["model", "step", "tokens", "n_params_nominal"]]
+    rows["value"] = answers.groupby(["model", "step"], sort=False)["right"].mean().to_numpy()
+    return tidy.table(rows.assign(run_id=[str(i) for i in range(len(rows))]).to_dict("records"))
+
+
+def test_table_of_effects(table, reference):
+    found = fit_items(table, reader(reference[0]), CHOICE, "ml", 500)
+    assert list(found.columns) == COLUMNS
+    assert found["effect"].tolist() == ["parameters", "tokens", "interaction"]
+    expected = EXPECTED["ml"]["checkpoints"]
+    np.testing.assert_allclose(found["estimate"], expected["estimate"][1:], rtol=1e-4)
+    wald = np.array(expected["estimate"][1:]) / expected["stderr"][1:]
+    np.testing.assert_allclose(found["t"], wald, rtol=2e-4)
+    np.testing.assert_allclose(found["p"], 2 * stats.norm.sf(np.abs(wald)), rtol=2e-3)
+    np.testing.assert_allclose(found["low"], found["estimate"] - stats.norm.ppf(0.975) * found["stderr"], rtol=1e-9)
+    assert set(found["n_items"]) == {60}
+    assert (found["n_checkpoints"].iloc[0], found["n_models"].iloc[0]) == (30, 6)
+    assert found["note"].tolist() == ["", "", ""]
+
+
+def test_few_models_have_few_degrees_of_freedom(table, reference):
+    found = fit_items(table, reader(reference[0]), CHOICE, "reml", 500)
+    assert found["df"].tolist() == [4, 4, 4]  # 6 models less 2 coefficients of the level, or of the slope
+    np.testing.assert_allclose(found["p"], 2 * stats.t.sf(np.abs(found["t"]), 4), rtol=1e-9)
+
+
+def test_per_tenfold_and_as_accuracy(table, reference):
+    found = fit_items(table, reader(reference[0]), CHOICE, "reml", 500).set_index("effect")
+    tokens = found.loc["tokens"]
+    ten = 1 / np.log10(table["tokens"].astype(float)).std(ddof=1)
+    assert tokens["raw_estimate"] == pytest.approx(tokens["estimate"] * ten)
+    middle = fit_crossed(Answers.of(reference[0]), reference[1]("checkpoints"), restricted=True)
+    spread = np.sqrt(sum(getattr(middle.spreads, name) ** 2 for name in ("items", "models", "checkpoints")))
+    drawn = middle.estimate[0] + spread * stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    change = expit(drawn + tokens["raw_estimate"] / 2).mean() - expit(drawn - tokens["raw_estimate"] / 2).mean()
+    assert tokens["change"] == pytest.approx(change, abs=1e-5)
+    assert tokens["accuracy"] == pytest.approx(reference[0].mean(), abs=0.02)
+    assert tokens["change_low"] < tokens["change"] < tokens["change_high"]
+    assert (tokens["change_low"] < 0) == (tokens["low"] < 0)
+    assert np.isnan(found.loc["interaction", "change"])
+
+
+def test_average_accuracy():
+    assert average(0.7, 0.0) == pytest.approx(expit(0.7))
+    assert average(0.0, 3.0) == pytest.approx(0.5)
+    grid = stats.norm.ppf((np.arange(400_000) + 0.5) / 400_000)
+    assert average(1.2, 2.5) == pytest.approx(expit(1.2 + 2.5 * grid).mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda values: values + 0.3, "its items are not right or wrong: there are no answers to count"),
+        (lambda values: np.ones_like(values), "all answers are alike (60 items)"),
+    ],
+)
+def test_what_are_no_answers_is_said(table, reference, change, why):
+    found = fit_items(table, reader(change(reference[0])), CHOICE, "reml", 500)
+    assert found["p"].isna().all()
+    assert set(found["note"]) == {why}
+
+
+def test_without_items_and_with_too_many_checkpoints(table, reference):
+    assert set(fit_items(table, reader(reference[0], {}), CHOICE, "reml", 500)["note"]) == {"no per-item results"}
+    few = fit_items(table, reader(reference[0]), CHOICE, "reml", 29)
+    assert set(few["note"]) == {"30 checkpoints: more than analysis.item_model_most (29)"}
+    assert fit_items(table, reader(reference[0]), CHOICE, None, 500).empty
+    assert fit_items(table, None, CHOICE, "reml", 500).empty
+
+
+def test_checkpoints_without_items_are_left_out_and_ties_are_told(table, reference):
+    values = reference[0].copy()
+    values[3, 7] = 0.5
+    found = fit_items(table, reader(values, set(range(30)) - {4, 9}), CHOICE, "reml", 500)
+    assert found["p"].notna().all()
+    assert found["n_checkpoints"].iloc[0] == 28
+    assert found["note"].iloc[0] == (
+        "2 checkpoints without per-item results left out; 1 answer of choices that tie, counted as their share"
+    )
+
+
+def test_one_model_speaks_for_itself(table, reference):
+    one = table[table["model"] == "m3"]
+    found = fit_items(one, reader(reference[0]), CHOICE, "reml", 500).set_index("effect")
+    assert found.loc["tokens", "df"] == 3
+    assert np.isfinite(found.loc["tokens", "p"])
+    assert found.loc["tokens", "note"].endswith("which says nothing of other models")
+    assert np.isnan(found.loc["parameters", "p"])
+    two = fit_items(table[table["model"].isin(["m1", "m3"])], reader(reference[0]), CHOICE, "reml", 500)
+    assert set(two["note"]) == {"2 models: too few to see how much models differ"}
+
+
+def test_models_at_one_step_each(table, reference):
+    """Over size alone a model's level and its one checkpoint are the same: there is one effect for both."""
+    final = table[table["step"] == 256]
+    found = fit_items(final, reader(reference[0]), CHOICE, "reml", 500).set_index("effect")
+    assert found.loc["parameters", "df"] == 4
+    assert found.loc["parameters", "sd_checkpoints"] == 0
+    assert found.loc["parameters", "sd_models"] > 0
+
+
+def drawn(generator, x, groups, items, beta, models=0.5, slopes=0.3, checkpoints=0.1):
+    """0/1 answers with levels and slopes by model, noise of training, and items of a standard deviation of 1."""
+    count = groups.max() + 1
+    level, slope = generator.normal(0, models, count), generator.normal(0, slopes, count)
+    common = x @ beta + level[groups] + slope[groups] * x[:, 2] + generator.normal(0, checkpoints, len(x))
+    return (generator.random((items, len(x))) < expit(common + generator.normal(0, 1, (items, 1)))).astype(float)
+
+
+def test_a_thousand_items_of_64_checkpoints_are_fast():
+    x, groups = predictors()
+    values = drawn(np.random.default_rng(1), x, groups, 1000, np.array([0.3, 0.6, 0.5, 0.3]))
+    start = time.process_time()
+    found = fit_crossed(Answers.of(values), Crossed(x, groups, 2, True), restricted=True)
+    assert time.process_time() - start < 3  # 0.2 on one core
+    assert found.spreads.items == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.simulation
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("slopes", [0.3, 0.0])
+def test_intervals_hold_for_few_models(slopes):
+    """Eight models: t on restricted variances holds, z as glmer prints it does not. False alarms are 1 - coverage."""
+    generator, draws, beta = np.random.default_rng(20240611), 200, np.array([0.3, 0.6, 0.0, 0.3])
+    x, groups = predictors()
+    held = {True: np.zeros(3), False: np.zeros(3)}
+    for _ in range(draws):
+        answers = Answers.of(drawn(generator, x, groups, 300, beta, slopes=slopes))
+        for restricted, count in held.items():
+            found = fit_crossed(answers, Crossed(x, groups, 2, True), restricted)
+            reach = stats.t.ppf(0.975, 6) if restricted else stats.norm.ppf(0.975)
+            count += (np.abs(found.estimate - beta) < reach * found.stderr)[1:]
+    margin = 3 * np.sqrt(0.05 * 0.95 / draws)
+    assert (held[True] / draws > 0.95 - margin).all(), held
+    assert (held[False][:1] / draws < 0.92).all(), held  # the effect of size, which rests on eight levels
+
+
+def test_the_report_has_its_section_and_table(table, reference, tmp_path):
+    conf = conf_of(methods=["ols"], draws=99, item_model="reml")
+    found = run_analysis(table, conf, "tiny", tmp_path, {}, items=reader(reference[0]))
+    written = pd.read_csv(found.files["tables/item_model.csv"])
+    assert list(written.columns) == COLUMNS
+    row = written.set_index("effect").loc["parameters"]
+    page = found.files["report.html"].read_text().replace("−", "-")
+    assert "By single items" in page
+    assert f"{row['raw_estimate']:+.2f} ({row['raw_low']:+.2f} to {row['raw_high']:+.2f})" in page
+    assert f"{row['change']:+.3f} ({row['change_low']:+.3f} to {row['change_high']:+.3f})" in page
+    assert "60 items, 30 checkpoints, 6 models" in page
+    assert "Noh &amp; Lee" in page or "Noh & Lee" in page
+    bare = run_analysis(table, conf, "tiny", tmp_path / "bare", {})
+    assert "By single items" not in bare.files["report.html"].read_text()
