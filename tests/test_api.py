@@ -94,6 +94,8 @@ def test_mistakes_are_one_exception_with_the_commands_sentences(
         (lambda: evalrun.results(root="nowhere"), "root is 'nowhere'"),
         (lambda: evalrun.fit(rows(), alpa=0.1), "no setting 'alpa': did you mean 'alpha'?"),
         (lambda: evalrun.fit(rows(), limit=3), "no setting 'limit'"),
+        (lambda: evalrun.shapes(rows(), shapes={"late_form": 0.5}), "did you mean 'shapes.late_from'?"),
+        (lambda: evalrun.shapes(rows(), shapes={"late_from": 2}), "late_from is 2.0: it must be a share"),
         (lambda: evalrun.fit(rows(), alpha=3), "between 0 and 1"),
         (lambda: evalrun.plot(rows(), x="time"), "x is 'time'"),
         (lambda: evalrun.compare("a@1", "b@2", step=3), "takes no step="),
@@ -134,6 +136,8 @@ def test_defaults_are_those_of_conf_and_settings_reach_the_analysis(workspace: P
     pd.testing.assert_series_equal(own["t"], first["t"])
     assert ((own["high"] - own["low"]) < (first["high"] - first["low"])).all()
     assert set(evalrun.shapes(rows(value=0.5, stderr=0.001), smallest_change=0.5)["label"]) == {"flat"}
+    loose, strict = (evalrun.shapes(rows(), alpha=alpha, shapes={"move_share": 0.1}) for alpha in (0.1, 0.001))
+    assert (loose["threshold_z"] < strict["threshold_z"]).all()
     falls = evalrun.falls(rows(), items=False)
     assert len(falls) == 2 * 3
     assert falls["method"].str.contains("standard errors").all()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.config.compose import compose, to_config
-from evalrun.config.schema import AnalysisConf, Config
+from evalrun.config.schema import AnalysisConf, Config, ShapeConf
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-_ANALYSIS = {field.name for field in fields(AnalysisConf)}
+_ANALYSIS = {field.name for field in fields(AnalysisConf)} - {"shapes"}
+_SHAPES = {f"shapes.{field.name}" for field in fields(ShapeConf)}
 
 
 def with_full_keys(settings: Mapping[str, Value]) -> dict[str, Value]:
     """Settings with the keys of conf/analysis by their full names."""
-    return {f"analysis.{key}" if key in _ANALYSIS else key: value for key, value in settings.items()}
+    own = _ANALYSIS | _SHAPES | {"shapes"}
+    return {f"analysis.{key}" if key in own else key: value for key, value in settings.items()}
 
 
 def config_of(settings: Mapping[str, Value]) -> Config:
@@ -35,10 +37,11 @@ def config_of(settings: Mapping[str, Value]) -> Config:
     """
     with inprocess.session(None):
         given = ov.parse(inprocess.words(with_full_keys(settings)))
-        allowed = {*(f"analysis.{name}" for name in _ANALYSIS), "analysis", "tracking", "tracking.uri", "tracking.root"}
+        own = _ANALYSIS | _SHAPES
+        allowed = {*(f"analysis.{name}" for name in own), "analysis", "tracking", "tracking.uri", "tracking.root"}
         if wrong := sorted({override.key_or_group for override in given} - allowed):
             names = [key.removeprefix("analysis.") for key in wrong]
-            raise ConfigError([f"an analysis has no setting '{name}': {suggest(name, _ANALYSIS)}" for name in names])
+            raise ConfigError([f"an analysis has no setting '{name}': {suggest(name, own)}" for name in names])
         override_checks.check(given)
         return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
 

@@ -1,0 +1,48 @@
+"""A report's error rate: benchmarks/report_errors.py at a smaller size."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "report_errors.py"
+STUDIES = 100
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("report_errors", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("items", [300, 7000])
+@pytest.mark.parametrize("world", ["same", "levels", "noise", "drift", "slopes"])
+def test_of_studies_in_which_nothing_happens_at_most_5_percent_say_that_something_does(bench, world, items):
+    said = STUDIES * bench.shares(world, items, STUDIES, seed=11)
+    most = stats.binom.ppf(0.999, STUDIES, 0.05)
+    for sentence in ("some curve moves", "some curve falls", "opening: worse", "falls with size", "star by cr2"):
+        if world == "slopes" and items == 7000 and sentence == "some curve moves":
+            continue  # with so many items a slope of .05 over the axis is there, and is shown
+        assert said[sentence] <= most, sentence
+    if world != "same":
+        assert said["star by ols"] > 2 * most  # what takes checkpoints as independent does not hold its level
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize(("world", "size", "label"), [("late", 0.2, "late drop"), ("U", 0.2, "U")])
+def test_what_happens_in_the_largest_model_is_found_and_named(bench, world, size, label):
+    said = bench.shares(world, 300, 30, seed=12, size=size, regression=False)
+    assert said["largest falls"] == 1
+    assert said[f"largest is a {label}"] >= 0.9
+
+
+def test_a_made_study_is_one_that_an_analysis_takes(bench):
+    said = bench.said(bench.study(np.random.default_rng(0), "late", 300, 0.4), regression=False)
+    assert said["largest falls"]
+    assert said["largest is a late drop"]
+    assert said["opening: worse"]
