@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun.statistics.items.artefacts import COLUMNS, LABELS, find_artefacts
+from evalrun.statistics.items.artefacts import COLUMNS, LABELS, find_artefacts, of_curves_that_move
 from evalrun.statistics.items.continuous import METRICS, continuous
 from evalrun.statistics.table import prepare
 
@@ -226,3 +226,14 @@ def test_seeds_are_curves_of_their_own(tidy):
     found = find_artefacts(table, pd.concat(values, ignore_index=True))
     assert found.set_index("seed")["label"].to_dict() == {0: "only in accuracy", 1: "in both"}
     assert "tiny-s seed 1: " in found["sentence"].iloc[1]
+
+
+def test_of_a_curve_that_is_not_shown_to_move_nothing_is_said():
+    shapes = pd.DataFrame({"task": "t", "model": ["a", "b"], "seed": np.nan, "falls": [False, True], "rises": False})
+    found = pd.DataFrame({
+        "task": "t", "model": ["a", "b", "a"], "seed": np.nan, "label": ["only in accuracy"] * 2 + ["none"],
+        "note": ["", "", "x"],
+    })  # fmt: skip
+    kept = of_curves_that_move(found, shapes)
+    assert kept["label"].tolist() == ["none", "only in accuracy", "none"]
+    assert kept["note"].tolist() == ["the accuracy’s curve is not shown to move", "", "x"]

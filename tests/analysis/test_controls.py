@@ -127,3 +127,14 @@ def test_a_table_from_before_controls_is_read(tidy):
     prepared = prepare(tidy.grid().drop(columns="role"), None)
     assert set(prepared.table["role"]) == {""}
     assert not np.isnan(prepared.table["value"]).any()
+
+
+def test_of_many_tasks_that_fall_those_in_most_curves_are_told(tidy):
+    falls = [
+        (FALLING, {"task": f"t{task}", "title": f"T{task}", "model": f"m{model}", "role": ""})
+        for task in range(8)
+        for model in range(2 if task == 6 else 1)
+    ]
+    told = sentences(tidy, *falls, *(control(FLAT, model=f"m{model}") for model in range(2)))
+    assert [sentence.split(" falls")[0] for sentence in told[:-1]] == ["T0", "T1", "T2", "T3", "T6"]
+    assert told[-1] == "3 more tasks fall in as many curves or fewer: see “Did it get worse?”."

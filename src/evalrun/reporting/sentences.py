@@ -116,6 +116,7 @@ def _assumptions(study: Findings) -> Iterator[str]:
 
 
 def _over_training(study: Findings) -> Iterator[str]:
+    """Which shapes the largest model's curves have, or that there are no curves over training."""
     if (study.shapes["label"] == "too few points").all():
         most = int(study.shapes["points"].max())
         yield f"No model has more than {counted(most, 'checkpoint')}: there are no curves over training to class."

@@ -19,6 +19,7 @@ import pandas as pd
 from evalrun.core.causes import CONTROL
 
 _Z = 1.96  # two-sided 5 %
+_MOST = 5  # tasks that are told of
 _SPANS = {
     "inverse": ("from", "to"),
     "late drop": ("turn", "to"),
@@ -47,8 +48,8 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
         shapes: What `describe_shapes` returns for it.
 
     Returns:
-        The sentences, in the order of the table; where tasks fall and there is no control at all, one that says so;
-        none where nothing falls.
+        The sentences, in the order of the table, of the tasks that fall in most curves; where tasks fall and there is
+        no control at all, one that says so; none where nothing falls.
     """
     controls = table[(table["role"] == CONTROL) & table["higher_is_better"] & table["value"].between(0, 1)]
     known = set(table.loc[table["role"] == CONTROL, "task"])
@@ -61,10 +62,17 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
             f"{count} {'task falls' if count == 1 else 'tasks fall'} in some model, and no control task was scored: "
             "whether general performance stayed high meanwhile is not known (task=...,controls adds some)."
         ]
+    by_task = [rows for _, rows in falls.groupby("task", sort=False)]
+    # Those that fall in most curves, in the order of the table.
+    first = sorted(sorted(range(len(by_task)), key=lambda place: -len(by_task[place]))[:_MOST])
     sentences = []
-    for _, rows in falls.groupby("task", sort=False):
+    for rows in (by_task[place] for place in first):
         moves = [_move(row, controls) for row in rows.to_dict("records")]
         sentences.append(f"{rows['title'].iloc[0]} falls in {len(moves)} {_curves(moves)}: {_told(moves)}.")
+    more = len(by_task) - len(first)
+    if more:
+        what = "1 more task falls" if more == 1 else f"{more} more tasks fall"
+        sentences.append(f"{what} in as many curves or fewer: see “Did it get worse?”.")
     return sentences
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError
-from evalrun.statistics.items.artefacts import find_artefacts
+from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
@@ -113,7 +113,7 @@ def analyze_table(
         evidence=with_agreement(decision.tests, shapes),
         falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
-        artefacts=find_artefacts(rows, continuous),
+        artefacts=of_curves_that_move(find_artefacts(rows, continuous), shapes),
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),

@@ -108,6 +108,28 @@ def find_artefacts(table: pd.DataFrame, continuous: pd.DataFrame) -> pd.DataFram
     return result[COLUMNS]
 
 
+def of_curves_that_move(artefacts: pd.DataFrame, shapes: pd.DataFrame) -> pd.DataFrame:
+    """Artefacts with the label `none` where the accuracy's curve is not shown to move at the report's error rate.
+
+    Args:
+        artefacts: What `find_artefacts` returns.
+        shapes: What `labels.describe_shapes` returns for the same curves.
+
+    Returns:
+        A copy with the same columns; the note says which labels were taken back.
+    """
+    if artefacts.empty:
+        return artefacts
+    moves = shapes.assign(moves=shapes["falls"] | shapes["rises"])[[*_CURVE, "moves"]]
+    moved = artefacts[_CURVE].merge(moves, on=_CURVE, how="left")["moves"].fillna(False).to_numpy(dtype=bool)
+    note = "the accuracy’s curve is not shown to move"
+    held = (artefacts["label"] != "none") & ~moved
+    return artefacts.assign(
+        label=artefacts["label"].mask(held, "none"),
+        note=artefacts["note"].mask(held, (artefacts["note"] + "; " + note).str.removeprefix("; ")),
+    )
+
+
 def _of_equal_length(rows: pd.DataFrame, at: Integers, metrics: list[str]) -> Iterator[pd.DataFrame]:
     """The result for some curves, a frame for each metric; `at` holds [curves, checkpoints] positions in `rows`."""
     first = rows.iloc[at[:, 0]]
