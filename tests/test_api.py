@@ -128,7 +128,7 @@ def test_mistakes_are_one_exception_with_the_commands_sentences(
 
 def test_defaults_are_those_of_conf_and_settings_reach_the_analysis(workspace: Path) -> None:
     every = evalrun.fit(rows())
-    assert list(every["method"].unique()) == ["ols", "hc3", "cluster", "cr2", "wild", "quasibinomial", "gee", "mixed"]
+    assert list(every["method"].unique()) == ["cr2", "ols", "hc3", "cluster", "wild", "quasibinomial", "gee", "mixed"]
     own = evalrun.fit(rows(), methods=["ols"], corrections=["holm"], alpha=0.2)
     assert set(own["method"]) == {"ols"}
     assert "q_holm" in own

@@ -46,12 +46,10 @@ def published() -> Path:
     return folder
 
 
-def table_1(tmp_path: Path, analysis: str) -> dict[str, tuple[tuple[float, str], ...]]:
+def table_1(tmp_path: Path, words: str) -> dict[str, tuple[tuple[float, str], ...]]:
     """Analyse the store and read effects.csv as the paper prints it."""
     with hydra_session():
-        config = to_config(
-            compose(["model=pythia-70m", "step=0", f"tracking.root={tmp_path / 'mlruns'}", f"analysis={analysis}"])
-        )
+        config = to_config(compose(["model=pythia-70m", "step=0", f"tracking.root={tmp_path / 'mlruns'}", words]))
     (report,) = study.analyse(config, tmp_path / "analysis", study.Selection(suite="pythia"))
     effects = pd.read_csv(report.parent / "effects.csv")
     assert set(effects["df"]) == {60}
@@ -86,7 +84,7 @@ def test_table_1(
         shutil.copyfile(published / "all_results.tsv", given / "all_results.tsv")
     assert main(["ingest", str(given), f"tracking.root={tmp_path / 'mlruns'}"]) == 0
     assert "pythia: 768 results filed, 0 there already (64 checkpoints, 12 tasks)" in capsys.readouterr().out
-    found = table_1(tmp_path, "referee" if what == "both" else "interaction")
+    found = table_1(tmp_path, "experiment=paper" if what == "both" else "analysis=interaction")
     assert list(found) == list(TABLE_1)  # the paper's names, in its order
     assert found == TABLE_1
     assert sum(len(cells) for cells in found.values()) == 36

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from designs import design, errors, predictors
+from designs import SIZES, STEPS, design, errors, predictors, z
+from statsmodels.stats.multitest import multipletests
 
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import corrected, fit_design, fit_interactions
@@ -67,6 +68,26 @@ def test_intervals_that_fail_where_checkpoints_share_errors(method, most):
 def test_plain_cluster_errors_are_enough_for_many_models():
     held = coverage("cluster", "shared", 1000, models=40)
     assert ((held > 0.92) & (held < 0.97)).all(), held
+
+
+@pytest.mark.parametrize("models", [3, 4, 5, 6, 8, 12])
+@pytest.mark.parametrize("slopes", [0.0, 0.5])
+def test_the_headline_holds_its_level_in_flat_studies_of_few_models(models, slopes):
+    """Models with levels (and slopes) of their own and no trend: a study gets a star in one case of twenty."""
+    generator = np.random.default_rng(models)
+    size = SIZES[np.round(np.linspace(0, 7, models)).astype(int)] if models <= 8 else np.linspace(7.8, 10.1, models)
+    p, t = z(np.repeat(size, 8)), z(np.tile(STEPS, models))
+    x, groups = np.column_stack([np.ones(len(p)), p, t, p * t]), np.repeat(np.arange(models), 8)
+    studies, effects, starred = 1000, np.zeros(3), 0
+    for _ in range(studies):
+        level, slope = generator.normal(0, 1, models)[groups], generator.normal(0, slopes, models)[groups]
+        data = design(z(level + slope * x[:, 2] + generator.normal(0, 0.3, len(p))), x, groups)
+        found = fit_design(data, False, "cr2", CHOICE).p
+        effects += found < 0.05
+        starred += multipletests(found, method="fdr_bh")[0].any()
+    most = 0.06 + 3 * np.sqrt(0.05 * 0.95 / studies)
+    assert (effects / studies < most).all(), effects
+    assert starred / studies < most, starred
 
 
 def table_of(tidy, generator, tasks):

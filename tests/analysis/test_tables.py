@@ -8,6 +8,7 @@ import pytest
 
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting import regression_table
+from evalrun.reporting.terminal_table import effects_text
 from evalrun.statistics.regression.interactions import RegressionSettings, fit_interactions
 
 PAPER = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
@@ -83,7 +84,8 @@ def test_text_fits_a_terminal(tidy):
     table = pd.concat([table, tidy.grid(tasks=["one"], models=["tiny-s"])])
     effects = fit_interactions(table, PAPER)
     effects["t"] *= 100
-    text = regression_table.effects_text(effects, {"one": "too few points"}, "a-model-of-some-size", "fdr_tsbky", 0.05)
+    long = ["* q < 0.05, corrected over 9 tests by a correction whose name is far too long for a line of a terminal."]
+    text = effects_text(effects, {"one": "too few points"}, long, 0.05)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "a_task_with_a_..." in text
     assert "one, parameters, interaction: only one model size: not fitted" in text
@@ -92,7 +94,7 @@ def test_text_fits_a_terminal(tidy):
     assert set(rule) == {"-", " "}
     assert len(rows) == 4
     effects["t"] /= 100
-    narrow = regression_table.effects_text(effects, {"one": "U-shaped"}, "a-model-of-some-size", "fdr_tsbky", 0.05, 80)
+    narrow = effects_text(effects, {"one": "U-shaped"}, long, 0.05, 80, beside=effects)
     assert max(len(line) for line in narrow.splitlines()) <= 80
 
 

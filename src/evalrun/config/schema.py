@@ -92,7 +92,7 @@ class AnalysisConf:
     metric: str | None = MISSING  # null: each task's primary metric
     params: str = MISSING  # nominal, total or nonembedding: which count is the predictor
     axis: str = MISSING  # tokens or flops
-    methods: list[str] = MISSING  # of the regression; the first is the headline
+    methods: list[str] = MISSING  # of the regression; stars are by the first
     corrections: list[str] = MISSING  # statsmodels' names of corrections for multiple tests; the first is the headline
     alpha: float = MISSING
     smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalrun.core.atomic import write_file
-from evalrun.reporting.curve_view import curve_view
+from evalrun.reporting.curve_view import CurveView, curve_view
+from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn
 from evalrun.reporting.html_page import write_report
-from evalrun.reporting.regression_table import effects_text
-from evalrun.reporting.sentences import significant
+from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
+from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.values import Items
+from evalrun.statistics.regression.interactions import CORRECTIONS
+from evalrun.statistics.regression.orientation import turned
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -80,14 +83,33 @@ def run_analysis(
 
 
 def _text(study: Findings, width: int) -> str:
-    """The paper's table, and what the other methods say of it."""
+    """The table of the headline method, and what the other methods say of it."""
     view, choice = curve_view(study), study.choice
-    text = effects_text(study.headline, view.labels, view.where, choice.corrections[0], choice.alpha, width)
+    text = effects_text(
+        turned(study.headline),
+        view.labels,
+        _legend(study, view),
+        choice.alpha,
+        width,
+        axis=choice.axis,
+        beside=None if study.beside is None else turned(study.beside),
+        two_stories=list(study.two_stories["task"]),
+    )
     if len(choice.methods) == 1:
         return text
     tested = study.effects.groupby("method")["p"].count()
     counts = [f"{method} {len(significant(study, method)) if tested[method] else '-'}" for method in choice.methods]
     return text + textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width) + "\n"
+
+
+def _legend(study: Findings, view: CurveView) -> list[str]:
+    """What the marks of the terminal's table mean."""
+    choice, tests = study.choice, study.headline["p"].notna().sum()
+    over = f"corrected over {tests} tests ({CORRECTIONS[choice.corrections[0]]})"
+    plain = "" if study.beside is None else "; + the same by OLS"
+    said = [f"* q < {choice.alpha:g}, {over}{plain}. Shape: in {view.where}.", which_stars(study)]
+    said += [signs(study)] if signs(study) else []
+    return said + [f"{TWO_STORIES} {sentence}" for sentence in stories(study)]
 
 
 def _summary(study: Findings) -> dict[str, float]:

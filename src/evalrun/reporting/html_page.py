@@ -15,16 +15,18 @@ from evalrun.core.atomic import write_file
 from evalrun.core.causes import by_cause
 from evalrun.core.version import __version__
 from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
+from evalrun.reporting.effect_words import DOWN, effect_names, meaning, signs, which_stars
 from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.highlights import examples
 from evalrun.reporting.panels import panel
-from evalrun.reporting.regression_table import q_relation, unfitted
+from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
 from evalrun.reporting.sentences import course, rank, run_name, smallest_change_text, summary
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
+from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.shapes.labels import label_of
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 
@@ -101,6 +103,11 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         settings=_settings(study, context),
         alpha=study.choice.alpha,
         axis={"tokens": "tokens", "flops": "FLOPs"}[study.choice.axis],
+        effect_names=[name[0].upper() + name[1:] for name in effect_names(study.choice.axis)],
+        stars=which_stars(study),
+        signs=signs(study),
+        beside=study.beside is not None,
+        two_stories=bool(len(study.two_stories)),
         method=METHODS[study.choice.methods[0]].name,
         correction=CORRECTIONS[study.choice.corrections[0]],
         tests=int(study.headline["p"].notna().sum()),
@@ -171,7 +178,8 @@ def _task(
         series: The models in order.
         colors: Model -> its color.
     """
-    effects = {row["effect"]: row for row in study.headline[study.headline["task"] == task].to_dict("records")}
+    effects = _effects(study.headline, task)
+    beside = None if study.beside is None else _effects(study.beside, task)
     title = str(rows["title"].iloc[0])
     shapes = study.shapes[study.shapes["task"] == task]
     sentence, label = view.sentences.get(task, f"{title}: too few points"), view.labels.get(task, "too few points")
@@ -184,35 +192,28 @@ def _task(
         "metric": str(rows["metric"].iloc[0]),
         "label": label,
         "story": sentence.removeprefix(f"{title} in ").removeprefix(f"{title} ").removesuffix(f": {label}"),
-        "meaning": _meaning(effects, study.choice.alpha),
+        "meaning": meaning(effects, study.choice.alpha, study.choice.axis),
         "alt": f"{title}: {rows['metric'].iloc[0]} against {against}, one line a {view.by}. {sentence}. "
         + _ends(rows, view),
+        "down": "" if rows["higher_is_better"].iloc[0] else DOWN,
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
+        "beside": [_effect(beside[name], study.choice.alpha) for name in EFFECTS] if beside else [],
+        "two_stories": task in set(study.two_stories["task"]),
         "sparks": _sparks(rows, shapes, series, colors) if view.over == "training" else [],
     }
 
 
+def _effects(effects: pd.DataFrame, task: str) -> dict[str, Mapping[Any, Any]]:
+    """Effect -> its row of one method, turned so that up is better."""
+    return {str(row["effect"]): row for row in turned(effects[effects["task"] == task]).to_dict("records")}
+
+
 def _effect(row: Mapping[Any, Any], alpha: float) -> dict[str, Any]:
-    if pd.isna(row["t"]):
+    if pd.isna(row["p"]):
         return {"t": None, "note": row["note"]}
-    t = f"{row['t']:+.2f}".replace("-", "−")
-    return {"t": t, "df": f"{row['df']:.0f}", "q": q_relation(row["q"]), "significant": row["q"] < alpha, "note": ""}
-
-
-def _meaning(effects: Mapping[Any, Mapping[Any, Any]], alpha: float) -> str:
-    """The significant effects in words."""
-    if all(pd.isna(row["p"]) for row in effects.values()):
-        return "Not tested: see the notes below the table."
-    sign = {name: row["t"] > 0 for name, row in effects.items() if pd.notna(row["q"]) and row["q"] < alpha}
-    parts = []
-    for name, what in (("parameters", "size"), ("tokens", "training")):
-        if name in sign:
-            parts.append(f"{'higher' if sign[name] else 'lower'} with {what}")
-    text = " and ".join(parts)
-    if "interaction" in sign:
-        more = f"training’s slope is more {'positive' if sign['interaction'] else 'negative'} in larger models"
-        text = f"{text}; {more}" if text else more
-    return f"Regression: {text}." if text else f"Regression: no effect at q < {alpha:g}."
+    t = "no t" if pd.isna(row["t"]) else f"{row['t']:+.2f}".replace("-", "−")
+    t += "" if pd.isna(row["df"]) else f" ({df_text(row['df'])})"
+    return {"t": t, "q": q_relation(row["q"]), "significant": row["q"] < alpha, "note": ""}
 
 
 def _sparks(

@@ -1,19 +1,20 @@
-"""The regression table for machines and for papers: CSV, LaTeX, Markdown, plain text."""
+"""The regression table for machines and for papers: CSV, LaTeX, Markdown."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.text import markdown_escape
-from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS
+from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
+from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 
 CSV_COLUMNS = [
     *("task", "effect", "estimate", "low", "high", "t", "df", "p", "q", "stderr"),
-    *("raw_estimate", "raw_low", "raw_high", "n", "clusters", "note", "title"),
+    *("raw_estimate", "raw_low", "raw_high", "n", "clusters", "axis", "higher_is_better", "method", "note", "title"),
 ]
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -21,9 +22,9 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
+    DOWN: r"\ensuremath{\downarrow}",
     ">": r"\textgreater{}",
 }
-_WIDTH = 100
 
 
 def effects_csv(effects: pd.DataFrame) -> str:
@@ -37,75 +38,55 @@ def results_csv(table: pd.DataFrame) -> str:
 
 
 def effects_latex(effects: pd.DataFrame, correction: str, alpha: float) -> str:
-    """A booktabs table in the layout of the paper's Table 1: one row a task, t(df) and corrected p for each effect."""
+    """A booktabs table in the layout of the paper's Table 1: one row a task, t(df) and corrected p for each effect.
+
+    Args:
+        effects: Rows of one method, as `orientation.turned` returns them.
+        correction: The correction's short name.
+        alpha: Level below which q is bold.
+    """
+    heads = [rf"\multicolumn{{2}}{{c}}{{{name[0].upper()}{name[1:]}}}" for name in effect_names(_axis(effects))]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{tabular}{lrlrlrl}",
         r"\toprule",
-        r" & \multicolumn{2}{c}{Parameters} & \multicolumn{2}{c}{Tokens} & \multicolumn{2}{c}{Interaction} \\",
+        rf" & {' & '.join(heads)} \\",
         r"\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7}",
         r"Task & $t$ & $q$ & $t$ & $q$ & $t$ & $q$ \\",
         r"\midrule",
     ]
     for _, rows in effects.groupby("task", sort=False):
-        cells = [latex_escape(str(rows["title"].iloc[0]))]
-        for row in _by_effect(rows):
+        cells = [latex_escape(titled(rows))]
+        for row in by_effect(rows):
             pair = ["--", "--"]
-            if pd.notna(row["t"]):
+            if pd.notna(row["p"]):
                 q = q_text(row["q"]).replace("<", r"\ensuremath{<}")
-                pair = [f"$t({row['df']:.0f}) = {row['t']:.2f}$", f"\\textbf{{{q}}}" if row["q"] < alpha else q]
+                pair = [f"${t_text(row)}$", f"\\textbf{{{q}}}" if row["q"] < alpha else q]
             cells += pair
         lines.append(" & ".join(cells) + r" \\")
     how = f"$q$: $p$ corrected over {effects['p'].notna().sum()} tests ({latex_escape(CORRECTIONS[correction])})"
-    bold = f"bold: $q < {alpha:g}$"
-    lines += [r"\bottomrule", rf"\multicolumn{{7}}{{l}}{{\footnotesize {how}; {bold}.}} \\", r"\end{tabular}"]
+    said = [f"By {latex_escape(_method(effects))}. {how}; bold: $q < {alpha:g}$.", *map(latex_escape, _signs(effects))]
+    feet = [rf"\multicolumn{{7}}{{l}}{{\footnotesize {line}}} \\" for line in said]
+    lines += [r"\bottomrule", *feet, r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 
 def effects_markdown(effects: pd.DataFrame, correction: str, alpha: float) -> str:
-    """A pipe table, one row a task; significant effects are bold."""
-    lines = ["| Task | Parameters | Tokens | Interaction |", "|---|---|---|---|"]
+    """A pipe table, one row a task; significant effects are bold. Arguments as for `effects_latex`."""
+    heads = [name[0].upper() + name[1:] for name in effect_names(_axis(effects))]
+    lines = [f"| Task | {' | '.join(heads)} |", "|---|---|---|---|"]
     for _, rows in effects.groupby("task", sort=False):
-        cells = [markdown_escape(str(rows["title"].iloc[0]))]
-        for row in _by_effect(rows):
-            text = "–" if pd.isna(row["t"]) else f"t({row['df']:.0f}) = {row['t']:.2f}, q {q_relation(row['q'])}"
+        cells = [markdown_escape(titled(rows))]
+        for row in by_effect(rows):
+            text = "–" if pd.isna(row["p"]) else f"{t_text(row)}, q {q_relation(row['q'])}"
             cells.append(f"**{text}**" if row["q"] < alpha else text)
         lines.append("| " + " | ".join(cells) + " |")
     tests = effects["p"].notna().sum()
-    lines += ["", f"q: p corrected over {tests} tests ({CORRECTIONS[correction]}); bold: q < {alpha:g}."]
+    how = f"q: p corrected over {tests} tests ({CORRECTIONS[correction]}); bold: q < {alpha:g}."
+    lines += ["", " ".join([f"By {_method(effects)}. {how}", *_signs(effects)])]
     notes = [f"- {note}" for note in unfitted(effects, markdown_escape)]
     lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
-
-
-def effects_text(
-    effects: pd.DataFrame, shapes: Mapping[str, str], largest: str, correction: str, alpha: float, width: int = 100
-) -> str:
-    """The table for a terminal; where that is narrow, with names of tasks cut in the middle.
-
-    Args:
-        effects: What `fit_interactions` returns.
-        shapes: Task name -> shape in the largest model.
-        largest: That model's name.
-        correction: The correction's short name.
-        alpha: Level below which q is marked.
-        width: Columns, 80 or more.
-    """
-    tasks = [(str(task), _by_effect(group)) for task, group in effects.groupby("task", sort=False)]
-    numbers = [[_t(row["t"]) for row in group] for _, group in tasks]
-    places = [max(map(len, column)) for column in zip(*numbers, strict=True)]
-    rows = [["task", "parameters t (q)", "tokens t (q)", "interaction t (q)", "shape"]]
-    for task, group in tasks:
-        cells = [_cell(row["t"], row["q"], alpha, place) for row, place in zip(group, places, strict=True)]
-        rows.append([task, *cells, shapes.get(task, "")])
-    others = sum(max(len(row[column]) + 2 for row in rows) for column in range(1, 5))
-    rows = [[_cut(task, min(24, max(12, width - others))), *cells] for task, *cells in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    tests = effects["p"].notna().sum()
-    legend = f"* q < {alpha:g}, corrected over {tests} tests ({CORRECTIONS[correction]}). Shape: in {largest}."
-    return "\n".join(line for part in (*lines, "", legend, *unfitted(effects)) for line in _wrapped(part, width)) + "\n"
 
 
 def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[str]:
@@ -116,6 +97,38 @@ def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[
         f"{escape(str(task))}{'' if len(names.split(', ')) == len(EFFECTS) else f', {names}'}: {escape(str(note))}"
         for task, note, names in told.itertuples(index=False)
     ]
+
+
+def t_text(row: Mapping[str, Any]) -> str:
+    """`t(60) = -2.88`; degrees of freedom that are no whole number with one digit, none where t has none."""
+    if pd.isna(row["t"]):
+        return "no t"
+    df = "" if pd.isna(row["df"]) else f"({df_text(row['df'])})"
+    return f"t{df} = {row['t']:.2f}"
+
+
+def df_text(df: float) -> str:
+    """Degrees of freedom: `60`, `4.3`."""
+    return f"{df:.0f}" if abs(df - round(df)) < 0.05 else f"{df:.1f}"
+
+
+def titled(rows: pd.DataFrame) -> str:
+    """A task's title, with an arrow where less is better of its metric."""
+    return str(rows["title"].iloc[0]) + ("" if rows["higher_is_better"].iloc[0] else f" {DOWN}")
+
+
+def _axis(effects: pd.DataFrame) -> str:
+    return str(effects["axis"].iloc[0])
+
+
+def _method(effects: pd.DataFrame) -> str:
+    return METHODS[str(effects["method"].iloc[0])].name
+
+
+def _signs(effects: pd.DataFrame) -> list[str]:
+    """What must be said of the signs, a sentence each."""
+    said = [axis_note(_axis(effects))] if axis_note(_axis(effects)) else []
+    return said if effects["higher_is_better"].all() else [*said, TURNED]
 
 
 def q_text(q: float) -> str:
@@ -133,31 +146,10 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _by_effect(rows: pd.DataFrame) -> list[dict[str, float]]:
+def by_effect(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of one task and method as dicts, in the order of `EFFECTS`."""
     by_name = {str(row["effect"]): row for row in rows.to_dict("records")}
     return [{str(name): value for name, value in by_name[effect].items()} for effect in EFFECTS]
-
-
-def _t(t: float) -> str:
-    return "-" if pd.isna(t) else f"{t:.2f}"
-
-
-def _cell(t: float, q: float, alpha: float, places: int) -> str:
-    if pd.isna(t):
-        return "-"
-    return f"{_t(t):>{places}} ({q_text(q)})" + ("*" if q < alpha else "")
-
-
-def _cut(text: str, width: int) -> str:
-    """Cut in the middle: names of one family differ at their ends."""
-    if len(text) <= width:
-        return text
-    tail = (width - 3) // 3
-    return text[: width - 3 - tail] + "..." + text[-tail:]
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    return [line] if len(line) <= width else textwrap.wrap(line, width, subsequent_indent="  ")
 
 
 def csv_text(frame: pd.DataFrame) -> str:

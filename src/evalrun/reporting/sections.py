@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from evalrun.reporting import curve_sections, item_section
-from evalrun.reporting.regression_table import q_text
+from evalrun.reporting.effect_words import effect_name, effect_names, signs
+from evalrun.reporting.regression_sentences import significant
+from evalrun.reporting.regression_table import q_text, titled
 from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
-from evalrun.reporting.sentences import significant
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
+from evalrun.statistics.regression.orientation import turned
 
 
 def sections(study: Findings) -> list[Section]:
@@ -54,15 +56,17 @@ def _methods(study: Findings) -> Section | None:
     if len(methods) < 2:
         return None
     rows = []
-    for (_, effect), own in study.effects.groupby(["task", "effect"], sort=False):
+    for (_, effect), own in turned(study.effects).groupby(["task", "effect"], sort=False):
         by_method = {row["method"]: row for row in own.to_dict("records")}
-        label = TableCell(f"{own['title'].iloc[0]}" if effect == EFFECTS[0] else "")
-        rows.append([label, TableCell(str(effect)), *(_t(by_method[method], study.choice.alpha) for method in methods)])
+        label = TableCell(titled(own) if effect == EFFECTS[0] else "")
+        name = TableCell(effect_name(str(effect), study.choice.axis))
+        rows.append([label, name, *(_t(by_method[method], study.choice.alpha) for method in methods)])
     return Section(
         "Which effects stand",
         f"t of each effect by each method; bold and ✱: q < {study.choice.alpha:g} after the headline correction over "
         "all tests of that method. Hover a number for its estimate and interval. Where methods differ, believe those "
-        "whose assumptions hold: checkpoints of one model are not independent, and there are few models.",
+        "whose assumptions hold: checkpoints of one model are not independent, and there are few models. "
+        + signs(study),
         ["Task", "Effect", *methods],
         rows,
     )
@@ -116,7 +120,7 @@ def _pooled(study: Findings) -> Section | None:
         "Pooled over tasks",
         "The same regression over the tasks of each cause, values z-scored within each task and turned so that up is "
         "better; errors clustered by model (CR2). Standardised estimates with their intervals; controls are left out.",
-        ["Cause", "tasks", "Parameters", "Tokens", "Interaction"],
+        ["Cause", "tasks", *(name[0].upper() + name[1:] for name in effect_names(study.choice.axis))],
         rows,
     )
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from evalrun.core.text import counted, listed
 from evalrun.reporting.curve_view import final_over_size
+from evalrun.reporting.regression_sentences import assumptions, regression
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
-from evalrun.statistics.regression.interactions import EFFECTS, METHODS
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
 
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
@@ -25,94 +25,11 @@ def summary(study: Findings) -> list[str]:
         *_falls(study),
         *control_sentences(study.table, study.shapes),
         *_over_size(study),
-        *_regression(study),
-        *_assumptions(study),
+        *regression(study),
+        *assumptions(study),
         *_artefacts(study),
         *_noise(study),
     ]
-
-
-def significant(study: Findings, method: str, correction: str | None = None) -> pd.DataFrame:
-    """The rows of a method that are significant after a correction (the first, unless told otherwise)."""
-    rows = study.effects[study.effects["method"] == method]
-    return rows[rows[f"q_{correction or study.choice.corrections[0]}"] < study.choice.alpha]
-
-
-def _regression(study: Findings) -> Iterator[str]:
-    """How many effects are significant, by the headline method and by the others."""
-    tested = study.headline[study.headline["p"].notna()]
-    if tested.empty:
-        yield "No effect could be tested; the notes below the table say why."
-        return
-    method, alpha = study.choice.methods[0], study.choice.alpha
-    found = significant(study, method)
-    split = ", ".join(f"{name} {int((found['effect'] == name).sum())}" for name in EFFECTS)
-    be = "is" if len(found) == 1 else "are"
-    of = f"{len(found)} of {counted(len(tested), 'effect')} {be}"
-    yield f"By {METHODS[method].name} {of} significant at q < {alpha:g}: {split}."
-    others = study.choice.methods[1:]
-    if not others:
-        return
-    told, unfitted = [], []
-    for other in others:
-        rows = study.effects[(study.effects["method"] == other) & study.effects["p"].notna()]
-        if rows.empty:
-            unfitted.append(METHODS[other].name)
-        else:
-            told.append(f"{len(significant(study, other))} of {len(rows)} by {METHODS[other].name}")
-    if told:
-        yield f"By the other methods: {listed(told, 9)}."
-    if unfitted:
-        yield f"No effect could be tested by {listed(unfitted, 9)}: “Which effects stand” says why."
-    if len(found) and told:
-        yield _stand(study, len(found))
-
-
-def _stand(study: Findings, found: int) -> str:
-    """How many of the headline's significant effects every method confirms, and which."""
-    stand = _standing(study)
-    titles = [f"{title} ({', '.join(effects)})" for title, effects in stand.items()]
-    count = sum(len(effects) for effects in stand.values())
-    how = "significant by every method that could be fitted"
-    if not count:
-        return f"{'It is not' if found == 1 else f'None of the {found} is'} {how}."
-    many = "It is" if found == 1 else f"{count} of the {found} {'is' if count == 1 else 'are'}"
-    return f"{many} {how}: {listed(titles, 12)}."
-
-
-def _standing(study: Findings) -> dict[str, list[str]]:
-    """Title -> effects that every method finds significant, with one sign."""
-    stand: dict[str, list[str]] = {}
-    for (_, effect), rows in study.effects.groupby(["task", "effect"], sort=False):
-        fitted = rows[rows["p"].notna()]
-        one_sign = fitted["estimate"].gt(0).nunique() == 1
-        if len(fitted) and one_sign and (fitted["q"] < study.choice.alpha).all():
-            stand.setdefault(str(rows["title"].iloc[0]), []).append(str(effect))
-    return stand
-
-
-def _assumptions(study: Findings) -> Iterator[str]:
-    """Where the headline's assumptions fail, in one sentence each."""
-    found = study.diagnostics
-    dependent = found[found["autocorrelation_p"] < study.choice.alpha]
-    if len(dependent):
-        top = dependent.sort_values("autocorrelation").iloc[-1]
-        yield (
-            f"In {len(dependent)} of {counted(len(found), 'task')} neighbouring checkpoints of a model miss the plane "
-            f"together (residual autocorrelation up to {top['autocorrelation']:.2f}, {top['title']}): they are not "
-            "independent, and errors that take them as such are too small."
-        )
-    curved = found[found["curved"].astype(bool)]
-    if len(curved):
-        titles = listed([str(title) for title in curved["title"]], 6)
-        yield (
-            f"{counted(len(curved), 'task')} {'wants' if len(curved) == 1 else 'want'} a curve rather than a plane "
-            f"(AIC better by more than 10 with squares): {titles}."
-        )
-    moved = found[found["influence_flips"].astype(bool)]
-    if len(moved):
-        named = [f"{row['title']} without {row['influence_model']}" for row in moved.to_dict("records")]
-        yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named, 6)}."
 
 
 def _over_training(study: Findings) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.reporting.effect_words import effect_name
 from evalrun.reporting.regression_table import (
     csv_text,
     effects_csv,
@@ -15,8 +16,10 @@ from evalrun.reporting.regression_table import (
     latex_escape,
     q_text,
     results_csv,
+    titled,
 )
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.reliability.intervals import with_intervals
 
 Column = tuple[str, Callable[[Any], str]]  # heading, and how a value is written
@@ -37,6 +40,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "shapes": study.shapes,
         "shapes_over_size": study.size_shapes,
         "evidence": study.evidence,
+        "two_stories": study.two_stories,
         "falls": study.falls,
         "continuous": study.continuous,
         "artefacts": study.artefacts,
@@ -47,8 +51,8 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
     }
     return {
         "effects.csv": effects_csv(headline),
-        "effects.tex": effects_latex(headline, correction, alpha),
-        "effects.md": effects_markdown(headline, correction, alpha),
+        "effects.tex": effects_latex(turned(headline), correction, alpha),
+        "effects.md": effects_markdown(turned(headline), correction, alpha),
         "results.csv": results_csv(raw),
         **{f"tables/{name}.csv": csv_text(frame) for name, frame in frames.items() if len(frame)},
         "tables/methods.tex": _methods_latex(study),
@@ -89,7 +93,7 @@ def _methods_latex(study: Findings) -> str:
         rf"Task & Effect & {heads} \\",
         r"\midrule",
     ]
-    for (_, effect), rows in study.effects.groupby(["task", "effect"], sort=False):
+    for (_, effect), rows in turned(study.effects).groupby(["task", "effect"], sort=False):
         by_method = {row["method"]: row for row in rows.to_dict("records")}
         cells = []
         for method in methods:
@@ -97,7 +101,8 @@ def _methods_latex(study: Findings) -> str:
             q = "" if pd.isna(row["q"]) else q_text(row["q"]).replace("<", r"\ensuremath{<}")
             t = f"${row['t']:.2f}$" if pd.notna(row["t"]) else "--"
             cells += [t, rf"\textbf{{{q}}}" if row["q"] < alpha else q]
-        lines.append(" & ".join([latex_escape(str(rows["title"].iloc[0])), str(effect), *cells]) + r" \\")
+        name = effect_name(str(effect), study.choice.axis)
+        lines.append(" & ".join([latex_escape(titled(rows)), name, *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

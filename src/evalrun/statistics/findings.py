@@ -17,6 +17,7 @@ from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
+from evalrun.statistics.regression.two_stories import two_stories
 from evalrun.statistics.reliability.seeds import seed_variance
 from evalrun.statistics.reliability.snr import signal_to_noise
 from evalrun.statistics.shapes.curves import CurveSet, on_the_same_items, over_training
@@ -44,6 +45,7 @@ class Findings:
     decision: Decision  # about the curves over training
     effects: pd.DataFrame  # interactions.fit_interactions, every method
     pooled: pd.DataFrame  # pooled.fit_pooled
+    two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
     diagnostics: pd.DataFrame  # diagnostics.diagnose
     shapes: pd.DataFrame  # labels.describe_shapes
     size_shapes: pd.DataFrame  # labels.shapes_over_size
@@ -59,6 +61,13 @@ class Findings:
     def headline(self) -> pd.DataFrame:
         """The effects by the first method."""
         return self.effects[self.effects["method"] == self.choice.methods[0]]
+
+    @property
+    def beside(self) -> pd.DataFrame | None:
+        """The effects by plain least squares; None where these are the headline, or were not asked for."""
+        if "ols" not in self.choice.methods[1:]:
+            return None
+        return self.effects[self.effects["method"] == "ols"]
 
     @property
     def largest(self) -> str:
@@ -107,6 +116,7 @@ def analyze_table(
         decision=decision,
         effects=effects,
         pooled=fit_pooled(rows, choice),
+        two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
         diagnostics=diagnose(rows, choice),
         shapes=shapes,
         size_shapes=shapes_over_size(rows, conf.params, decision.settings),

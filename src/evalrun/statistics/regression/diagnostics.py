@@ -12,7 +12,7 @@ from scipy import stats
 
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
-from evalrun.statistics.regression.interactions import check, fit_design
+from evalrun.statistics.regression.interactions import INDEPENDENT, check, fit_design
 from evalrun.statistics.regression.model_frame import (
     Array,
     Design,
@@ -27,7 +27,6 @@ COLUMNS = [
     *("task", "title", "autocorrelation", "autocorrelation_p", "dispersion", "influence", "influence_at"),
     *("aic_linear", "aic_quadratic", "curved", "influence_model", "influence_flips", "warnings"),
 ]
-INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
 _CURVED = 10.0  # AIC by which squares must improve the fit (Burnham & Anderson 2002, section 2.6)
 
 
@@ -109,7 +108,7 @@ def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice
     method, told = choice.methods[0], []
     if method in INDEPENDENT and row["autocorrelation_p"] < choice.alpha and row["autocorrelation"] > 0:
         r = f"{row['autocorrelation']:.2f}"
-        told.append(f"residuals of neighbouring checkpoints correlate ({r}): {method} errors are too small")
+        told.append(f"residuals of neighbouring checkpoints correlate ({r}), and {method} takes them as independent")
     if method == "cluster" and design.clusters < FEW:
         told.append(f"{design.clusters} models are few: cluster errors tend to be too small")
     if row["curved"]:

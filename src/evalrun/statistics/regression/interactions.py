@@ -36,6 +36,7 @@ __all__ = [
     "AXES",
     "CORRECTIONS",
     "EFFECTS",
+    "INDEPENDENT",
     "METHODS",
     "PARAMS",
     "RegressionSettings",
@@ -108,6 +109,7 @@ METHODS: dict[str, Method] = {
         lambda design, choice: fit_mixed(design, choice.alpha),
     ),
 }
+INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
 # statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
 CORRECTIONS: dict[str, str] = {
     alias: multitest_methods_names[name] for alias, name in multitest_alias.items() if name != "lfdr"
@@ -116,7 +118,8 @@ CORRECTIONS: dict[str, str] = {
 
 def columns(corrections: Sequence[str]) -> list[str]:
     """Columns of what `fit_interactions` returns."""
-    return [*_ABOUT, *NUMBERS, *_RAW, "q", *(f"q_{name}" for name in corrections), "n", "clusters", "note"]
+    numbers = [*NUMBERS, *_RAW, "q", *(f"q_{name}" for name in corrections)]
+    return [*_ABOUT, *numbers, "n", "clusters", "axis", "higher_is_better", "note"]
 
 
 def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
@@ -140,7 +143,8 @@ def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.Data
         raw_* are in units of the value for each factor of ten of the predictor (of both, for the interaction), main
         effects at the mean of the other predictor. Both are in log-odds for quasibinomial. df is NaN where p comes
         from no t distribution; q is p after the headline correction, q_<name> after each; n counts the rows fitted,
-        clusters the models.
+        clusters the models. Signs are in the metric's own direction, which higher_is_better says: `orientation.turned`
+        turns them so that plus is better.
 
     Raises:
         AnalysisError: When a setting is none of those allowed.
@@ -210,7 +214,7 @@ def _task(frame: TaskFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
 
 def _rows(frame: TaskFrame, method: str, choice: RegressionSettings) -> list[dict[str, Any]]:
     """The three effects of one task by one method."""
-    base = {**frame.labels, "method": method, "n": len(frame.rows), "clusters": frame.clusters}
+    base = {**frame.labels, "method": method, "n": len(frame.rows), "clusters": frame.clusters, "axis": choice.axis}
     numbers: dict[str, dict[str, float]] = {}
     note = ""
     if frame.design is not None:

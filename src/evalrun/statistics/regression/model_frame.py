@@ -65,7 +65,7 @@ class Design:
 class TaskFrame:
     """One task: its name, its usable rows and what cannot be fitted."""
 
-    labels: dict[str, Any]  # task, title, cause
+    labels: dict[str, Any]  # task, title, cause, higher_is_better
     rows: pd.DataFrame  # the usable rows
     design: Design | None  # None when nothing can be fitted
     exact: bool  # the values lie on the plane: there are no residuals
@@ -114,7 +114,7 @@ def _frame(rows: pd.DataFrame, choice: RegressionSettings) -> TaskFrame:
     """One task's rows, design and notes; the design is None where the model cannot be fitted, and the notes say why."""
     used = usable(rows, choice)
     first = rows.iloc[0]
-    labels = {name: first[name] for name in ("task", "title", "cause")}
+    labels = {name: first[name] for name in ("task", "title", "cause", "higher_is_better")}
     what = "tokens" if choice.axis == "tokens" else "FLOPs"
     lost = len(rows) - len(used)
     left_out = f"{counted(lost, 'row')} without a value, a parameter count or {what} left out" if lost else ""

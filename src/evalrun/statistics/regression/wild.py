@@ -49,6 +49,17 @@ def sign_patterns(clusters: int, draws: int, seed: int) -> tuple[Array, bool]:
     return generator.choice(np.array([-1.0, 1.0]), size=(draws, clusters)), False
 
 
+def smallest_p(clusters: int, draws: int, seed: int) -> float:
+    """What no p of these draws can be below, however strong an effect: the share of draws that repeat the sample.
+
+    These are the draws in which all clusters have one weight; of few clusters there are many: one in 6^(clusters - 1)
+    of the six-point weights, one in 2^(clusters - 1) of the two-point weights.
+    """
+    weights, whole = sign_patterns(clusters, draws, seed)
+    equal = int((weights == weights[:, :1]).all(axis=1).sum())
+    return equal / len(weights) if whole else (1 + equal) / (1 + len(weights))
+
+
 def fit_wild(design: Design, alpha: float, draws: int, seed: int) -> Fit:
     """OLS tested by the wild cluster bootstrap with the null imposed (WCR); intervals by inverting that test.
 
