@@ -19,6 +19,7 @@ from evalrun.tracking.slugs import slug
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.statistics.coverage import Place
     from evalrun.statistics.items.values import Items
 
 
@@ -30,6 +31,7 @@ class Selection:
     sweep: str | None = None  # the checkpoints that this multirun wanted
     tasks: Sequence[str] | None = None  # tasks or sets
     cells: Sequence[Checkpoint] | None = None  # a grid, such as an experiment's
+    asked: Sequence[Checkpoint] | None = None  # all that should be there, if that was said
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
@@ -40,6 +42,12 @@ class Selection:
             grid = {(cell.model, cell.step) for cell in self.cells}
             table = table[[place in grid for place in zip(table["model"], table["step"], strict=True)]]
         return table
+
+    def wanted(self, suite: str) -> list[Place] | None:
+        """The checkpoints of a suite that should be there, as (model, seed, step); None where nothing says which."""
+        if self.asked is None:
+            return None
+        return [(cell.model, cell.seed, cell.step) for cell in self.asked if cell.suite == suite]
 
     def describe(self) -> str:
         """In words, for the report."""
@@ -85,9 +93,8 @@ def analyse(
                 title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
                 print(f"{title}\n")
             context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-            reports.append(
-                _report(config, store, suite, title, table[table["settings"] == label], out, context, finals, failed)
-            )
+            rows, wanted = table[table["settings"] == label], selection.wanted(suite)
+            reports.append(_report(config, store, suite, title, rows, out, context, finals, failed, wanted))
     print("curves and runs: python -m evalrun ui")
     return reports
 
@@ -138,6 +145,7 @@ def _report(
     context: Mapping[str, str],
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
+    wanted: Sequence[Place] | None,
 ) -> Path:
     """Analyse a table, file the report in MLflow and print the summary.
 
@@ -151,6 +159,7 @@ def _report(
         context: What the page says of where the rows are from: name -> words.
         finals: Model -> its last released step, where known.
         failed: Labels of checkpoints that have no result, for the page.
+        wanted: The checkpoints that should be there; None where nothing says which.
 
     Returns:
         The page.
@@ -164,7 +173,7 @@ def _report(
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
         runs = store.run_address(suite)
-        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width, failed)
+        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted)
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

@@ -46,6 +46,7 @@ def make_row(**given: Any) -> dict[str, Any]:
         "task_key": "key",
         "run_id": "run",
         "settings": "lm_eval float32",
+        "disputed": "",
         "finished_ms": 1,
     }
     return {**row, **given}

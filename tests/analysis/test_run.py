@@ -21,7 +21,7 @@ OVER_SIZE = {f"figures/{name}.{kind}" for name in ("scaling", "shapes_over_size"
 FILES = {
     *("report.html", "effects.csv", "effects.tex", "effects.md", "results.csv"),
     *(f"tables/{name}.csv" for name in ("methods", "pooled", "diagnostics", "shapes", "shapes_over_size", "evidence")),
-    *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals")),
+    *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals", "coverage")),
     *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise")),
     *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
     *("figures/evidence/tiny_obey.png", "figures/evidence/tiny_recall.png"),
@@ -187,6 +187,20 @@ def test_same_results_same_bytes(tidy, tmp_path, analysis):
     again = run_analysis(tidy.grid(), conf(), "tiny", tmp_path, {"Tracking store": "sqlite:///mlruns/mlflow.db"})
     for name, path in again.files.items():
         assert path.read_bytes() == analysis.files[name].read_bytes(), name
+
+
+def test_the_report_shows_what_of_the_grid_is_missing(tidy, tmp_path):
+    table = tidy.grid().query("not (model == 'tiny-m' and step in (4, 8) and task == 'tiny_obey')")
+    analysis = run_analysis(table, conf(methods=["ols"]), "tiny", tmp_path, {})
+    sentence = "Of 36 cells of the grid (2 tasks x 18 checkpoints) 2 have no result: “Coverage” says which."
+    assert analysis.notes == [sentence]
+    page = " ".join(Page(analysis.files["report.html"].read_text()).text)
+    assert page.count(sentence) == 2  # findings and notes
+    assert "missing: tiny-m at steps 4 and 8" in page
+    cells = pd.read_csv(analysis.files["tables/coverage_cells.csv"])
+    assert cells[["task", "model", "step", "state"]].to_numpy().tolist() == [
+        ["tiny_obey", "tiny-m", step, "missing"] for step in (4, 8)
+    ]
 
 
 def test_notes_reach_the_report(tidy, tmp_path):

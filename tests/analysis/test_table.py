@@ -81,10 +81,50 @@ def test_equal_duplicates_are_merged(tidy):
     assert prepared.notes == ["1 result is there more than once with one value; each counts once."]
 
 
-def test_of_duplicates_that_disagree_the_latest_is_kept_and_told(tidy):
-    prepared = prepare(tidy.table([{"value": 0.4}, {"value": 0.45}]), None)
+@pytest.mark.parametrize(("later", "which"), [(2, "latest"), (1, "last")])
+def test_of_duplicates_that_disagree_the_latest_is_kept_and_told(tidy, later, which):
+    prepared = prepare(tidy.table([{"value": 0.4}, {"value": 0.45, "finished_ms": later}]), None)
     assert prepared.table["value"].tolist() == [0.45]
-    assert prepared.notes == ["tiny-s step 1, tiny_obey: 2 results disagree (0.4, 0.45); the latest, 0.45, is kept."]
+    assert prepared.notes == [f"tiny-s step 1, tiny_obey: 2 results disagree (0.4, 0.45); the {which}, 0.45, is kept."]
+    assert prepared.disagreeing[["model", "step", "task", "why"]].to_numpy().tolist() == [
+        ["tiny-s", 1, "tiny_obey", f"0.4, 0.45: the {which} is kept"]
+    ]
+
+
+def test_results_that_differ_in_the_last_places_are_one(tidy):
+    """Perplexities of one checkpoint from two machines: 6.00667 and 6.00612."""
+    table = tidy.table([{"value": 6.00667}, {"value": 6.00612}])
+    prepared = prepare(table, None)
+    assert prepared.table["value"].tolist() == [6.00612]
+    assert len(prepared.disagreeing) == 0
+    assert prepared.notes == [
+        "1 result is there more than once with values that differ by 0.0092 % at most, within "
+        "analysis.same_within=0.001: each counts once, with its latest value."
+    ]
+    assert "2 results disagree (6.00667, 6.00612)" in prepare(table, None, same_within=0.00005).notes[0]
+
+
+def test_disagreements_of_one_checkpoint_are_one_note(tidy):
+    rows = [{"task": task, "value": value} for task in ("a", "b", "c", "d") for value in (0.1, 0.2)]
+    prepared = prepare(tidy.table(rows), None)
+    assert prepared.notes == [
+        "tiny-s step 1: the results of 4 tasks disagree (a: 0.1, 0.2, b: 0.1, 0.2, c: 0.1, 0.2 and 1 more); "
+        "the last of each is kept."
+    ]
+    assert len(prepared.disagreeing) == 4
+
+
+def test_what_its_sources_gave_beside_is_told_of_a_result(tidy):
+    kept = {"step": 1, "value": 0.5, "disputed": "acc is 0.625 in b.json"}
+    gone = {"step": 2, "value": np.nan, "disputed": "acc is 0.5 in a.json, 0.625 in b.json"}
+    prepared = prepare(tidy.table([kept, gone]), None)
+    assert prepared.table["step"].tolist() == [1]
+    assert prepared.notes == [
+        "tiny-s step 2, tiny_obey: left out, because acc is 0.5 in a.json, 0.625 in b.json.",
+        "tiny-s step 1, tiny_obey: kept, though acc is 0.625 in b.json.",
+    ]
+    assert prepared.seen["why"].tolist() == ["", "acc is 0.5 in a.json, 0.625 in b.json"]
+    assert prepared.disagreeing["why"].tolist() == ["acc is 0.625 in b.json"]
 
 
 def test_seeds_are_no_duplicates(tidy):

@@ -39,6 +39,7 @@ def expected(results: list[TaskResult]) -> pd.DataFrame:
             "weights": r.weights,
             "task_key": r.key,
             "settings": settings_label(r),
+            "disputed": r.settings.get("disputed", ""),
             "finished_ms": r.finished_ms,
         }
         for r in results

@@ -44,10 +44,12 @@ def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[P
     filler = [] if grid else ["model=pythia-70m"]
     filler += [] if keys & {"step", "experiment"} else ["step=all"]
     plan = planning.plan((*filler, *ov.for_hydra(given)))
+    cells = [job.cell for job in plan.jobs] if grid else None
     selection = study.Selection(
         suite=suite,
         sweep=name,
         tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
-        cells=[job.cell for job in plan.jobs] if grid else None,
+        cells=cells,
+        asked=cells if keys & {"step", "experiment"} else None,  # else the steps are all that were ever released
     )
     return plan, selection

@@ -70,7 +70,7 @@ def prepared_rows(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
     """The rows that are analysed; what is left out is logged."""
     from evalrun.statistics.table import prepare
 
-    prepared = prepare(one_study(table), conf.metric, final_steps(table))
+    prepared = prepare(one_study(table), conf.metric, final_steps(table), conf.same_within)
     for note in prepared.notes:
         log.warning(note)
     return prepared.table

@@ -97,6 +97,7 @@ class AnalysisConf:
     alpha: float = MISSING
     smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size
     shapes: ShapeConf = field(default_factory=ShapeConf)
+    same_within: float = MISSING  # share of its value up to which two results of one checkpoint are one
     items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
     item_model: str | None = MISSING  # reml or ml: regression of single answers; null: none
     item_model_most: int = MISSING  # checkpoints of a task, at most, that it is fitted to

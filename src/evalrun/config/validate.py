@@ -61,6 +61,8 @@ def problems(config: Config) -> Iterator[str]:
         if not (value := getattr(config.analysis.shapes, name)) >= 1:
             yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
     yield from _item_problems(config.analysis)
+    if not 0 <= config.analysis.same_within < 1:
+        yield f"analysis.same_within is {config.analysis.same_within}: it is a share of a value, from 0 to below 1."
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]

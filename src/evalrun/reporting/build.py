@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from evalrun.reporting.html_page import write_report
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
+from evalrun.statistics.coverage import Place
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.interactions import CORRECTIONS
@@ -50,6 +51,7 @@ def run_analysis(
     runs_at: str = "",
     width: int = 100,
     failed: Sequence[str] = (),
+    wanted: Collection[Place] | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -67,6 +69,7 @@ def run_analysis(
         runs_at: The address of an MLflow run, `{run}` for its id, for the report's links; empty for none.
         width: Columns of the text, 80 or more.
         failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
+        wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
 
     Returns:
         The files, counts, text and notes.
@@ -75,7 +78,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed)
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted)
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)

@@ -286,6 +286,7 @@ def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
         + f", level {study.choice.alpha:g}",
         "Smallest change": smallest_change_text(study.thresholds.smallest_change),
         "Shapes": _thresholds(study.thresholds),
+        "Same result within": f"{study.same_within:g} of its value",
         "Random draws": f"{study.choice.draws}, seed {study.choice.seed}",
         **context,
         "Software": ", ".join([f"evalrun {__version__}", *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]),

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.reporting import curve_sections, item_section
+from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.regression_sentences import significant
 from evalrun.reporting.regression_table import q_text, titled
@@ -21,6 +22,7 @@ from evalrun.statistics.regression.orientation import turned
 def sections(study: Findings) -> list[Section]:
     """Every section that has something to show."""
     made = (
+        coverage(study),
         _methods(study),
         _corrections(study),
         _pooled(study),

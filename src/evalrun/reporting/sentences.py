@@ -11,6 +11,7 @@ from evalrun.core.text import counted, listed
 from evalrun.reporting.curve_view import final_over_size
 from evalrun.reporting.regression_sentences import assumptions, regression
 from evalrun.statistics.controls import control_sentences
+from evalrun.statistics.coverage import coverage_sentences
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
@@ -21,6 +22,7 @@ _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of on
 def summary(study: Findings) -> list[str]:
     """What a reader should know first."""
     return [
+        *coverage_sentences(study.coverage),
         *_over_training(study),
         *_falls(study),
         *control_sentences(study.table, study.shapes),

@@ -34,6 +34,8 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
     """
     headline, correction, alpha = study.headline, study.choice.corrections[0], study.choice.alpha
     frames = {
+        "coverage": study.coverage.tasks,
+        "coverage_cells": study.coverage.cells,
         "methods": study.effects,
         "pooled": study.pooled,
         "diagnostics": study.diagnostics,

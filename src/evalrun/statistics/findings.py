@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError
+from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
@@ -39,10 +40,12 @@ class Findings:
     suite: str
     table: pd.DataFrame  # table.Prepared.table
     notes: list[str]  # sentences about what was left out, merged or is doubtful
+    coverage: Coverage  # which cells of the grid are there
     choice: RegressionSettings
     metric: str | None
     thresholds: ShapeSettings
     decision: Decision  # about the curves over training
+    same_within: float
     effects: pd.DataFrame  # interactions.fit_interactions, every method
     pooled: pd.DataFrame  # pooled.fit_pooled
     two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
@@ -82,6 +85,7 @@ def analyze_table(
     finals: Mapping[str, int] | None = None,
     items: Items | None = None,
     failed: Sequence[str] = (),
+    wanted: Collection[Place] | None = None,
 ) -> Findings:
     """Fit the regressions, test the curves and their falls, and class their shapes.
 
@@ -92,12 +96,13 @@ def analyze_table(
         finals: Model -> the last step that its suite released, for `table.prepare`.
         items: Gives per-item results; None to do without.
         failed: Why checkpoints that were wanted have no result, a sentence each.
+        wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
     """
     choice = choice_of(conf)
-    prepared = prepare(table, conf.metric, finals)
+    prepared = prepare(table, conf.metric, finals, conf.same_within)
     measured = continuous_table(prepared.table, items)
     rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
     if rows.empty:
@@ -106,14 +111,18 @@ def analyze_table(
     decision = decide_curves(rows, conf, items)
     shapes = describe_shapes(decision)
     continuous = measured.table
+    coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
+    told = [*capped([f"Not scored: {why}" for why in failed]), *coverage_sentences(coverage)]
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*capped([f"Not scored: {why}" for why in failed]), *prepared.notes, *measured.notes],
+        notes=[*told, *prepared.notes, *measured.notes],
+        coverage=coverage,
         choice=choice,
         metric=conf.metric,
         thresholds=decision.settings,
         decision=decision,
+        same_within=conf.same_within,
         effects=effects,
         pooled=fit_pooled(rows, choice),
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),

@@ -19,9 +19,14 @@ from evalrun.config.steps import suspect_steps
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.text import listed
+from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
+from evalrun.statistics.repeated import merge_repeated
 
-CHECKPOINT = ["suite", "model", "seed", "step"]
-_SHOWN = 12  # notes of one kind before "and ... more"
+__all__ = ["SAME_WITHIN", "Prepared", "capped", "check", "checkpoint_name", "prepare"]
+
+SAME_WITHIN = 0.001  # what conf/analysis says, for callers without a configuration
+_OTHER_METRIC, _REPEATED = "it has another metric alone", "repeated"  # why a row is not analysed
+_MAY_LACK = ("role", "disputed")  # columns that tables of earlier versions do not have
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,28 @@ class Prepared:
 
     table: pd.DataFrame  # columns as columns.TABLE_COLUMNS; one row for each task, model, seed and step
     notes: list[str]  # one sentence for each thing left out, merged or doubtful
+    seen: pd.DataFrame  # CHECKPOINT, task, title and why: every cell that had a row; why it is left out, or ""
+    disagreeing: pd.DataFrame  # CHECKPOINT, task and why: the values of cells whose results contradict one another
 
 
-def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] | None = None) -> Prepared:
+def prepare(
+    table: pd.DataFrame,
+    metric: str | None,
+    finals: Mapping[str, int] | None = None,
+    same_within: float = SAME_WITHIN,
+) -> Prepared:
     """Select and clean the rows to analyse.
 
     The stages, in order: one metric for each task; rows without a value left out; of duplicates (same suite, model,
-    seed, step, task and metric) the last in table order kept; of steps of one model (and seed) that share a weights
-    digest all but the final one left out (all of them, if it is not among them: `steps.suspect_steps`); checkpoints at
-    0 tokens left out, because 0 has no logarithm.
+    seed, step, task and metric) the last in table order kept (`repeated.merge_repeated`); of steps of one model (and
+    seed) that share a weights digest all but the final one left out (all of them, if it is not among them:
+    `steps.suspect_steps`); checkpoints at 0 tokens left out, because 0 has no logarithm.
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
         metric: Metric to analyse in every task that has it; None for each task's primary metric.
         finals: Model -> the last step that its suite released. For a model that is not named, its last step here.
+        same_within: Share of a value up to which two results of one cell are one result.
 
     Returns:
         The rows, sorted by task title, model size, model, seed and step, with the notes.
@@ -52,20 +65,41 @@ def prepare(table: pd.DataFrame, metric: str | None, finals: Mapping[str, int] |
         AnalysisError: When columns or rows are missing, no task has the metric, or nothing is left.
     """
     check(table)
-    if "role" not in table.columns:  # written before controls were told apart
-        table = table.assign(role="")
-    rows = _typed(table)
+    table = table.assign(**{name: "" for name in _MAY_LACK if name not in table.columns})
+    rows = every = _typed(table)
     rows, notes = _select_metric(rows, metric)
+    why: dict[Any, str] = dict.fromkeys(every.index.difference(rows.index), _OTHER_METRIC)
+    rows, more = _drop_missing(rows, why)
+    merged = merge_repeated(rows, same_within)
+    why |= dict.fromkeys(rows.index.difference(merged.rows.index), _REPEATED)
+    rows, notes = merged.rows, [*notes, *more, *merged.notes]
     drop_shared_weights = partial(_drop_shared_weights, finals=finals or {})
-    for stage in (_drop_missing, _drop_duplicates, drop_shared_weights, _drop_step_zero):
-        rows, more = stage(rows)
-        notes += more
+    for stage, reason in ((drop_shared_weights, "its weights are another step’s"), (_drop_step_zero, "0 tokens")):
+        fewer, more = stage(rows)
+        why |= dict.fromkeys(rows.index.difference(fewer.index), reason)
+        rows, notes = fewer, [*notes, *more]
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(notes))
     notes += _doubts(rows)
     rows = rows.assign(_order=rows["title"].map({title: _natural(title) for title in rows["title"].unique()}))
     rows = rows.sort_values(["_order", "task", "n_params", "model", "seed", "step"], kind="stable")
-    return Prepared(rows.drop(columns="_order").reset_index(drop=True), notes)
+    prepared = rows.drop(columns="_order").reset_index(drop=True)
+    return Prepared(prepared, notes, _seen(every, why), merged.disagreeing)
+
+
+def _seen(every: pd.DataFrame, why: Mapping[Any, str]) -> pd.DataFrame:
+    """Every cell of the table once, with the reason why no row of it is analysed.
+
+    Args:
+        every: All rows as they came.
+        why: Label of a row -> why it is left out.
+    """
+    place = [*CHECKPOINT, "task"]
+    cells = every[[*place, "title"]].assign(why=pd.Series(why, dtype=object).reindex(every.index).fillna(""))
+    # A row that is analysed goes before any other; of a repeated one the row that was kept tells what became of it.
+    cells["_rank"] = cells["why"].map({"": 0, _OTHER_METRIC: 2, _REPEATED: 3}).fillna(1)
+    cells = cells[cells["step"].notna()].sort_values("_rank", kind="stable").drop_duplicates(place)
+    return cells.drop(columns="_rank").sort_index().reset_index(drop=True)
 
 
 def check(table: object) -> None:
@@ -80,7 +114,7 @@ def check(table: object) -> None:
         )
     if table.empty:
         raise AnalysisError("there are no results to analyse: evaluate some checkpoints first.")
-    missing = [column for column in TABLE_COLUMNS if column not in table.columns and column != "role"]
+    missing = [column for column in TABLE_COLUMNS if column not in (*table.columns, *_MAY_LACK)]
     if missing:
         columns = "column" if len(missing) == 1 else "columns"
         raise AnalysisError(
@@ -120,61 +154,31 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     what = "primary metric" if metric is None else f"metric '{metric}'"
     lacking = sorted(set(rows["task"]) - set(chosen["task"]))
     if lacking:
-        notes.append(f"Left out, having no {what}: {listed(lacking, _SHOWN)}.")
+        notes.append(f"Left out, having no {what}: {listed(lacking, MOST_NOTES)}.")
     for task, group in chosen.groupby("task"):
         counts = group["metric"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
         if len(counts) > 1:
             chosen = chosen[(chosen["task"] != task) | (chosen["metric"] == counts.index[0])]
-            others = listed([str(name) for name in counts.index[1:]], _SHOWN)
+            others = listed([str(name) for name in counts.index[1:]], MOST_NOTES)
             notes.append(
                 f"{task} has several primary metrics: {counts.index[0]}, the most frequent, is analysed; not {others}."
             )
     return chosen, notes
 
 
-def _drop_missing(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _drop_missing(rows: pd.DataFrame, why: dict[Any, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows without a value; why a row is left out is added to `why`, which is changed."""
     bad = rows[rows["value"].isna() | rows["tokens"].isna() | rows["step"].isna()]
-    notes = [
-        f"{checkpoint_name(row)}, {row['task']}: left out, having no {_absent(row)}." for row in bad.to_dict("records")
-    ]
+    notes = []
+    for label, row in zip(bad.index, bad.to_dict("records"), strict=True):
+        why[label] = f"no {_absent(row)}" if not row["disputed"] or not pd.isna(row["value"]) else row["disputed"]
+        reason = f"having {why[label]}" if why[label].startswith("no ") else f"because {why[label]}"
+        notes.append(f"{checkpoint_name(row)}, {row['task']}: left out, {reason}.")
     return rows.drop(index=bad.index), capped(notes)
 
 
 def _absent(row: Mapping[Any, Any]) -> str:
     return " and ".join(name for name in ("value", "tokens", "step") if pd.isna(row[name]))
-
-
-def _drop_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the latest of several values of one task, metric and checkpoint; the notes say which disagreed.
-
-    Args:
-        rows: Oldest first.
-    """
-    key = [*CHECKPOINT, "task", "metric"]
-    again = rows[rows.duplicated(key, keep=False)]
-    equal, disagree = 0, []
-    rewritten: dict[str, list[str]] = {}
-    for _, group in again.groupby(key, dropna=False, sort=False):
-        values = group["value"].tolist()
-        if np.ptp(values) <= 1e-9:
-            equal += 1
-            continue
-        row = group.iloc[-1].to_dict()
-        if group["weights"].nunique() > 1:
-            rewritten.setdefault(checkpoint_name(row), []).append(row["task"])
-            continue
-        shown = ", ".join(f"{value:.4g}" for value in values)
-        what = f"{checkpoint_name(row)}, {row['task']}: {len(values)} results disagree ({shown})"
-        disagree.append(f"{what}; the latest, {values[-1]:.4g}, is kept.")
-    again_said = [
-        f"{name} was written again with other weights: what was computed last counts ({listed(tasks, _SHOWN)})."
-        for name, tasks in rewritten.items()
-    ]
-    notes = [*capped(again_said), *capped(disagree)]
-    if equal:
-        times = "1 result is" if equal == 1 else f"{equal} results are"
-        notes.append(f"{times} there more than once with one value; each counts once.")
-    return rows.drop_duplicates(key, keep="last"), notes
 
 
 def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple[pd.DataFrame, list[str]]:
@@ -214,7 +218,7 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
 def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     zero = rows[rows["tokens"] <= 0]
     names = sorted({checkpoint_name(row) for row in zero.drop_duplicates(CHECKPOINT).to_dict("records")})
-    notes = [f"Left out, because 0 tokens have no logarithm: {listed(names, _SHOWN)}."] if names else []
+    notes = [f"Left out, because 0 tokens have no logarithm: {listed(names, MOST_NOTES)}."] if names else []
     return rows.drop(index=zero.index), notes
 
 
@@ -225,7 +229,9 @@ def _doubts(rows: pd.DataFrame) -> list[str]:
     for weights, group in owned[owned.duplicated("weights", keep=False)].groupby("weights"):
         owners = sorted({checkpoint_name(row) for row in group.to_dict("records")})
         if len(owners) > 1:
-            notes.append(f"{listed(owners, _SHOWN)} have the same weights (digest {str(weights)[:12]}); all are kept.")
+            notes.append(
+                f"{listed(owners, MOST_NOTES)} have the same weights (digest {str(weights)[:12]}); all are kept."
+            )
     for task, group in rows.groupby("task"):
         low, high = group["n"].min(), group["n"].max()
         if low != high and not pd.isna(low):
@@ -233,19 +239,6 @@ def _doubts(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def checkpoint_name(row: Mapping[Any, Any]) -> str:
-    """`pythia-70m step 2000`, with the seed where there is one."""
-    step = f" step {row['step']:.0f}" if not pd.isna(row["step"]) else ""
-    seed = f" seed {row['seed']:.0f}" if not pd.isna(row["seed"]) else ""
-    return f"{row['model']}{step}{seed}"
-
-
 def _natural(title: str) -> str:
     """A sorting key that puts `task 2` before `task 10`."""
     return re.sub(r"\d+", lambda number: number.group().zfill(12), title.casefold())
-
-
-def capped(notes: list[str]) -> list[str]:
-    """The first notes of one kind, and how many more there are."""
-    more = len(notes) - _SHOWN
-    return notes if more <= 0 else [*notes[:_SHOWN], f"... and {more} more of this kind."]

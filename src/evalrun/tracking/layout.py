@@ -70,6 +70,7 @@ class TaskEntry:
     key: str = ""
     role: str = ""  # runs written before controls were told apart lack it
     lower: list[str] | None = None  # metrics of which less is better; None on runs written before it was kept
+    disputed: str = ""  # other values that its sources gave for it
 
     @classmethod
     def of(cls, result: TaskResult) -> TaskEntry:
@@ -92,6 +93,7 @@ class TaskEntry:
             key=result.key,
             role=result.role[:200],
             lower=result.lower,
+            disputed=str(result.settings.get("disputed", ""))[:1000],
         )
 
     def is_higher_better(self, metric: str) -> bool:
@@ -104,7 +106,7 @@ class TaskEntry:
         Raises:
             TrackingError: when the metrics' names do not fit a tag.
         """
-        about = {name: value for name, value in vars(self).items() if name != "key"}
+        about = {name: value for name, value in vars(self).items() if name != "key" and (value or name != "disputed")}
         text = json.dumps(about, separators=(",", ":"))
         if len(text) > TAG_LIMIT:
             raise TrackingError(

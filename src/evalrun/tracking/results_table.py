@@ -139,6 +139,7 @@ def _rows_of(run: Any) -> Iterator[Row]:
                 "chance": math.nan if entry.chance is None else entry.chance,
                 "primary": metric == entry.primary,
                 "higher_is_better": entry.is_higher_better(metric),
+                "disputed": entry.disputed,
                 "task_key": entry.key,
                 "finished_ms": entry.finished_ms,
             }

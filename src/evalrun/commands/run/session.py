@@ -148,7 +148,7 @@ class SweepSession:
     def _analyse(self, failed: Sequence[str]) -> None:
         plan = self.plan
         try:
-            selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks)
+            selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks, asked=[job.cell for job in self.jobs])
             folder = plan.root / "analysis" / plan.sweep
             study.analyse(plan.config, folder, selection, plan.final_steps, command_line(self.words), failed)
         except EvalrunError as error:
