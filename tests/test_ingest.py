@@ -289,7 +289,7 @@ def test_samples_that_come_later_are_added_and_damaged_ones_left_out(
 @pytest.mark.parametrize(
     ("model_args", "reason"),
     [
-        ("pretrained=EleutherAI/pythia-70m-v0,revision=step1000", "is the path of no conf/model"),
+        ("pretrained=EleutherAI/pythia-70m-v0,revision=step1000", "say rename.EleutherAI/pythia-70m-v0=PATH"),
         ("pretrained=somebody/pythia-70m,revision=step1000", "is the path of no conf/model"),
         ("pretrained=EleutherAI/pythia-70m", "without a revision that says its step"),
         ("pretrained=EleutherAI/pythia-70m,revision=main", "without a revision that says its step"),
@@ -323,6 +323,8 @@ def test_an_unknown_checkpoint_is_named_and_the_rest_filed(
         "pretrained=/data/models/pythia-70m/step1000",
         "pretrained=./models/pythia-70m,revision=step1000",
         "pretrained=/data/EleutherAI/pythia-70m/,revision=step1000,device_map=auto",
+        "pretrained=EleutherAI/pythia-v1.1-70m,revision=step1000",
+        "pretrained=/data/pythia-v1.1-70m/step1000",
     ],
 )
 def test_ways_to_name_one_checkpoint(model_args: Any, ingest: Ingest, tmp_path: Path) -> None:
@@ -353,7 +355,8 @@ def test_damage_is_named_one_sentence_each(ingest: Ingest, tmp_path: Path) -> No
     code, out, err = ingest(folder, folder / "none", folder / "statistics.tsv")
     assert code == 1
     assert "2 results filed" in out
-    lines = {line.split(":")[0].strip().rpartition("/")[2]: line for line in err.splitlines()[1:]}
+    named = [(line, line.split(": ")[0].split(",")) for line in err.splitlines()[1:]]
+    lines = {file.strip().rpartition("/")[2]: line for line, files in named for file in files}
     assert sorted(lines) == [
         *("binary.json", "empty.json", "foreign.json", "gone.json", "list.json"),
         *("nan.json", "none", "numberless.json", "rows.tsv", "truncated.json"),
@@ -380,23 +383,77 @@ def test_nothing_recognisable_is_a_mistake(ingest: Ingest, tmp_path: Path) -> No
     assert ingest("x.json", "tracking.rot=x")[0] == 2
 
 
-def test_contradictions_are_named_with_their_values_and_the_rest_is_filed(ingest: Ingest, tmp_path: Path) -> None:
-    write(tmp_path / "a.json", v03(isp_neqa={"acc": 0.5}, sciq={"acc": 0.75}))
-    write(tmp_path / "b.json", v03(isp_neqa={"acc": 0.625}, sciq={"acc": 0.75, "acc_norm": 0.5}))
+def test_contradictions_are_named_and_marked_with_their_values(ingest: Ingest, tmp_path: Path) -> None:
+    write(tmp_path / "a.json", v03(isp_neqa={"acc": 0.5, "acc_norm": 0.25}, sciq={"acc": 0.75}))
+    write(tmp_path / "b.json", v03(isp_neqa={"acc": 0.625, "acc_norm": 0.25}, sciq={"acc": 0.75, "acc_norm": 0.5}))
     code, out, err = ingest("a.json", "b.json")
     assert code == 1
-    assert "pythia: 1 result filed" in out
+    assert "pythia: 2 results filed" in out
     assert "1 result in more than one file" in out
-    assert "pythia-70m step 1000, neqa: acc is 0.5 in a.json, 0.625 in b.json; none is filed" in err
-    rows = table(tmp_path)
-    assert dict(zip(rows["metric"], rows["value"], strict=True)) == {"acc": 0.75, "acc_norm": 0.5}
+    told = "acc is 0.5 in a.json, 0.625 in b.json"
+    assert f"pythia-70m step 1000, neqa: {told}; it is filed without a value: remove the wrong one" in err
+    rows = table(tmp_path).set_index(["task", "metric"])
+    assert rows.loc["sciq"]["value"].to_dict() == {"acc": 0.75, "acc_norm": 0.5}
+    assert pd.isna(rows.loc[("neqa", "acc"), "value"])
+    assert rows.loc[("neqa", "acc_norm"), "value"] == 0.25
+    assert rows.loc[("neqa", "acc"), "disputed"] == f"its results disagree: {told}"
+    before = dump(tmp_path)
+    assert ingest("b.json", "a.json")[0] == 1  # whatever the order
+    assert dump(tmp_path) == before
 
+    assert main(["analyze", "analysis=interaction"]) == 0  # and the report says so
+    folder = next((tmp_path / "multirun" / "analysis").rglob("report.html")).parent
+    cells = pd.read_csv(folder / "tables" / "coverage_cells.csv")
+    assert cells[["task", "model", "step", "state", "why"]].to_numpy().tolist() == [
+        ["neqa", "pythia-70m", 1000, "left out", f"its results disagree: {told}"]
+    ]
+    assert told in (folder / "report.html").read_text()
+
+    code, out, _ = ingest("b.json")  # the wrong one is gone
+    assert (code, table(tmp_path).set_index(["task", "metric"]).loc[("neqa", "acc"), "value"]) == (0, 0.625)
     write(tmp_path / "c.json", v03(sciq={"acc": 0.7}))  # against what the store holds already
     before = dump(tmp_path)
     code, _, err = ingest("c.json")
     assert code == 1
     assert "the store holds another result (acc 0.75 there and 0.7 here)" in err
     assert dump(tmp_path) == before
+
+
+def test_values_that_differ_in_the_last_places_are_one_result(ingest: Ingest, tmp_path: Path) -> None:
+    """As lambada_openai of pythia-1.4b-deduped, evaluated twice at its last step."""
+    write(tmp_path / "a.json", v03(lambada_openai={"ppl": 6.00667, "acc": 0.61847}))
+    write(tmp_path / "b.json", v03(lambada_openai={"ppl": 6.00612, "acc": 0.61847}))
+    code, out, err = ingest("a.json", "b.json", "analysis.same_within=0.00001")
+    assert code == 1
+    assert "ppl is 6.00667 in a.json, 6.00612 in b.json" in err
+    code, out, err = ingest("a.json", "b.json", "tracking.root=other")
+    assert (code, err) == (0, "")
+    assert "1 result in more than one file or row: each counts once (1 with values that differ in the last" in out
+    rows = Store(TrackingConf(uri=None, root=str(tmp_path / "other"))).table("pythia").set_index("metric")
+    assert rows.loc["ppl", "value"] in (6.00667, 6.00612)
+    assert rows.loc["ppl", "disputed"] == ""
+
+
+def v04(seconds: float, value: float) -> dict[str, Any]:
+    """A dated result file of lm-eval 0.4."""
+    config = {"model": "hf", "model_args": "pretrained=EleutherAI/pythia-70m,revision=step1000"}
+    results = {"sciq": {"alias": "sciq", "acc,none": value, "acc_stderr,none": "N/A"}}
+    return {"results": results, "configs": {}, "config": config, "lm_eval_version": "0.4.9", "date": seconds}
+
+
+def test_of_dated_results_that_contradict_one_another_the_newest_is_kept(ingest: Ingest, tmp_path: Path) -> None:
+    write(tmp_path / "new.json", v04(1.8e9, 0.5))
+    write(tmp_path / "old.json", v04(1.7e9, 0.75))
+    code, _, err = ingest("new.json", "old.json")
+    assert code == 1
+    assert "acc is 0.5 in new.json, 0.75 in old.json; the newest, of new.json, is filed, and marked" in err
+    (row,) = table(tmp_path).to_dict("records")
+    assert (row["value"], row["disputed"]) == (0.5, "others gave acc is 0.75 in old.json")
+    write(tmp_path / "newer.json", v04(1.9e9, 0.25))
+    code, out, err = ingest("newer.json")
+    assert (code, "1 result filed, 0 there already" in out) == (1, True)
+    assert "(acc 0.5 there and 0.25 here); this one is newer: it is filed, and marked" in err
+    assert table(tmp_path)["value"].tolist() == [0.25]
 
 
 def test_a_table_that_contradicts_the_files_it_was_made_from(ingest: Ingest, tmp_path: Path) -> None:
@@ -407,9 +464,105 @@ def test_a_table_that_contradicts_the_files_it_was_made_from(ingest: Ingest, tmp
     )
     code, out, err = ingest("in")
     assert code == 1
-    assert "1 result filed" in out
-    assert "acc is 0.51 in in/all.tsv, 0.5 in in/a.json" in err
-    assert set(table(tmp_path)["task"]) == {"sciq"}
+    assert "2 results filed" in out
+    assert "acc is 0.51 in in/all.tsv, 0.5 in in/a.json; what says how it was computed is filed, and marked" in err
+    rows = table(tmp_path).set_index("task")
+    assert rows["value"].to_dict() == {"neqa": 0.5, "sciq": 0.75}
+    assert rows["disputed"].to_dict() == {"neqa": "acc is 0.51 in in/all.tsv", "sciq": ""}
+
+
+# --- names, final checkpoints, numbers that cannot be read, few sentences ---------------------------------------------
+
+
+def test_names_that_the_hub_gave_up_are_known(ingest: Ingest, tmp_path: Path) -> None:
+    """Pythia's own evaluations name EleutherAI/pythia-v1.1-70m, and pythia-v1.1-1b-bf16 for pythia-1b."""
+    sizes = ("70m", "160m", "410m", "1b-bf16", "1.4b", "2.8b", "6.9b", "12b", "1b-deduped", "12b-deduped")
+    for size in sizes:
+        args = f"use_accelerate=True,pretrained=EleutherAI/pythia-v1.1-{size},revision=step113000"
+        write(tmp_path / "in" / f"{size}_step113000.json", v03(args, sciq={"acc": 0.5}))
+    code, _, err = ingest("in")
+    assert (code, err) == (0, "")
+    ours = {f"pythia-{size.removesuffix('-bf16')}" for size in sizes}
+    assert set(table(tmp_path)["model"]) | set(table(tmp_path, "pythia-deduped")["model"]) == ours
+
+
+def test_a_model_is_renamed_by_the_word_of_the_user(ingest: Ingest, tmp_path: Path) -> None:
+    for name, model in (("a", "me/copy-70m"), ("b", "me/copy-160m"), ("c", "/data/mine/step1000")):
+        write(tmp_path / f"{name}.json", v03(f"pretrained={model},revision=step1000", sciq={"acc": 0.5}))
+    names = ["rename.me/copy-*=EleutherAI/pythia-*", "rename./data/mine=EleutherAI/pythia-410m"]
+    code, _, err = ingest("a.json", "b.json", "c.json", *names)
+    assert (code, err) == (0, "")
+    assert set(table(tmp_path)["model"]) == {"pythia-70m", "pythia-160m", "pythia-410m"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["rename.me/cpoy=EleutherAI/pythia-70m"], "no result names 'me/cpoy': did you mean 'me/copy'?"),
+        (["rename.me/copy=EleutherAI/pythia-70n"], "'EleutherAI/pythia-70n' is the path of no conf/model: did you"),
+        (["rename.me/copy="], "it names no two models"),
+        (["rename.me/*=EleutherAI/pythia-70m"], "a * stands at the end of both names or of none"),
+        (["rename.me/copy=pythia-70m", "rename.me/copy=pythia-160m"], "'me/copy' is 'pythia-70m' already"),
+    ],
+)
+def test_a_rename_that_cannot_be_right_is_refused(
+    words: list[str], reason: str, ingest: Ingest, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.json", v03("pretrained=me/copy,revision=step1000"))
+    before = dump(tmp_path)
+    code, out, err = ingest("a.json", *words)
+    assert (code, out) == (2, "")
+    assert reason in err
+    assert dump(tmp_path) == before
+
+
+@pytest.mark.parametrize("model_args", ["pretrained=facebook/opt-1.3b", "pretrained=facebook/opt-1.3b,revision=main"])
+def test_a_family_of_final_checkpoints_is_taken(model_args: str, ingest: Ingest, tmp_path: Path) -> None:
+    suite = "suite: opt\nrevision: step{step}\nfolder: null\ntokens_per_step: 180000000000\nsteps: {1: main}\n"
+    model = "name: opt-1.3b\npath: facebook/opt-1.3b\nn_params: 1315758080\nn_params_nonembedding: 1212801024\n"
+    write(tmp_path / "conf" / "checkpoint" / "opt.yaml", suite)
+    head = "defaults:\n  - /checkpoint@_global_.checkpoint: opt\n  - _self_\n\n"
+    write(tmp_path / "conf" / "model" / "opt" / "1.3b.yaml", head + model)
+    write(tmp_path / "a.json", v03(f"{model_args},use_accelerate=True", sciq={"acc": 0.845}))
+    code, _, err = ingest("a.json")
+    assert (code, err) == (0, "")
+    (row,) = table(tmp_path, "opt").to_dict("records")
+    assert (row["model"], row["step"], row["tokens"], row["value"]) == ("opt-1.3b", 1, 180_000_000_000, 0.845)
+
+
+def test_a_standard_error_that_cannot_be_read_is_said(ingest: Ingest, tmp_path: Path) -> None:
+    rows = "".join(
+        f"EleutherAI/pythia-70m\t{step}\ta_rise\tacc\t0.0775\tnp.float64(0.0133859)\t400\n" for step in (1, 8, 64, 512)
+    )
+    write(tmp_path / "t.tsv", "model\tstep\ttask\tmetric\tvalue\tstderr\tn\n" + rows)
+    write(tmp_path / "a.json", v03(sciq={"acc": 0.75, "acc_stderr": "0.01 (bootstrap)"}))
+    code, out, err = ingest("t.tsv", "a.json")
+    assert code == 1
+    assert "5 results filed" in out
+    assert err.splitlines()[1:] == [
+        "  t.tsv: the stderr of 4 lines is no number, such as 'np.float64(0.0133859)' in line 2, and they are filed "
+        "without it.",
+        "  a.json: the acc_stderr '0.01 (bootstrap)' is no number, and its result is filed without it.",
+    ]
+
+
+def test_1840_results_left_out_for_few_reasons_are_few_lines(ingest: Ingest, tmp_path: Path) -> None:
+    tasks = {f"task{i}": {"acc": 0.5} for i in range(20)}
+    for number in range(92):
+        args = f"pretrained=me/pythia-{number % 2}-70m,revision=step{number}"
+        write(tmp_path / "in" / f"{number:02}.json", v03(args, **tasks))
+    write(tmp_path / "in" / "z.json", v03())
+    code, _, err = ingest("in")
+    assert code == 1
+    assert err.startswith("evalrun: 1,840 left out:")
+    first, second = err.splitlines()[1:]
+    assert first.startswith(
+        "  in/00.json, in/02.json, in/04.json (and 43 more files): model 'me/pythia-0-70m' is the path of no conf/model"
+    )
+    assert "(920 results)" in second
+    for number in range(30):
+        write(tmp_path / "many" / f"{number}.json", v03(f"pretrained=me/model{number},revision=step1", **tasks))
+    assert "... and 20 more reasons of this kind, for 400 results." in ingest("in", "many")[2]
 
 
 def test_other_settings_are_other_results(ingest: Ingest, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_every_column_is_where_the_journals_record_has_it(store: Store, make: Ma
                 case _ if key:
                     assert row[name] == said, name
                 case _:
-                    assert name in ("settings", "run_id")
+                    assert name in ("settings", "disputed", "run_id")
     types = store.table("pythia").dtypes.astype(str)
     assert {name: types[name] for name in TABLE_COLUMNS if types[name] != "object"} == {
         name: column.dtype for name, column in TABLE_COLUMNS.items() if types[name] != "object"

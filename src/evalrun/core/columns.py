@@ -65,7 +65,7 @@ TABLE_COLUMNS: dict[str, Column] = {
     "higher_is_better": Column("bool", "higher_is_better", "whether larger values are better"),
     "settings": Column("str", "", "how it was scored, in a few words: lm_eval float16"),
     "weights": Column("str", "weights", "digest of the weights", "sha256"),
-    "disputed": Column("str", "settings.disputed", "other values that its sources gave for it, or empty"),
+    "disputed": Column("str", "", "other values that its sources gave for it, or empty"),
     "task_key": Column("str", "key", "digest of all that determines the value"),
     "finished_ms": Column("int64", "finished_ms", "when the result was computed, Unix time", "milliseconds"),
     "run_id": Column("str", "", "MLflow run"),

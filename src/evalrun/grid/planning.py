@@ -264,6 +264,11 @@ def _examples() -> str:
 
 def tracking_of(words: Sequence[str]) -> TrackingConf:
     """The store that overrides name, for commands that concern no model (inside a `compose.hydra_session`)."""
+    return settings_of(words).tracking
+
+
+def settings_of(words: Sequence[str]) -> Config:
+    """What overrides set that concern no model (inside a `compose.hydra_session`); its model and step mean nothing."""
     given = ov.parse(words)
     override_checks.check(given)
-    return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])).tracking
+    return to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))

@@ -6,25 +6,29 @@ import hashlib
 import math
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evalrun.commands.ingest import inputs, samples
-from evalrun.commands.ingest.assemble import Candidate, candidate
-from evalrun.commands.ingest.merge import agree, merge
+from evalrun.commands.ingest.assemble import UNDATED_MS, Candidate, candidate
+from evalrun.commands.ingest.left_out import sentences
+from evalrun.commands.ingest.merge import CONTRADICTION, MergedResults, agree, marked, merge
 from evalrun.commands.ingest.models import Models, UnknownModelError
 from evalrun.commands.ingest.parsed import DamagedError, ParsedResult, Skipped
+from evalrun.commands.ingest.renames import Renames
 from evalrun.commands.ingest.task_names import Tasks
 from evalrun.config.compose import hydra_session
-from evalrun.config.schema import TrackingConf
+from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
 from evalrun.grid import planning
 from evalrun.tracking import Store
+
+_REMOVE = "if that is the wrong one, delete its run in MLflow"
+_KEYS = ("tracking", "analysis.same_within=")  # what of the configuration it takes
 
 
 def command(words: Sequence[str]) -> int:
@@ -33,21 +37,23 @@ def command(words: Sequence[str]) -> int:
     Raises:
         ConfigError: nothing is named to be read.
     """
-    rest = [word for word in words if word.startswith("tracking") and "=" in word and not Path(word).exists()]
-    paths = [Path(word) for word in words if word not in rest]
+    renames = Renames([word for word in words if Renames.is_one(word)])
+    rest = [word for word in words if word.startswith(_KEYS) and "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word)]
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
     with hydra_session():
-        return ingest(paths, planning.tracking_of(rest), command_line(["analyze", *rest]))
+        return ingest(paths, planning.settings_of(rest), command_line(["analyze", *rest]), renames)
 
 
-def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:
+def ingest(paths: Sequence[Path], config: Config, analyze: str, renames: Renames) -> int:
     """File what the paths hold, and say what was and what was not (inside a `compose.hydra_session`).
 
     Args:
         paths: Result files, folders of them, a checkout.
-        tracking: Where to.
+        config: Where to (`tracking`), and when two values are one (`analysis.same_within`).
         analyze: The command to name at the end, which analyses what is there.
+        renames: What models of the files are called here.
 
     Returns:
         The exit code: 0 all is filed, 1 something was left out.
@@ -58,31 +64,33 @@ def ingest(paths: Sequence[Path], tracking: TrackingConf, analyze: str) -> int:
     """
     content = inputs.read(paths)
     if not content.found:
-        problems = _sentences(content.left, content.passed)
+        problems = sentences(content.left, content.passed)
         raise ConfigError([*problems, "nothing that was given holds results: name lm-eval's result files or a table."])
-    store = Store(tracking)
+    models, same_within = Models(), config.analysis.same_within
+    renames.check(content.found, {name for known in models.known for name in known.names})
+    store = Store(config.tracking)
     store.check()
-    matched, left = _matched(content.found)
-    kept, contradictions, again = merge(matched)
-    left = [*content.left, *left, *contradictions]
-    for suite in sorted({one.result.cell.suite for one in kept}):
-        mine = [one for one in kept if one.result.cell.suite == suite]
-        news, known, clashes = _compared(store, suite, mine)
+    matched, left = _matched(map(renames.apply, content.found), models)
+    merged = merge(matched, same_within)
+    left = [*content.left, *left, *merged.left]
+    for suite in sorted({one.result.cell.suite for one in merged.kept}):
+        mine = [one for one in merged.kept if one.result.cell.suite == suite]
+        news, known, clashes = _compared(store, suite, mine, same_within)
         left += [*clashes, *_file(store, news)]
         _say_suite(suite, mine, len(news), known)
-    _say_rest(content, kept, again, left, analyze)
+    _say_rest(content, merged, left, analyze)
     return 1 if left else 0
 
 
-def _matched(found: Iterable[ParsedResult]) -> tuple[list[Candidate], list[Skipped]]:
+def _matched(found: Iterable[ParsedResult], models: Models) -> tuple[list[Candidate], list[Skipped]]:
     """Give each result its checkpoint and its task."""
-    models, tasks = Models(), Tasks()
+    tasks = Tasks()
     matched, left = [], []
     for one in found:
         try:
             cell = models.cell(one.model)
         except UnknownModelError as error:
-            left.append(Skipped(one.file, str(error)))
+            left.append(Skipped(one.file, str(error), "model"))
             continue
         for part in tasks.parts(one.task, one.metrics):
             made = candidate(one, part, cell)
@@ -91,12 +99,22 @@ def _matched(found: Iterable[ParsedResult]) -> tuple[list[Candidate], list[Skipp
             if math.isfinite(value):
                 matched.append(made)
             else:  # filed, it would stand in the way of the result that is one
-                left.append(Skipped(one.file, f"{metric} of '{made.result.task}' is {value}, which is no result."))
+                reason = f"{metric} of '{made.result.task}' is {value}, which is no result."
+                left.append(Skipped(one.file, reason, "value"))
     return matched, left
 
 
-def _compared(store: Store, suite: str, mine: Sequence[Candidate]) -> tuple[list[Candidate], int, list[Skipped]]:
-    """What the store lacks, how much it has, and what it contradicts."""
+def _compared(
+    store: Store, suite: str, mine: Sequence[Candidate], same_within: float
+) -> tuple[list[Candidate], int, list[Skipped]]:
+    """What the store lacks, how much it has, and what it contradicts.
+
+    Args:
+        store: Which.
+        suite: Whose results.
+        mine: What was read of it.
+        same_within: Share of a value up to which two are one.
+    """
     there = store.delivered_all(suite)
     news, other = [], []
     for one in mine:
@@ -107,26 +125,36 @@ def _compared(store: Store, suite: str, mine: Sequence[Candidate]) -> tuple[list
             other.append((one, key))
     if not other:
         return news, len(mine) - len(news), []
-    clashes = []
+    clashes, refused = [], 0
     table = store.table(suite)
     for one, key in other:
         rows = table[table["task_key"] == key]
         before = dict(zip(rows["metric"], rows["value"], strict=True))
-        if not agree(one.result.metrics, before):
-            clashes.append(Skipped(one.file, _contradicted(one.result, before)))
+        values = [*one.result.metrics.values(), *before.values()]
+        is_disputed = "disputed" in one.result.settings or rows["disputed"].ne("").any()
+        if is_disputed and any(map(math.isnan, values)):
+            news.append(one)  # it was disputed and is settled, or is disputed now
+        elif not agree(one.result.metrics, before, same_within):
+            is_newer = one.result.finished_ms > rows["finished_ms"].max() > UNDATED_MS
+            told = _contradicted(one.result, before)
+            if is_newer:
+                news.append(marked(one, f"the store held another result before ({told})"))
+            refused += not is_newer
+            what = "this one is newer: it is filed, and marked" if is_newer else _REMOVE
+            where = f"{one.result.cell.label}, {one.result.task}"
+            reason = f"{where}: the store holds another result ({told}); {what}"
+            clashes.append(Skipped(one.file, reason, CONTRADICTION))
         elif one.samples is not None or set(one.result.metrics) > set(before):
             news.append(one)  # equal, and more of it
-    return news, len(mine) - len(news) - len(clashes), clashes
+    return news, len(mine) - len(news) - refused, clashes
 
 
 def _contradicted(result: TaskResult, before: Mapping[str, float]) -> str:
-    values = ", ".join(
+    return ", ".join(
         f"{name} {before[name]:.10g} there and {value:.10g} here"
         for name, value in result.metrics.items()
         if name in before and not agree({name: value}, before)
     )
-    where = f"{result.cell.label}, {result.task}"
-    return f"{where}: the store holds another result ({values}); if that is the wrong one, delete its run in MLflow"
 
 
 def _file(store: Store, news: Sequence[Candidate]) -> list[Skipped]:
@@ -161,42 +189,26 @@ def _say_suite(suite: str, mine: Sequence[Candidate], new: int, known: int) -> N
     print(f"{suite}: {counted(new, 'result')} filed, {known:,} there already ({size})")
 
 
-def _say_rest(
-    content: inputs.Read, kept: Sequence[Candidate], again: int, left: Sequence[Skipped], analyze: str
-) -> None:
+def _say_rest(content: inputs.Read, merged: MergedResults, left: Sequence[Skipped], analyze: str) -> None:
     """Print what is said beside the results: repeats, missing errors, tables passed over; on stderr what was left out.
 
     Args:
         content: What was read.
-        kept: What is filed.
-        again: Results that stood in several places.
+        merged: What is filed, and how many results stood in several places.
         left: What was left out, and why.
         analyze: The command that analyses the results.
     """
-    if again:
-        print(f"{counted(again, 'result')} in more than one file or row: each counts once")
-    bare = sum(one.result.primary_metric not in one.result.stderrs for one in kept)
+    if merged.again:
+        close = f" ({merged.close:,} with values that differ in the last places)" if merged.close else ""
+        print(f"{counted(merged.again, 'result')} in more than one file or row: each counts once{close}")
+    bare = sum(one.result.primary_metric not in one.result.stderrs for one in merged.kept)
     if bare:
         print(f"{counted(bare, 'result')} without a standard error")
     if content.passed:
         print(f"passed over, being tables of something else: {', '.join(content.passed)}")
-    hint = f"; analyse the results with {analyze}" if kept else ""
+    hint = f"; analyse the results with {analyze}" if merged.kept else ""
     print(f"{counted(content.files, 'file')} read{hint}", flush=True)
     if left:
         print(f"evalrun: {len(left):,} left out:", file=sys.stderr)
-        for sentence in _sentences(left, []):
+        for sentence in sentences(left):
             print(f"  {sentence}", file=sys.stderr)
-
-
-def _key(left: Skipped) -> tuple[str, str]:
-    return left.file, left.reason
-
-
-def _sentences(left: Iterable[Skipped], passed: Iterable[str]) -> list[str]:
-    """One for each file and reason, with how many results it is about."""
-    counts = Counter(_key(one) for one in left)
-    said = []
-    for (file, reason), n in counts.items():
-        times = f" ({n} results)" if n > 1 else ""
-        said.append(f"{file}: {reason.rstrip('.')}{times}{'' if reason.endswith('?') else '.'}")
-    return said + [f"{name}: is no table of results." for name in passed]

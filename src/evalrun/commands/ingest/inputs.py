@@ -74,6 +74,7 @@ def _read_one(file: Path, in_folder: bool, content: Read) -> None:
         else:
             found = lm_eval_json.read(file, shown)
         content.found += found
+        content.left += [Skipped(shown, reason, "number") for one in found for reason in one.unread]
         if not found and not (is_table and left):
             content.left.append(Skipped(shown, "holds no results"))
     except DamagedError as error:

@@ -12,6 +12,7 @@ from evalrun.commands.ingest.model_args import ModelArgs, model_args
 from evalrun.commands.ingest.parsed import DamagedError, NotResultsError, ParsedResult, mapping, number, whole
 from evalrun.core.directions import is_lower_better
 
+_NONE = ("n/a", "na", "none", "null", "nan", "")  # how an error is written that there is not
 _CHANGES_PROMPTS = ("system_instruction_sha", "chat_template_sha", "fewshot_as_multiturn")
 
 
@@ -78,7 +79,7 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
     settings = _settings("0.3", config, args, args.dtype)
     found = []
     for task, values in tasks.items():
-        metrics, stderrs = _metrics(values, "")
+        metrics, stderrs, unread = _metrics(values, "")
         if not metrics:
             continue
         primary = _primary(metrics)
@@ -94,6 +95,7 @@ def _read_03(shown: str, data: Mapping[str, Any], tasks: Mapping[str, Mapping[st
                 higher_is_better=not is_lower_better(primary),
                 num_fewshot=whole(config.get("num_fewshot")),
                 environment=_known(lm_eval="0.3", device=config.get("device")),
+                unread=unread,
             )
         )
     return _some(found)
@@ -132,7 +134,7 @@ def _read_04(
     stamp = path.stem.rpartition("_")[2]
     found = []
     for task, values in tasks.items():
-        metrics, stderrs = _metrics(values, ",")
+        metrics, stderrs, unread = _metrics(values, ",")
         if not metrics or any(member in tasks for member in mapping(data.get("group_subtasks")).get(task) or ()):
             continue  # a group's mean is no result of its own: its tasks are
         primary = _primary(metrics)
@@ -155,6 +157,7 @@ def _read_04(
                 environment=environment,
                 finished_ms=int(seconds * 1000) if seconds and 0 < seconds < 1e11 else None,
                 samples=samples if samples is not None and samples.is_file() else None,
+                unread=unread,
             )
         )
     return _some(found)
@@ -176,18 +179,28 @@ def _settings(version: str, config: Mapping[str, Any], args: ModelArgs, dtype: s
     return _known(scorer=scorer, dtype=dtype, limit=whole(limit) or limit, model_args=other, gen_kwargs=generation)
 
 
-def _metrics(values: Mapping[str, Any], separator: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Metrics and standard errors; 0.4's filter `none` is left unsaid, as evalrun's own results leave it."""
+def _metrics(values: Mapping[str, Any], separator: str) -> tuple[dict[str, float], dict[str, float], tuple[str, ...]]:
+    """Metrics, standard errors, and reasons why an error cannot be read.
+
+    0.4's filter `none` is left unsaid, as evalrun's own results leave it.
+    """
     metrics: dict[str, float] = {}
     stderrs: dict[str, float] = {}
+    unread = []
     for key, value in values.items():
         metric, comma, filtered = str(key).partition(",")
         found = None if isinstance(value, str) else number(value)
+        if found is None and metric.endswith("_stderr") and str(value).lower() not in _NONE:
+            unread.append(f"the {metric} '{value!s:.60}' is no number, and its result is filed without it")
         if found is None or bool(comma) != bool(separator):
             continue
         name = metric.removesuffix("_stderr") + ("" if filtered in ("", "none") else f"_{filtered}")
         (stderrs if metric.endswith("_stderr") else metrics)[name] = found
-    return metrics, {name: value for name, value in stderrs.items() if name in metrics and value == value}
+    return (
+        metrics,
+        {name: value for name, value in stderrs.items() if name in metrics and value == value},
+        tuple(unread),
+    )
 
 
 def _primary(metrics: Mapping[str, float]) -> str:

@@ -19,6 +19,7 @@ from evalrun.core.records import Checkpoint
 from evalrun.grid import overrides as ov
 
 _SEED = "{seed}"
+_MAIN = "main"  # the revision of a repository that is read when none is named
 
 
 class UnknownModelError(Exception):
@@ -41,15 +42,33 @@ class ModelEntry:
     checkpoint: CheckpointConf
 
     @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
-        """What the model's whole path looks like, and its last part where that says as much."""
-        path = str(PurePosixPath(self.model.path))
-        last = path.rpartition("/")[2]
-        return _pattern(path), _pattern(last) if (_SEED in path) == (_SEED in last) else None
+    def _patterns(self) -> list[tuple[re.Pattern[str], re.Pattern[str] | None]]:
+        """What the model's whole path and its aliases look like, and their last parts where these say as much."""
+        found = []
+        for path in (str(PurePosixPath(self.model.path)), *self.model.aliases):
+            last = path.rpartition("/")[2]
+            found.append((_pattern(path), _pattern(last) if (_SEED in path) == (_SEED in last) else None))
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the model is called: its path, its name, its aliases."""
+        return self.model.path, self.model.name, *self.model.aliases
 
     def match(self, name: str, seed: int | None) -> _Match | None:
         """Whether a hub repository, folder or plain name is this model; the seed is what is known of it already."""
-        path, last = self._patterns
+        found = [fit for path, last in self._patterns if (fit := self._match(name, seed, path, last))]
+        return max(found, key=lambda match: match.fit, default=None)
+
+    def _match(self, name: str, seed: int | None, path: re.Pattern[str], last: re.Pattern[str] | None) -> _Match | None:
+        """Whether a name is the model by one of the names that it has.
+
+        Args:
+            name: Repository, folder or plain name.
+            seed: What is known of it already.
+            path: What the whole name looks like.
+            last: What its last part looks like; None where that does not say the seed.
+        """
         # `other/pythia-70m` may be anybody's repository; what can only be a folder is taken by its name.
         is_folder = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
         name = name.removeprefix("./")
@@ -82,6 +101,8 @@ class ModelEntry:
     def example(self) -> str:
         """What a step is called."""
         pattern = self.checkpoint.revision or self.checkpoint.folder or ""
+        if isinstance(self.checkpoint.steps, dict):
+            return str(next(reversed(self.checkpoint.steps.values()), pattern))
         steps = self.checkpoint.steps if isinstance(self.checkpoint.steps, list) else None
         if not steps or needs_list(pattern):
             return pattern
@@ -140,7 +161,8 @@ class Models:
         best = [fit for fit in fits if fit[0].fit == max(match.fit for match, _, _ in fits)]
         if not best:
             listed = suggest(name, {known.model.path for known in self.known}, show=4)
-            raise UnknownModelError(f"model '{args.pretrained}' is the path of no conf/model: {listed}")
+            same = f"if it is one of them under another name, say rename.{name}=PATH"
+            raise UnknownModelError(f"model '{args.pretrained}' is the path of no conf/model ({same}): {listed}")
         cells = {_cell(args, *fit) for fit in best}
         if len(cells) > 1:
             suites = ", ".join(sorted(f"{cell.suite} {cell.model}" for cell in cells))
@@ -171,10 +193,10 @@ def _cell(args: ModelArgs, match: _Match, known: ModelEntry, place: str | None) 
         if released is not None and args.step not in released:
             raise UnknownModelError(f"step {args.step} was never released of {known.model.name}")
         return known.cell(args.step, seed)
-    if where is None or where == "main":
+    step = known.step_called(where or _MAIN)  # of a model of which one checkpoint was released, main is that one
+    if step is None and where in (None, _MAIN):
         example = known.example
         raise UnknownModelError(f"'{args.pretrained}' comes without a revision that says its step, such as {example}")
-    step = known.step_called(where)
     if step is None and args.read_as_number and place is None:
         raise UnknownModelError(
             f"its revision was filed as {where}, which lm-eval made of a name that looks like a number: write the name "

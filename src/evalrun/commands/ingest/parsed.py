@@ -33,6 +33,7 @@ class ParsedResult:
     finished_ms: int | None = None  # Unix time in milliseconds
     weights: str = ""
     samples: Path | None = None  # lm-eval's per-item file
+    unread: tuple[str, ...] = ()  # what the file says in a way that cannot be read, a reason each
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Skipped:
 
     file: str
     reason: str
+    kind: str = "file"  # those of one kind are told together
 
 
 class NotResultsError(Exception):

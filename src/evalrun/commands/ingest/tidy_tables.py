@@ -38,16 +38,20 @@ def read(path: Path, shown: str) -> tuple[list[ParsedResult], list[Skipped]]:
     """
     left: list[Skipped] = []
     groups: dict[tuple[Any, ...], dict[str, Row]] = {}
+    unread: dict[str, list[tuple[int, str]]] = {}  # column -> lines and what stands there
     for line, row in _rows(path):
         problem = _problem(row)
         if problem:
-            left.append(Skipped(shown, f"line {line}: {problem}"))
+            left.append(Skipped(shown, f"line {line}: {problem}", "row"))
             continue
+        for name in _unreadable(row):
+            unread.setdefault(name, []).append((line, row[name]))
         metric, again = row.get("metric") or "acc", 0
         # A second value of one metric is another result of the same cell; whether they agree is asked later.
         while metric in groups.setdefault((*_place(row), again), {}):
             again += 1
         groups[*_place(row), again][metric] = row
+    left += [Skipped(shown, _filed_without(name, places), "number") for name, places in unread.items()]
     return [_found(shown, rows) for rows in groups.values()], left
 
 
@@ -86,10 +90,26 @@ def _problem(row: Row) -> str | None:
             return f"no {name}"
     if number(row["value"]) is None:
         return f"the value '{row['value']}' is no number"
-    step = row.get("step", "")
-    if step.lower() not in _MISSING and whole(step) is None:
-        return f"the step '{step}' is no whole number"
+    for name in ("step", "seed"):
+        said = row.get(name, "")
+        if said.lower() not in _MISSING and whole(said) is None:
+            return f"the {name} '{said}' is no whole number"
     return None
+
+
+def _unreadable(row: Row) -> Iterator[str]:
+    """The columns beside the value in which something stands that is no number."""
+    for name, is_read in (("stderr", _number), ("chance", _number), ("n", _whole), ("finished_ms", _whole)):
+        if row.get(name, "").lower() not in _MISSING and is_read(row, name) is None:
+            yield name
+
+
+def _filed_without(name: str, places: Sequence[tuple[int, str]]) -> str:
+    line, text = places[0]
+    if len(places) == 1:
+        return f"line {line}: the {name} '{text:.60}' is no number, and its result is filed without it"
+    which = f"'{text:.60}' in line {line}"
+    return f"the {name} of {len(places):,} lines is no number, such as {which}, and they are filed without it"
 
 
 def _place(row: Row) -> tuple[str, ...]:
@@ -131,6 +151,10 @@ def _found(shown: str, rows: Mapping[str, Row]) -> ParsedResult:
 def _is_lower(metric: str, row: Row) -> bool:
     """Tables of before say of every metric what is true of the primary one."""
     return row.get("higher_is_better", "").lower() in ("false", "0") or is_lower_better(metric)
+
+
+def _whole(row: Mapping[str, str], name: str) -> int | None:
+    return whole(row.get(name, ""))
 
 
 def _number(row: Mapping[str, str], name: str) -> float | None:
