@@ -98,6 +98,8 @@ class AnalysisConf:
     alpha: float = MISSING
     smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size
     shapes: ShapeConf = field(default_factory=ShapeConf)
+    expected: dict[str, str] = field(default_factory=dict)  # task: label that a publication gives its curve
+    expected_over: str = MISSING  # training or size: which curves these labels are of
     same_within: float = MISSING  # share of its value up to which two results of one checkpoint are one
     items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
     item_model: str | None = MISSING  # reml or ml: regression of single answers; null: none

@@ -19,6 +19,7 @@ TOKENS_BY = ("file", "class")
 TIES = ("expected", "first")
 PARAMS = ("nominal", "total", "nonembedding")
 ITEM_MODELS = ("reml", "ml")
+EXPECTED_OVER = ("training", "size")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -61,6 +62,9 @@ def problems(config: Config) -> Iterator[str]:
         if not (value := getattr(config.analysis.shapes, name)) >= 1:
             yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
     yield from _item_problems(config.analysis)
+    if config.analysis.expected_over not in EXPECTED_OVER:
+        over = config.analysis.expected_over
+        yield f"analysis.expected_over is '{over}': {suggest(over, EXPECTED_OVER)}"
     if not 0 <= config.analysis.same_within < 1:
         yield f"analysis.same_within is {config.analysis.same_within}: it is a share of a value, from 0 to below 1."
     if config.scorer.batch_size < 1:

@@ -19,6 +19,7 @@ from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
 from evalrun.statistics.coverage import Place
+from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.interactions import CORRECTIONS
@@ -98,11 +99,13 @@ def _text(study: Findings, width: int) -> str:
         beside=None if study.beside is None else turned(study.beside),
         two_stories=list(study.two_stories["task"]),
     )
+    told = "".join(textwrap.fill(sentence, width) + "\n" for sentence in expected_sentences(study.expected))
     if len(choice.methods) == 1:
-        return text
+        return text + told
     tested = study.effects.groupby("method")["p"].count()
     counts = [f"{method} {len(significant(study, method)) if tested[method] else '-'}" for method in choice.methods]
-    return text + textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width) + "\n"
+    said = textwrap.fill(f"Significant, of {tested[choice.methods[0]]}: {', '.join(counts)}.", width)
+    return f"{text}{said}\n{told}"
 
 
 def _legend(study: Findings, view: CurveView) -> list[str]:

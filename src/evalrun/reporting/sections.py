@@ -10,6 +10,7 @@ import pandas as pd
 from evalrun.reporting import curve_sections, item_section
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
+from evalrun.reporting.expected_section import expected_labels
 from evalrun.reporting.regression_sentences import significant
 from evalrun.reporting.regression_table import q_text, titled
 from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
@@ -23,6 +24,7 @@ def sections(study: Findings) -> list[Section]:
     """Every section that has something to show."""
     made = (
         coverage(study),
+        expected_labels(study),
         _methods(study),
         _corrections(study),
         _pooled(study),

@@ -12,6 +12,7 @@ from evalrun.reporting.curve_view import final_over_size
 from evalrun.reporting.regression_sentences import assumptions, regression
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.coverage import coverage_sentences
+from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
@@ -24,6 +25,7 @@ def summary(study: Findings) -> list[str]:
     return [
         *coverage_sentences(study.coverage),
         *_over_training(study),
+        *expected_sentences(study.expected),
         *_falls(study),
         *control_sentences(study.table, study.shapes),
         *_over_size(study),

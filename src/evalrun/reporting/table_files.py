@@ -43,6 +43,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "shapes_over_size": study.size_shapes,
         "evidence": study.evidence,
         "two_stories": study.two_stories,
+        "expected": study.expected,
         "falls": study.falls,
         "continuous": study.continuous,
         "artefacts": study.artefacts,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalrun.core.errors import AnalysisError
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
+from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
@@ -59,6 +60,8 @@ class Findings:
     item_effects: pd.DataFrame  # item_model.fit_items; empty where answers are not modelled
     signal: pd.DataFrame  # snr.signal_to_noise
     seeds: pd.DataFrame  # seeds.seed_variance
+    expected: pd.DataFrame  # expected.compare_labels
+    expected_over: str
 
     @property
     def headline(self) -> pd.DataFrame:
@@ -110,6 +113,7 @@ def analyze_table(
     effects = fit_interactions(rows, choice)
     decision = decide_curves(rows, conf, items)
     shapes = describe_shapes(decision)
+    size_shapes = shapes_over_size(rows, conf.params, decision.settings)
     continuous = measured.table
     coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
     told = [*capped([f"Not scored: {why}" for why in failed]), *coverage_sentences(coverage)]
@@ -128,7 +132,7 @@ def analyze_table(
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
         diagnostics=diagnose(rows, choice),
         shapes=shapes,
-        size_shapes=shapes_over_size(rows, conf.params, decision.settings),
+        size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
         falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
@@ -136,6 +140,8 @@ def analyze_table(
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
+        expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
+        expected_over=conf.expected_over,
     )
 
 
