@@ -49,24 +49,7 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {suggest(config.profile, profiles())}"
-    if config.analysis.params not in PARAMS:
-        yield f"analysis.params is '{config.analysis.params}': {suggest(config.analysis.params, PARAMS)}"
-    if not 0 < config.analysis.alpha < 1:
-        yield f"analysis.alpha is {config.analysis.alpha}: it must lie between 0 and 1."
-    if not config.analysis.smallest_change > 0:
-        yield f"analysis.smallest_change is {config.analysis.smallest_change}: it must be more than 0."
-    for name in ("move_share", "late_from", "held_loss", "jump_share", "level_over"):
-        if not 0 <= (value := getattr(config.analysis.shapes, name)) <= 1:
-            yield f"analysis.shapes.{name} is {value}: it must be a share, from 0 to 1."
-    for name in ("prevails", "jump_within"):
-        if not (value := getattr(config.analysis.shapes, name)) >= 1:
-            yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
-    yield from _item_problems(config.analysis)
-    if config.analysis.expected_over not in EXPECTED_OVER:
-        over = config.analysis.expected_over
-        yield f"analysis.expected_over is '{over}': {suggest(over, EXPECTED_OVER)}"
-    if not 0 <= config.analysis.same_within < 1:
-        yield f"analysis.same_within is {config.analysis.same_within}: it is a share of a value, from 0 to below 1."
+    yield from _analysis_problems(config.analysis)
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
@@ -102,6 +85,28 @@ def problems(config: Config) -> Iterator[str]:
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
     yield from _checkpoint_problems(config.checkpoint)
+
+
+def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
+    """Sentences about what cannot be right in `analysis`: counts, levels, thresholds, expected labels."""
+    if analysis.params not in PARAMS:
+        yield f"analysis.params is '{analysis.params}': {suggest(analysis.params, PARAMS)}"
+    if not 0 < analysis.alpha < 1:
+        yield f"analysis.alpha is {analysis.alpha}: it must lie between 0 and 1."
+    if not analysis.smallest_change > 0:
+        yield f"analysis.smallest_change is {analysis.smallest_change}: it must be more than 0."
+    for name in ("move_share", "late_from", "held_loss", "jump_share", "level_over"):
+        if not 0 <= (value := getattr(analysis.shapes, name)) <= 1:
+            yield f"analysis.shapes.{name} is {value}: it must be a share, from 0 to 1."
+    for name in ("prevails", "jump_within"):
+        if not (value := getattr(analysis.shapes, name)) >= 1:
+            yield f"analysis.shapes.{name} is {value}: it must be a factor, 1 or more."
+    yield from _item_problems(analysis)
+    if analysis.expected_over not in EXPECTED_OVER:
+        over = analysis.expected_over
+        yield f"analysis.expected_over is '{over}': {suggest(over, EXPECTED_OVER)}"
+    if not 0 <= analysis.same_within < 1:
+        yield f"analysis.same_within is {analysis.same_within}: it is a share of a value, from 0 to below 1."
 
 
 def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
