@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
-from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.errors import AnalysisError, EvalrunError, suggest
 from evalrun.core.records import Checkpoint
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.coverage import Place
+    from evalrun.statistics.items.clusters import Clusters
     from evalrun.statistics.items.values import Items
 
 
@@ -133,6 +135,28 @@ def items_of(config: Config, store: Store, table: pd.DataFrame) -> Iterator[Item
     wanted = table[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
         yield items
+
+
+def clusters_of(config: Config) -> Clusters | None:
+    """Finds the clusters of a task's items by `analysis.cluster_by`, in the task's data; None where there are none."""
+    column = config.analysis.cluster_by
+    if column is None:
+        return None
+    import pandas as pd
+
+    from evalrun.statistics.items.clusters import TaskClusters
+    from evalrun.tasks.item_clusters import item_clusters
+
+    @cache
+    def find(task: str) -> TaskClusters:
+        try:
+            (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
+            rows = list(item_clusters(file, column))
+        except EvalrunError as error:
+            return TaskClusters(column, None, " ".join(error.problems).rstrip("."))
+        return TaskClusters(column, pd.DataFrame(rows, columns=["doc_id", "doc_hash", "cluster"]))
+
+    return find
 
 
 def _report(

@@ -192,3 +192,25 @@ def test_after_a_real_sweep(evalrun: Run, evaluated: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     assert "By the exact McNemar test." in found.stdout
     assert "tests)." in found.stdout
+
+
+@pytest.mark.slow
+def test_errors_clustered_by_a_column_of_the_data(evalrun: Run, evaluated: Path) -> None:
+    """The items of a real sweep are told by their documents, which are read again from the task's file."""
+    words = ("compare", "toy-s@1", "toy-s@last", "--json", "task=alpha")
+    plain = json.loads(evalrun(*words).stdout)["tasks"][0]
+    found = evalrun(*words, "analysis.cluster_by=choices")
+    assert (found.returncode, found.stderr) == (0, "")
+    (task,) = json.loads(found.stdout)["tasks"]
+    rows = [json.loads(line) for line in (evaluated / "data" / "alpha.jsonl").read_text().splitlines()]
+    count = len({json.dumps(row["choices"]) for row in rows})
+    assert task["method"].startswith(f"t test with errors clustered by choices ({count} clusters, df ")
+    assert (task["clusters"], plain["clusters"]) == (count, None)
+    assert (task["difference"], task["fell"]) == (plain["difference"], plain["fell"])
+    wrong = evalrun(*words, "analysis.cluster_by=choicse")
+    assert wrong.returncode == 1
+    assert "has no column 'choicse': did you mean 'choices'?" in wrong.stderr
+    (evaluated / "data" / "alpha.jsonl").write_text("\n".join(map(json.dumps, rows[1:])) + "\n")
+    moved = evalrun(*words, "analysis.cluster_by=choices")
+    assert moved.returncode == 1
+    assert "are not those of the task's file here" in moved.stderr

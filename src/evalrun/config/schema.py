@@ -102,6 +102,7 @@ class AnalysisConf:
     expected_over: str = MISSING  # training or size: which curves these labels are of
     same_within: float = MISSING  # share of its value up to which two results of one checkpoint are one
     items: bool = MISSING  # read per-item results too: paired tests, continuous metrics
+    cluster_by: str | None = MISSING  # a column of the tasks' data: items with one value belong together; null: none
     item_model: str | None = MISSING  # reml or ml: regression of single answers; null: none
     item_model_most: int = MISSING  # checkpoints of a task, at most, that it is fitted to
     draws: int = MISSING  # of each bootstrap and permutation test

@@ -115,6 +115,8 @@ def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
         yield f"analysis.item_model is '{analysis.item_model}': {suggest(analysis.item_model, ITEM_MODELS)}"
     elif analysis.item_model is not None and not analysis.items:
         yield f"analysis.item_model is {analysis.item_model}, but no items are read: set analysis.items=true with it."
+    if analysis.cluster_by is not None and not analysis.items:
+        yield f"analysis.cluster_by is '{analysis.cluster_by}', but no items are read: set analysis.items=true with it."
     if analysis.item_model_most < 1:
         yield f"analysis.item_model_most is {analysis.item_model_most}: it must be 1 checkpoint or more."
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evalrun import study
 from evalrun.commands.compare import render
 from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
@@ -118,8 +119,12 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     wanted = [pair for side in sides for pair in zip(side["run_id"], side["task"], strict=True)]
     with store.items(wanted) as items:
         tasks = compare_checkpoints(
-            *(sides[0], sides[1], items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed)
+            *(sides[0], sides[1], items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
+            study.clusters_of(asked.config),
         )
+    if analysis.cluster_by is not None and tasks["clusters"].isna().all():
+        why = "; ".join(dict.fromkeys(note for note in tasks["note"] if note))
+        raise AnalysisError(f"no task can be compared with errors clustered by '{analysis.cluster_by}': {why}.")
     return Comparison(
         before=before,
         after=after,

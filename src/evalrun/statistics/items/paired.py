@@ -8,6 +8,7 @@ comparing two accuracies by their standard errors, which takes the items for two
   10: Wilson intervals of both, corrected for their correlation).
 - Other metrics (the probability of the true answers, log-probabilities): the sign-flip permutation test of the mean
   difference (Fisher 1935) and its bias-corrected, accelerated bootstrap interval (Efron 1987).
+- Items that share a template or a passage: a t test with errors clustered by it (`clusters`), of any metric.
 - Without items: a z test from the two standard errors. It is conservative, because answers to the same items are
   positively correlated and this takes them for independent.
 
@@ -17,21 +18,21 @@ model differ is another question.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from scipy.special import bdtr, ndtr, ndtri
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from evalrun.statistics.items.believed import doubt
+from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_means, clusters_of_items, t_test
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
-from evalrun.statistics.items.values import Floats, Items, ItemValues, align, columns_of, item_values
+from evalrun.statistics.items.resampling import bootstrap_mean, sign_flip
+from evalrun.statistics.items.values import Aligned, Floats, Items, align, columns_of, item_values
 from evalrun.statistics.reliability.intervals import standard_errors
 from evalrun.statistics.table import checkpoint_name
 
@@ -40,9 +41,8 @@ SIGN_FLIP = "sign-flip permutation test"
 Z_TEST = "z test from standard errors"
 COLUMNS = [
     *("task", "title", "metric", "higher_is_better", "n", "before", "after", "difference", "low", "high"),
-    *("fell", "rose", "odds_ratio", "effect", "p", "q", "method", "verdict", "note"),
+    *("fell", "rose", "odds_ratio", "effect", "clusters", "p", "q", "method", "verdict", "note"),
 ]
-_CELLS_AT_ONCE = 4_000_000  # of draws x items: bounds memory
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Paired:
     rose: float = np.nan  # items whose value is higher after
     odds_ratio: float = np.nan  # rose / fell, of a 0/1 metric: inf where none fell
     effect: float = np.nan  # difference / standard deviation of the items' differences (Cohen's d_z)
+    clusters: float = np.nan  # of items, where the test is clustered
     p: float = np.nan
     method: str = ""
     note: str = ""
@@ -80,7 +81,7 @@ def paired(
     values = (item_values(before, metric), item_values(after, metric))
     if values[0] is None or values[1] is None:
         return Paired(note=f"no value of '{metric}' for each item")
-    return _paired(values[0], values[1], alpha, draws, seed)
+    return _paired(align([values[0], values[1]]), alpha, draws, seed)
 
 
 def compare_checkpoints(
@@ -91,6 +92,7 @@ def compare_checkpoints(
     alpha: float = 0.05,
     draws: int = 9999,
     seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> pd.DataFrame:
     """Compare two checkpoints on every task that both have.
 
@@ -102,6 +104,7 @@ def compare_checkpoints(
         alpha: Level of the intervals (each for itself) and of the verdicts (by q).
         draws: See `paired`.
         seed: See `paired`.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Returns:
         One row a task, in the order of `before`, with the columns of `COLUMNS`: those of `Paired`; q, corrected over
@@ -112,7 +115,8 @@ def compare_checkpoints(
     for row in before.to_dict("records"):
         other = others.get(str(row["task"]))
         if other is not None:
-            found = _compare(row, other, items, alpha, draws, seed)
+            known = clusters(str(row["task"])) if clusters is not None else None
+            found = _compare(row, other, items, alpha, draws, seed, known)
             about = {name: row[name] for name in ("task", "title", "metric", "higher_is_better")}
             rows.append({**about, **asdict(found)})
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -170,7 +174,13 @@ def corrected(p: Floats, correction: str) -> Floats:
 
 
 def _compare(
-    row: Mapping[Any, Any], other: Mapping[Any, Any], items: Items | None, alpha: float, draws: int, seed: int
+    row: Mapping[Any, Any],
+    other: Mapping[Any, Any],
+    items: Items | None,
+    alpha: float,
+    draws: int,
+    seed: int,
+    clusters: TaskClusters | None,
 ) -> Paired:
     """Test one task between two checkpoints: paired by item, or by standard errors where the items do not allow it.
 
@@ -181,6 +191,7 @@ def _compare(
         alpha: Of the interval.
         draws: Of sign flips and of the bootstrap.
         seed: Of the draws.
+        clusters: Of the task's items; None for none.
     """
     if row["metric"] != other["metric"]:
         return Paired(note=f"the primary metrics differ: {row['metric']} and {other['metric']}")
@@ -200,12 +211,27 @@ def _compare(
         if not values.average_to(float(side["value"])):
             return _unpaired(row, other, alpha, f"'{metric}' is not the mean over items")
         sides.append(values)
-    return _paired(sides[0], sides[1], alpha, draws, seed)
+    aligned = align(sides)
+    result = _paired(aligned, alpha, draws, seed)
+    return result if clusters is None or not result.n else _clustered(result, aligned, clusters, alpha)
 
 
-def _paired(before: ItemValues, after: ItemValues, alpha: float, draws: int, seed: int) -> Paired:
+def _clustered(found: Paired, aligned: Aligned, clusters: TaskClusters, alpha: float) -> Paired:
+    """The same comparison tested with errors clustered, or told why it is not."""
+    keys = aligned.keys if aligned.keys is not None else pd.DataFrame()
+    codes, why = clusters_of_items(clusters, keys)
+    if codes is None:
+        return replace(found, note="; ".join(note for note in (found.note, why) if note))
+    means = clustered_means(aligned.values, codes)
+    p, low, high = t_test(found.difference, means.variance_of_difference(0, 1), means.df, alpha)
+    alike = "all clusters changed alike: no error can be had" if np.isnan(p) else ""
+    method = f"t test with errors clustered by {clusters.column} ({means.clusters} clusters, df {means.df:.1f})"
+    note = "; ".join(note for note in (aligned.note, alike) if note)
+    return replace(found, p=p, low=low, high=high, clusters=means.clusters, method=method, note=note)
+
+
+def _paired(aligned: Aligned, alpha: float, draws: int, seed: int) -> Paired:
     """McNemar's exact test and Newcombe's interval for values 0 and 1, else sign flips and a bootstrap of the mean."""
-    aligned = align([before, after])
     if not len(aligned.values):
         return Paired(note=aligned.note)
     x, y = aligned.values.T
@@ -225,8 +251,8 @@ def _paired(before: ItemValues, after: ItemValues, alpha: float, draws: int, see
         notes.append("all items changed alike" if fell or rose else "")
     else:
         method = SIGN_FLIP
-        p = _sign_flip(change, draws, seed)
-        low, high = _bootstrap(change, alpha, draws, seed)
+        p = sign_flip(change, draws, seed)
+        low, high = bootstrap_mean(change, alpha, draws, seed)
         notes.append("" if np.isfinite(low) else "no interval: too few distinct values")
     return Paired(
         n=n,
@@ -243,36 +269,6 @@ def _paired(before: ItemValues, after: ItemValues, alpha: float, draws: int, see
         method=method,
         note="; ".join(note for note in notes if note),
     )
-
-
-def _sign_flip(change: Floats, draws: int, seed: int) -> float:
-    """Two-sided p of the sign-flip test of mean 0: over all flips where they are no more than the draws, else drawn.
-
-    `scipy.stats.permutation_test` gives the same a hundred times slower.
-    """
-    n, size = len(change), 2.0 * np.abs(change.sum())
-    size *= 1 - 1e-12  # flips that leave the sum as it is must not fall short by a rounding error
-    if n < 63 and 2**n <= draws:
-        signs = 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) - 1
-        return float(np.mean(np.abs(signs @ (2 * change)) >= size))
-    # Both sides are doubled: with signs 2 f - 1 of flips f, twice the sum of the signed changes is 4 f x - 2 sum(x).
-    rng, hits, batch = np.random.default_rng(seed), 0, max(1, _CELLS_AT_ONCE // n)
-    for start in range(0, draws, batch):
-        shape = (min(batch, draws - start), -(-n // 8))
-        flips = np.unpackbits(rng.integers(0, 256, shape, dtype=np.uint8), axis=1, count=n)
-        hits += int(np.sum(np.abs(flips @ (4 * change) - 2 * change.sum()) >= size))
-    return (1 + hits) / (1 + draws)  # the observed signs are one of the flips (Phipson & Smyth 2010)
-
-
-def _bootstrap(change: Floats, alpha: float, draws: int, seed: int) -> tuple[float, float]:
-    """The BCa interval of the mean; NaN where the bootstrap means do not vary."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = stats.bootstrap(
-            (change,), np.mean, vectorized=True, n_resamples=draws, batch=max(1, _CELLS_AT_ONCE // len(change)),
-            confidence_level=1 - alpha, method="BCa", rng=np.random.default_rng(seed),
-        )  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:

@@ -36,6 +36,7 @@ class Aligned:
 
     values: Floats  # (items, results); no items where the results cannot be compared
     note: str  # why there are no items or fewer than there were, or ""
+    keys: pd.DataFrame | None = None  # of the same items: doc_id and, where they are there, doc_hash
 
 
 def columns_of(metric: str) -> list[str]:
@@ -82,7 +83,8 @@ def align(results: Sequence[ItemValues]) -> Aligned:
     """
     first = results[0].keys
     if all(_equal(first, other.keys) for other in results[1:]) and not first["doc_id"].duplicated().any():
-        return Aligned(np.column_stack([result.values for result in results]), "")
+        keys = pd.DataFrame({name: first[name] for name in _KEY if name in first})
+        return Aligned(np.column_stack([result.values for result in results]), "", keys)
     return _join(results)
 
 
@@ -113,4 +115,4 @@ def _join(results: Sequence[ItemValues]) -> Aligned:
     common = "1 item" if len(joined) == 1 else f"{len(joined)} items"
     note = f"{common} in common, of {' to '.join(map(str, [*sizes[:1], *sizes[1:][-1:]]))}"
     values = joined[[f"value {i}" for i in range(len(results))]].to_numpy(dtype="float64")
-    return Aligned(values, note if len(joined) < sizes[-1] else "")
+    return Aligned(values, note if len(joined) < sizes[-1] else "", joined.index.to_frame(index=False))
