@@ -80,21 +80,26 @@ def test_mixed_without_shared_errors_is_ols_with_fewer_degrees_of_freedom():
     assert set(fit.df) == {6}
 
 
-def test_mixed_with_two_steps_has_a_random_intercept_only():
+def test_mixed_with_two_steps_a_model_is_not_fitted():
+    """Neither with less in it: a fallback is another method, and is never counted as this one."""
     fit = fit_mixed(example(models=8, steps=2), 0.05)
-    assert fit.note.startswith("no random slope by model can be estimated: random intercept only")
-    assert fit.df.tolist() == [6, 16 - 8 - 2, 16 - 8 - 2]
-    assert np.isfinite(fit.p).all()
+    assert fit.note == "no mixed model: 16 checkpoints are too few for 16 random effects of the models"
+    assert np.isnan(fit.p).all()
 
 
-def test_mixed_with_one_row_a_model_is_clustered_ols():
+def test_with_one_row_a_model_nothing_depends_within_models():
     generator = np.random.default_rng(0)
     size = np.linspace(-1, 1, 12)
     x = np.column_stack([np.ones(12), size])
     data = design(generator.normal(size=12), x, np.arange(12), effects=("parameters",), slope=None)
-    fit, plain = fit_mixed(data, 0.05), fit_cluster(data, 0.05)
-    np.testing.assert_array_equal(fit.p, plain.p)
-    assert fit.note.startswith("no mixed model can be estimated: OLS with errors clustered by model instead")
+    mixed, gee, cluster = fit_mixed(data, 0.05), fit_gee(data, 0.05), fit_cluster(data, 0.05)
+    assert mixed.note == "no mixed model: 12 checkpoints are too few for 12 random effects of the models"
+    assert gee.note == "one checkpoint a model: nothing within models to take into account"
+    assert np.isnan([*mixed.p, *gee.p]).all()
+    plain = sm.OLS(data.y, x).fit()
+    assert cluster.df.tolist() == [plain.df_resid] == [10]  # not the 11 of as many clusters
+    np.testing.assert_allclose(cluster.stderr, plain.HC1_se[1:])
+    assert cluster.note == gee.note
 
 
 @pytest.mark.parametrize("fit", [fit_gee, fit_mixed])

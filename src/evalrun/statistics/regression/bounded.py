@@ -11,14 +11,36 @@ import statsmodels.api as sm
 from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
-from evalrun.statistics.regression.model_frame import Array, Design
+from evalrun.statistics.regression.model_frame import Array, Design, join_notes
 
+_CUT = "interval cut at what values between 0 and 1 can show"
 _SEPARATED = 100.0  # log-odds for each standard deviation beyond which coefficients are on their way to infinity
 
 
 def is_proportion(design: Design) -> bool:
     """Whether every value lies between 0 and 1."""
     return bool(((design.values >= 0) & (design.values <= 1)).all())
+
+
+def cut_to_possible(design: Design, fit: Fit) -> Fit:
+    """The fit with intervals cut where no values of a proportion would take a least-squares coefficient further.
+
+    A coefficient is a weighted sum of the values, and its weights sum to 0: over values between 0 and 1 it cannot
+    exceed the sum of its positive weights, nor fall below minus that. An interval for something that cannot leave a
+    range keeps its coverage when it is cut to that range. With few degrees of freedom intervals do reach beyond.
+
+    Args:
+        design: Of one task, values proportions.
+        fit: By a method whose estimand is the least-squares plane.
+    """
+    weights = np.linalg.pinv(design.x)[asked(design)]
+    most = np.where(weights > 0, weights, 0).sum(axis=1) / design.spread
+    beyond = (fit.low < -most) | (fit.high > most)
+    if not beyond.any():
+        return fit
+    why = join_notes(fit.note, _CUT)
+    told = tuple(fit.said(k) if not cut else why for k, cut in enumerate(beyond))
+    return replace(fit, low=np.maximum(fit.low, -most), high=np.minimum(fit.high, most), own_notes=told)
 
 
 def item_weights(design: Design) -> tuple[Array, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import statsmodels.api as sm
 
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
-from evalrun.statistics.regression.model_frame import Array, Design
+from evalrun.statistics.regression.model_frame import Array, Design, join_notes
 
 FEWEST = 3  # clusters, for errors between them
 FEW = 10  # clusters, below which the plain cluster error is known to be too small
@@ -22,8 +22,17 @@ def few_models(design: Design) -> str:
     return f"{count} model{'s' if count > 1 else ''}: too few for errors clustered by model"
 
 
+def one_row_each(design: Design) -> str:
+    """That models have one checkpoint each, so that nothing depends on anything within them; empty else."""
+    single = design.clusters == len(design.y)
+    return "one checkpoint a model: nothing within models to take into account" if single else ""
+
+
 def fit_cluster(design: Design, alpha: float) -> Fit:
     """OLS with cluster-robust errors, small-sample factor CR1, t with clusters - 1 degrees of freedom.
+
+    Where models have one checkpoint each there is nothing to cluster: these are then the errors HC1, and the degrees
+    of freedom are the residual ones, of which there are fewer.
 
     Source: Liang & Zeger 1986; Cameron & Miller 2015. `statsmodels`, cov_type cluster.
     """
@@ -33,7 +42,8 @@ def fit_cluster(design: Design, alpha: float) -> Fit:
     robust = fit.get_robustcov_results("cluster", groups=design.groups, use_t=True, df_correction=True)
     at = asked(design)
     note = f"{design.clusters} models are few: these errors tend to be too small" if design.clusters < FEW else ""
-    return t_fit(robust.params[at], robust.bse[at], design.clusters - 1, alpha, note)
+    df = min(design.clusters - 1, len(design.y) - design.x.shape[1])
+    return t_fit(robust.params[at], robust.bse[at], df, alpha, join_notes(note, one_row_each(design)))
 
 
 def fit_cr2(design: Design, alpha: float) -> Fit:

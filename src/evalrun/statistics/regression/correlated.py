@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import statsmodels.api as sm
 from scipy.optimize import minimize
 
-from evalrun.statistics.regression.clustered import few_models, fit_cluster
+from evalrun.core.text import counted
+from evalrun.statistics.regression.clustered import few_models, one_row_each
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
-from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums, join_notes
+from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums
 
 _ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
 _STARTS = ((1.0, 0.3), (0.2, 0.05), (5.0, 1.0))  # relative standard deviations of intercept and slope
@@ -24,7 +25,7 @@ def fit_gee(design: Design, alpha: float) -> Fit:
 
     Source: Liang & Zeger 1986; Mancl & DeRouen 2001. `statsmodels.GEE`, cov_type bias_reduced.
     """
-    if why := few_models(design):
+    if why := few_models(design) or one_row_each(design):
         return no_fit(design, why)
     try:
         model = sm.GEE(design.y, design.x, groups=design.groups, cov_struct=sm.cov_struct.Exchangeable())
@@ -34,7 +35,8 @@ def fit_gee(design: Design, alpha: float) -> Fit:
     if not fit.converged:
         return no_fit(design, "the estimating equations did not converge")
     at = asked(design)
-    return t_fit(np.asarray(fit.params)[at], np.asarray(fit.bse)[at], design.clusters - 2, alpha)
+    df = min(design.clusters - 2, len(design.y) - design.x.shape[1])
+    return t_fit(np.asarray(fit.params)[at], np.asarray(fit.bse)[at], df, alpha)
 
 
 @dataclass(frozen=True)
@@ -53,31 +55,26 @@ class _Sums:
 def fit_mixed(design: Design, alpha: float) -> Fit:
     """Linear mixed model, random intercept and slope over training by model, by restricted maximum likelihood.
 
-    A variance of 0 is a valid estimate and is told in the note. Where the rows are too few for a random slope or the
-    likelihood has no maximum, a random intercept only; where that fails too, the fit is that of `fit_cluster`; the
-    note says so. Tests use t with between-within degrees of freedom: for what varies between models, and for slopes
-    that are random, models less the coefficients of that level; else rows less models less coefficients.
+    A variance of 0 is a valid estimate and is told in the note. Where the rows are too few for that or the likelihood
+    has no maximum, nothing is fitted and the note says why: a model with less in it is another method, and no stand-in.
+    Where training does not vary, only the intercept is random. Tests use t with between-within degrees of freedom: for
+    what varies between models, and for slopes that are random, models less the coefficients of that level; else rows
+    less models less coefficients.
 
     Source: Laird & Ware 1982; the profiled criterion in the relative Cholesky factor: Bates et al. 2015 (lme4),
     equations 33 to 42; the degrees of freedom: Schluchter & Elashoff 1990; Pinheiro & Bates 2000, section 2.4.2.
     """
     if why := few_models(design):
         return no_fit(design, why)
+    columns = [0] if design.slope is None else [0, design.slope]
     count, rows = design.clusters, len(design.y)
-    fallback = "no random slope by model can be estimated: random intercept only"
-    if design.slope is not None and 2 * count < rows:
-        columns = [0, design.slope]
-        found = _reml(_sums(design, columns))
-        if found is not None:
-            return _mixed_t(design, alpha, found, _absent(found[2]), random_slope=True)
-    if count < rows:
-        found = _reml(_sums(design, [0]))
-        if found is not None:
-            note = join_notes(fallback if design.slope is not None else "", _absent(found[2]))
-            return _mixed_t(design, alpha, found, note, random_slope=False)
-    plain = fit_cluster(design, alpha)
-    why = "no mixed model can be estimated: OLS with errors clustered by model instead"
-    return replace(plain, note=join_notes(why, plain.note))
+    if len(columns) * count >= rows:
+        effects = counted(len(columns) * count, "random effect")
+        return no_fit(design, f"no mixed model: {counted(rows, 'checkpoint')} are too few for {effects} of the models")
+    found = _reml(_sums(design, columns))
+    if found is None:
+        return no_fit(design, "no mixed model: the restricted likelihood has no maximum")
+    return _mixed_t(design, alpha, found, _absent(found[2]), random_slope=design.slope is not None)
 
 
 def _mixed_t(design: Design, alpha: float, found: tuple[Array, Array, Array], note: str, random_slope: bool) -> Fit:

@@ -26,18 +26,37 @@ class Fit:
     high: Array
     note: str = ""
     log_odds: bool = False  # estimates are in log-odds, not in standard deviations of the value
+    own_notes: tuple[str, ...] = ()  # what is said of single effects in place of the note, "" where that is said
+
+    def said(self, effect: int) -> str:
+        """What is to be said of one effect: why it has no test, or else the note."""
+        return (self.own_notes[effect] if self.own_notes else "") or self.note
 
 
 def t_fit(estimate: Array, stderr: Array, df: float | Array, alpha: float, note: str = "") -> Fit:
-    """Test and interval by Student's t. Effects whose standard error is 0 or not finite get NaN, and a note."""
+    """Test and interval by Student's t. Effects whose standard error is 0 or not finite get NaN, and a reason each."""
     df = np.broadcast_to(np.asarray(df, dtype="float64"), estimate.shape)
+    reasons = tuple(map(_why_absent, estimate, stderr, df))
     fine = np.isfinite(estimate) & np.isfinite(stderr) & (stderr > _LEAST) & (df > 0)
     error, df = np.where(fine, stderr, np.nan), np.where(fine, df, np.nan)
     t = estimate / error
     reach = stats.t.ppf(1 - alpha / 2, df) * error
     p = stats.t.sf(np.abs(t), df) * 2
-    told = note if fine.all() else note or "no standard error: too few rows or models"
-    return Fit(estimate, error, t, df, p, estimate - reach, estimate + reach, told)
+    own = reasons if any(reasons) else ()
+    return Fit(estimate, error, t, df, p, estimate - reach, estimate + reach, note, own_notes=own)
+
+
+def _why_absent(estimate: float, stderr: float, df: float) -> str:
+    """Why an effect cannot be tested; empty where it can."""
+    if not np.isfinite(estimate):
+        return "no estimate: the fit has no solution"
+    if df <= 0:
+        return f"no test: {df:.0f} degrees of freedom"
+    if not np.isfinite(stderr):
+        return "no standard error: it cannot be computed from these rows"
+    if stderr <= _LEAST:
+        return "no standard error: the residuals that would give it cancel or are all 0"
+    return "" if np.isfinite(df) else "no test: the degrees of freedom cannot be estimated from these rows"
 
 
 def no_fit(design: Design, note: str, estimate: Array | None = None) -> Fit:

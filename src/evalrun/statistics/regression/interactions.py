@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests, multitest_alias, multites
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.statistics.parallel import each
-from evalrun.statistics.regression.bounded import fit_quasibinomial
+from evalrun.statistics.regression.bounded import cut_to_possible, fit_quasibinomial, is_proportion
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
 from evalrun.statistics.regression.correlated import fit_gee, fit_mixed
 from evalrun.statistics.regression.estimators import Fit, fit_hc3, fit_ols, no_fit
@@ -110,6 +110,7 @@ METHODS: dict[str, Method] = {
     ),
 }
 INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
+_PLANE = ("ols", "hc3", "cluster", "cr2", "wild")  # methods whose estimates are those of least squares
 # statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
 CORRECTIONS: dict[str, str] = {
     alias: multitest_methods_names[name] for alias, name in multitest_alias.items() if name != "lfdr"
@@ -216,10 +217,13 @@ def _rows(frame: TaskFrame, method: str, choice: RegressionSettings) -> list[dic
     """The three effects of one task by one method."""
     base = {**frame.labels, "method": method, "n": len(frame.rows), "clusters": frame.clusters, "axis": choice.axis}
     numbers: dict[str, dict[str, float]] = {}
-    note = ""
+    said: dict[str, str] = {}
     if frame.design is not None:
         fit = fit_design(frame.design, frame.exact, method, choice)
-        numbers, note = _numbers(frame.design, fit), fit.note
+        if method in _PLANE and frame.labels["higher_is_better"] and is_proportion(frame.design):
+            fit = cut_to_possible(frame.design, fit)
+        numbers = _numbers(frame.design, fit)
+        said = {effect: fit.said(k) for k, effect in enumerate(frame.design.effects)}
     nothing = dict.fromkeys([*NUMBERS, *_RAW, "q", *(f"q_{name}" for name in choice.corrections)], np.nan)
     return [
         {
@@ -227,7 +231,7 @@ def _rows(frame: TaskFrame, method: str, choice: RegressionSettings) -> list[dic
             "effect": effect,
             **nothing,
             **numbers.get(effect, {}),
-            "note": join_notes(frame.notes[effect], note if effect in numbers else "", frame.left_out),
+            "note": join_notes(frame.notes[effect], said.get(effect, ""), frame.left_out),
         }
         for effect in EFFECTS
     ]

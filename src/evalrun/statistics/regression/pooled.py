@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.text import counted
 from evalrun.statistics.regression.interactions import NUMBERS, check, corrected, fit_design
 from evalrun.statistics.regression.model_frame import (
     EFFECTS,
@@ -87,7 +88,9 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
     design = None if why else _design(used, data, [name for name in PREDICTORS if name not in constant])
     fit = None if design is None else fit_design(design, exact(design.y, design.x), METHOD, choice)
     if fit is None and not why:
-        why = "too few points, or model sizes and training steps vary together"
+        coefficients = 3 - 2 * len(constant) + used["task"].nunique()
+        few = f"too few points: {counted(len(used), 'row')} for {counted(coefficients, 'coefficient')}"
+        why = few if len(used) <= coefficients else "model sizes and training steps vary together"
     effects = () if design is None else design.effects
     notes = effect_notes(constant) if fit is not None else dict.fromkeys(EFFECTS, why)
     clusters = used.groupby(["suite", "model"]).ngroups
@@ -97,7 +100,7 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
         numbers, own = dict.fromkeys(NUMBERS, np.nan), ""
         if fit is not None and effect in effects:
             k = effects.index(effect)
-            numbers, own = {name: float(getattr(fit, name)[k]) for name in NUMBERS}, fit.note
+            numbers, own = {name: float(getattr(fit, name)[k]) for name in NUMBERS}, fit.said(k)
         found.append({**base, "effect": effect, **numbers, "note": join_notes(notes[effect], own, note)})
     return found
 

@@ -71,18 +71,19 @@ def fit_wild(design: Design, alpha: float, draws: int, seed: int) -> Fit:
     Source: Cameron, Gelbach & Miller 2008; MacKinnon, Nielsen & Webb 2023 (sections 5 and 6).
     """
     plain = fit_cluster(design, alpha)
-    if few_models(design) or not np.isfinite(plain.stderr).all():
-        return no_fit(design, plain.note, plain.estimate)
+    if why := few_models(design):
+        return no_fit(design, why, plain.estimate)
     weights, whole = sign_patterns(design.clusters, draws, seed)
     p, low, high = (np.full(len(design.effects), np.nan) for _ in range(3))
-    for k in range(len(design.effects)):
+    for k in np.flatnonzero(np.isfinite(plain.stderr)).tolist():
         drawn = _drawn(design, asked(design).start + k, weights, whole, plain, k)
         p[k] = drawn.p(0.0)
         low[k], high[k] = _end(drawn, -1, alpha), _end(drawn, 1, alpha)
-    open_end = np.isnan(low) | np.isnan(high)
+    open_end = np.isfinite(p) & (np.isnan(low) | np.isnan(high))
     note = f"{design.clusters} models are too few for an interval at this level" if open_end.any() else ""
     low[open_end] = high[open_end] = np.nan
-    return Fit(plain.estimate, plain.stderr, plain.t, np.full(len(p), np.nan), p, low, high, note)
+    nothing = np.full(len(p), np.nan)
+    return Fit(plain.estimate, plain.stderr, plain.t, nothing, p, low, high, note, own_notes=plain.own_notes)
 
 
 def _drawn(design: Design, column: int, weights: Array, whole: bool, plain: Fit, k: int) -> _Draws:
