@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binom, nct, t
+from statsmodels.stats.multitest import multipletests
 
 from evalrun.commands.plan import detectable
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.records import Checkpoint
-from evalrun.statistics.power import smallest_difference, smallest_slope
+from evalrun.statistics.power import AGREEMENTS, level_of, smallest_difference, smallest_fall, smallest_slope
 from evalrun.tracking import RunEntry, layout
 from evalrun.tracking.layout import TaskEntry
 from helpers import ROOT, Run
@@ -52,6 +53,25 @@ def test_with_few_items_or_little_disagreement_all_must_differ_one_way() -> None
     assert smallest_difference(100, 0.05, 0.001) == difference
     assert math.isnan(smallest_difference(5, 0.05 / 36))
     assert math.isnan(smallest_difference(0, 0.05))
+
+
+@pytest.mark.parametrize("correction", ["fdr_bh", "fdr_by", "holm", "bonferroni"])
+@pytest.mark.parametrize("found", [1, 6])
+def test_a_p_at_the_level_has_a_q_of_alpha(correction: str, found: int) -> None:
+    level = level_of(0.05, 12, found, correction)
+    p = np.where(np.arange(12) < found, level, 1.0)
+    assert (multipletests(p, method=correction)[1][:found] <= 0.05 + 1e-12).all()
+    if correction.startswith("fdr") or found == 1:
+        assert multipletests(np.minimum(1.01 * p, 1), method=correction)[1][0] > 0.05
+
+
+def test_no_fall_is_larger_than_the_disagreement_allows() -> None:
+    for agreement in AGREEMENTS:
+        found = smallest_fall(900, 0.05 / 96 / 29, agreement)
+        assert math.isnan(found) or found == smallest_difference(900, 0.05 / 96 / 29, 1 - agreement) <= 1 - agreement
+    assert smallest_fall(900, 0.05 / 96 / 29, 0.9) < 0.1
+    assert math.isnan(smallest_fall(100, 0.05 / 96 / 29, 0.95))
+    assert smallest_difference(100, 0.05 / 96 / 29, 0.05) > 0.05  # which two that agree on 95 % cannot differ by
 
 
 def test_more_items_show_less_and_more_tests_more() -> None:
@@ -134,8 +154,8 @@ def test_items_are_known_from_runs_from_data_and_from_what_the_task_says(config:
         survey_of(replace(config, tasks=["told", "untold", "graded"]))
     ).tasks
     assert told.items == 900
-    assert told.difference == pytest.approx(smallest_difference(900, 0.05 / 3))
-    assert (untold.items, untold.difference) == (None, None)
+    assert told.falls[1].alone == pytest.approx(smallest_fall(900, 0.05 / 9 / 4, 0.9))  # 3 tasks, 3 models, 3 steps
+    assert (untold.items, untold.falls) == (None, ())
     assert "counted when its data is there" in untold.why
     assert "no count of right answers" in graded_task.why
 
@@ -146,7 +166,14 @@ def test_the_regression_counts_checkpoints_with_tokens_and_what_varies(config: C
     assert found.slope == pytest.approx(smallest_slope(9, 4, 0.05 / 6))
     assert found.slope_models == pytest.approx(smallest_slope(3, 2, 0.05 / 6))
     said = detectable.describe(found)
-    assert f"  Alpha    500  {100 * smallest_difference(500, 0.05 / 2):.1f} points" in said
+    alone, many = 0.05 / 6 / 4, 0.05 * 3 / 6 / 4  # 6 curves of 3 checkpoints: 3 pairs and a trend
+    shown = [f"{100 * smallest_fall(500, alone, a):.1f} ({100 * smallest_fall(500, many, a):.1f})" for a in AGREEMENTS]
+    assert (found.curves, found.comparisons) == (6, 4)
+    head, row = (line.split() for line in said.splitlines() if line.startswith(("  task", "  Alpha")))
+    assert head == "task items 95% alike 90% alike 80% alike 70% alike".split()
+    assert " ".join(row) == " ".join(["Alpha", "500", *shown])
+    assert "at q < 0.05" in said
+    assert "over 6 curves, if no other curve moves; in brackets if half of them do" in said.replace("\n  ", " ")
     assert "on model size over 0.99, if only its 3 models" in said.replace("\n  ", " ")
     assert f"a standardised slope of {found.slope:.2f}, if the 9" in said.replace("\n  ", " ")
     assert max(len(line) for line in said.splitlines()) <= 100
@@ -157,6 +184,9 @@ def test_the_regression_counts_checkpoints_with_tokens_and_what_varies(config: C
     single = detectable.power_of(survey_of(config, models=1, steps=2))
     assert (single.effects, single.slope) == (0, None)
     assert "regression" not in detectable.describe(single)
+    assert [task.why for task in detectable.power_of(survey_of(config, models=1, steps=1)).tasks] == [
+        "none: no curve over training"
+    ] * 2
 
 
 def test_plan_tells_it_and_loads_no_statistics(evalrun: Run, workspace: Path) -> None:
@@ -167,11 +197,12 @@ def test_plan_tells_it_and_loads_no_statistics(evalrun: Run, workspace: Path) ->
             "task": "alpha",
             "title": "Alpha",
             "items": 12,
-            "difference": pytest.approx(said["tasks"][0]["difference"]),
-            "why": "",
+            "falls": [],
+            "why": "none: too few items",
         }
     ]
     assert (said["alpha"], said["power"], said["checkpoints"], said["effects"]) == (0.05, 0.8, 4, 1)
+    assert (said["correction"], said["curves"], said["comparisons"]) == ("fdr_bh", 1, 7)
     code = (
         "import sys; from evalrun.cli import main; main(['plan', *sys.argv[1:]]); "
         "print([m for m in ('statsmodels', 'scipy.stats', 'scipy.optimize', 'pandas') if m in sys.modules])"
@@ -180,5 +211,5 @@ def test_plan_tells_it_and_loads_no_statistics(evalrun: Run, workspace: Path) ->
         [sys.executable, "-c", code, *grid], cwd=workspace, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    assert "What this grid can show, with 80% power at alpha 0.05" in found.stdout
+    assert "What this grid can show, with 80% power at q < 0.05" in found.stdout
     assert found.stdout.splitlines()[-1] == "[]"

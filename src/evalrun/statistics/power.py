@@ -9,8 +9,46 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 
+AGREEMENTS = (0.95, 0.9, 0.8, 0.7)  # shares of items that two checkpoints answer alike: near ones, far ones
 DISCORDANT = 0.2  # share of items on which two checkpoints differ, where nothing better is known
 POWER = 0.8
+_HARMONIC = ("fdr_by", "fdr_n", "n")
+
+
+def level_of(alpha: float, tests: int, found: int, correction: str) -> float:
+    """What a p must not exceed for its q to be at most alpha, where `found` of so many tests are significant.
+
+    For the false discovery rate alpha found / tests (Benjamini & Hochberg 1995), divided by the harmonic sum of the
+    tests where dependence of any kind is allowed for (Benjamini & Yekutieli 2001); by any other correction at least
+    alpha / tests (Bonferroni).
+
+    Args:
+        alpha: Level of q.
+        tests: In all.
+        found: How many of them are significant, at least 1.
+        correction: Its name: `fdr_bh`, `fdr_by`, `holm`.
+    """
+    if correction in _HARMONIC:
+        return alpha * found / tests / sum(1 / k for k in range(1, tests + 1))
+    return alpha * (found if correction.startswith("fdr") else 1) / tests
+
+
+def smallest_fall(n: int, alpha: float, agreement: float, power: float = POWER) -> float:
+    """The smallest fall of accuracy that McNemar's exact test on n shared items finds, at a stated agreement.
+
+    Args:
+        n: Items.
+        alpha: Two-sided level, corrected for whatever is corrected for.
+        agreement: Share of the items that both checkpoints answer alike (right or wrong), in (0, 1).
+        power: In (0.5, 1).
+
+    Returns:
+        A difference of accuracies, at most 1 - agreement; NaN where even that would not be found.
+
+    Source: as `smallest_difference`.
+    """
+    found = smallest_difference(n, alpha, 1 - agreement, power)
+    return found if found <= 1 - agreement + 1e-12 else math.nan
 
 
 def smallest_difference(n: int, alpha: float, discordant: float = DISCORDANT, power: float = POWER) -> float:
