@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from evalrun.statistics.shapes.curves import over_training
+from evalrun.statistics.shapes.curves import over_size, over_training
 from evalrun.statistics.shapes.noise import FEWEST_RESIDUALS
 
 
@@ -88,3 +88,23 @@ def test_tasks_have_their_own_noise(tidy):
     is_wild = (curves.rows["task"] == "wild").to_numpy()
     assert (curves.noise.total[is_wild] > 0.05**2).all()
     np.testing.assert_array_equal(curves.noise.total[~is_wild], curves.noise.items[~is_wild])
+
+
+def test_models_have_levels_of_their_own_and_steps_tell_no_more_of_them(tidy):
+    """Over size: the noise is that between models; eight steps of eight models are eight levels, not sixty-four."""
+    rng = np.random.default_rng(4)
+    levels = rng.normal(0.5, 0.05, 8)
+
+    def noise_of(values):
+        rows = [
+            {"model": f"m{m}", "n_params_nominal": 10.0**m, "step": 2**s, "value": values[s][m], "stderr": 0.005}
+            for s in range(8)
+            for m in range(8)
+        ]
+        return over_size(tidy.table(rows), "n_params_nominal").noise
+
+    shared = noise_of([levels + rng.normal(0, 0.002, 8) for _ in range(8)])
+    assert shared.training.min() > 0.025**2
+    assert (shared.df <= 4).all()
+    apart = noise_of(rng.normal(0.5, 0.05, (8, 8)))
+    assert (apart.df > 10).all()

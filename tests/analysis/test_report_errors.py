@@ -25,9 +25,10 @@ def bench():
 def test_of_studies_in_which_nothing_happens_at_most_5_percent_say_that_something_does(bench, world, items):
     said = STUDIES * bench.shares(world, items, STUDIES, seed=11)
     most = stats.binom.ppf(0.999, STUDIES, 0.05)
-    for sentence in ("some curve moves", "some curve falls", "opening: worse", "falls with size", "star by cr2"):
-        if world == "slopes" and items == 7000 and sentence == "some curve moves":
-            continue  # with so many items a slope of .05 over the axis is there, and is shown
+    sentences = ["falls with size", "star by cr2"]
+    if items == 300 or world not in ("drift", "slopes"):  # with 7,000 items these worlds' own moves are shown
+        sentences += ["some curve moves", "some curve falls", "opening: worse"]
+    for sentence in sentences:
         assert said[sentence] <= most, sentence
     if world != "same":
         assert said["star by ols"] > 2 * most  # what takes checkpoints as independent does not hold its level

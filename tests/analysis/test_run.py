@@ -286,7 +286,7 @@ def test_models_with_one_checkpoint_are_reported_over_size(tidy, tmp_path):
     models = {f"m{i}": 10.0 ** (6 + i) for i in range(5)}
     rows = [
         {"model": model, "n_params_nominal": size, "n_params": size, "step": 8, "value": value, "title": "Obey"}
-        for (model, size), value in zip(models.items(), [0.9, 0.8, 0.6, 0.5, 0.3], strict=True)
+        for (model, size), value in zip(models.items(), [0.9, 0.75, 0.6, 0.45, 0.3], strict=True)
     ]
     made = run_analysis(tidy.table(rows), conf(methods=["ols"]), "pythia", tmp_path, {})
     assert "Shape: in the curve over size at step 8" in made.text.replace("\n  ", " ")

@@ -120,14 +120,14 @@ def over_size(table: pd.DataFrame, size: str) -> CurveSet:
     points["model"] = points[size].map(models)
     order = {task: place for place, task in enumerate(table["task"].unique())}
     points = points.assign(_task=points["task"].map(order)).sort_values(["_task", "step"], kind="stable")
-    return _cut(points.drop(columns="_task"), ["task", "step"], size)
+    return _cut(points.drop(columns="_task"), ["task", "step"], size, repeats=True)
 
 
-def _cut(table: pd.DataFrame, by: list[str], axis: str) -> CurveSet:
+def _cut(table: pd.DataFrame, by: list[str], axis: str, repeats: bool = False) -> CurveSet:
     curve = table.groupby(by, dropna=False, sort=False).ngroup().to_numpy()
     values = table[axis].to_numpy(dtype="float64")
     order = np.lexsort((values, curve))
     rows, curve, x = table.iloc[order].reset_index(drop=True), curve[order], np.log10(values[order])
     begin = np.flatnonzero(np.diff(curve, prepend=-1))
     length = np.diff(begin, append=len(rows))
-    return CurveSet(rows, x, begin, length, measure_noise(rows, curve, x))
+    return CurveSet(rows, x, begin, length, measure_noise(rows, curve, x, repeats=repeats))

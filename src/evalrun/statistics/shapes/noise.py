@@ -14,6 +14,10 @@ taken for noise: the median absolute deviation, then the mean square of what lie
 Rousseeuw & Leroy 1987). What it exceeds the item errors by is added to the variance of every point of the task; nothing
 is ever taken off, although checkpoints that answer the same items differ by less than their item errors say. With
 fewer than 12 residuals there is no saying, and item errors stand alone.
+
+Over size the same is the noise between models: each has a level of its own, which its steps share. The degrees of
+freedom are then divided by the design effect, how much more the residuals of one model vary together than apart (Kish
+1965), and five models are enough to look for it.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from evalrun.statistics.reliability.intervals import standard_errors
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 FEWEST_RESIDUALS = 12
+FEWEST_MODELS = 5  # of a curve over size, to measure how models differ from their neighbours
 _WITHIN = 2.5  # robust standard deviations; what lies beyond is a bend, not noise
 _MAD = float(norm.ppf(0.75))
 # Variance of a standard normal cut off at +-2.5.
@@ -52,7 +57,9 @@ class Noise:
         return np.where(np.isfinite(self.items), self.total, 0.0) - np.where(np.isfinite(self.items), self.items, 0.0)
 
 
-def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, paired: Array | None = None) -> Noise:
+def measure_noise(
+    rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, paired: Array | None = None, repeats: bool = False
+) -> Noise:
     """Variance of each value.
 
     Args:
@@ -60,6 +67,7 @@ def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, pai
         curve: (rows,) which curve a row is of: 0, 1, ...
         x: (rows,) place on the curve's axis.
         paired: (rows,) item variances that are known from pairs of checkpoints on the same items, NaN elsewhere.
+        repeats: Whether a task's curves are the same models again, at another step.
 
     Returns:
         Variances in squared units of the value, as the module's docstring defines them.
@@ -74,7 +82,8 @@ def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, pai
     for code in range(task.max(initial=-1) + 1):
         own = task == code
         found = residual[own[inner]]
-        if len(found) < FEWEST_RESIDUALS:
+        places = x[inner[own[inner]]]
+        if len(np.unique(places)) < FEWEST_MODELS - 2 if repeats else len(found) < FEWEST_RESIDUALS:
             continue
         sought[own] = True
         scale = np.median(np.abs(found)) / _MAD
@@ -83,7 +92,8 @@ def measure_noise(rows: pd.DataFrame, curve: np.ndarray[Any, Any], x: Array, pai
         if extra > 0 and np.isfinite(extra):
             total[own] += extra
             # Neighbouring residuals share points, which costs about half of the degrees of freedom.
-            df[own] = kept.sum() / 2
+            alike = _design_effect(found[kept], places[kept]) if repeats else 1.0
+            df[own] = kept.sum() / alike / 2
     return Noise(items, total, df, sought, rough)
 
 
@@ -99,6 +109,13 @@ def _item_variance(
         step[np.diff(curve, prepend=-1) != 0] = np.nan
         variance[lacking] = (step.groupby(curve).transform("var").fillna(np.inf).to_numpy() / 2)[lacking]
     return variance, lacking
+
+
+def _design_effect(residual: Array, place: Array) -> float:
+    """How many residuals at one place say no more than one, 1 if they are independent."""
+    sums = pd.Series(residual).groupby(place).sum().to_numpy()
+    whole = float((residual**2).sum())
+    return max(1.0, float((sums**2).sum()) / whole) if whole > 0 else 1.0
 
 
 def _residuals(value: Array, curve: np.ndarray[Any, Any], x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
