@@ -183,7 +183,7 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
         config = config_of(settings)
         rows, conf = prepared_rows(table, config.analysis), config.analysis
         with study.items_of(config, Store(config.tracking), rows) as items:
-            decision = decide_curves(rows, conf, items)
+            decision = decide_curves(rows, conf, items, study.clusters_of(config))
             return find_falls(decision, labelled(decision))
 
 
@@ -243,7 +243,8 @@ def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = No
         rows, store, finals = one_study(table), Store(config.tracking), final_steps(table)
         context = {"Tracking store": store.uri} if config.analysis.items else {}
         with study.items_of(config, store, rows) as items:
-            found = run_analysis(rows, config.analysis, rows["suite"].iloc[0], out, context, finals, items)
+            suite, clusters = rows["suite"].iloc[0], study.clusters_of(config)
+            found = run_analysis(rows, config.analysis, suite, out, context, finals, items, clusters=clusters)
     return found.files["report.html"]
 
 

@@ -197,7 +197,10 @@ def _report(
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
         runs = store.run_address(suite)
-        found = run_analysis(table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted)
+        clusters = clusters_of(config)
+        found = run_analysis(
+            table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters
+        )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.commands.table_input import config_of
+from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.shapes import falls, labels
 from evalrun.statistics.shapes.curves import on_the_same_items, over_training
@@ -25,10 +26,12 @@ def conf_of(**given: Any) -> Any:
     return SimpleNamespace(**{**vars(CONF), **given})
 
 
-def decided(table: pd.DataFrame, items: Items | None = None, **changes: object) -> Decision:
+def decided(
+    table: pd.DataFrame, items: Items | None = None, clusters: Clusters | None = None, **changes: object
+) -> Decision:
     settings = replace(SETTINGS, **changes)
     curves = over_training(table, settings.axis)
-    return decide(curves if items is None else on_the_same_items(curves, items), settings)
+    return decide(curves if items is None else on_the_same_items(curves, items, clusters), settings)
 
 
 def describe_shapes(table: pd.DataFrame, items: Items | None = None, **changes: object) -> pd.DataFrame:

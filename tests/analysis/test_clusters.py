@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from shaping import conf_of, find_falls
 
+from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.clusters import TaskClusters, clustered_means, clusters_of_items, t_test
+from evalrun.statistics.items.pair_tests import pair_tests
 from evalrun.statistics.items.paired import MCNEMAR, compare_checkpoints
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
@@ -133,6 +136,29 @@ def test_what_cannot_be_clustered_is_compared_as_before_and_said(tidy, reference
     assert np.isnan(found["clusters"])
 
 
+def test_pairs_of_a_curve_are_tested_by_template(tidy, reference):
+    """What labels and falls are decided by."""
+    values, codes = reference
+
+    def read(run_id, task, columns):
+        ids = range(60)
+        return pd.DataFrame({"doc_id": ids, "doc_hash": [f"h{i}" for i in ids], "acc": values[:, int(run_id)]})
+
+    rows = tidy.table([{"run_id": str(i), "value": values[:, i].mean(), "step": i + 1} for i in range(3)])
+    found = pair_tests(rows, read, lambda task: clusters(list(codes)))
+    expected = clustered_means(values, codes)
+    assert found.method == "paired t test with errors clustered by template"
+    np.testing.assert_allclose(found.variance, [expected.variance_of_difference(*p) for p in [(0, 1), (0, 2), (1, 2)]])
+    t = EXPECTED["difference"]["estimate"] / EXPECTED["difference"]["stderr"]
+    assert found.p[1] == pytest.approx(2 * stats.t.sf(abs(t), EXPECTED["difference"]["df"]))
+    low, high = found.interval(1, 0.05)
+    assert (low + high) / 2 == pytest.approx(EXPECTED["difference"]["estimate"])
+    plain = pair_tests(rows, read, lambda task: TaskClusters("template", None, "no such column"))
+    assert (plain.method, plain.note) == (MCNEMAR, "not clustered: no such column")
+    falls = find_falls(rows, read, clusters=lambda task: clusters(list(codes)))
+    assert set(falls["method"]) == {"paired t test with errors clustered by template"}
+
+
 @pytest.mark.slow
 @pytest.mark.simulation
 def test_templates_that_move_together_make_no_false_alarms(tidy):
@@ -151,3 +177,11 @@ def test_templates_that_move_together_make_no_false_alarms(tidy):
     by_template, mcnemar = alarms / draws
     assert by_template < 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)
     assert mcnemar > 0.2
+
+
+def test_the_report_says_which_tasks_are_not_clustered(tidy):
+    conf = conf_of(methods=["ols"], draws=99, items=True)
+    found = analyze_table(tidy.grid(), conf, "tiny", clusters=lambda task: TaskClusters("x", None, f"{task} has no x"))
+    assert {"Items not clustered: tiny_obey has no x.", "Items not clustered: tiny_recall has no x."} <= set(
+        found.notes
+    )

@@ -113,8 +113,6 @@ def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
     """Sentences about the model of single answers."""
     if analysis.item_model is not None and analysis.item_model not in ITEM_MODELS:
         yield f"analysis.item_model is '{analysis.item_model}': {suggest(analysis.item_model, ITEM_MODELS)}"
-    elif analysis.item_model is not None and not analysis.items:
-        yield f"analysis.item_model is {analysis.item_model}, but no items are read: set analysis.items=true with it."
     if analysis.cluster_by is not None and not analysis.items:
         yield f"analysis.cluster_by is '{analysis.cluster_by}', but no items are read: set analysis.items=true with it."
     if analysis.item_model_most < 1:

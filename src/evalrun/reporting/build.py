@@ -21,6 +21,7 @@ from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
 from evalrun.statistics.coverage import Place
 from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings, analyze_table
+from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.interactions import CORRECTIONS
 from evalrun.statistics.regression.orientation import turned
@@ -53,6 +54,7 @@ def run_analysis(
     width: int = 100,
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
+    clusters: Clusters | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -71,6 +73,7 @@ def run_analysis(
         width: Columns of the text, 80 or more.
         failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Returns:
         The files, counts, text and notes.
@@ -79,7 +82,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed, wanted)
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters)
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)

@@ -18,30 +18,51 @@ REFERENCES = {
     "2007); analysis.item_model=ml for lme4’s glmer.",
 }
 
+_CLUSTERED = (
+    " Items that share a value of analysis.cluster_by count as one cluster, in the errors of effects too; beside the "
+    "number of clusters stands by how much they multiply the standard errors of accuracies, in the middle checkpoint."
+)
+
 
 def by_items(study: Findings) -> Section | None:
     """Effects on the log-odds of an answer and on accuracy; None where no task could be fitted."""
     found = study.item_effects
     if not found["p"].notna().any():
         return None
-    alpha = study.choice.alpha
+    alpha, clustered = study.choice.alpha, bool(found["n_clusters"].notna().any())
     rows = []
     for _, own in found.groupby("task", sort=False):
         for row in own.to_dict("records"):
             first = row["effect"] == EFFECTS[0]
-            rows.append([TableCell(str(row["title"]) if first else ""), *_cells(row, alpha, first)])
+            rows.append(
+                [
+                    TableCell(str(row["title"]) if first else ""),
+                    *_cells(row, alpha, first),
+                    *_clusters(row, first)[:clustered],
+                ]
+            )
     return Section(
         "By single items",
         "The chance that an item is answered, by size and training, from single answers and not from one accuracy a "
         f"checkpoint. Log-odds for ten times the parameters or tokens with their {100 * (1 - alpha):g} % interval; "
         f"bold: q < {alpha:g}. Change of accuracy: what ten times as much, around the mean, does over all items and "
-        "models. The last four columns are standard deviations, in log-odds: of items, of models’ levels, of their "
-        "slopes over training, of checkpoints. Effects are tested against how much models differ: many items do not "
-        "make up for few models. Items may differ in how hard they are; that they are learnt at different speeds is "
-        "not in the model.",
-        ["Task", "Effect", "log-odds", "t (df)", "q", "change of accuracy", "items", "models", "slopes", "checkpoints"],
+        "models. Items, models, slopes, checkpoints: standard deviations, in log-odds, of items, of models’ levels, of "
+        "their slopes over training, and of checkpoints. Effects are tested against how much models differ: many items "
+        "do not make up for few models. That items are learnt at different speeds widens the errors; hover for that."
+        + (_CLUSTERED if clustered else ""),
+        ["Task", "Effect", "log-odds", "t (df)", "q", "change of accuracy", "items", "models", "slopes", "checkpoints"]
+        + ["clusters (errors)"] * clustered,
         rows,
     )
+
+
+def _clusters(row: Mapping[Any, Any], first: bool) -> list[TableCell]:
+    """How many clusters the items are of, and what they make of the accuracies' errors; in a task's first row only."""
+    if not first:
+        return [TableCell("")]
+    if pd.isna(row["n_clusters"]):
+        return [TableCell("–", "number", str(row["note"]))]
+    return [TableCell(f"{row['n_clusters']:,.0f} (× {row['error_ratio']:.2f})", "number")]
 
 
 def _cells(row: Mapping[Any, Any], alpha: float, first: bool) -> list[TableCell]:
@@ -57,6 +78,7 @@ def _cells(row: Mapping[Any, Any], alpha: float, first: bool) -> list[TableCell]
         return [effect, TableCell("–", "number not", str(row["note"])), *[TableCell("–", "number")] * 3, *spreads]
     hint = f"{row['n_items']:,.0f} items, {row['n_checkpoints']:,.0f} checkpoints, {row['n_models']:.0f} models"
     hint += f"; for a standard deviation {signed(row['estimate'], 3)}, error {row['stderr']:.3f}"
+    hint += f", {100 * row['from_items']:.0f} % of its square from items with courses of their own"
     hint += f"; {row['note']}" if row["note"] else ""
     shown = row["q"] < alpha
     df = "" if row["df"] == float("inf") else f" ({row['df']:.0f})"

@@ -12,6 +12,7 @@ from evalrun.core.errors import AnalysisError
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
+from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
@@ -89,6 +90,7 @@ def analyze_table(
     items: Items | None = None,
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
+    clusters: Clusters | None = None,
 ) -> Findings:
     """Fit the regressions, test the curves and their falls, and class their shapes.
 
@@ -100,6 +102,7 @@ def analyze_table(
         items: Gives per-item results; None to do without.
         failed: Why checkpoints that were wanted have no result, a sentence each.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
@@ -111,12 +114,13 @@ def analyze_table(
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     effects = fit_interactions(rows, choice)
-    decision = decide_curves(rows, conf, items)
+    decision = decide_curves(rows, conf, items, clusters)
     shapes = describe_shapes(decision)
     size_shapes = shapes_over_size(rows, conf.params, decision.settings)
     continuous = measured.table
     coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
     told = [*capped([f"Not scored: {why}" for why in failed]), *coverage_sentences(coverage)]
+    told += capped([f"Items not clustered: {why}." for why in unclustered(rows["task"].unique(), clusters)])
     return Findings(
         suite=suite,
         table=rows,
@@ -137,7 +141,7 @@ def analyze_table(
         falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
         artefacts=of_curves_that_move(find_artefacts(rows, continuous), shapes),
-        item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most),
+        item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
@@ -150,16 +154,19 @@ def choice_of(conf: AnalysisConf) -> RegressionSettings:
     return RegressionSettings(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
 
 
-def decide_curves(rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None) -> Decision:
+def decide_curves(
+    rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None, clusters: Clusters | None = None
+) -> Decision:
     """Which moves of the curves over training count.
 
     Args:
         rows: Of `Prepared.table`.
         conf: What to do: conf/analysis.
         items: Gives per-item results; None to do without.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
     """
     curves: CurveSet = over_training(rows, conf.axis)
-    return decide(curves if items is None else on_the_same_items(curves, items), ShapeSettings.of(conf))
+    return decide(curves if items is None else on_the_same_items(curves, items, clusters), ShapeSettings.of(conf))
 
 
 def _last(table: pd.DataFrame) -> int:

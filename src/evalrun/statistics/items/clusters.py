@@ -9,7 +9,7 @@ is clubSandwich's of a regression on a constant, and the plain standard error wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,11 @@ class ClusteredMeans:
 
     @property
     def variance(self) -> Floats:
-        """(results,) of each mean: of an accuracy."""
+        """(results,) the variance of each mean, such as an accuracy."""
         return np.diag(self.covariance)
 
     def variance_of_difference(self, one: int, other: int) -> float:
-        """Of the difference between the means of two results, on the same items."""
+        """The variance of the difference between the means of two results, on the same items."""
         c = self.covariance
         return max(float(c[one, one] + c[other, other] - 2 * c[one, other]), 0.0)
 
@@ -97,6 +97,11 @@ def clusters_of_items(known: TaskClusters, keys: pd.DataFrame) -> tuple[Codes | 
     if len(labels) < 2:
         return None, f"not clustered: all items have one '{known.column}'"
     return np.asarray(codes, dtype=np.int64), ""
+
+
+def unclustered(tasks: Iterable[str], clusters: Clusters | None) -> list[str]:
+    """Why tasks have no clusters, of those that have none; nothing where none were asked for."""
+    return [] if clusters is None else [found.why for task in tasks if (found := clusters(str(task))).items is None]
 
 
 def t_test(difference: float, variance: float, df: float, alpha: float) -> tuple[float, float, float]:

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from evalrun.core.text import counted
+from evalrun.statistics.items.answer_sheet import AnswerSheet, answer_sheet
+from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.laplace import Crossed, CrossedFit, fit_crossed
 from evalrun.statistics.items.modes import Answers
+from evalrun.statistics.items.own_courses import unmodelled_variance
 from evalrun.statistics.items.paired import corrected
-from evalrun.statistics.items.values import Aligned, Items, align, columns_of, item_values
+from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.clustered import few_models
 from evalrun.statistics.regression.estimators import Fit, no_fit, t_fit
 from evalrun.statistics.regression.model_frame import (
@@ -38,14 +40,19 @@ LIKELIHOODS = {
 COLUMNS = [
     *("task", "title", "effect", "estimate", "stderr", "low", "high", "t", "df", "p", "q"),
     *("raw_estimate", "raw_low", "raw_high", "accuracy", "change", "change_low", "change_high"),
-    *("n_items", "n_checkpoints", "n_models", "sd_items", "sd_models", "sd_slopes", "sd_checkpoints", "note"),
+    *("n_items", "n_checkpoints", "n_models", "sd_items", "sd_models", "sd_slopes", "sd_checkpoints"),
+    *("from_items", "n_clusters", "error_ratio", "note"),
 ]
-_UNCLEAR = 0.05  # share of answers that are neither right nor wrong, as ties are, beyond which they are other values
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 
 
 def fit_items(
-    table: pd.DataFrame, items: Items | None, choice: RegressionSettings, likelihood: str | None, most: int
+    table: pd.DataFrame,
+    items: Items | None,
+    choice: RegressionSettings,
+    likelihood: str | None,
+    most: int,
+    clusters: Clusters | None = None,
 ) -> pd.DataFrame:
     """Fit the answers of every task.
 
@@ -55,26 +62,35 @@ def fit_items(
         choice: Predictors, level and, first, the correction.
         likelihood: A key of `LIKELIHOODS`; None for an empty table.
         most: Checkpoints that a task may have: the time grows with their cube.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Returns:
         One row for each task and effect, with the columns of `COLUMNS`: estimates are in log-odds for a standard
         deviation of the predictor, raw ones for a factor of ten; change is what a factor of ten around the mean does to
         the accuracy over all items and models, whose mean is accuracy (none of an interaction: that of log-odds is no
         single difference of accuracies; Ai & Norton 2003, Economics Letters 80:123-129). sd_ are the standard
-        deviations of the random effects. Where nothing could be fitted the numbers are NaN and the note says why.
+        deviations of the random effects; from_items is the share of the squared error that is there because items, or
+        clusters of them, have courses of their own (`own_courses`; 0 with `ml`, which is what glmer prints). With
+        clusters, n_clusters says how many, and error_ratio how much larger they make the standard errors of accuracies.
+        Where nothing could be fitted the numbers are NaN and the note says why.
     """
     rows: list[dict[str, Any]] = []
     if likelihood is None or items is None:
         return pd.DataFrame(rows, columns=COLUMNS)
     for frame in task_frames(table, choice):
-        rows += _task_rows(frame, items, choice, likelihood, most)
+        rows += _task_rows(frame, items, choice, likelihood, most, clusters)
     found = pd.DataFrame(rows, columns=COLUMNS)
     found["q"] = corrected(found["p"].to_numpy(dtype="float64"), choice.corrections[0])
     return found
 
 
 def _task_rows(
-    frame: TaskFrame, items: Items, choice: RegressionSettings, likelihood: str, most: int
+    frame: TaskFrame,
+    items: Items,
+    choice: RegressionSettings,
+    likelihood: str,
+    most: int,
+    clusters: Clusters | None,
 ) -> list[dict[str, Any]]:
     """The rows of one task; the arguments are those of `fit_items`."""
     about = {name: frame.labels[name] for name in ("task", "title")}
@@ -85,69 +101,28 @@ def _task_rows(
     if len(frame.rows) > most:
         why = f"{len(frame.rows):,} checkpoints: more than analysis.item_model_most ({most:,})"
         return [{**about, "effect": name, "note": why} for name in EFFECTS]
-    design, aligned = _answers(frame, items)
-    why = aligned.note if design is None else _unfit(design, aligned.values)
-    if design is None or why:
-        return [{**about, "effect": name, "note": why} for name in EFFECTS]
-    crossed = _crossed(design)
-    found = fit_crossed(Answers.of(aligned.values), crossed, likelihood == "reml")
-    fit = _tested(found, design, crossed, choice.alpha, likelihood)
+    sheet = answer_sheet(frame, frame.design, items, clusters)
+    if isinstance(sheet, str):
+        return [{**about, "effect": name, "note": sheet} for name in EFFECTS]
+    design, crossed = sheet.design, _crossed(sheet.design)
+    found = fit_crossed(Answers.of(sheet.values), crossed, likelihood == "reml")
+    fit, from_items = _tested(found, sheet, crossed, choice.alpha)
     known: dict[str, Any] = {
-        "n_items": len(aligned.values),
+        "n_items": len(sheet.values),
         "n_checkpoints": len(design.x),
         "n_models": design.clusters,
+        "n_clusters": sheet.clusters,
+        "error_ratio": sheet.error_ratio,
     }
     if found is not None:
         known |= {f"sd_{name}": value for name, value in asdict(found.spreads).items()}
-    by_effect = dict(zip(design.effects, _effect_rows(fit, found, design), strict=True))
-    told = join_notes(fit.note, aligned.note, _ties(aligned.values), frame.left_out)
+    effects = zip(_effect_rows(fit, found, design), from_items, strict=True)
+    by_effect = {name: {**row, "from_items": share} for name, (row, share) in zip(design.effects, effects, strict=True)}
+    told = join_notes(fit.note, sheet.note, frame.left_out)
     return [
         {**about, "effect": name, **known, **by_effect.get(name, {}), "note": join_notes(frame.notes[name], told)}
         for name in EFFECTS
     ]
-
-
-def _answers(frame: TaskFrame, items: Items) -> tuple[Design | None, Aligned]:
-    """The checkpoints whose items there are, with their answers; no design where there are none, and why.
-
-    Args:
-        frame: A task.
-        items: Gives per-item results.
-    """
-    found = [
-        item_values(items(str(row.run_id), str(row.task), columns_of(str(row.metric))), str(row.metric))
-        for row in frame.rows.itertuples()
-    ]
-    there = [values for values in found if values is not None]
-    if not there or frame.design is None:
-        return None, Aligned(np.empty((0, 0)), "no per-item results")
-    aligned = align(there)
-    if not len(aligned.values):
-        return None, aligned
-    lost = len(found) - len(there)
-    note = f"{counted(lost, 'checkpoint')} without per-item results left out" if lost else ""
-    keep = np.array([values is not None for values in found])
-    return frame.design.keep(keep), Aligned(aligned.values, join_notes(note, aligned.note))
-
-
-def _unfit(design: Design, values: Array) -> str:
-    """Why answers cannot be fitted; empty where they can be."""
-    unclear = (values != 0) & (values != 1)
-    if unclear.mean() > _UNCLEAR or values.min() < 0 or values.max() > 1:
-        return "its items are not right or wrong: there are no answers to count"
-    if len(design.x) <= design.x.shape[1] or np.linalg.matrix_rank(design.x) < design.x.shape[1]:
-        return "too few checkpoints with per-item results"
-    if len(values) < 2 or values.std() == 0:
-        return f"all answers are alike ({counted(len(values), 'item')})"
-    if design.slope != 1:  # a column of sizes is there
-        few = few_models(design)
-        return f"{counted(design.clusters, 'model')}: too few to see how much models differ" if few else ""
-    return ""
-
-
-def _ties(values: Array) -> str:
-    ties = int(((values != 0) & (values != 1)).sum())
-    return f"{counted(ties, 'answer')} of choices that tie, counted as their share" if ties else ""
 
 
 def _crossed(design: Design) -> Crossed:
@@ -162,22 +137,25 @@ def _crossed(design: Design) -> Crossed:
     return Crossed(design.x, design.groups if several else None, along, apart)
 
 
-def _tested(found: CrossedFit | None, design: Design, crossed: Crossed, alpha: float, likelihood: str) -> Fit:
-    """Tests and intervals of the effects, in log-odds for a standard deviation.
+def _tested(found: CrossedFit | None, sheet: AnswerSheet, crossed: Crossed, alpha: float) -> tuple[Fit, Array]:
+    """Tests and intervals of the effects, in log-odds for a standard deviation; and what of their variance is of items.
+
+    Likelihood without restriction: z, as glmer. Else t with between-within degrees of freedom (Schluchter & Elashoff
+    1990): models less the coefficients of their level, or of their slopes; of one model, checkpoints less coefficients.
+    The variance by items that the model misses is added, with its own degrees of freedom (Satterthwaite 1946).
 
     Args:
         found: The maximum, if there is one.
-        design: The checkpoints.
-        crossed: The same, with their random effects.
+        sheet: The answers.
+        crossed: The checkpoints with their random effects.
         alpha: Of the intervals.
-        likelihood: `ml` tests by z; else by t with between-within degrees of freedom (Schluchter & Elashoff 1990):
-            models less the coefficients of their level, or of their slopes; of one model, checkpoints less those.
     """
+    design = sheet.design
+    at, none = slice(1, 1 + len(design.effects)), np.zeros(len(design.effects))
     if found is None:
-        return no_fit(design, "the likelihood has no maximum")
-    at = slice(1, 1 + len(design.effects))
-    if likelihood == "ml":
-        return t_fit(found.estimate[at], found.stderr[at], np.inf, alpha, _absent(found, crossed))
+        return no_fit(design, "the likelihood has no maximum"), none
+    if found.mode is None:
+        return t_fit(found.estimate[at], found.stderr[at], np.inf, alpha, _absent(crossed)), none
     rows, count = design.x.shape[0], design.clusters
     if crossed.groups is None:
         df: Array = np.full(design.x.shape[1], float(rows - design.x.shape[1]))
@@ -187,10 +165,15 @@ def _tested(found: CrossedFit | None, design: Design, crossed: Crossed, alpha: f
         upper, lower = int(between.sum()), int((~between).sum())
         within = count - lower if crossed.slope is not None else rows - count - lower
         df = np.where(between, count - upper, within).astype("float64")
-    return t_fit(found.estimate[at], found.stderr[at], df[at], alpha, _absent(found, crossed))
+    added, of_items = unmodelled_variance(sheet.values, found.mode, design.x.shape[1], sheet.codes)
+    own = found.stderr**2
+    whole = own + added
+    df = whole**2 / (own**2 / df + added**2 / of_items)
+    fit = t_fit(found.estimate[at], np.sqrt(whole)[at], df[at], alpha, _absent(crossed))
+    return fit, np.asarray((added / whole)[at])
 
 
-def _absent(found: CrossedFit, crossed: Crossed) -> str:
+def _absent(crossed: Crossed) -> str:
     """What the model leaves out where a model's own effects cannot be estimated."""
     if crossed.groups is None:
         return "one model: its own level and slope are part of the effect, which says nothing of other models"

@@ -85,6 +85,7 @@ class CrossedFit:
     stderr: Array  # NaN where the Hessian is singular
     spreads: Spreads
     deviance: float  # -2 (restricted) log-likelihood
+    mode: Mode | None  # of all effects, the coefficients last among them; None without the restricted likelihood
 
 
 def fit_crossed(answers: Answers, crossed: Crossed, restricted: bool) -> CrossedFit | None:
@@ -102,13 +103,14 @@ def fit_crossed(answers: Answers, crossed: Crossed, restricted: bool) -> Crossed
     if theta is None:
         return None
     p = crossed.x.shape[1]
-    deviance = surface.restricted(theta)[0] - p * np.log(2 * np.pi)
+    mode = surface.mode_of(theta)
+    deviance = mode.objective - p * np.log(2 * np.pi)
 
     def given(beta: Array) -> tuple[float, Array]:
         value, slope = surface.plain(np.r_[theta, beta])
         return value, slope[-p:]
 
-    beta = _minimise(given, surface.coefficients)
+    beta = _minimise(given, mode.v[-p:])
     if beta is not None and not restricted:
         both = _minimise(surface.plain, np.r_[theta, beta])
         theta, beta = (both[:-p], both[-p:]) if both is not None else (theta, None)
@@ -120,7 +122,7 @@ def fit_crossed(answers: Answers, crossed: Crossed, restricted: bool) -> Crossed
         hessian, deviance = _hessian(surface.plain, np.r_[theta, beta]), surface.plain(np.r_[theta, beta])[0]
     variances = 2 * np.diag(_inverse(hessian))[-p:]
     stderr = np.sqrt(np.where(variances > 0, variances, np.nan))
-    return CrossedFit(beta, stderr, crossed.spreads(theta), float(deviance))
+    return CrossedFit(beta, stderr, crossed.spreads(theta), float(deviance), mode if restricted else None)
 
 
 class Surface:
@@ -137,11 +139,6 @@ class Surface:
         self._units = [crossed.effects(unit) for unit in np.eye(len(crossed.start))[1:]]
         self._starts: dict[bool, tuple[Array, Array]] = {}
 
-    @property
-    def coefficients(self) -> Array:
-        """Those at the conditional mode where `restricted` was last asked for."""
-        return self._starts[True][1][-self._crossed.x.shape[1] :]
-
     def restricted(self, theta: Array) -> tuple[float, Array]:
         """With the coefficients integrated out, a constant p log(2 pi) left out.
 
@@ -149,10 +146,14 @@ class Surface:
             theta: The relative factors, as `Crossed.start` has them.
         """
         x = self._crossed.x
-        effects, nothing = self._crossed.effects(theta), np.zeros(x.shape)
-        penalty = np.r_[np.ones(effects.shape[1]), np.zeros(x.shape[1])]
-        mode = self._mode(theta[0], np.hstack([effects, x]), penalty, np.zeros(len(x)), True)
+        mode, nothing = self.mode_of(theta), np.zeros(x.shape)
         return mode.objective, mode.gradient([np.hstack([unit, nothing]) for unit in self._units], x[:, :0])
+
+    def mode_of(self, theta: Array) -> Mode:
+        """The conditional mode of all effects and coefficients, given the relative factors."""
+        x, effects = self._crossed.x, self._crossed.effects(theta)
+        penalty = np.r_[np.ones(effects.shape[1]), np.zeros(x.shape[1])]
+        return self._mode(theta[0], np.hstack([effects, x]), penalty, np.zeros(len(x)), True)
 
     def plain(self, both: Array) -> tuple[float, Array]:
         """With given coefficients.

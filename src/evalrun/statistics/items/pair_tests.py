@@ -1,7 +1,8 @@
 """All pairs of a curve's checkpoints tested on the same items.
 
 Where a metric is 0 or 1 on each item: the exact McNemar test, with Newcombe's interval. Else the paired t test (a
-permutation test has no p-values small enough for thousands of pairs). See `paired`.
+permutation test has no p-values small enough for thousands of pairs). See `paired`. Items of clusters: the t test with
+errors clustered, of any metric (`clusters`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from evalrun.statistics.items.clusters import Clusters, Codes, clustered_means, clusters_of_items
 from evalrun.statistics.items.paired import MCNEMAR, Z_TEST, mcnemar, newcombe
 from evalrun.statistics.items.values import Floats, Items, align, columns_of, item_values
 
@@ -52,12 +54,13 @@ def pairs_of(k: int) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any
     return np.triu_indices(k, 1)
 
 
-def pair_tests(curve: pd.DataFrame, items: Items) -> PairTests:
+def pair_tests(curve: pd.DataFrame, items: Items, clusters: Clusters | None = None) -> PairTests:
     """Test the pairs of one curve.
 
     Args:
         curve: Its rows in order of training: columns task, metric, value and run_id.
         items: Gives per-item results.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Returns:
         The tests, or why there are none.
@@ -75,9 +78,15 @@ def pair_tests(curve: pd.DataFrame, items: Items) -> PairTests:
     aligned = align(there)
     if len(aligned.values) < 2:
         return _none(aligned.note or "one item")
-    values = aligned.values
+    values, note = aligned.values, aligned.note
+    if clusters is not None and aligned.keys is not None:
+        known = clusters(task)
+        codes, why = clusters_of_items(known, aligned.keys)
+        if codes is not None:
+            return _by_cluster(values, codes, known.column, note)
+        note = "; ".join(part for part in (note, why) if part)
     binary = bool(((values == 0) | (values == 1)).all())
-    return _by_mcnemar(values, aligned.note) if binary else _by_t(values, aligned.note)
+    return _by_mcnemar(values, note) if binary else _by_t(values, note)
 
 
 def _none(why: str) -> PairTests:
@@ -108,11 +117,36 @@ def _by_t(values: Floats, note: str) -> PairTests:
     # Taking each item's own level out changes no difference and keeps the digits that the subtraction would lose.
     covariance = np.atleast_2d(np.cov(values - values.mean(axis=1, keepdims=True), rowvar=False))
     variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 0.0) / n
+    return _by_variance(mean, variance, n, n - 1, T_TEST, note)
+
+
+def _by_cluster(values: Floats, codes: Codes, column: str, note: str) -> PairTests:
+    """Of any values: (items, checkpoints), whose clusters are the codes; a column of the task's data says so."""
+    found = clustered_means(values, codes)
+    i, j = pairs_of(values.shape[1])
+    c = found.covariance
+    variance = np.maximum(c[i, i] + c[j, j] - 2 * c[i, j], 0.0)
+    method = f"{T_TEST} with errors clustered by {column}"
+    return _by_variance(found.mean, variance, len(values), found.df, method, note)
+
+
+def _by_variance(mean: Floats, variance: Floats, n: int, df: float, method: str, note: str) -> PairTests:
+    """The t tests of all pairs.
+
+    Args:
+        mean: (k,)
+        variance: (pairs,) of the differences.
+        n: Items.
+        df: Degrees of freedom of the variance.
+        method: What the test is called.
+        note: Of the items.
+    """
+    i, j = pairs_of(len(mean))
     difference, error = mean[j] - mean[i], np.sqrt(variance)
     t = np.divide(np.abs(difference), error, out=np.where(difference == 0, 0.0, np.inf), where=error > 0)
 
     def interval(at: int, alpha: float) -> tuple[float, float]:
-        reach = -error[at] * stdtrit(n - 1, alpha / 2)
+        reach = -error[at] * stdtrit(df, alpha / 2)
         return float(difference[at] - reach), float(difference[at] + reach)
 
-    return PairTests(True, T_TEST, note, n, mean, variance, 2 * stdtr(n - 1, -t), interval)
+    return PairTests(True, method, note, n, mean, variance, 2 * stdtr(df, -t), interval)

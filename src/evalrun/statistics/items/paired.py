@@ -217,7 +217,7 @@ def _compare(
 
 
 def _clustered(found: Paired, aligned: Aligned, clusters: TaskClusters, alpha: float) -> Paired:
-    """The same comparison tested with errors clustered, or told why it is not."""
+    """Test a comparison again with errors clustered, or note why that cannot be."""
     keys = aligned.keys if aligned.keys is not None else pd.DataFrame()
     codes, why = clusters_of_items(clusters, keys)
     if codes is None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.pair_tests import PairTests, pair_tests
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.shapes.moves import Curves
@@ -77,7 +78,7 @@ def over_training(table: pd.DataFrame, axis: str = "tokens") -> CurveSet:
     return _cut(table, ["task", "model", "seed"], axis)
 
 
-def on_the_same_items(curves: CurveSet, items: Items) -> CurveSet:
+def on_the_same_items(curves: CurveSet, items: Items, clusters: Clusters | None = None) -> CurveSet:
     """The curves with the tests of their pairs of checkpoints on the items that all of a curve answered.
 
     The values of a curve whose checkpoints have not all answered the same items become those over the common ones.
@@ -85,12 +86,13 @@ def on_the_same_items(curves: CurveSet, items: Items) -> CurveSet:
     Args:
         curves: Curves over training.
         items: Gives per-item results.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
     """
     rows, tests = curves.rows, []
     value, paired = rows["value"].to_numpy(dtype="float64", copy=True), np.full(len(rows), np.nan)
     for begin, length in zip(curves.begin, curves.length, strict=True):
         own = slice(int(begin), int(begin + length))
-        found = pair_tests(rows.iloc[own], items)
+        found = pair_tests(rows.iloc[own], items, clusters)
         tests.append(found)
         if found.known:
             value[own], paired[own] = found.value, found.of_point
