@@ -251,7 +251,14 @@ def test_items_that_all_change_alike_leave_no_doubt(tidy):
 def test_items_that_do_not_fit_are_said(tidy):
     values = answers(np.random.default_rng(1), 200, [0.8, 0.5, 0.5])
     table, read = curve_of(tidy, values), items_of(values)
-    lacking = only(table, lambda run, task, columns: None if run == "1" else read(run, task, columns))
+
+    def some(run, task, columns):
+        return None if run == "1" else read(run, task, columns)
+
+    lacking = only(table, some)
+    without = only(table)
+    pd.testing.assert_series_equal(lacking.drop("note"), without.drop("note"))  # all else is as if there were none
+    pd.testing.assert_frame_equal(describe_shapes(table, some), describe_shapes(table))
     assert lacking["note"] == "1 of 3 checkpoints without per-item results; conservative"
     other = only(table.assign(value=table["value"] + 0.01), read)
     assert other["note"] == "'acc' is not the mean over items; conservative"

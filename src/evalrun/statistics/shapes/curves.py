@@ -28,7 +28,7 @@ class CurveSet:
     begin: Places  # (curves,) position of a curve's first row
     length: Places  # (curves,) its points
     noise: Noise  # of the rows
-    pairs: tuple[PairTests | None, ...] = ()  # of each curve, on the same items; () without items
+    pairs: tuple[PairTests, ...] = ()  # of each curve, on the same items; () without items
 
     def batches(self) -> Iterator[tuple[Places, Places]]:
         """Curves of equally many points: which curves, and (curves, points) positions of their rows."""
@@ -48,13 +48,13 @@ class CurveSet:
         margin = smallest_changes(self.rows, smallest_change)[at[:, 0]]
         plain = Curves(self.x[at], self.up[at], items, self.noise.training[at], self.noise.df[at[:, 0]], margin)
         own = [self.pairs[place] for place in which] if self.pairs else []
-        if not any(own):
+        if not any(tests.known for tests in own):
             return plain
         k = at.shape[1]
         earlier, later = np.triu_indices(k, 1)
         variance, p = plain.pair_item_variance.copy(), np.zeros((len(which), k, k))
         for place, tests in enumerate(own):
-            if tests is not None:
+            if tests.known:
                 variance[place, earlier, later], p[place, earlier, later] = tests.variance, tests.p
         return replace(plain, pair_items=variance, pair_p=p)
 
