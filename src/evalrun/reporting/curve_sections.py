@@ -69,8 +69,8 @@ def falls(study: Findings) -> Section | None:
         f"The largest fall that counts after a peak, of every curve that has one ({len(found)} of {len(study.falls)} "
         f"curves): the smallest change of interest or more ({least}), and beyond what items and the noise between "
         f"checkpoints explain (q < {study.choice.alpha:g} over all pairs of all curves). The interval holds for all "
-        "pairs of the curve’s checkpoints at once. Ranked by the fall in smallest changes. Where lower is better the "
-        "values rise.",
+        "pairs of the curve’s checkpoints at once. Test: trend, where the whole curve shows a fall that no pair shows "
+        "alone. Ranked by the fall in smallest changes. Where lower is better the values rise.",
         ["Task", "Model", "Peak", "Trough", "Fall", "in smallest changes", "noise", "q", "recovers", "Test"],
         rows,
         f"The first {MOST} of {len(found)}; all are in tables/falls.csv." if len(found) > MOST else "",
