@@ -20,9 +20,12 @@ PAPER = ("png", "pdf", "svg")
 OVER_SIZE = {f"figures/{name}.{kind}" for name in ("scaling", "shapes_over_size") for kind in PAPER}
 FILES = {
     *("report.html", "effects.csv", "effects.tex", "effects.md", "results.csv"),
-    *(f"tables/{name}.csv" for name in ("methods", "pooled", "diagnostics", "shapes", "shapes_over_size", "evidence")),
+    *(
+        f"tables/{name}.csv"
+        for name in ("methods", "pooled", "sensitivity", "diagnostics", "shapes", "shapes_over_size", "evidence")
+    ),
     *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals", "coverage")),
-    *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise")),
+    *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise", "per_ten")),
     *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
     *("figures/evidence/tiny_obey.png", "figures/evidence/tiny_recall.png"),
     *OVER_SIZE,

@@ -10,6 +10,7 @@ import pandas as pd
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.text import markdown_escape
 from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
+from evalrun.reporting.section_tables import signed
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 
 CSV_COLUMNS = [
@@ -84,9 +85,19 @@ def effects_markdown(effects: pd.DataFrame, correction: str, alpha: float) -> st
     tests = effects["p"].notna().sum()
     how = f"q: p corrected over {tests} tests ({CORRECTIONS[correction]}); bold: q < {alpha:g}."
     lines += ["", " ".join([f"By {_method(effects)}. {how}", *_signs(effects)])]
+    lines += ["", *_per_ten_markdown(effects, heads)]
     notes = [f"- {note}" for note in unfitted(effects, markdown_escape)]
     lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
+
+
+def _per_ten_markdown(effects: pd.DataFrame, heads: list[str]) -> list[str]:
+    """A pipe table of the effects per factor of ten, in the metric's units, with their intervals."""
+    lines = [f"| Task, per factor of ten | {' | '.join(heads)} |", "|---|---|---|---|"]
+    for _, rows in effects.groupby("task", sort=False):
+        cells = [markdown_escape(titled(rows)), *(raw_text(row) for row in by_effect(rows))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[str]:
@@ -110,6 +121,14 @@ def t_text(row: Mapping[str, Any]) -> str:
 def df_text(df: float) -> str:
     """Degrees of freedom: `60`, `4.3`."""
     return f"{df:.0f}" if abs(df - round(df)) < 0.05 else f"{df:.1f}"
+
+
+def raw_text(row: Mapping[Any, Any]) -> str:
+    """`+0.035 (+0.010 to +0.060)`: an effect per factor of ten with its interval."""
+    if pd.isna(row["raw_estimate"]):
+        return "–"
+    text = signed(row["raw_estimate"], 3)
+    return text if pd.isna(row["raw_low"]) else f"{text} ({signed(row['raw_low'], 3)} to {signed(row['raw_high'], 3)})"
 
 
 def titled(rows: pd.DataFrame) -> str:

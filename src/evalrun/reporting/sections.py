@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting import curve_sections, item_section
+from evalrun.reporting import curve_sections, effect_sections, item_section
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.expected_section import expected_labels
@@ -25,11 +25,13 @@ def sections(study: Findings) -> list[Section]:
     made = (
         coverage(study),
         expected_labels(study),
+        effect_sections.per_ten(study),
         _methods(study),
         _corrections(study),
         _pooled(study),
         item_section.by_items(study),
         _diagnostics(study),
+        effect_sections.sensitivity(study),
         curve_sections.over_size(study),
         curve_sections.falls(study),
         curve_sections.artefacts(study),

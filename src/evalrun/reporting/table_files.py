@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting.effect_words import effect_name
+from evalrun.reporting.effect_words import effect_name, effect_names
 from evalrun.reporting.regression_table import (
     csv_text,
     effects_csv,
@@ -15,10 +15,12 @@ from evalrun.reporting.regression_table import (
     effects_markdown,
     latex_escape,
     q_text,
+    raw_text,
     results_csv,
     titled,
 )
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.regression.interactions import EFFECTS
 from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.reliability.intervals import with_intervals
 
@@ -43,6 +45,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "shapes_over_size": study.size_shapes,
         "evidence": study.evidence,
         "two_stories": study.two_stories,
+        "sensitivity": study.sensitivity,
         "expected": study.expected,
         "falls": study.falls,
         "continuous": study.continuous,
@@ -59,6 +62,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "results.csv": results_csv(raw),
         **{f"tables/{name}.csv": csv_text(frame) for name, frame in frames.items() if len(frame)},
         "tables/methods.tex": _methods_latex(study),
+        "tables/per_ten.tex": _per_ten_latex(study),
         "tables/falls.tex": latex_table(study.falls[study.falls["falls"]], _FALLS),
         "tables/diagnostics.tex": latex_table(study.diagnostics, _DIAGNOSTICS),
         "tables/noise.tex": latex_table(study.signal, _NOISE),
@@ -107,6 +111,22 @@ def _methods_latex(study: Findings) -> str:
         name = effect_name(str(effect), study.choice.axis)
         lines.append(" & ".join([latex_escape(titled(rows)), name, *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _per_ten_latex(study: Findings) -> str:
+    """Tasks down: the effects per factor of ten with their intervals, in the metric's units, by the headline method."""
+    wide = [
+        {"title": titled(rows), **{str(row["effect"]): raw_text(row) for row in rows.to_dict("records")}}
+        for _, rows in turned(study.headline).groupby("task", sort=False)
+    ]
+    heads = dict(zip(EFFECTS, effect_names(study.choice.axis), strict=True))
+    columns: dict[str, Column] = {"title": ("Task", str)}
+    columns |= {effect: (name[0].upper() + name[1:], _plain) for effect, name in heads.items()}
+    return latex_table(pd.DataFrame(wide), columns)
+
+
+def _plain(text: str) -> str:
+    return text.replace("−", "-")
 
 
 def _fixed(digits: int) -> Callable[[float], str]:

@@ -20,6 +20,8 @@ from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
+from evalrun.statistics.regression.sensitivity import COLUMNS as SENSITIVITY
+from evalrun.statistics.regression.sensitivity import sensitivity
 from evalrun.statistics.regression.two_stories import two_stories
 from evalrun.statistics.reliability.seeds import seed_variance
 from evalrun.statistics.reliability.snr import signal_to_noise
@@ -50,6 +52,7 @@ class Findings:
     same_within: float
     effects: pd.DataFrame  # interactions.fit_interactions, every method
     pooled: pd.DataFrame  # pooled.fit_pooled
+    sensitivity: pd.DataFrame  # sensitivity.sensitivity; empty where it is not asked for
     two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
     diagnostics: pd.DataFrame  # diagnostics.diagnose
     shapes: pd.DataFrame  # labels.describe_shapes
@@ -133,6 +136,7 @@ def analyze_table(
         same_within=conf.same_within,
         effects=effects,
         pooled=fit_pooled(rows, choice),
+        sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
         diagnostics=diagnose(rows, choice),
         shapes=shapes,

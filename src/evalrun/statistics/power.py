@@ -26,7 +26,7 @@ def level_of(alpha: float, tests: int, found: int, correction: str) -> float:
         alpha: Level of q.
         tests: In all.
         found: How many of them are significant, at least 1.
-        correction: Its name: `fdr_bh`, `fdr_by`, `holm`.
+        correction: Its name in statsmodels.
     """
     if correction in _HARMONIC:
         return alpha * found / tests / sum(1 / k for k in range(1, tests + 1))

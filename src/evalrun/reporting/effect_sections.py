@@ -1,0 +1,117 @@
+"""The report's sections about the size of effects, and about how much they owe to choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from evalrun.core.text import counted, listed
+from evalrun.reporting.effect_words import effect_name, effect_names, signs
+from evalrun.reporting.regression_table import raw_text, titled
+from evalrun.reporting.section_tables import Section, TableCell, signed
+from evalrun.statistics.findings import Findings
+from evalrun.statistics.regression.interactions import EFFECTS, METHODS
+from evalrun.statistics.regression.orientation import turned
+from evalrun.statistics.regression.sensitivity import CHOSEN, COUNT, SCALE, WITHOUT
+
+_MOST = 8  # effects that a sentence names
+
+
+def per_ten(study: Findings) -> Section | None:
+    """Effects in the metric's units for a factor of ten, with their intervals, by the headline method."""
+    method = METHODS[study.choice.methods[0]]
+    own = turned(study.headline)
+    if own["raw_estimate"].isna().all():
+        return None
+    rows = []
+    for _, task in own.groupby("task", sort=False):
+        by_effect = {row["effect"]: row for row in task.to_dict("records")}
+        cells = [TableCell(raw_text(by_effect[effect]), "number") for effect in EFFECTS]
+        rows.append([TableCell(titled(task)), *cells])
+    axis = effect_name("tokens", study.choice.axis)
+    units = "log-odds" if study.choice.methods[0] == "quasibinomial" else "the metric’s units"
+    return Section(
+        "Effects per factor of ten",
+        f"In {units}, by {method.name}: of ten times the parameters, of ten times the {axis}, and by how much the "
+        f"latter changes with ten times the parameters; each at the mean of the other. Intervals of {_level(study)}, "
+        f"not corrected for the number of tests. {signs(study)}",
+        ["Task", *(name[0].upper() + name[1:] for name in effect_names(study.choice.axis))],
+        rows,
+    )
+
+
+def _level(study: Findings) -> str:
+    return f"{100 * (1 - study.choice.alpha):g} %"
+
+
+def sensitivity(study: Findings) -> Section | None:
+    """T of each effect under each other choice, and the range without one model."""
+    found = study.sensitivity
+    if found.empty:
+        return None
+    found = turned(found)
+    single = found[found["kind"].isin([CHOSEN, COUNT, SCALE])]["variant"].drop_duplicates().tolist()
+    rows = []
+    for (_, effect), own in found.groupby(["task", "effect"], sort=False):
+        by_variant = {row["variant"]: row for row in own[own["kind"] != WITHOUT].to_dict("records")}
+        label = TableCell(titled(own) if effect == EFFECTS[0] else "")
+        cells = [_t(by_variant.get(name)) for name in single]
+        rows.append([label, TableCell(effect_name(str(effect), study.choice.axis)), *cells, *_without(own)])
+    name = METHODS[str(found["method"].iloc[0])].name
+    return Section(
+        "Does it hang on a choice?",
+        f"t of each effect by {name}, fitted as chosen ({single[0]} parameter counts), with other counts, on the logit "
+        f"scale, and without each model; bold and ✱: q < {study.choice.alpha:g} over the tests of a column. Last: the "
+        f"models without which the significance changes. {signs(study)}",
+        ["Task", "Effect", *single, "without one model", "changes without"],
+        rows,
+    )
+
+
+def _t(row: Any) -> TableCell:
+    if row is None or pd.isna(row["p"]):
+        return TableCell("–", "number not", "" if row is None else str(row["note"]))
+    return TableCell(signed(row["t"], 2), "number q yes" if row["significant"] else "number not")
+
+
+def _without(own: pd.DataFrame) -> list[TableCell]:
+    """The range of t without one model, and the models that change whether it is significant."""
+    left = own[(own["kind"] == WITHOUT) & own["p"].notna()]
+    chosen = own[own["kind"] == CHOSEN].iloc[0]
+    if left.empty or pd.isna(chosen["p"]):
+        return [TableCell("–", "number not"), TableCell("", "words")]
+    moved = left[left["significant"] != chosen["significant"]]["variant"].tolist()
+    span = f"{signed(left['t'].min(), 2)} to {signed(left['t'].max(), 2)}"
+    return [TableCell(span, "number"), TableCell(listed(moved, 4), "words")]
+
+
+def sensitivity_sentences(study: Findings) -> Iterator[str]:
+    """How many significant effects stay so whatever is chosen, and which do not."""
+    found = study.sensitivity
+    if found.empty:
+        return
+    chosen = found[(found["kind"] == CHOSEN) & found["significant"]]
+    others = found[(found["kind"] != CHOSEN) & found["p"].notna()]
+    if chosen.empty or others.empty:
+        return
+    lost = []
+    for row in chosen.to_dict("records"):
+        own = others[(others["task"] == row["task"]) & (others["effect"] == row["effect"])]
+        gone = own[~own["significant"] | ~own["same_sign"]]
+        if len(gone):
+            why = listed([_words(one) for one in gone.to_dict("records")], 3)
+            lost.append(f"{row['title']} ({effect_name(row['effect'], study.choice.axis)}: {why})")
+    kept = len(chosen) - len(lost)
+    name = METHODS[str(found["method"].iloc[0])].name
+    stay = f"{kept or 'none'} {'stays' if kept == 1 else 'stay'} so"
+    yield (
+        f"Of {counted(len(chosen), 'effect')} significant by {name} {stay} "
+        f"with every parameter count, on the logit scale and without any one model"
+        + (f"; not so: {listed(lost, _MOST)}." if lost else ".")
+    )
+
+
+def _words(row: dict[Any, Any]) -> str:
+    return {COUNT: f"{row['variant']} counts", SCALE: "logit scale", WITHOUT: f"without {row['variant']}"}[row["kind"]]
