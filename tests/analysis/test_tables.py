@@ -94,6 +94,13 @@ def test_text_fits_a_terminal(tidy):
     assert set(rule) == {"-", " "}
     assert len(rows) == 4
     effects["t"] /= 100
+    names = [f"OpenWebText_{n}gram" for n in (1, 2, 3)]
+    family = fit_interactions(pd.concat([tidy.grid(tasks=[name]) for name in names]), PAPER)
+    shown = effects_text(family, dict.fromkeys(names, "inverted-U"), [], 0.05, 100, beside=family)
+    assert all(name in shown for name in names)  # rather than cut to one name, and OLS stands below
+    assert shown.count("  by OLS") == 3
+    few = effects_text(family, dict.fromkeys(names, "flat"), [], 0.05, 110, beside=family)
+    assert "OLS t" in few.splitlines()[0]
     narrow = effects_text(effects, {"one": "U-shaped"}, long, 0.05, 80, beside=effects)
     assert max(len(line) for line in narrow.splitlines()) <= 80
 

@@ -52,7 +52,7 @@ def effects_text(
         column = [" ".join(_ols(row, place, alpha) for row, place in zip(plain[task], places, strict=True)).rstrip()
                   for task, _ in tasks]  # fmt: skip
         wide = [[*row[:-1], said, row[-1]] for row, said in zip(body, column, strict=True)]
-        if _span([[*heads[:-1], "OLS t", heads[-1]], *wide]) + _SHORTEST <= width:
+        if _span([[*heads[:-1], "OLS t", heads[-1]], *wide]) + _shortest([task for task, _ in tasks]) <= width:
             heads, body = [*heads[:-1], "OLS t", heads[-1]], wide
         else:
             below = [["  by OLS", *own, ""] for own in _cells([plain[task] for task, _ in tasks], alpha, "+")]
@@ -62,12 +62,18 @@ def effects_text(
     )
 
 
-_SHORTEST = 12  # letters of a task's name
+_SHORTEST, _LONGEST = 12, 24  # letters of a task's name
+
+
+def _shortest(tasks: list[str]) -> int:
+    """Letters that names of tasks need to stay apart when they are cut, with room for a mark."""
+    apart = (width for width in range(_SHORTEST, _LONGEST) if len({_cut(task, width) for task in tasks}) == len(tasks))
+    return min(max(map(len, tasks)), next(apart, _LONGEST)) + len(DOWN) + 1
 
 
 def _aligned(heads: list[str], body: list[list[str]], below: list[list[str]], width: int) -> list[str]:
     """Lines with columns under their heads, the row of `below` under each of `body` where there are any."""
-    most = min(24, max(_SHORTEST, width - _span([heads, *body, *below])))
+    most = min(_LONGEST, max(_SHORTEST, width - _span([heads, *body, *below])))
     rows = [row for pair in zip(body, below, strict=True) for row in pair] if below else body
     rows = [[_cut(task, most), *cells] for task, *cells in [heads, *rows]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
