@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +13,12 @@ from statsmodels.stats.multitest import multipletests
 from test_run import conf
 
 from evalrun.config.compose import compose, hydra_session, to_config
-from evalrun.reporting.build import run_analysis
+from evalrun.reporting.build import _text
 from evalrun.reporting.effect_words import which_stars
+from evalrun.reporting.html_page import render
 from evalrun.reporting.regression_sentences import assumptions, regression, stories
 from evalrun.reporting.regression_table import t_text
+from evalrun.reporting.table_files import table_files
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.regression.comparison import error_ratios, reach_of
 from evalrun.statistics.regression.interactions import fit_design, fit_interactions
@@ -21,6 +26,13 @@ from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.wild import fit_wild, smallest_p
 
 BOTH = RegressionSettings("nominal", "tokens", ["cr2", "ols"], ["fdr_bh"], 0.05, 999, 0)
+
+
+def displayed(table, width=100, **given):
+    """What an analysis shows and writes, without its figures."""
+    study = analyze_table(table, conf(sensitivity=False, **given), "tiny")
+    files = {name: io.StringIO(text) for name, text in table_files(study, table).items()}
+    return SimpleNamespace(text=_text(study, width), page=render(study, {}), files=files)
 
 
 def settings_of(*words):
@@ -54,8 +66,8 @@ def test_flat_studies_of_models_with_levels_of_their_own_seldom_get_a_star(model
     assert starred["ols"] / studies > 0.4
 
 
-def test_the_table_shows_both_and_says_whose_the_stars_are(tidy, tmp_path):
-    made = run_analysis(tidy.grid(), conf(methods=["cr2", "ols"]), "tiny", tmp_path, {})
+def test_the_table_shows_both_and_says_whose_the_stars_are(tidy):
+    made = displayed(tidy.grid(), methods=["cr2", "ols"])
     head = made.text.splitlines()[0]
     assert " ".join(head.split()) == "task parameters t (q) tokens t (q) interaction t (q) OLS t shape"
     row = made.text.splitlines()[2]
@@ -66,13 +78,13 @@ def test_the_table_shows_both_and_says_whose_the_stars_are(tidy, tmp_path):
         assert f"{row['t']:.1f}{'+' if row['q'] < 0.05 else ''}" in line
     starred = (effects.loc[effects["method"] == "cr2", "q"] < 0.05).sum()
     assert sum(line.count(")*") for line in made.text.splitlines()) == starred
-    text = " ".join(made.files["report.html"].read_text().split())
+    text = " ".join(made.page.split())
     for said in (" ".join(made.text.split()), text):
         assert "Stars are by CR2 errors: checkpoints of one model may depend on each other" in said
         assert "OLS, beside it, takes checkpoints as independent and would star" in said
     assert "OLS t; bold" in text
     assert set(pd.read_csv(made.files["effects.csv"])["method"]) == {"cr2"}
-    narrow = run_analysis(tidy.grid(), conf(methods=["cr2", "ols"]), "tiny", tmp_path, {}, width=80).text
+    narrow = displayed(tidy.grid(), 80, methods=["cr2", "ols"]).text
     assert max(map(len, narrow.splitlines())) <= 80
     assert sum(line.startswith("  by OLS ") for line in narrow.splitlines()) == 2
 
@@ -100,8 +112,8 @@ def turning(tidy, lower=False):
 
 
 @pytest.mark.parametrize("lower", [False, True])
-def test_a_slope_through_curves_that_turn_is_marked_with_the_slopes_of_both_sides(tidy, tmp_path, lower):
-    made = run_analysis(turning(tidy, lower), conf(methods=["cr2", "ols"]), "tiny", tmp_path, {})
+def test_a_slope_through_curves_that_turn_is_marked_with_the_slopes_of_both_sides(tidy, lower):
+    made = displayed(turning(tidy, lower), methods=["cr2", "ols"])
     (row,) = pd.read_csv(made.files["tables/two_stories.csv"]).to_dict("records")
     assert row["q"] < 0.05
     assert (row["label"], row["curves"], row["of"], row["models"]) == ("inverted-U", 6, 6, 6)
@@ -115,7 +127,7 @@ def test_a_slope_through_curves_that_turn_is_marked_with_the_slopes_of_both_side
     assert "~ Obey: shape and slope tell two stories. The slope over tokens is significant (t = +" in said
     assert "but 6 of 6 curves are inverted-U: +0.33" in said
     assert "from it on" in said
-    assert "shape and slope tell two stories" in made.files["report.html"].read_text()
+    assert "shape and slope tell two stories" in made.page
 
 
 def test_a_slope_that_its_curves_follow_is_not_marked(tidy):
@@ -125,7 +137,7 @@ def test_a_slope_that_its_curves_follow_is_not_marked(tidy):
 
 
 def test_ratios_of_errors_are_printed_and_what_is_lost_with_them_is_named(published):
-    study = analyze_table(published, conf(), "pythia")
+    study = analyze_table(published, conf(methods=["cr2", "ols"], sensitivity=False), "pythia")
     found = error_ratios(study.effects, 0.05).set_index(["task", "effect"])
     assert len(found) == 36
     assert found.loc[("truthfulqa_mc1", "interaction"), "ratio"] == pytest.approx(1.86, abs=0.005)
@@ -181,10 +193,10 @@ def test_no_p_of_the_wild_bootstrap_is_below_the_smallest(models):
     assert least == pytest.approx(6.0 ** (1 - models), abs=0.006)
 
 
-def test_signs_of_a_metric_of_which_less_is_better_are_turned_for_people_alone(tidy, tmp_path):
+def test_signs_of_a_metric_of_which_less_is_better_are_turned_for_people_alone(tidy):
     up, down = tidy.grid(tasks=["up"]), tidy.grid(tasks=["down"])
     down["value"], down["higher_is_better"] = 30 - 20 * up["value"].to_numpy(), False
-    made = run_analysis(pd.concat([up, down]), conf(methods=["ols"], corrections=["fdr_bh"]), "tiny", tmp_path, {})
+    made = displayed(pd.concat([up, down]), methods=["ols"], corrections=["fdr_bh"])
     lines = {line.split()[0]: line for line in made.text.splitlines() if line.startswith(("up", "down"))}
     assert lines["up"].split()[1:] == [word for word in lines["down"].split()[1:] if word != "↓"]
     assert "↓ less is better of the metric: signs are turned" in " ".join(made.text.split())
@@ -194,37 +206,37 @@ def test_signs_of_a_metric_of_which_less_is_better_are_turned_for_people_alone(t
     assert own.loc["up", "higher_is_better"].all()
     assert not own.loc["down", "higher_is_better"].any()
     for name in ("effects.md", "effects.tex"):
-        text = made.files[name].read_text()
+        text = made.files[name].getvalue()
         shown = [line for line in text.splitlines() if "down" in line and "t(" in line]
         assert shown, name
         assert f"t(14) = {own.loc[('up', 'tokens'), 't']:.2f}" in shown[0]
-    page = " ".join(made.files["report.html"].read_text().split())
+    page = " ".join(made.page.split())
     assert "Regression: lower (better) with training" in page
     assert "Regression: higher with training" in page
 
 
-def test_along_flops_the_words_are_those_of_compute(tidy, tmp_path):
+def test_along_flops_the_words_are_those_of_compute(tidy):
     table = tidy.grid()
-    made = run_analysis(table, conf(methods=["cr2", "ols"], axis="flops"), "tiny", tmp_path, {})
+    made = displayed(table, methods=["cr2", "ols"], axis="flops")
     assert made.text.splitlines()[0].split()[4:6] == ["FLOPs", "t"]
     said = " ".join(made.text.split())
     assert "Along FLOPs the effect of parameters is that of size at equal compute." in said
-    page = " ".join(made.files["report.html"].read_text().split())
+    page = " ".join(made.page.split())
     assert "Tokens</th>" not in page
     assert "larger models do better at equal compute" in page
-    plain = run_analysis(table, conf(methods=["ols"], axis="flops"), "tiny", tmp_path, {})
-    page = " ".join(plain.files["report.html"].read_text().split())
+    plain = displayed(table, methods=["ols"], axis="flops")
+    page = " ".join(plain.page.split())
     assert "with size at equal compute" in page
     assert "with compute" in page
     assert set(pd.read_csv(plain.files["effects.csv"])["axis"]) == {"flops"}
-    assert "FLOPs" in plain.files["effects.tex"].read_text()
+    assert "FLOPs" in plain.files["effects.tex"].getvalue()
 
 
-def test_degrees_of_freedom_are_written_as_they_are(tidy, tmp_path):
+def test_degrees_of_freedom_are_written_as_they_are(tidy):
     assert t_text({"t": -2.876, "df": 60.0}) == "t(60) = -2.88"
     assert t_text({"t": 2.0, "df": 4.31}) == "t(4.3) = 2.00"
     assert t_text({"t": 2.0, "df": np.nan}) == "t = 2.00"
-    made = run_analysis(tidy.grid(), conf(methods=["wild"], draws=99), "tiny", tmp_path, {})
-    assert "nan" not in made.files["effects.md"].read_text() + made.files["effects.tex"].read_text()
+    made = displayed(tidy.grid(), methods=["wild"], draws=99)
+    assert "nan" not in made.files["effects.md"].getvalue() + made.files["effects.tex"].getvalue()
     assert "nan" not in made.text
     assert fit_interactions(tidy.grid(), BOTH)["axis"].eq("tokens").all()
