@@ -213,6 +213,12 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         ),
         (("model=pythia-70m", "step=1", "tracking.uri=foo://bar"), "tracking.uri is 'foo://bar': it must be null"),
         (("model=pythia-70m", "step=1", "task=[]"), "no task is given"),
+        (("model=pythia-70m", "step=1", "analysis.item_model=rmel"), "did you mean 'reml'?"),
+        (("model=pythia-70m", "step=1", "analysis.item_model_most=0"), "it must be 1 checkpoint or more"),
+        (
+            ("model=pythia-70m", "step=1", "analysis.cluster_by=template", "analysis.items=false"),
+            "set analysis.items=true with it",
+        ),
         (
             ("model=pythia-70m", "step=glob(*)"),
             "step=glob(*): a glob chooses among files, which step has none of; write step=all",

@@ -14,6 +14,7 @@ from scipy import stats
 from shaping import conf_of, find_falls
 
 from evalrun.statistics.findings import analyze_table
+from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import TaskClusters, clustered_means, clusters_of_items, t_test
 from evalrun.statistics.items.pair_tests import pair_tests
 from evalrun.statistics.items.paired import MCNEMAR, compare_checkpoints
@@ -185,3 +186,23 @@ def test_the_report_says_which_tasks_are_not_clustered(tidy):
     assert {"Items not clustered: tiny_obey has no x.", "Items not clustered: tiny_recall has no x."} <= set(
         found.notes
     )
+
+
+def test_each_accuracy_has_its_clustered_error(tidy, reference):
+    values, codes = reference
+
+    def read(run_id, task, columns):
+        ids = range(60)
+        return pd.DataFrame({"doc_id": ids, "doc_hash": [f"h{i}" for i in ids], "acc": values[:, int(run_id)]})
+
+    rows = tidy.table([{"run_id": str(i), "value": values[:, i].mean(), "step": i + 1} for i in range(3)])
+    rows.loc[2, "value"] = 0.9
+    found = clustered_errors(rows, read, lambda task: clusters(list(codes)), 0.05)
+    assert found.loc[1, "clustered_stderr"] == pytest.approx(EXPECTED["accuracy"]["stderr"])
+    reach = stats.t.ppf(0.975, EXPECTED["accuracy"]["df"]) * EXPECTED["accuracy"]["stderr"]
+    assert found.loc[1, "high"] - found.loc[1, "value"] == pytest.approx(reach)
+    assert found["clusters"].tolist()[:2] == [9, 9]
+    assert found["note"].tolist() == ["", "", "'acc' is not the mean over items"]
+    none = clustered_errors(rows, read, lambda task: TaskClusters("x", None, "no x"), 0.05)
+    assert (none["clustered_stderr"].isna().all(), none.loc[0, "note"]) == (True, "not clustered: no x")
+    assert clustered_errors(rows, read, None, 0.05).empty

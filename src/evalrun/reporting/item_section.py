@@ -31,19 +31,21 @@ def by_items(study: Findings) -> Section | None:
         return None
     alpha, clustered = study.choice.alpha, bool(found["n_clusters"].notna().any())
     rows = []
-    for _, own in found.groupby("task", sort=False):
+    lower = set(study.table.loc[~study.table["higher_is_better"].astype(bool), "task"])
+    for task, own in found.groupby("task", sort=False):
+        mark = " (lower is better)" if task in lower else ""
         for row in own.to_dict("records"):
             first = row["effect"] == EFFECTS[0]
             rows.append(
                 [
-                    TableCell(str(row["title"]) if first else ""),
+                    TableCell(f"{row['title']}{mark}" if first else ""),
                     *_cells(row, alpha, first),
                     *_clusters(row, first)[:clustered],
                 ]
             )
     return Section(
         "By single items",
-        "The chance that an item is answered, by size and training, from single answers and not from one accuracy a "
+        "The chance that an item counts as right, by size and training, from single answers and not from one number a "
         f"checkpoint. Log-odds for ten times the parameters or tokens with their {100 * (1 - alpha):g} % interval; "
         f"bold: q < {alpha:g}. Change of accuracy: what ten times as much, around the mean, does over all items and "
         "models. Items, models, slopes, checkpoints: standard deviations, in log-odds, of items, of models’ levels, of "
@@ -78,7 +80,7 @@ def _cells(row: Mapping[Any, Any], alpha: float, first: bool) -> list[TableCell]
         return [effect, TableCell("–", "number not", str(row["note"])), *[TableCell("–", "number")] * 3, *spreads]
     hint = f"{row['n_items']:,.0f} items, {row['n_checkpoints']:,.0f} checkpoints, {row['n_models']:.0f} models"
     hint += f"; for a standard deviation {signed(row['estimate'], 3)}, error {row['stderr']:.3f}"
-    hint += f", {100 * row['from_items']:.0f} % of its square from items with courses of their own"
+    hint += f"; {100 * row['from_items']:.0f} % of the squared error is due to items that have courses of their own"
     hint += f"; {row['note']}" if row["note"] else ""
     shown = row["q"] < alpha
     df = "" if row["df"] == float("inf") else f" ({row['df']:.0f})"

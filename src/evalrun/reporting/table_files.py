@@ -50,6 +50,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "falls": study.falls,
         "continuous": study.continuous,
         "artefacts": study.artefacts,
+        "clustered": study.clustered,
         "item_model": study.item_effects,
         "noise": study.signal,
         "seeds": study.seeds,

@@ -12,6 +12,7 @@ from evalrun.core.errors import AnalysisError
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
+from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
@@ -61,6 +62,7 @@ class Findings:
     falls: pd.DataFrame  # falls.find_falls
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
+    clustered: pd.DataFrame  # clustered_errors.clustered_errors; empty without clusters
     item_effects: pd.DataFrame  # item_model.fit_items; empty where answers are not modelled
     signal: pd.DataFrame  # snr.signal_to_noise
     seeds: pd.DataFrame  # seeds.seed_variance
@@ -145,6 +147,7 @@ def analyze_table(
         falls=find_falls(decision, labelled(decision)),
         continuous=continuous,
         artefacts=of_curves_that_move(find_artefacts(rows, continuous), shapes),
+        clustered=clustered_errors(rows, items, clusters, conf.alpha),
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
