@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import replace
@@ -15,7 +16,9 @@ from scipy import stats
 from scipy.special import expit
 from shaping import conf_of
 
-from evalrun.reporting.build import run_analysis
+from evalrun.reporting.sections import references, sections
+from evalrun.reporting.table_files import table_files
+from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.clusters import TaskClusters, clustered_means
 from evalrun.statistics.items.item_model import COLUMNS, average, fit_items
 from evalrun.statistics.items.laplace import Crossed, Surface, fit_crossed
@@ -316,29 +319,39 @@ def test_intervals_hold_for_few_models(slopes):
     assert (held[False][:1] / draws < 0.92).all(), held  # the effect of size, which rests on eight levels
 
 
-def test_the_report_has_its_section_and_table(table, reference, tmp_path):
-    conf = conf_of(methods=["ols"], draws=99, item_model="reml")
-    found = run_analysis(table, conf, "tiny", tmp_path, {}, items=reader(reference[0]))
-    written = pd.read_csv(found.files["tables/item_model.csv"])
+def shown(section):
+    return [[cell.text.replace("−", "-") for cell in row] for row in section.rows]
+
+
+def test_the_report_has_its_section_and_table(table, reference):
+    conf, read = conf_of(methods=["ols"], draws=99, item_model="reml"), reader(reference[0])
+    study = analyze_table(table, conf, "tiny", items=read)
+    written = pd.read_csv(io.StringIO(table_files(study, table)["tables/item_model.csv"]))
     assert list(written.columns) == COLUMNS
     row = written.set_index("effect").loc["parameters"]
-    page = found.files["report.html"].read_text().replace("−", "-")
-    assert "By single items" in page
-    assert f"{row['raw_estimate']:+.2f} ({row['raw_low']:+.2f} to {row['raw_high']:+.2f})" in page
-    assert f"{row['change']:+.3f} ({row['change_low']:+.3f} to {row['change_high']:+.3f})" in page
-    assert "60 items, 30 checkpoints, 6 models" in page
-    assert "Noh &amp; Lee" in page or "Noh & Lee" in page
-    assert "clusters (errors)" not in page
+    (section,) = [one for one in sections(study) if one.title == "By single items"]
+    first = shown(section)[0]
+    assert first[2] == f"{row['raw_estimate']:+.2f} ({row['raw_low']:+.2f} to {row['raw_high']:+.2f})"
+    assert first[5] == f"{row['change']:+.3f} ({row['change_low']:+.3f} to {row['change_high']:+.3f})"
+    assert section.rows[0][2].hint.startswith("60 items, 30 checkpoints, 6 models; ")
+    assert "Noh & Lee 2007" in references(study)["Single items"]
+    assert "clusters (errors)" not in section.heads
+    bare = analyze_table(table, conf, "tiny")
+    assert "By single items" not in [one.title for one in sections(bare)]
+    assert "Single items" not in references(bare)
+
+
+def test_clusters_stand_in_the_section(table, reference):
     labels = pd.DataFrame({"doc_id": range(60), "doc_hash": [f"h{i}" for i in range(60)], "cluster": list("abc") * 20})
-    by = run_analysis(
-        *(table, conf, "tiny", tmp_path / "by", {}),
-        items=reader(reference[0]),
-        clusters=lambda task: TaskClusters("template", labels),
-    )
-    ratio = pd.read_csv(by.files["tables/item_model.csv"])["error_ratio"].iloc[0]
-    assert f"3 (× {ratio:.2f})" in by.files["report.html"].read_text()
-    bare = run_analysis(table, conf, "tiny", tmp_path / "bare", {})
-    assert "By single items" not in bare.files["report.html"].read_text()
+    conf = conf_of(methods=["ols"], draws=99)
+    lower = table.assign(higher_is_better=False)
+    read = reader(reference[0])
+    study = analyze_table(lower, conf, "tiny", items=read, clusters=lambda task: TaskClusters("template", labels))
+    (section,) = [one for one in sections(study) if one.title == "By single items"]
+    assert section.heads[-1] == "clusters (errors)"
+    assert shown(section)[0][-1] == f"3 (× {study.item_effects['error_ratio'].iloc[0]:.2f})"
+    assert shown(section)[0][0] == "Obey (lower is better)"
+    assert len(study.clustered) == len(table)
 
 
 @pytest.mark.slow
