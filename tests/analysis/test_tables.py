@@ -108,6 +108,12 @@ def test_text_fits_a_terminal(tidy):
 def test_notes_are_told_once(tidy):
     effects = fit_interactions(tidy.table([{}]), PAPER)
     assert regression_table.unfitted(effects) == ["tiny_obey: only one model size and only one training step"]
+    many = fit_interactions(tidy.grid(tasks=[f"t{k}" for k in range(9)], steps=[4]), PAPER)
+    told = regression_table.unfitted(many)  # 27 rows
+    assert told == [
+        "t0, t1, t2, t3 and 5 more, parameters: only one training step: parameters fitted alone",
+        "t0, t1, t2, t3 and 5 more, tokens, interaction: only one training step: not fitted",
+    ]
 
 
 @pytest.mark.parametrize(

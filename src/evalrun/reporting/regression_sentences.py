@@ -82,7 +82,7 @@ def _stand(study: Findings, found: int) -> Iterator[str]:
         top = max(hard, key=lambda name: reach[name].needed_t)
         yield (
             f"{counted(models, 'model').capitalize()} {'is' if models == 1 else 'are'} few: to be significant alone "
-            f"among all tests, |t| must exceed {reach[top].needed_t:.0f} by {METHODS[top].name} "
+            f"among all tests, |t| must exceed up to {reach[top].needed_t:.0f} by {METHODS[top].name} "
             f"({reach[top].df:.2g} degrees of freedom). That an effect is missing there says little against it."
         )
 

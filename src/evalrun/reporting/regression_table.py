@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
-from evalrun.core.text import markdown_escape
+from evalrun.core.text import listed, markdown_escape
 from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
 from evalrun.reporting.section_tables import signed
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
@@ -17,6 +17,7 @@ CSV_COLUMNS = [
     *("task", "effect", "estimate", "low", "high", "t", "df", "p", "q", "stderr"),
     *("raw_estimate", "raw_low", "raw_high", "n", "clusters", "axis", "higher_is_better", "method", "note", "title"),
 ]
+_TOLD = 4  # tasks that a note names
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{character: "\\" + character for character in "&%$#_{}"},
@@ -101,13 +102,15 @@ def _per_ten_markdown(effects: pd.DataFrame, heads: list[str]) -> list[str]:
 
 
 def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[str]:
-    """Why numbers are missing or were fitted otherwise: `task: note`, once for each note of a task."""
+    """Why numbers are missing or doubtful: `task, effects: note`, once for all tasks that share it."""
     noted = effects[effects["note"] != ""]
     told = noted.groupby(["task", "note"], sort=False)["effect"].agg(", ".join).reset_index()
-    return [
-        f"{escape(str(task))}{'' if len(names.split(', ')) == len(EFFECTS) else f', {names}'}: {escape(str(note))}"
-        for task, note, names in told.itertuples(index=False)
-    ]
+    found = []
+    for (names, note), rows in told.groupby(["effect", "note"], sort=False):
+        tasks = listed([escape(str(task)) for task in rows["task"]], _TOLD)
+        of = "" if len(str(names).split(", ")) == len(EFFECTS) else f", {names}"
+        found.append(f"{tasks}{of}: {escape(str(note))}")
+    return found
 
 
 def t_text(row: Mapping[str, Any]) -> str:
