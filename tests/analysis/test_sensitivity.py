@@ -66,6 +66,7 @@ def test_what_is_no_share_has_no_logit_and_equal_counts_are_one(table):
     lacking = sensitivity(table.assign(n_params_nonembedding=np.nan), replace(CHOICE, methods=["wild"]))
     assert "nonembedding" not in set(lacking["variant"])
     assert set(lacking["method"]) == {"cr2"}
+    assert "total" not in set(sensitivity(table.assign(n_params=8e4), CHOICE)["variant"])
 
 
 def test_an_effect_that_rests_on_one_model_is_told(table):

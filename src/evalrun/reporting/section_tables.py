@@ -36,4 +36,4 @@ def number_cell(value: float, digits: int, hint: str = "") -> TableCell:
 
 def signed(value: float, digits: int) -> str:
     """A number with its sign, as text; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return "–" if pd.isna(value) else f"{value:+z.{digits}f}".replace("-", "−")

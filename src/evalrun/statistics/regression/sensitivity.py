@@ -34,8 +34,8 @@ def sensitivity(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame
 
     The method is the headline where that is quick, else CR2; q is corrected over the tests of a variant. The logit is
     the empirical one of the share v of n items, log((v n + 1/2) / (n - v n + 1/2)) (Haldane 1956, Annals of Human
-    Genetics 20:309-311), of tasks whose values are shares of a known number of items. A count that some model lacks, or
-    that is another one's equal in every model, is left out.
+    Genetics 20:309-311), of tasks whose values are shares of a known number of items. A count that some model lacks,
+    that is the same for all, or that is another one's equal in every model, is left out.
 
     Args:
         table: Rows of `Prepared.table`.
@@ -69,7 +69,8 @@ def _variants(table: pd.DataFrame, choice: RegressionSettings) -> Iterator[_Vari
     seen = [table[PARAMS[choice.params]].to_numpy()]
     for name, column in PARAMS.items():
         counts = table[column].to_numpy(dtype="float64")
-        if name == choice.params or not (counts > 0).all() or any(np.array_equal(counts, other) for other in seen):
+        known = (counts > 0).all() and len(np.unique(counts)) > 1
+        if name == choice.params or not known or any(np.array_equal(counts, other) for other in seen):
             continue
         seen.append(counts)
         yield _Variant(COUNT, name, table, replace(choice, params=name))
