@@ -7,6 +7,7 @@ newer shards, and takes the old weights where a save into the folder was cut sho
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ _STATES = (
     (r".*\.(?:ckpt|pth?)", "another trainer's state", "load it there and call save_pretrained"),
 )
 _POINTER = b"version https://git-lfs"
+_MAY_POINT = re.compile(r".*\.(?:safetensors|bin)|tokenizer.*", re.DOTALL)
+_LARGEST_POINTER = 1024  # bytes: the format's own limit
 _TOGETHER_S = 60  # between files of one save or one copy
 _NO_STATE = re.compile(r"(?:optimizer|scheduler|scaler|rng_state|training_args|random_states).*")
 
@@ -44,7 +47,7 @@ def second_model(folder: Path, files: list[Path]) -> tuple[str, str] | None:
             "the adapter's files to a folder of their own if it is merged already, or score the whole model alone with "
             "allow_unused_weights=true."
         )
-    draft = next((entry.name for entry in sorted(folder.iterdir()) if _DRAFT.fullmatch(entry.name)), None)
+    draft = next((name for name in sorted(os.listdir(folder)) if _DRAFT.fullmatch(name)), None)
     if draft is not None:
         return draft, (
             f"holds {draft}, which a save that was cut short left there (or one goes on now), so its {files[0].name} "
@@ -93,13 +96,22 @@ def _other_shards(folder: Path, single: Path) -> str | None:
 
 def pointer(folder: Path) -> str | None:
     """What says that a weight or tokenizer file is a pointer only, of a clone without `git lfs pull`."""
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("tokenizer*")]):
-        with contextlib.suppress(OSError), file.open("rb") as stream:  # what cannot be read is named where it is read
+    with os.scandir(folder) as entries:
+        small = [entry for entry in entries if _MAY_POINT.fullmatch(entry.name) and _size(entry) <= _LARGEST_POINTER]
+    for entry in sorted(small, key=lambda entry: entry.name):
+        with contextlib.suppress(OSError), open(entry.path, "rb") as stream:  # what cannot be read is named elsewhere
             if stream.read(len(_POINTER)) == _POINTER:
                 return (
-                    f"has a {file.name} that is a Git LFS pointer, not the file: run `git lfs pull` in its repository"
+                    f"has a {entry.name} that is a Git LFS pointer, not the file: run `git lfs pull` in its repository"
                 )
     return None
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # a link to nothing
+        return 0
 
 
 def newer_pickle(files: list[Path]) -> str | None:

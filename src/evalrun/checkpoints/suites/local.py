@@ -50,14 +50,14 @@ def find(
     if unit is not None and places is None:
         named = [step_units.taken_as(one, unit) for one in named]
     states = {one.step: folders.state_of(root / one.name) for one in named}
-    unfinished = _unfinished(root, named, states if places is None else {})
+    unfinished, shapes = _looked_at(root, named, states if places is None else {})
     whole = [one for one in named if one.step not in unfinished]
     if not whole:
         raise ConfigError(f"no whole checkpoint in '{root}': {unfinished[named[0].step]}")
     for one in whole:
         _check_step(one, states[one.step], root)
     _check_one_run(root, whole, states, counts_tokens)
-    faults = _strangers(root, whole)
+    faults = _strangers(root, whole, shapes)
     sound = [one for one in whole if one.step not in faults]
     parameters = folders.parameters_of(root / sound[0].name)
     found: dict[int, ReleasedStep] = {}
@@ -156,16 +156,23 @@ def _count(root: Path) -> int:
     return sum(folders.looks_like_model(root / one.name) for one in step_names.parse_numbered_names(below))
 
 
-def _unfinished(root: Path, named: Sequence[StepName], states: Mapping[int, TrainerState | None]) -> dict[int, str]:
-    """Step -> a sentence for each checkpoint that is not whole; a Trainer writes its state last."""
-    found = {}
+def _looked_at(
+    root: Path, named: Sequence[StepName], states: Mapping[int, TrainerState | None]
+) -> tuple[dict[int, str], dict[int, dict[str, Any]]]:
+    """Step -> a sentence for each checkpoint that is not whole, and the shape of each that is.
+
+    A Trainer writes its state last.
+    """
+    found, shapes = {}, {}
     for one in named:
         why = folders.unfinished(root / one.name)
         if why is None and any(states.values()) and states[one.step] is None:
             why = f"has no {folders.STATE}{folders.CUT_SHORT}"
         if why is not None:
             found[one.step] = f"step {one.step} of '{root}' is passed over: '{one.name}' {why}."
-    return found
+        else:
+            shapes[one.step] = folders.shape_of(root / one.name)  # while its headers are at hand
+    return found, shapes
 
 
 def _check_step(one: StepName, state: TrainerState | None, root: Path) -> None:
@@ -199,9 +206,8 @@ def _check_one_run(
         )
 
 
-def _strangers(root: Path, whole: Sequence[StepName]) -> dict[int, str]:
+def _strangers(root: Path, whole: Sequence[StepName], shapes: Mapping[int, dict[str, Any]]) -> dict[int, str]:
     """Step -> a sentence for each checkpoint whose vocabulary or architecture is not that of most others."""
-    shapes: dict[int, dict[str, Any]] = {one.step: folders.shape_of(root / one.name) for one in whole}
     votes = Counter(tuple(shape.items()) for shape in shapes.values())
     usual = votes.most_common(1)[0][0]
     sibling = next(one for one in whole if tuple(shapes[one.step].items()) == usual)

@@ -89,7 +89,7 @@ def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIEN
     if held:
         placed = _with_namesakes(jobs, entries, placed, held, store)
     todo = [tuple(entry.tasks if job.config.force else entry.missing) for job, entry in zip(jobs, entries, strict=True)]
-    here = [_is_here(job, located) for job, (located, _) in zip(jobs, placed, strict=True)]
+    here = [_is_here(job, *place) for job, place in zip(jobs, placed, strict=True)]
     needing = [
         (located, job.config)
         for (located, _), job, tasks, there in zip(placed, jobs, todo, here, strict=True)
@@ -180,10 +180,18 @@ def _with_namesakes(
     return found
 
 
-def _is_here(job: JobSpec, located: ResolvedCheckpoint | None) -> bool:
-    """Whether the files of a job's checkpoint are whole, in its folder or in the hub's cache."""
+def _is_here(job: JobSpec, located: ResolvedCheckpoint | None, problem: str | None) -> bool:
+    """Whether the files of a job's checkpoint are whole, in its folder or in the hub's cache.
+
+    Args:
+        job: The job.
+        located: Where a hub checkpoint is.
+        problem: What is wrong with its place; a folder without a problem has been looked through.
+    """
     cell = job.cell
     folder = Path(cell.location)
+    if cell.revision is None and problem is None:
+        return True
     if cell.revision is not None:
         if located is None:
             return False
