@@ -184,7 +184,7 @@ def test_suites_are_listed_without_the_hub(evalrun: Run, workspace: Path) -> Non
     assert all(suite["source"] and suite["checked"] is False for suite in hub_suites)
     listed = evalrun("suites").stdout
     assert "olmo2/1b, 7b, 13b" in listed
-    assert "  note: conf/model/broken.yaml: unknown key 'n_layer': choose from: architecture, " in listed
+    assert "  note: conf/model/broken.yaml: unknown key 'n_layer': choose from: aliases, architecture, " in listed
 
 
 # Every way in which a published suite names its revisions; the third is one that it must pass over.
