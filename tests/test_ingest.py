@@ -421,8 +421,8 @@ def test_contradictions_are_named_and_marked_with_their_values(ingest: Ingest, t
 
 def test_values_that_differ_in_the_last_places_are_one_result(ingest: Ingest, tmp_path: Path) -> None:
     """As lambada_openai of pythia-1.4b-deduped, evaluated twice at its last step."""
-    write(tmp_path / "a.json", v03(lambada_openai={"ppl": 6.00667, "acc": 0.61847}))
-    write(tmp_path / "b.json", v03(lambada_openai={"ppl": 6.00612, "acc": 0.61847}))
+    write(tmp_path / "a.json", v03(lambada_openai={"ppl": 6.00667, "acc": 0.6186687366582573}))
+    write(tmp_path / "b.json", v03(lambada_openai={"ppl": 6.00612, "acc": 0.618474674946633}))
     code, out, err = ingest("a.json", "b.json", "analysis.same_within=0.00001")
     assert code == 1
     assert "ppl is 6.00667 in a.json, 6.00612 in b.json" in err
@@ -528,6 +528,23 @@ def test_a_family_of_final_checkpoints_is_taken(model_args: str, ingest: Ingest,
     assert (code, err) == (0, "")
     (row,) = table(tmp_path, "opt").to_dict("records")
     assert (row["model"], row["step"], row["tokens"], row["value"]) == ("opt-1.3b", 1, 180_000_000_000, 0.845)
+
+
+@pytest.mark.slow
+def test_suites_that_share_a_task_are_laid_beside_one_another(
+    ingest: Ingest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for suite in ("pythia", "pythia-deduped"):
+        name = "pythia-{}" + suite.removeprefix("pythia")
+        for size in ("70m", "160m"):
+            args = f"pretrained=EleutherAI/{name.format(size)},revision=step143000"
+            write(tmp_path / "in" / f"{suite}-{size}.json", v03(args, sciq={"acc": 0.5, "acc_stderr": 0.01}))
+    assert ingest("in")[0] == 0
+    assert main(["analyze", "analysis=interaction"]) == 0
+    folder = tmp_path / "multirun" / "analysis" / "all" / "_families"
+    assert "across 2 families, over training compute: " in capsys.readouterr().out
+    assert "pythia, pythia-deduped: over training compute" in (folder / "report.html").read_text()
+    assert len(pd.read_csv(folder / "families.csv")) == 4
 
 
 def test_a_standard_error_that_cannot_be_read_is_said(ingest: Ingest, tmp_path: Path) -> None:

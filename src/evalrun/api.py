@@ -29,13 +29,14 @@ from evalrun.commands.compare.selection import HOW
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, final_steps, one_study, prepared_rows, with_full_keys
-from evalrun.core.errors import ConfigError, suggest
+from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.config.schema import AnalysisConf
     from evalrun.reporting.figures import NotebookFigure
 
 log = logging.getLogger(__name__)
@@ -253,7 +254,8 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
 
     Args:
         table: As for `fit`.
-        x: tokens or flops (one line a model), or parameters (one line a training step).
+        x: tokens or flops (one line a model), or parameters (one line a training step). Of several suites, flops draws
+            one line a suite through the last checkpoints of its models, in the tasks that they share.
         **settings: Keys of conf/analysis: `metric="acc_norm"`, `params="total"`.
 
     Returns:
@@ -268,5 +270,24 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
     if x not in (*AXES, "parameters"):
         raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
     conf = config_of(settings).analysis
+    if x == "flops" and "suite" in table and table["suite"].nunique() > 1:
+        return _across_families(table, conf)
     rows = prepared_rows(table, conf)
     return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
+
+
+def _across_families(table: pd.DataFrame, conf: AnalysisConf) -> NotebookFigure:
+    """The last checkpoints of several suites over training compute.
+
+    Raises:
+        AnalysisError: no task is in two of them.
+    """
+    from evalrun.reporting.families_figure import families_figure
+    from evalrun.statistics.families import last_checkpoints
+
+    points, notes = last_checkpoints({str(suite): prepared_rows(own, conf) for suite, own in table.groupby("suite")})
+    if points.empty:
+        raise AnalysisError(f"the suites have no task in common: draw one at a time. {' '.join(notes)}".rstrip())
+    for note in notes:
+        log.warning(note)
+    return families_figure(points)

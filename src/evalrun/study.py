@@ -66,7 +66,7 @@ def analyse(
     command: str | None = None,
     failed: Sequence[str] = (),
 ) -> list[Path]:
-    """Make a report for each suite, and one for each way of scoring where there are several.
+    """Make a report for each suite, and one for each way of scoring where there are several; and one across them.
 
     Args:
         config: Which store and which analysis.
@@ -85,7 +85,7 @@ def analyse(
     """
     store = Store(config.tracking)
     store.check()
-    reports = []
+    reports, families = [], {}
     for suite, table in tables(store, selection).items():
         store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None)
         labels = sorted(table["settings"].unique())
@@ -96,9 +96,37 @@ def analyse(
                 print(f"{title}\n")
             context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
             rows, wanted = table[table["settings"] == label], selection.wanted(suite)
+            families[title] = rows
             reports.append(_report(config, store, suite, title, rows, out, context, finals, failed, wanted))
+    if len({str(rows["suite"].iloc[0]) for rows in families.values()}) > 1:
+        _across(config, families, folder / "_families", finals)
     print("curves and runs: python -m evalrun ui")
     return reports
+
+
+def _across(
+    config: Config, families: Mapping[str, pd.DataFrame], folder: Path, finals: Mapping[str, int] | None
+) -> None:
+    """Lay the last checkpoints of several suites beside one another, over training compute, where they share tasks.
+
+    Args:
+        config: Settings of the analysis.
+        families: Title of a report -> its rows.
+        folder: For the files.
+        finals: Model -> its last released step, where known.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    from evalrun.reporting.families_page import write_families
+    from evalrun.statistics.table import prepare
+
+    conf = config.analysis
+    rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in families.items()}
+    scored = {name: str(table["settings"].iloc[0]) for name, table in families.items()}
+    page = write_families(folder, rows, scored)
+    if page is not None:
+        print(f"across {len(families)} families, over training compute: {page}")
 
 
 def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:

@@ -18,6 +18,17 @@ _ON_LIGHT = (0.8, 0.0)  # where on the scale the smallest and the largest model 
 _ON_DARK = (0.36, 0.97)  # and against a dark background the lightest
 
 
+# Colours that differ for all common kinds of colour vision (Okabe & Ito 2008); yellow, too faint on white, left out.
+_FAMILIES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1f2328"]
+_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+
+
+def family_looks(count: int) -> list[tuple[str, str]]:
+    """A colour and a marker for each family: one of both repeats after seven, and the pair after 49."""
+    size = len(_FAMILIES)
+    return [(_FAMILIES[i % size], _MARKERS[(i + i // size) % size]) for i in range(count)]
+
+
 def model_colors(n_params: Sequence[float], dark: bool = False) -> list[str]:
     """Give each model the colour of its size's rank.
 

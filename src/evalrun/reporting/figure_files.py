@@ -19,14 +19,14 @@ from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS
 
 Job = tuple[str, Callable[..., Figure], tuple[Any, ...], tuple[str, ...]]  # path, what draws it, of what, formats
-_PAPER = ("png", "pdf", "svg")
+PAPER = ("png", "pdf", "svg")
 # Without a date and with fixed ids the same results give the same bytes.
 _UNDATED: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def drawn(study: Findings) -> dict[str, bytes]:
     """Path below the report's folder -> the picture; figures over size only where there are several sizes."""
-    images = each(_images, _jobs(study))
+    images = each(image_files, _jobs(study))
     return {path: content for image in images for path, content in image.items()}
 
 
@@ -35,12 +35,12 @@ def _jobs(study: Findings) -> list[Job]:
     table, choice = study.table, study.choice
     size = PARAMS[choice.params]
     jobs: list[Job] = [
-        ("accuracy", accuracy_figure, (table, choice.axis), _PAPER),
-        ("shapes", training_grid, (table, study.shapes), _PAPER),
+        ("accuracy", accuracy_figure, (table, choice.axis), PAPER),
+        ("shapes", training_grid, (table, study.shapes), PAPER),
     ]
     if table.loc[table[size] > 0, size].nunique() > 1:
-        jobs.append(("scaling", scaling_figure, (table, size), _PAPER))
-        jobs.append(("shapes_over_size", size_grid, (table, study.size_shapes, choice.params), _PAPER))
+        jobs.append(("scaling", scaling_figure, (table, size), PAPER))
+        jobs.append(("shapes_over_size", size_grid, (table, study.size_shapes, choice.params), PAPER))
     found = dict(list(study.evidence.groupby("task", sort=False)))
     for task, rows in table.groupby("task", sort=False):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(task))
@@ -48,7 +48,9 @@ def _jobs(study: Findings) -> list[Job]:
     return jobs
 
 
-def _images(path: str, draw: Callable[..., Figure], given: tuple[Any, ...], kinds: tuple[str, ...]) -> dict[str, bytes]:
+def image_files(
+    path: str, draw: Callable[..., Figure], given: tuple[Any, ...], kinds: tuple[str, ...]
+) -> dict[str, bytes]:
     """Draw a figure and save it in each format: file name -> bytes, the same for the same input.
 
     Args:

@@ -1,7 +1,6 @@
 """Accuracy over training and over size as small multiples: one panel a task, one line a model.
 
-Figures are `Figure` objects with the Agg backend: nothing touches pyplot's global state, so they can be made in any
-thread.
+Figures are `Figure` objects with the Agg backend, which touch nothing of pyplot: they can be made in any thread.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def panel_figure(
         by: Column whose values are lines: model or step.
     """
     with mpl.rc_context(STYLE):
-        figure = _figure(*(_NAMED if named else _PANEL))
+        figure = new_figure(*(_NAMED if named else _PANEL))
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
@@ -186,7 +185,7 @@ def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> N
     lines = math.ceil(len(tasks) / columns)
     with mpl.rc_context(STYLE):
         high = {1: 2.1, 2: 2.3}.get(columns, 1.7 if columns == 3 else 1.5)
-        figure = _figure(COLUMN if columns == 1 else PAGE, high * lines + 0.6)
+        figure = new_figure(COLUMN if columns == 1 else PAGE, high * lines + 0.6)
         letters = {1: 36, 2: 38, 3: 28}.get(columns, 22)
         for position, task in enumerate(tasks):
             rows = table[table["task"] == task]
@@ -212,7 +211,8 @@ class NotebookFigure(Figure):
         return buffer.getvalue(), {"width": width, "height": height}
 
 
-def _figure(width: float, height: float) -> NotebookFigure:
+def new_figure(width: float, height: float) -> NotebookFigure:
+    """An empty figure of so many inches that needs no window."""
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -1,0 +1,71 @@
+"""The report across families: one page with the figure over training compute and its numbers, and both as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from evalrun.core.atomic import write_file
+from evalrun.core.version import __version__
+from evalrun.reporting.families_figure import families_figure
+from evalrun.reporting.figure_files import PAPER, image_files
+from evalrun.reporting.regression_table import csv_text
+from evalrun.reporting.scales import si
+from evalrun.statistics.families import last_checkpoints
+
+
+def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: Mapping[str, str]) -> Path | None:
+    """Write report.html, families.csv and the figure as PNG, PDF and SVG; nothing where no task is shared.
+
+    Args:
+        folder: Made if need be, files of the same names replaced.
+        families: Name -> rows of `table.Prepared.table`.
+        scored: Name -> how its results were scored, in a few words.
+
+    Returns:
+        The page; None where no two families have a task in common.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    points, notes = last_checkpoints(families)
+    if points.empty:
+        return None
+    if len(set(scored.values())) > 1:
+        told = ", ".join(f"{name} by {how}" for name, how in scored.items())
+        notes.insert(0, f"The families were not scored in the same way: {told}.")
+    images = image_files("families", families_figure, (points,), PAPER)
+    for path, content in images.items():
+        write_file(folder / path, content)
+    write_file(folder / "families.csv", csv_text(points))
+    return write_file(folder / "report.html", _page(points, notes, images["figures/families.svg"].decode()))
+
+
+def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:
+    """The page: the figure, what is to be known of it, and its numbers."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evalrun", "reporting"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    rows = [
+        {
+            **row,
+            "size": si(row["n_params"]) if row["n_params"] > 0 else "–",
+            "compute": f"{row['flops']:.2e}",
+            "value": f"{row['value']:.3f}",
+            "error": "–" if pd.isna(row["stderr"]) else f"{row['stderr']:.3f}",
+        }
+        for row in points.to_dict("records")
+    ]
+    return environment.get_template("families.html.j2").render(
+        families=list(dict.fromkeys(points["family"])),
+        tasks=points["task"].nunique(),
+        svg=svg[svg.index("<svg") :],
+        rows=rows,
+        notes=list(notes),
+        version=__version__,
+        light=[],
+        dark=[],
+    )
