@@ -16,7 +16,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.reporting.build import _text
 from evalrun.reporting.effect_words import which_stars
 from evalrun.reporting.html_page import render
-from evalrun.reporting.regression_sentences import assumptions, regression, stories
+from evalrun.reporting.regression_sentences import _standing, assumptions, regression, stories
 from evalrun.reporting.regression_table import t_text
 from evalrun.reporting.table_files import table_files
 from evalrun.statistics.findings import analyze_table
@@ -240,3 +240,17 @@ def test_degrees_of_freedom_are_written_as_they_are(tidy):
     assert "nan" not in made.files["effects.md"].getvalue() + made.files["effects.tex"].getvalue()
     assert "nan" not in made.text
     assert fit_interactions(tidy.grid(), BOTH)["axis"].eq("tokens").all()
+
+
+def test_what_the_headline_could_not_test_is_none_of_its_stars():
+    rows = [
+        ("parameters", "cr2", 0.001),
+        ("parameters", "ols", 0.001),
+        ("tokens", "cr2", np.nan),
+        ("tokens", "ols", 0.001),
+    ]
+    effects = pd.DataFrame(
+        [{"task": "t", "title": "T", "effect": e, "method": m, "p": q, "q": q, "estimate": 1.0} for e, m, q in rows]
+    )
+    choice = SimpleNamespace(methods=["cr2", "ols"], alpha=0.05, axis="tokens")
+    assert _standing(SimpleNamespace(effects=effects, choice=choice), ["cr2", "ols"]) == {"T": ["parameters"]}

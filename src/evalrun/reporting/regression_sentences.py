@@ -92,10 +92,13 @@ def _capital(text: str) -> str:
 
 
 def _standing(study: Findings, methods: Sequence[str]) -> dict[str, list[str]]:
-    """Title -> effects that each of these methods finds significant, with one sign."""
+    """Title -> effects with a star that each of these methods finds significant too, with one sign."""
     stand: dict[str, list[str]] = {}
     own = study.effects[study.effects["method"].isin(list(methods))]
+    starred = set(own.index[(own["method"] == study.choice.methods[0]) & (own["q"] < study.choice.alpha)])
     for (_, effect), rows in own.groupby(["task", "effect"], sort=False):
+        if starred.isdisjoint(rows.index):  # what the headline could not test is none of its effects
+            continue
         fitted = rows[rows["p"].notna()]
         one_sign = fitted["estimate"].gt(0).nunique() == 1
         if len(fitted) and one_sign and (fitted["q"] < study.choice.alpha).all():
