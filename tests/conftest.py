@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +29,16 @@ settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("quick")
 _BEFORE = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What was measured to cost more than a test of `make test` may is marked `release`: `make test-all` runs it."""
+    budget = tomllib.loads((ROOT / "tests" / "budget.toml").read_text())
+    known = json.loads(durations.KEPT.read_text())["tests"]
+    for item in items:
+        if durations.cost_of(item.nodeid, known) > budget["most"] and item.nodeid not in budget["kept"]:
+            item.add_marker("release")
 
 
 @pytest.hookimpl(wrapper=True)

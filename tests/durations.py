@@ -24,6 +24,12 @@ PROPERTY = "processor_seconds"
 QUICK = 0.05  # seconds; what costs less is not listed
 
 
+def cost_of(nodeid: str, tests: dict[str, dict[str, float]]) -> float:
+    """What a test was measured to cost, by its node id; 0 where it is quick or was not measured."""
+    file, _, name = nodeid.partition("::")
+    return tests.get(file, {}).get(name, 0.0)
+
+
 def spent() -> float:
     """Seconds of processor time of this process, of those it waited for, and of those that fork its commands."""
     own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

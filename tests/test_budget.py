@@ -59,6 +59,14 @@ def test_each_folder_is_within_its_budget(request: pytest.FixtureRequest) -> Non
     assert not over, f"seconds over budget: {over}"
 
 
+def test_what_costs_too_much_is_left_to_make_test_all(request: pytest.FixtureRequest) -> None:
+    for item in request.session.items:
+        dear = durations.cost_of(item.nodeid, TIMES) > BUDGET["most"] and item.nodeid not in BUDGET["kept"]
+        assert not dear or item.get_closest_marker("release"), item.nodeid
+    names = {f"{file}::{name}" for file, tests in TIMES.items() for name in tests}
+    assert set(BUDGET["kept"]) <= names
+
+
 def test_a_report_is_read_and_merged(tmp_path: Path) -> None:
     cost = '<properties><property name="{}" value="{}"/></properties>'
     case = f'<testcase classname="{{}}" name="{{}}" time="9">{cost}</testcase>'
