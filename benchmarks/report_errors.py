@@ -24,7 +24,7 @@ from evalrun.reporting.highlights import examples
 from evalrun.statistics.findings import choice_of, decide_curves
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.shapes.falls import find_falls
-from evalrun.statistics.shapes.labels import describe_shapes, labelled, shapes_over_size
+from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.table import prepare
 
 SIZES = np.array([70e6, 160e6, 410e6, 1e9, 1.4e9, 2.8e9, 6.9e9, 12e9])
@@ -86,7 +86,8 @@ def study(rng: np.random.Generator, world: str, items: int, size: float = 0.0) -
 def said(table: pd.DataFrame, regression: bool = True) -> dict[str, bool]:
     """What a report of one study says."""
     decision = decide_curves(table, _CONF)
-    shapes, falls = describe_shapes(decision), find_falls(decision, labelled(decision))
+    shapes = describe_shapes(decision)
+    falls = find_falls(decision, shapes)
     sizes = shapes_over_size(table, "nominal", decision.settings)
     last = sizes[sizes["step"] == sizes["step"].max()]
     moved = shapes["falls"] | shapes["rises"]

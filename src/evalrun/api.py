@@ -178,14 +178,14 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
     """
     from evalrun.statistics.findings import decide_curves
     from evalrun.statistics.shapes.falls import find_falls
-    from evalrun.statistics.shapes.labels import labelled
+    from evalrun.statistics.shapes.labels import describe_shapes
 
     with inprocess.session(root):
         config = config_of(settings)
         rows, conf = prepared_rows(table, config.analysis), config.analysis
         with study.items_of(config, Store(config.tracking), rows) as items:
             decision = decide_curves(rows, conf, items, study.clusters_of(config))
-            return find_falls(decision, labelled(decision))
+            return find_falls(decision, describe_shapes(decision))
 
 
 def compare(

@@ -1,9 +1,10 @@
-"""Labels and falls of a table by the thresholds of conf/, or by others."""
+"""Labels and falls of a table by the thresholds of conf/, or by others; the benchmarks that simulate them."""
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,20 @@ from evalrun.statistics.shapes.curves import on_the_same_items, over_training
 from evalrun.statistics.shapes.decision import Decision, decide
 from evalrun.statistics.shapes.evidence import with_agreement
 from evalrun.statistics.shapes.thresholds import ShapeSettings
+from helpers import ROOT
 
 CONF = config_of({}).analysis
 SETTINGS = ShapeSettings.of(CONF)
+
+
+def benchmark(name: str) -> ModuleType:
+    """A file of benchmarks/, imported."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def conf_of(**given: Any) -> Any:
@@ -40,7 +52,7 @@ def describe_shapes(table: pd.DataFrame, items: Items | None = None, **changes: 
 
 def find_falls(table: pd.DataFrame, items: Items | None = None, **changes: object) -> pd.DataFrame:
     decision = decided(table, items, **changes)
-    return falls.find_falls(decision, labels.labelled(decision))
+    return falls.find_falls(decision, labels.describe_shapes(decision))
 
 
 def shapes_over_size(table: pd.DataFrame, params: str, **changes: object) -> pd.DataFrame:

@@ -1,22 +1,16 @@
 """A report's error rate: benchmarks/report_errors.py at a smaller size."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
+from shaping import benchmark
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "report_errors.py"
 STUDIES = 100
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("report_errors", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("report_errors")
 
 
 @pytest.mark.simulation

@@ -1,21 +1,14 @@
 """Curves of known shape through the classifier: benchmarks/shape_confusion.py at a smaller size."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "shape_confusion.py"
+from shaping import benchmark
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("shape_confusion", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("shape_confusion")
 
 
 @pytest.mark.slow

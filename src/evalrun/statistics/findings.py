@@ -30,7 +30,7 @@ from evalrun.statistics.shapes.curves import CurveSet, on_the_same_items, over_t
 from evalrun.statistics.shapes.decision import Decision, decide
 from evalrun.statistics.shapes.evidence import with_agreement
 from evalrun.statistics.shapes.falls import find_falls
-from evalrun.statistics.shapes.labels import describe_shapes, labelled, shapes_over_size
+from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 from evalrun.statistics.table import capped, prepare
 
@@ -144,7 +144,7 @@ def analyze_table(
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
-        falls=find_falls(decision, labelled(decision)),
+        falls=find_falls(decision, shapes),
         continuous=continuous,
         artefacts=of_curves_that_move(find_artefacts(rows, continuous), shapes),
         clustered=clustered_errors(rows, items, clusters, conf.alpha),

@@ -13,6 +13,7 @@ AGREEMENTS = (0.95, 0.9, 0.8, 0.7)  # shares of items that two checkpoints answe
 DISCORDANT = 0.2  # share of items on which two checkpoints differ, where nothing better is known
 POWER = 0.8
 _HARMONIC = ("fdr_by", "fdr_n", "n")
+_FDR = ("fdr_bh", "fdr_i", "fdr_p", "fdri", "fdrp", *_HARMONIC)
 
 
 def level_of(alpha: float, tests: int, found: int, correction: str) -> float:
@@ -28,9 +29,8 @@ def level_of(alpha: float, tests: int, found: int, correction: str) -> float:
         found: How many of them are significant, at least 1.
         correction: Its name in statsmodels.
     """
-    if correction in _HARMONIC:
-        return alpha * found / tests / sum(1 / k for k in range(1, tests + 1))
-    return alpha * (found if correction.startswith("fdr") else 1) / tests
+    level = alpha * (found if correction in _FDR else 1) / tests
+    return level / sum(1 / k for k in range(1, tests + 1)) if correction in _HARMONIC else level
 
 
 def smallest_fall(n: int, alpha: float, agreement: float, power: float = POWER) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from evalrun.statistics.items.pair_tests import PairTests, pair_tests
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.shapes.moves import Curves
 from evalrun.statistics.shapes.noise import Array, Noise, measure_noise
-from evalrun.statistics.shapes.thresholds import smallest_changes
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -36,17 +36,16 @@ class CurveSet:
             which = np.flatnonzero(self.length == points)
             yield which, self.begin[which][:, None] + np.arange(points)
 
-    def arrays(self, which: Places, at: Places, smallest_change: float) -> Curves:
+    def arrays(self, which: Places, at: Places, margin: Array) -> Curves:
         """Some curves of equally many points, as plain arrays.
 
         Args:
             which: Their places among the curves.
             at: (curves, points) positions of their rows.
-            smallest_change: analysis.smallest_change.
+            margin: (rows,) `smallest_changes` of the curves' rows.
         """
-        items = self.noise.items[at]
-        margin = smallest_changes(self.rows, smallest_change)[at[:, 0]]
-        plain = Curves(self.x[at], self.up[at], items, self.noise.training[at], self.noise.df[at[:, 0]], margin)
+        first, noise = at[:, 0], self.noise
+        plain = Curves(self.x[at], self.up[at], noise.items[at], noise.training[at], noise.df[first], margin[first])
         own = [self.pairs[place] for place in which] if self.pairs else []
         if not any(tests.known for tests in own):
             return plain
@@ -58,7 +57,7 @@ class CurveSet:
                 variance[place, earlier, later], p[place, earlier, later] = tests.variance, tests.p
         return replace(plain, pair_items=variance, pair_p=p)
 
-    @property
+    @cached_property
     def up(self) -> Array:
         """(rows,) values, turned round where lower is better."""
         better = self.rows["higher_is_better"].to_numpy(dtype=bool)

@@ -12,7 +12,7 @@ from evalrun.statistics.shapes.curves import CurveSet, Places
 from evalrun.statistics.shapes.evidence import TESTS, run_shape_tests
 from evalrun.statistics.shapes.moves import Curves, Moves, moves_of, share_of_curves
 from evalrun.statistics.shapes.noise import Array
-from evalrun.statistics.shapes.thresholds import ShapeSettings
+from evalrun.statistics.shapes.thresholds import ShapeSettings, smallest_changes
 
 _PAIRS = 2_000_000  # at once: some 200 MB
 
@@ -33,6 +33,7 @@ class Decision:
 
     curves: CurveSet
     settings: ShapeSettings
+    margin: Array  # (rows of the curves,) the smallest change of interest
     tests: pd.DataFrame  # evidence.run_shape_tests, a row a curve
     p: Array  # (curves,) corrected within the curve; NaN of one point
     tested: int  # curves
@@ -55,7 +56,7 @@ class Decision:
 
     def batches(self) -> Iterator[Batch]:
         """All curves with their moves, a bounded number at once."""
-        yield from _batches(self.curves, self.settings)
+        yield from _batches(self.curves, self.settings, self.margin)
 
 
 def decide(curves: CurveSet, settings: ShapeSettings) -> Decision:
@@ -65,11 +66,11 @@ def decide(curves: CurveSet, settings: ShapeSettings) -> Decision:
         curves: From `over_training` or `over_size`.
         settings: The thresholds of conf/analysis.
     """
-    p = np.full(len(curves.length), np.nan)
-    for batch in _batches(curves, settings):
+    p, margin = np.full(len(curves.length), np.nan), smallest_changes(curves.rows, settings.smallest_change)
+    for batch in _batches(curves, settings, margin):
         p[batch.which] = batch.moves.p()
     tested, moved, share = share_of_curves(p, settings)
-    return Decision(curves, settings, run_shape_tests(curves, settings.alpha), p, tested, moved, share)
+    return Decision(curves, settings, margin, run_shape_tests(curves, settings.alpha), p, tested, moved, share)
 
 
 def bent(decision: Decision, which: Places) -> np.ndarray[tuple[int, int], np.dtype[np.object_]]:
@@ -80,10 +81,10 @@ def bent(decision: Decision, which: Places) -> np.ndarray[tuple[int, int], np.dt
     return found
 
 
-def _batches(curves: CurveSet, settings: ShapeSettings) -> Iterator[Batch]:
+def _batches(curves: CurveSet, settings: ShapeSettings, margin: Array) -> Iterator[Batch]:
     for which, at in curves.batches():
         size = max(1, _PAIRS // at.shape[1] ** 2)
         for begin in range(0, len(which), size):
             some = slice(begin, begin + size)
-            arrays = curves.arrays(which[some], at[some], settings.smallest_change)
+            arrays = curves.arrays(which[some], at[some], margin)
             yield Batch(which[some], at[some], arrays, moves_of(arrays, settings))

@@ -25,9 +25,8 @@ from scipy.stats import t as student
 from evalrun.statistics.items.pair_tests import PairTests, pairs_of
 from evalrun.statistics.items.paired import Z_TEST
 from evalrun.statistics.shapes.decision import Batch, Decision
-from evalrun.statistics.shapes.moves import two_sided
+from evalrun.statistics.shapes.moves import Flags, two_sided
 from evalrun.statistics.shapes.noise import Array
-from evalrun.statistics.shapes.rules import Labelled
 
 COLUMNS = [
     *("task", "title", "model", "seed", "higher_is_better", "falls", "peak_step", "peak_value", "trough_step"),
@@ -39,14 +38,14 @@ _FEWEST = 3  # checkpoints that roughness is measured from
 _ABOUT = ("task", "title", "model", "seed", "higher_is_better")
 
 
-def find_falls(decision: Decision, labelled: Iterator[tuple[Batch, Labelled]]) -> pd.DataFrame:
+def find_falls(decision: Decision, shapes: pd.DataFrame) -> pd.DataFrame:
     """Find the largest fall of every curve over training.
 
     Of the falls that count the largest is told; if none does, the largest of all.
 
     Args:
         decision: Of `over_training`'s curves.
-        labelled: `labels.labelled` of it.
+        shapes: `labels.describe_shapes` of it, which says whether a fall counts, or a falling trend.
 
     Returns:
         One row for each task, model and seed, with the columns of `COLUMNS`. falls says whether the fall counts; peak
@@ -57,22 +56,23 @@ def find_falls(decision: Decision, labelled: Iterator[tuple[Batch, Labelled]]) -
         a rise that counts follows the trough (missing where no fall counts); final_fall is how much worse the last
         checkpoint is than the peak. A curve that never falls has a fall of 0, a p of 1 and no steps.
     """
+    falls = shapes["falls"].to_numpy(dtype=bool)
     rows = {
         int(place): row
-        for batch, told in labelled
-        for place, row in zip(batch.which, _rows(decision, batch, told), strict=True)
+        for batch in decision.batches()
+        for place, row in zip(batch.which, _rows(decision, batch, falls[batch.which]), strict=True)
     }
     frame = pd.DataFrame([rows[place] for place in sorted(rows)], columns=COLUMNS)
     return frame.astype({"recovered": "boolean", "falls": bool})
 
 
-def _rows(decision: Decision, batch: Batch, told: Labelled) -> Iterator[dict[str, Any]]:
+def _rows(decision: Decision, batch: Batch, falls: Flags) -> Iterator[dict[str, Any]]:
     """A row a curve, of `COLUMNS`.
 
     Args:
         decision: About all curves.
         batch: Some of them, with their moves.
-        told: Their labels, which say whether a trend makes a curve fall.
+        falls: (m,) whether each of them falls, by a pair or by its trend.
     """
     curves, moves = batch.curves, batch.moves
     k = batch.at.shape[1]
@@ -97,14 +97,14 @@ def _rows(decision: Decision, batch: Batch, told: Labelled) -> Iterator[dict[str
         fell = counts[place] & (size < 0)
         falling = np.where(fell, -size, 0.0) if fell.any() else np.where(size < 0, -size, 0.0)
         peak, trough = (int(end) for end in np.unravel_index(falling.argmax(), size.shape))
-        trend = bool(told.falls[place]) and not fell.any()
+        trend = bool(falls[place]) and not fell.any()
         p = _p(batch, place, peak, trough, trend)
-        low, high = _interval(decision, batch, place, peak, trough, tests)
+        low, high = _interval(batch, decision.level, place, (peak, trough), value[at], tests)
         again = counts[place, trough] & (size[trough] > 0)
         yield {
             **about[place],
             **known,
-            "falls": bool(told.falls[place]),
+            "falls": bool(falls[place]),
             "peak_step": step[at[peak]],
             "peak_value": value[at[peak]],
             "trough_step": step[at[trough]],
@@ -116,7 +116,7 @@ def _rows(decision: Decision, batch: Batch, told: Labelled) -> Iterator[dict[str
             "p": p,
             "q": float(decision.over_curves(np.array(p))),
             "method": TREND if trend else known["method"],
-            "recovered": bool(again.any()) if told.falls[place] else pd.NA,
+            "recovered": bool(again.any()) if falls[place] else pd.NA,
             "final_fall": curves.up[place, peak] - curves.up[place, -1],
         }
 
@@ -148,23 +148,29 @@ def _p(batch: Batch, place: int, peak: int, trough: int, trend: bool) -> float:
 
 
 def _interval(
-    decision: Decision, batch: Batch, place: int, peak: int, trough: int, tests: PairTests | None
+    batch: Batch, level: float, place: int, pair: tuple[int, int], value: Array, tests: PairTests | None
 ) -> tuple[float, float]:
-    """Of one fall: the exact test's own where item sampling is all there is, else t standard errors to either side."""
-    moves, curves = batch.moves, batch.curves
-    level = decision.level / moves.comparisons
-    exact = tests is not None and tests.known and np.isinf(moves.df[place])
-    if exact and tests is not None and tests.interval is not None:
-        earlier, later = pairs_of(curves.up.shape[1])
+    """Of one fall: the exact test's own where item sampling is all there is, else t standard errors to either side.
+
+    Args:
+        batch: Some curves.
+        level: What each of them may spend.
+        place: Which of them.
+        pair: Peak and trough.
+        value: (k,) of the curve, in the metric's own direction.
+        tests: Of its pairs on the same items.
+    """
+    moves, (peak, trough) = batch.moves, pair
+    level /= moves.comparisons
+    if tests is not None and tests.interval is not None and np.isinf(moves.df[place]):
+        earlier, later = pairs_of(len(value))
         (at,) = np.flatnonzero((earlier == peak) & (later == trough))
         low, high = tests.interval(int(at), level)
-        better = bool(decision.curves.rows["higher_is_better"].iloc[batch.at[place, 0]])
-        return (-high, -low) if better else (low, high)
+        return (-high, -low) if value[trough] < value[peak] else (low, high)
     fall = float(-moves.size[place, peak, trough])
     reach = float(student.ppf(1 - level / 2, moves.df[place]) * moves.error[place, peak, trough])
     if not np.isfinite(reach):
         return np.nan, np.nan
-    value = decision.curves.rows["value"].to_numpy(dtype="float64")[batch.at[place]]
     most = 1.0 if ((value >= 0) & (value <= 1)).all() else np.inf  # no share falls by more
     return max(fall - reach, -most), min(fall + reach, most)
 

@@ -54,7 +54,6 @@ __all__ = [
     "describe_shapes",
     "headlines",
     "label_of",
-    "labelled",
     "of_largest",
     "shapes_over_size",
 ]
@@ -115,7 +114,7 @@ def shapes_over_size(table: pd.DataFrame, params: str, settings: ShapeSettings) 
     return _describe(decide(over_size(table, PARAMS[params]), settings), "model")[OVER_SIZE_COLUMNS]
 
 
-def labelled(decision: Decision) -> Iterator[tuple[Batch, Labelled]]:
+def _labelled(decision: Decision) -> Iterator[tuple[Batch, Labelled]]:
     """The curves, a bounded number at once, with their labels."""
     for batch in decision.batches():
         found = bent(decision, batch.which)
@@ -153,7 +152,7 @@ def _describe(decision: Decision, point: str) -> pd.DataFrame:
     """A row a curve; `point` is the column that names a curve's points: step or model."""
     frames = []
     noise = decision.curves.noise
-    for batch, found in labelled(decision):
+    for batch, found in _labelled(decision):
         frame = _rows(decision.curves.rows, batch, found, decision.level, point)
         frame["item_noise"] = np.sqrt(np.median(noise.items[batch.at], axis=1))
         frame["training_noise"] = np.sqrt(noise.training[batch.at[:, 0]])

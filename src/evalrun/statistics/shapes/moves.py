@@ -25,12 +25,11 @@ from scipy.special import ndtr, stdtr
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
+from evalrun.statistics.power import level_of
 from evalrun.statistics.shapes.noise import Array
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
-_HARMONIC = ("fdr_by", "fdr_n", "n")
-_FDR = ("fdr_bh", "fdr_i", "fdr_p", "fdri", "fdrp", *_HARMONIC)
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,7 @@ def share_of_curves(p: Array, settings: ShapeSettings) -> tuple[int, int, float]
     if not len(tested):
         return 0, 0, 1.0
     moved = int(multipletests(tested, alpha=settings.alpha, method=settings.correction)[0].sum())
-    count = len(tested)
-    if settings.correction not in _FDR:
-        return count, moved, 1.0 / count  # Holm and the like: Bonferroni's level holds whatever they find
-    share = max(moved, 1) / count
-    if settings.correction in _HARMONIC:
-        share /= float((1 / np.arange(1, count + 1)).sum())
-    return count, moved, share
+    return len(tested), moved, level_of(1.0, len(tested), max(moved, 1), settings.correction)
 
 
 def two_sided(t: Array, df: Array) -> Array:

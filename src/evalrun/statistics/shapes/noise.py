@@ -23,6 +23,7 @@ freedom are then divided by the design effect, how much more the residuals of on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,11 @@ class Noise:
     sought: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) whether the task has enough points to look for it
     rough: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) whether no standard error is known and roughness stands in
 
-    @property
+    @cached_property
     def training(self) -> Array:
         """(rows,) variance by training noise."""
-        return np.where(np.isfinite(self.items), self.total, 0.0) - np.where(np.isfinite(self.items), self.items, 0.0)
+        known = np.isfinite(self.items)
+        return np.where(known, self.total, 0.0) - np.where(known, self.items, 0.0)
 
 
 def measure_noise(

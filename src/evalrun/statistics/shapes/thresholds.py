@@ -33,20 +33,7 @@ class ShapeSettings:
     @classmethod
     def of(cls, conf: AnalysisConf) -> ShapeSettings:
         """Those of a conf/analysis."""
-        thresholds = conf.shapes
-        return cls(
-            axis=conf.axis,
-            alpha=conf.alpha,
-            correction=conf.corrections[0],
-            smallest_change=conf.smallest_change,
-            move_share=thresholds.move_share,
-            prevails=thresholds.prevails,
-            late_from=thresholds.late_from,
-            held_loss=thresholds.held_loss,
-            jump_within=thresholds.jump_within,
-            jump_share=thresholds.jump_share,
-            level_over=thresholds.level_over,
-        )
+        return cls(conf.axis, conf.alpha, conf.corrections[0], conf.smallest_change, **vars(conf.shapes))
 
 
 def smallest_changes(rows: pd.DataFrame, smallest_change: float) -> Array:
