@@ -329,3 +329,14 @@ def test_no_default_hides_in_the_code() -> None:
     keys = set(yaml.safe_load((conf_dir() / "config.yaml").read_text())) - {"defaults", "hydra"}
     groups = {"model", "checkpoint", "scorer", "profile", "tracking", "analysis"}
     assert keys == set(Config.__dataclass_fields__) - groups - {"sweep"}
+
+
+def test_mappings_whose_keys_are_the_users_are_given_whole_or_by_the_key() -> None:
+    with hydra_session():
+        for words in (
+            ["analysis.expected={memo_trap: inverse,neqa: U-shaped}"],
+            ["+analysis.expected.memo_trap=inverse", "+analysis.expected.neqa=U-shaped"],
+        ):
+            assert planning.settings_of(words).analysis.expected == {"memo_trap": "inverse", "neqa": "U-shaped"}
+        assert planning.settings_of(["model.resources={cpus: 2}"]).model.resources == {"cpus": 2}
+    assert ov.free_mappings() == {"analysis.expected", "model.architecture", "model.resources"}

@@ -19,7 +19,7 @@ from evalrun.config.compose import compose, type_sentence
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, first_line, suggest
-from evalrun.grid.overrides import ALIASES, choices, file_problems, group_options, words
+from evalrun.grid.overrides import ALIASES, choices, file_problems, free_mappings, group_options, words
 from evalrun.tasks import groups
 
 GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
@@ -204,7 +204,7 @@ def _value_problems(override: Override) -> Iterator[str]:
     key = override.key_or_group
     schema = OmegaConf.structured(Config)
     known = _keys(schema)
-    if key not in known and not key.startswith(("model.architecture.", "model.resources.")):
+    if key not in known and key.rpartition(".")[0] not in free_mappings():
         allowed = {*known, "task", *ALIASES, *GROUPS, "hydra/launcher"} - {"sweep"}
         inside = sorted(name for name in allowed if name.endswith(f".{key}"))
         hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else suggest(key.lower(), allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from functools import cache
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -11,8 +12,10 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from evalrun.config import as_typed, own_files
+from evalrun.config import as_typed, omegaconf_private, own_files
+from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
 
 ALIASES = {"path": "model.path", "tokens_per_step": "checkpoint.tokens_per_step"}
@@ -37,6 +40,13 @@ def parse(words: Sequence[str]) -> list[Override]:
     return parsed
 
 
+@cache
+def free_mappings() -> frozenset[str]:
+    """The keys whose values are mappings with keys of the user's own, such as analysis.expected."""
+    nodes = omegaconf_private.nodes(OmegaConf.structured(Config))
+    return frozenset(key for key, node in nodes if OmegaConf.is_dict(node) and OmegaConf.get_type(node) is dict)
+
+
 def _hint(word: str) -> str:
     """What to type in place of a word that Hydra's grammar does not take."""
     key, equals, value = word.partition("=")
@@ -56,6 +66,8 @@ def _spelt_out(word: str) -> str:
         return word
     plus = key[: len(key) - len(key.lstrip("+"))]
     key = ALIASES.get(key.lstrip("+"), key.lstrip("+"))
+    if key in free_mappings() and value.startswith("{"):
+        plus = "++"  # its keys are the user's: none is there before
     return f"{plus}{key}={as_typed.spelt(key, value, _is_read)}"
 
 

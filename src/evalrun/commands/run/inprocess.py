@@ -70,7 +70,7 @@ def words(given: Mapping[str, Value]) -> list[str]:
         raise ConfigError(f"'{own[0]}' is for `python -m evalrun`: here jobs run in this process.")
     said = []
     for key, value in given.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key not in ov.free_mappings():
             said += [f"{key}.{name}={_spelt(inner)}" for name, inner in value.items()]
         elif key in _AXES and isinstance(value, Sequence) and not isinstance(value, str):
             if not value:
