@@ -189,3 +189,23 @@ def test_the_sweep_benchmark_takes_the_sweep_apart(tmp_path: Path) -> None:
     assert parts["passes"] >= 2
     assert 0 < parts["forward_s"] < parts["jobs_s"] < numbers["timed_s"]
     assert 0 < parts["median_overhead_s"] < parts["jobs_s"]
+
+
+@pytest.mark.release
+def test_the_analysis_benchmark_makes_stores_and_compares_builds(tmp_path: Path) -> None:
+    file, stores = tmp_path / "found.json", tmp_path / "stores"
+    works = ["--only", "ingest", "--only", "paper"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "analysis.py"), *works, "--scale", "0.01", "--repeats", "1",
+         "--against", str(ROOT), "--keep", str(stores), "--json", str(file)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())["work"]
+    assert list(found) == ["ingest", "paper"]
+    for row in found.values():
+        assert row["min"] <= row["ratio_median"] <= row["max"]
+        assert row["ratio_median"] == pytest.approx(row["before_wall_s"] / row["wall_s"])
+        assert 50 < row["memory"] < 2000  # MB
+    assert len((stores / "paper" / "all.tsv").read_text().splitlines()) == 1 + 8 * 8 * 12
+    assert "paper" in done.stdout
