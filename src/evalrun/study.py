@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from evalrun.statistics.coverage import Place
     from evalrun.statistics.items.clusters import Clusters
     from evalrun.statistics.items.values import Items
+    from evalrun.tracking.suite_table import SuiteTable
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def analyse(
     store = Store(config.tracking)
     store.check()
     reports, families = [], {}
-    for suite, table in tables(store, selection).items():
-        store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None)
+    for suite, whole, table in _selected(store, selection):
+        store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None, whole)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
             title, out = suite, folder / slug(suite)
@@ -136,6 +137,16 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
         AnalysisError: there are no such results.
         TrackingError: the store cannot be read.
     """
+    return {suite: table for suite, _, table in _selected(store, selection)}
+
+
+def _selected(store: Store, selection: Selection) -> Iterator[tuple[str, SuiteTable, pd.DataFrame]]:
+    """Each suite with all its results and its selected rows, as `tables`; a suite is read when its turn comes.
+
+    Raises:
+        AnalysisError: there are no such results.
+        TrackingError: the store cannot be read.
+    """
     suites = store.suites()
     if selection.suite is not None and selection.suite not in suites:
         raise AnalysisError(
@@ -144,14 +155,18 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     wanted = [selection.suite] if selection.suite else suites
-    found = {suite: selection.of(store.table(suite, sweep=selection.sweep)) for suite in wanted}
-    found = {suite: table for suite, table in found.items() if not table.empty}
-    if not found:
+    is_empty = True
+    for suite in wanted:
+        whole = store.read(suite)
+        table = selection.of(whole.of(selection.sweep))
+        if not table.empty:
+            is_empty = False
+            yield suite, whole, table
+    if is_empty:
         raise AnalysisError(
             f"no results of what was asked for ({selection.describe()}) in {store.uri}: `python -m evalrun status` "
             "says what there is."
         )
-    return found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -184,10 +185,10 @@ def test_hundreds_of_tasks_still_have_a_view(store: Store, make: MakeResult) -> 
     store.rebuild_curves("pythia")
     rows = [
         {"task": f"{i:04}-{i**7 % 9973:x}", "title": f"Task {i**5 % 9973:x}", "metric": "acc", "primary": True}
-        | {"cause": "", "role": ""}
+        | {"cause": "", "role": "", "finished_ms": i}
         for i in range(2000)
     ]
-    views.write(store._link, "pythia", rows)
+    views.write(store._link, "pythia", pd.DataFrame(rows))
     charts = view_of(store, "pythia-curves", "accuracy-against-training")["compareRunCharts"]
     assert 100 < len(charts) < 2000
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.file_backend import FileBackend
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.server_backend import ServerBackend
+
+if TYPE_CHECKING:
+    from evalrun.tracking.suite_table import SuiteTable
 
 
 class Backend(Protocol):
@@ -20,6 +23,12 @@ class Backend(Protocol):
 
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Every checkpoint run of a suite, or those of one key, newest first."""
+
+    def table(self, suite: str) -> SuiteTable:
+        """All results of a suite."""
+
+    def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
+        """Bring the curves of a suite up to date, from its table where that was read already."""
 
     def artifact_folders(self) -> dict[str, Path]:
         """Run id -> where its artifacts lie, of runs that have them on this machine."""

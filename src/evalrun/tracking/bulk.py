@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from mlflow.entities import LifecycleStage, Run, RunData, RunInfo, RunStatus, RunTag, SourceType
+from mlflow.entities import LifecycleStage, Run, RunData, RunInfo, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy.dialects import sqlite
 
 from evalrun.core.records import TaskResult
 from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
@@ -38,12 +37,13 @@ from evalrun.tracking.mlflow_tables import (
     SqlParam,
     SqlRun,
     SqlTag,
+    finished_run,
     session,
+    set_tags,
 )
 from evalrun.tracking.slugs import slug
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
-_ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
 
 Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
 
@@ -52,11 +52,7 @@ def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str
     """Note for many runs that a sweep wanted them; those that are marked already are not touched (`Store.mark_all`)."""
     with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
         new = runs.sweep_marks(link, layout.by_key(sqlite_reader.runs(link, suite)), run_keys, sweep)
-        rows = [{"run_uuid": run_id, "key": k, "value": v} for run_id, tags in new.items() for k, v in tags.items()]
-        for start in range(0, len(rows), _ROWS_A_STATEMENT):
-            some = rows[start : start + _ROWS_A_STATEMENT]
-            with session(link.client, read_only=False) as opened:
-                opened.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
+        set_tags(link.client, new)
 
 
 def deliver_one(link: MlflowConnection, results: layout.Delivery, sweep: str | None, config_yaml: str | None) -> str:
@@ -216,23 +212,7 @@ def _add_rows(
     values, more = runs.content(_blank(run_id, experiment, tags), results)
     tags |= {MLFLOW_RUN_NAME: name} | more | {layout.STATE: "complete"}
     tags |= runs.sweep_tags({}, None if origin is None else origin.sweep)
-    rows[SqlRun].append(
-        {
-            "run_uuid": run_id,
-            "name": name,
-            "artifact_uri": folder,
-            "experiment_id": int(experiment.experiment_id),
-            "source_type": SourceType.to_string(SourceType.UNKNOWN),
-            "source_name": "",
-            "entry_point_name": "",
-            "user_id": "unknown",
-            "status": RunStatus.to_string(RunStatus.FINISHED),
-            "start_time": started,
-            "end_time": stamp,
-            "source_version": "",
-            "lifecycle_stage": LifecycleStage.ACTIVE,
-        }
-    )
+    rows[SqlRun].append(finished_run(run_id, name, folder, experiment.experiment_id, started, stamp))
     rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
     rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": v} for k, v in run_values.params_of(first).items()]
     metrics = [

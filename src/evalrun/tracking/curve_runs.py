@@ -11,23 +11,35 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
+import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 
 from evalrun.core.palette import model_colors
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, views
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.results_table import Row, read, search
+from evalrun.tracking.results_table import search
 from evalrun.tracking.slugs import metric_key, slug
 
-_DIGEST = "evalrun.points"
+DIGEST = "evalrun.points"
 _CHUNK = 1000  # MLflow's limit of metrics in one request
 
 Point = tuple[str, float, int, int]  # metric key, value, MLflow timestamp, training step
+Made = tuple[str, str]  # a sweep and the command that made it
+
+
+@dataclass(frozen=True)
+class CheckpointTags:
+    """A checkpoint's run, as far as its colour and its note depend on it."""
+
+    run_id: str
+    n_params: int
+    tags: Mapping[str, str]
 
 
 @dataclass
@@ -42,42 +54,70 @@ class ModelCurve:
     n_params_nominal: int
     points: list[Point] = field(default_factory=list)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes when any point does."""
         return hashlib.sha256(json.dumps([self.name, self.n_params, sorted(self.points)]).encode()).hexdigest()
 
 
-def rebuild(link: MlflowConnection, suite: str, made: tuple[str, str] | None = None) -> None:
-    """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed."""
+class CurveWriter(Protocol):
+    """How the runs of curves are written, and the tags of checkpoint runs that follow from all of them."""
+
+    def write(self, experiment: Any, curves: Sequence[tuple[ModelCurve, str]]) -> None:
+        """New runs: curves with their colours."""
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        """Runs that a new one stands for."""
+
+    def checkpoints(self, experiment: Any) -> Iterable[CheckpointTags]:
+        """All checkpoint runs of an experiment."""
+
+    def tag(self, tags: Mapping[str, Mapping[str, str]]) -> None:
+        """Run id -> tags that change."""
+
+
+def rebuild(
+    link: MlflowConnection, suite: str, read: Callable[[], pd.DataFrame], writer: CurveWriter, made: Made | None = None
+) -> None:
+    """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed.
+
+    Args:
+        link: The store.
+        suite: Which suite.
+        read: Gives its table; asked once no other process writes these curves.
+        writer: How they are written.
+        made: A sweep and the command that made it, for the notes.
+    """
     # Two sweeps that end together would otherwise both write every line.
     with link.lock(f"curves-{slug(suite)}"):
-        rows = read(link, suite)
-        if not rows:
+        table = read()
+        if table.empty:
             return
-        curves = curves_of(rows)
+        curves = curves_of(table)
         sizes = sorted({curve.n_params for curve in curves})
         colors = dict(zip(sizes, model_colors(sizes), strict=True))
         experiment = link.experiment(f"{suite}-curves", create=True, kind="curves")
-        _replace(link, experiment, curves, colors)
-        _recolor(link, suite, colors)
+        _replace(link, experiment, curves, colors, writer)
+        _recolor(link, suite, colors, writer)
         if made is not None:
-            _note_command(link, suite, *made)
-        views.write(link, suite, rows)
+            _note_command(link, suite, *made, writer)
+        views.write(link, suite, table)
 
 
-def curves_of(rows: Sequence[Row]) -> list[ModelCurve]:
+def curves_of(table: pd.DataFrame) -> list[ModelCurve]:
     """Group the table's rows into lines: by model, seed and settings, smallest model first."""
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row["settings"], row["model"], row["seed"]].append(row)
-    common = {settings: common_tasks(row for row in rows if row["settings"] == settings) for settings, _, _ in groups}
     curves = []
-    for (settings, model, seed), mine in groups.items():
-        name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if len(common) > 1 else "")
-        curve = ModelCurve(name, model, seed, settings, mine[0]["n_params"], mine[0]["n_params_nominal"])
-        curve.points = _in_order(_points(mine, common[settings]))
-        curves.append(curve)
+    for settings in table["settings"].unique():
+        scored = table[table["settings"] == settings]
+        common = common_tasks(scored)
+        for _, mine in scored.groupby(["model", "seed"], sort=False, dropna=False):
+            first = mine.iloc[0]
+            model, seed = str(first["model"]), None if pd.isna(first["seed"]) else int(first["seed"])
+            is_one_of_several = len(scored) < len(table)
+            name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if is_one_of_several else "")
+            curve = ModelCurve(name, model, seed, settings, int(first["n_params"]), int(first["n_params_nominal"]))
+            curve.points = _in_order(_points(mine, common))
+            curves.append(curve)
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
 
 
@@ -92,67 +132,64 @@ def _in_order(points: Iterable[Point]) -> list[Point]:
     return ordered
 
 
-def common_tasks(rows: Iterable[Row]) -> set[str]:
+def common_tasks(table: pd.DataFrame) -> set[str]:
     """The tasks with an accuracy at every checkpoint: only over these is a mean comparable along and between lines."""
-    tasks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-    for row in rows:
-        if row["metric"] == "acc" and not math.isnan(row["value"]):
-            tasks[row["model"], row["seed"], row["step"]].add(row["task"])
-    return set.intersection(*tasks.values()) if tasks else set()
+    there = table[(table["metric"] == "acc") & table["value"].notna()]
+    place = there.groupby(["model", "seed", "step"], sort=False, dropna=False).ngroup()
+    places = pd.DataFrame({"task": there["task"], "place": place}).drop_duplicates()["task"].value_counts()
+    return set(places.index[places == place.nunique()])
 
 
-def _points(rows: Sequence[Row], common: set[str]) -> list[Point]:
+def _points(rows: pd.DataFrame, common: set[str]) -> list[Point]:
     """Metrics of a curve: metric, value, Unix time in milliseconds, step; the newest result of a step counts.
 
     Args:
         rows: Of the tidy table, one model (and seed) in one way of scoring.
         common: Tasks that all steps have, over which the mean accuracy is taken.
     """
-    latest: dict[tuple[int, str, str], Row] = {}
-    for row in sorted(rows, key=lambda row: (row["finished_ms"], row["task_key"])):  # newer results replace older ones
-        latest[row["step"], row["task"], row["metric"]] = row
+    newest = rows.sort_values(["finished_ms", "task_key"], kind="stable")  # newer results replace older ones
+    columns = ["step", "task", "metric", "value", "finished_ms", "tokens", "flops", "n_params"]
+    latest = newest.drop_duplicates(columns[:3], keep="last")[columns]
     points: list[Point] = []
-    accuracies: dict[int, list[Row]] = defaultdict(list)
-    for (step, task, metric), row in latest.items():
-        if math.isnan(row["value"]):
+    accuracies: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    numbers: dict[int, tuple[int, list[float]]] = {}
+    for step, task, metric, value, when, *about in latest.itertuples(index=False, name=None):
+        numbers[step] = when, [float(number) for number in about]
+        if math.isnan(value):
             continue
-        points.append((metric_key(metric, task), row["value"], row["finished_ms"], step))
+        points.append((metric_key(metric, task), value, when, step))
         if metric == "acc" and task in common:
-            accuracies[step].append(row)
+            accuracies[step].append((value, when))
     for step, some in accuracies.items():
-        mean = math.fsum(row["value"] for row in some) / len(some)
-        points.append(("acc/mean", mean, max(row["finished_ms"] for row in some), step))
-    for step, row in {row["step"]: row for row in latest.values()}.items():
-        for name in ("tokens", "flops", "n_params"):
-            points.append((name, float(row[name]), row["finished_ms"], step))
+        mean = math.fsum(value for value, _ in some) / len(some)
+        points.append(("acc/mean", mean, max(when for _, when in some), step))
+    for step, (when, said) in numbers.items():
+        points += [(name, value, when, step) for name, value in zip(columns[5:], said, strict=True)]
     return points
 
 
-def _replace(link: MlflowConnection, experiment: Any, curves: Sequence[ModelCurve], colors: dict[int, str]) -> None:
+def _replace(
+    link: MlflowConnection, experiment: Any, curves: Sequence[ModelCurve], colors: dict[int, str], writer: CurveWriter
+) -> None:
     """Write the lines that are new or changed; the old ones go last, so that a chart being looked at never is empty."""
     there = list(search(link, experiment.experiment_id, "curve"))
-    kept = set()
+    kept, new, recolored = set(), [], {}
     for curve in curves:
-        same = [run for run in there if run.data.tags.get(_DIGEST) == curve.digest and run.info.run_id not in kept]
+        color = colors[curve.n_params]
+        same = [run for run in there if run.data.tags.get(DIGEST) == curve.digest and run.info.run_id not in kept]
         if same:
             kept.add(same[0].info.run_id)
-            if same[0].data.tags.get(layout.COLOR) != colors[curve.n_params]:
-                link.client.set_tag(same[0].info.run_id, layout.COLOR, colors[curve.n_params])
+            if same[0].data.tags.get(layout.COLOR) != color:
+                recolored[same[0].info.run_id] = {layout.COLOR: color}
         else:
-            _write(link, experiment, curve, colors[curve.n_params])
-    for run in there:
-        if run.info.run_id not in kept:
-            link.client.delete_run(run.info.run_id)
+            new.append((curve, color))
+    writer.tag(recolored)
+    writer.write(experiment, new)
+    writer.delete([run.info.run_id for run in there if run.info.run_id not in kept])
 
 
-def _write(link: MlflowConnection, experiment: Any, curve: ModelCurve, color: str) -> None:
-    """Write a curve as a run; its digest comes last, so that an unfinished one is known and replaced."""
-    times = [when for _, _, when, _ in curve.points]
-    tags = {layout.KIND: "curve", layout.COLOR: color, layout.STATE: "writing"}
-    run = link.client.create_run(experiment.experiment_id, start_time=min(times), tags=tags, run_name=curve.name[:250])
-    metrics = [Metric(key, value, when, step) for key, value, when, step in curve.points]
-    for start in range(0, len(metrics), _CHUNK):
-        link.client.log_batch(run.info.run_id, metrics=metrics[start : start + _CHUNK])
+def params_of(curve: ModelCurve) -> dict[str, str]:
+    """What MLflow shows as a line's parameters."""
     params = {
         "model": curve.model,
         "n_params": curve.n_params,
@@ -160,45 +197,81 @@ def _write(link: MlflowConnection, experiment: Any, curve: ModelCurve, color: st
         "seed": curve.seed,
         "settings": curve.settings,
     }
-    name = markdown_escape(curve.name)
-    # The digest last: a line without it is an unfinished one, and is replaced.
-    link.client.log_batch(
-        run.info.run_id,
-        params=[Param(name, str(value)) for name, value in params.items() if value not in (None, "")],
-        tags=[
-            RunTag(layout.NOTE, f"Derived from the checkpoint runs of {name}; made anew when they change."),
-            RunTag(layout.STATE, "complete"),
-            RunTag(_DIGEST, curve.digest),
-        ],
-    )
-    link.client.set_terminated(run.info.run_id, "FINISHED", max(times))
+    return {name: str(value) for name, value in params.items() if value not in (None, "")}
 
 
-def _recolor(link: MlflowConnection, suite: str, colors: dict[int, str]) -> None:
+def final_tags(curve: ModelCurve) -> dict[str, str]:
+    """The tags of a whole line; the digest comes last: a line without it is an unfinished one, and is replaced."""
+    note = f"Derived from the checkpoint runs of {markdown_escape(curve.name)}; made anew when they change."
+    return {layout.NOTE: note, layout.STATE: "complete", DIGEST: curve.digest}
+
+
+class ClientWriter:
+    """Writes run by run through MLflow's client: for every store but a SQLite file."""
+
+    def __init__(self, link: MlflowConnection) -> None:
+        self._link = link
+
+    def write(self, experiment: Any, curves: Sequence[tuple[ModelCurve, str]]) -> None:
+        """New runs: curves with their colours."""
+        client = self._link.client
+        for curve, color in curves:
+            times = [when for _, _, when, _ in curve.points]
+            tags = {layout.KIND: "curve", layout.COLOR: color, layout.STATE: "writing"}
+            name = curve.name[:250]
+            run = client.create_run(experiment.experiment_id, start_time=min(times), tags=tags, run_name=name)
+            metrics = [Metric(key, value, when, step) for key, value, when, step in curve.points]
+            for start in range(0, len(metrics), _CHUNK):
+                client.log_batch(run.info.run_id, metrics=metrics[start : start + _CHUNK])
+            params = [Param(name, value) for name, value in params_of(curve).items()]
+            final = [RunTag(key, value) for key, value in final_tags(curve).items()]
+            client.log_batch(run.info.run_id, params=params, tags=final)
+            client.set_terminated(run.info.run_id, "FINISHED", max(times))
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        """Runs that a new one stands for."""
+        for run_id in run_ids:
+            self._link.client.delete_run(run_id)
+
+    def checkpoints(self, experiment: Any) -> Iterator[CheckpointTags]:
+        """All checkpoint runs of an experiment."""
+        for run in search(self._link, experiment.experiment_id, "checkpoint"):
+            yield CheckpointTags(run.info.run_id, int(run.data.params.get("n_params", 0)), run.data.tags)
+
+    def tag(self, tags: Mapping[str, Mapping[str, str]]) -> None:
+        """Run id -> tags that change."""
+        for run_id, new in tags.items():
+            self._link.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in new.items()])
+
+
+def _recolor(link: MlflowConnection, suite: str, colors: dict[int, str], writer: CurveWriter) -> None:
     """Give the checkpoint runs their size's colour: while they were delivered, not all sizes were known."""
     experiment = link.experiment(suite)
     sizes = json.dumps(sorted(colors))
     if experiment.tags.get("evalrun.sizes") == sizes:
         return
-    for run in search(link, experiment.experiment_id, "checkpoint"):
-        color = colors.get(int(run.data.params.get("n_params", 0)))
-        if color and run.data.tags.get(layout.COLOR) != color:
-            link.client.set_tag(run.info.run_id, layout.COLOR, color)
+    new = {}
+    for run in writer.checkpoints(experiment):
+        color = colors.get(run.n_params)
+        if color and run.tags.get(layout.COLOR) != color:
+            new[run.run_id] = {layout.COLOR: color}
+    writer.tag(new)
     link.tag_experiment(experiment.experiment_id, "evalrun.sizes", sizes)
 
 
-def _note_command(link: MlflowConnection, suite: str, sweep: str, command: str) -> None:
+def _note_command(link: MlflowConnection, suite: str, sweep: str, command: str, writer: CurveWriter) -> None:
     """Say on the experiment, and on the runs that a sweep wanted, which command made them."""
     command = " ".join(command.split())[: layout.TAG_LIMIT // 2]
     new = {layout.COMMAND: command}
     experiment = link.experiment(suite)
     if experiment.tags.get(layout.COMMAND) != command:
         link.tag_experiment(experiment.experiment_id, layout.COMMAND, command)
-    for run in search(link, experiment.experiment_id, "checkpoint"):
-        tags = run.data.tags
+    noted = {}
+    for run in writer.checkpoints(experiment):
+        tags = run.tags
         if tags.get(layout.SWEEP) != sweep or tags.get(layout.COMMAND) == command:
             continue
         about, alarm, fell = tags.get(layout.NOTE, "").partition(layout.ALARM_NOTE)
         about = about.removesuffix(layout.made_by(tags)) + layout.made_by(new)
-        note = RunTag(layout.NOTE, f"{about}{alarm}{fell}"[: layout.TAG_LIMIT])
-        link.client.log_batch(run.info.run_id, tags=[RunTag(layout.COMMAND, command), note])
+        noted[run.run_id] = new | {layout.NOTE: f"{about}{alarm}{fell}"[: layout.TAG_LIMIT]}
+    writer.tag(noted)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalrun.tracking import sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalrun.tracking.suite_table import SuiteTable
 
 # Importing mlflow takes seconds: what needs it is imported where it is used.
 
@@ -24,6 +31,23 @@ class FileBackend:
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Checkpoint runs of a suite, or those of one key, newest first."""
         return sqlite_reader.runs(self._link, suite, run_key)
+
+    def table(self, suite: str) -> SuiteTable:
+        """All results of a suite, without an object of MLflow's for each metric and tag."""
+        from evalrun.tracking.suite_table import suite_table
+
+        stamp = sqlite_reader.stamp(self._link)
+        return replace(suite_table(sqlite_reader.pages(self._link, suite)), stamp=stamp)
+
+    def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
+        """Bring the curves of a suite up to date; a table that is no longer what the file holds is read again."""
+        from evalrun.tracking import bulk_curves, curve_runs
+
+        def read() -> pd.DataFrame:
+            is_current = table is not None and table.stamp == sqlite_reader.stamp(self._link)
+            return (table if table is not None and is_current else self.table(suite)).of()
+
+        curve_runs.rebuild(self._link, suite, read, bulk_curves.TableWriter(self._link), made)
 
     def artifact_folders(self) -> dict[str, Path]:
         """Run id -> where its artifacts lie, of runs that have them on this machine."""

@@ -217,6 +217,9 @@ class Origin:
     config_yaml: str | None = None
 
 
+_FIELDS: dict[type, set[str]] = {kind: {field.name for field in fields(kind)} for kind in (TaskEntry, Checkpoint)}
+
+
 def by_key(runs: Iterable[RunEntry]) -> dict[str, RunEntry]:
     """Runs, newest first, by their keys; of twins the one that holds most, then the oldest."""
     found: dict[str, RunEntry] = {}
@@ -273,7 +276,7 @@ def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: str) -> 
     """What a tag holds, or None, which is said once: others may have copied or edited it."""
     said = _mapping(tags[name])
     try:
-        known = {field.name for field in fields(kind)}
+        known = _FIELDS[kind]
         return kind(**{key: value for key, value in (said or {}).items() if key in known} | more)
     except TypeError:
         if tags[name] not in _unread:

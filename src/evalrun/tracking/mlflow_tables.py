@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from mlflow.entities import LifecycleStage, RunStatus, SourceType
 from mlflow.store.tracking.dbmodels.models import (
     SqlDataset,
     SqlInput,
@@ -14,6 +16,7 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlRun,
     SqlTag,
 )
+from sqlalchemy.dialects import sqlite
 
 # A run before what refers to it.
 TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, SqlInput, SqlInputTag)
@@ -28,10 +31,41 @@ __all__ = [
     "SqlParam",
     "SqlRun",
     "SqlTag",
+    "finished_run",
     "session",
+    "set_tags",
 ]
+_ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
 
 
 def session(client: Any, read_only: bool) -> Any:
     """One transaction of a client on a database, committed at its end."""
     return client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
+
+
+def finished_run(run_id: str, name: str, folder: str, experiment_id: str, start_ms: int, end_ms: int) -> dict[str, Any]:
+    """The row of a run that has ended, as MLflow's client leaves it; times in Unix milliseconds."""
+    return {
+        "run_uuid": run_id,
+        "name": name,
+        "artifact_uri": folder,
+        "experiment_id": int(experiment_id),
+        "source_type": SourceType.to_string(SourceType.UNKNOWN),
+        "source_name": "",
+        "entry_point_name": "",
+        "user_id": "unknown",
+        "status": RunStatus.to_string(RunStatus.FINISHED),
+        "start_time": start_ms,
+        "end_time": end_ms,
+        "source_version": "",
+        "lifecycle_stage": LifecycleStage.ACTIVE,
+    }
+
+
+def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:
+    """Set tags of many runs of a SQLite file: run id -> key -> text."""
+    rows = [{"run_uuid": run_id, "key": k, "value": text} for run_id, new in tags.items() for k, text in new.items()]
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        some = rows[start : start + _ROWS_A_STATEMENT]
+        with session(client, read_only=False) as opened:
+            opened.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))

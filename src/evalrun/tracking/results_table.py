@@ -1,25 +1,21 @@
-"""Reading back: every metric of every task of every checkpoint run of a suite, from MLflow alone."""
+"""Reading back by MLflow's client: every metric of every task of every checkpoint run of a suite."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-import pandas as pd
 from mlflow.entities import ViewType
 
-from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.slugs import metric_key, stderr_key
+from evalrun.tracking.run_content import RunContent
+from evalrun.tracking.suite_table import SuiteTable, suite_table
 
-_TYPES = {name: column.dtype for name, column in TABLE_COLUMNS.items()}
 _PAGE = 1000
-
-Row = dict[str, Any]
 
 
 def suites(link: MlflowConnection) -> list[str]:
@@ -49,37 +45,20 @@ def latest(link: MlflowConnection, suite: str) -> int:
     return int(newest[0].info.end_time or 0) if newest else 0
 
 
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """The tidy table, sorted by size, step and task; of several results of one kind the older first."""
-    table = pd.DataFrame(list(rows), columns=list(TABLE_COLUMNS)).astype(_TYPES)
-    order = ["n_params", "model", "seed", "step", "task", "metric", "finished_ms", "task_key"]
-    return table.sort_values(order, ignore_index=True)
-
-
-def read(link: MlflowConnection, suite: str, sweep: str | None = None) -> list[Row]:
-    """The rows of a suite's table.
-
-    Only tasks whose key is on the run count: they are there completely, even if the run was killed later. One task key
-    found on two runs is one result.
-    """
+def read(link: MlflowConnection, suite: str) -> SuiteTable:
+    """All results of a suite, by MLflow's client."""
     experiment = link.experiment(suite)
-    if experiment is None:
-        return []
-    rows: dict[tuple[Any, ...], Row] = {}
-    for run in search(link, experiment.experiment_id, "checkpoint"):
-        if sweep is not None and sweep not in layout.sweeps_of(run.data.tags):
-            continue
-        for row in _rows_of(run):
-            place = tuple(row[name] for name in ("model", "seed", "step", "task_key", "metric"))
-            known = rows.setdefault(place, row)
-            if (row["finished_ms"], row["run_id"]) > (known["finished_ms"], known["run_id"]):
-                rows[place] = row
-    return list(rows.values())
+    runs = iter(()) if experiment is None else search(link, experiment.experiment_id, "checkpoint")
+    return suite_table(iter(lambda: [_content(run) for run in islice(runs, _PAGE)], []))
 
 
-def of_runs(link: MlflowConnection, run_ids: Iterable[str]) -> list[Row]:
-    """The rows of some runs."""
-    return [row for run_id in run_ids for row in _rows_of(link.client.get_run(run_id))]
+def of_runs(link: MlflowConnection, run_ids: Iterable[str]) -> SuiteTable:
+    """The results of some runs."""
+    return suite_table([[_content(link.client.get_run(run_id)) for run_id in run_ids]])
+
+
+def _content(run: Any) -> RunContent:
+    return RunContent(run.info.run_id, run.data.tags, run.data.metrics)
 
 
 def search(link: MlflowConnection, experiment_id: str, kind: str, run_key: str | None = None) -> Iterator[Any]:
@@ -105,41 +84,3 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _rows_of(run: Any) -> Iterator[Row]:
-    """The rows of one run, one a task and metric; none where its tags cannot be read."""
-    tags, metrics = run.data.tags, run.data.metrics
-    entries = layout.held(tags)
-    cell = layout.cell_of(tags)
-    if not entries or cell is None:
-        return
-    checkpoint = {name: value for name, value in vars(cell).items() if name in TABLE_COLUMNS} | {
-        "flops": cell.flops,
-        "weights": tags.get("evalrun.weights", ""),
-        "run_id": run.info.run_id,
-        "settings": tags.get(layout.SETTINGS, ""),
-    }
-    for entry in entries.values():
-        for metric in [*entry.metrics, *entry.missing]:
-            # What is not finite was not logged: missing stays missing.
-            value = math.nan if metric in entry.missing else metrics.get(metric_key(metric, entry.task))
-            if value is None:
-                continue  # being written this moment: a server may read the metrics before and the tags after
-            has_stderr = entry.metrics.get(metric, False)
-            yield checkpoint | {
-                "task": entry.task,
-                "title": entry.title,
-                "cause": entry.cause,
-                "role": entry.role,
-                "metric": metric,
-                "value": value,
-                "stderr": metrics.get(stderr_key(metric, entry.task), math.nan) if has_stderr else math.nan,
-                "n": entry.n,
-                "chance": math.nan if entry.chance is None else entry.chance,
-                "primary": metric == entry.primary,
-                "higher_is_better": entry.is_higher_better(metric),
-                "disputed": entry.disputed,
-                "task_key": entry.key,
-                "finished_ms": entry.finished_ms,
-            }

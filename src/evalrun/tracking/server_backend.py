@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalrun.core.records import TaskResult
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.slugs import slug
+
+if TYPE_CHECKING:
+    from evalrun.tracking.suite_table import SuiteTable
 
 # Importing mlflow takes seconds: what needs it is imported where it is used.
 
@@ -34,6 +38,18 @@ class ServerBackend:
             found = [] if experiment is None else search(self._link, experiment.experiment_id, "checkpoint", run_key)
             runs = [RunEntry(run.info.run_id, run.info.status == "FINISHED", run.data.tags) for run in found]
         return [run for run in runs if layout.KEY in run.tags]
+
+    def table(self, suite: str) -> SuiteTable:
+        """All results of a suite."""
+        from evalrun.tracking import results_table
+
+        return results_table.read(self._link, suite)
+
+    def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
+        """Bring the curves of a suite up to date; it is read anew, since others may have written since."""
+        from evalrun.tracking import curve_runs
+
+        curve_runs.rebuild(self._link, suite, lambda: self.table(suite).of(), curve_runs.ClientWriter(self._link), made)
 
     def artifact_folders(self) -> dict[str, Path]:
         """None: they are downloaded."""

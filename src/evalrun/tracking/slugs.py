@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 # Used by evalrun itself beside the tasks' and metrics' own names.
 _TASKS_TAKEN = {"mean"}
@@ -34,12 +35,14 @@ def items_path(task: str) -> str:
     return f"{ITEMS}/{task_slug(task)}.parquet"
 
 
+@lru_cache(maxsize=10_000)  # asked again for every checkpoint
 def metric_key(metric: str, task: str) -> str:
     """`acc/memo_trap`: the part before the slash is a section of charts in the UI."""
     taken = metric in _METRICS_TAKEN or metric.endswith("_stderr")
     return f"{_stand_in(metric) if taken else slug(metric)}/{task_slug(task)}"
 
 
+@lru_cache(maxsize=10_000)
 def stderr_key(metric: str, task: str) -> str:
     """`acc_stderr/memo_trap`."""
     return metric_key(metric, task).replace("/", "_stderr/", 1)

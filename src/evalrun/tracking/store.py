@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.tracking.item_files import ItemReader
+    from evalrun.tracking.suite_table import SuiteTable
 
 # The modules behind these methods import mlflow at their top; importing them inside the methods keeps this one cheap.
 
@@ -178,19 +179,23 @@ class Store:
             suite: Which suite; an unknown one gives an empty table.
             sweep: Only the runs that this multirun wanted.
         """
-        from evalrun.tracking import results_table
+        return self.read(suite).of(sweep)
+
+    def read(self, suite: str) -> SuiteTable:
+        """All results of a suite, read once for several uses; an unknown suite has none."""
+        from evalrun.tracking.suite_table import suite_table
 
         if not self._link.exists():
-            return results_table.frame([])
+            return suite_table([])
         with self._link.guard("reading results"):
-            return results_table.frame(results_table.read(self._link, suite, sweep))
+            return self._backend.table(suite)
 
     def table_of(self, run_ids: Sequence[str]) -> pd.DataFrame:
         """The tidy table of some runs alone: no others are read."""
         from evalrun.tracking import results_table
 
         with self._link.guard("reading results"):
-            return results_table.frame(results_table.of_runs(self._link, run_ids))
+            return results_table.of_runs(self._link, run_ids).of()
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
         """A reader of per-item results; see `item_files.ItemReader`. Use it in a `with` block.
@@ -203,29 +208,24 @@ class Store:
         return ItemReader(self._link, wanted)
 
     def flag(self, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
-        """Put an alarm on a checkpoint's run: the tag `evalrun.alarm` and a part of its note; none takes it off.
-
-        Args:
-            run_id: Which run.
-            sentences: What fell, one sentence each.
-            details: The same in plain values, for programs.
-        """
+        """Put an alarm on a checkpoint's run: what fell, in sentences and in plain values; none takes it off."""
         from evalrun.tracking import alarms
 
         with self._link.guard("noting what fell"):
             alarms.flag(self._link, run_id, sentences, details)
 
-    def rebuild_curves(self, suite: str, made: tuple[str, str] | None = None) -> None:
+    def rebuild_curves(self, suite: str, made: tuple[str, str] | None = None, table: SuiteTable | None = None) -> None:
         """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed.
 
         Args:
             suite: Which suite.
             made: A sweep and the command that made it, without secrets, for the notes.
+            table: What `read` gave, to spare reading it again where nobody has written since.
         """
-        from evalrun.tracking import curve_runs
-
+        if not self._link.exists():
+            return
         with self._link.guard("rebuilding the curves"):
-            curve_runs.rebuild(self._link, suite, made)
+            self._backend.rebuild_curves(suite, table, made)
 
     def log_report(
         self,

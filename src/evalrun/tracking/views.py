@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from evalrun.core.causes import by_cause
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout
 from evalrun.tracking.connection import PORT, MlflowConnection
-from evalrun.tracking.results_table import Row
 from evalrun.tracking.slugs import metric_key
 
 _CURVES_VIEW = "accuracy-against-training"
@@ -37,9 +37,9 @@ class Chart:
     section: str
 
 
-def write(link: MlflowConnection, suite: str, rows: Sequence[Row]) -> None:
+def write(link: MlflowConnection, suite: str, table: pd.DataFrame) -> None:
     """File the saved views of both experiments and the notes of all three."""
-    charts = _charts(rows)
+    charts = _charts(table)
     curves = link.experiment(f"{suite}-curves")
     _file(link, curves, _CURVES_VIEW, "Accuracy against training", charts, _curves_state)
     checkpoints = link.experiment(suite)
@@ -47,11 +47,13 @@ def write(link: MlflowConnection, suite: str, rows: Sequence[Row]) -> None:
     write_notes(link, suite)
 
 
-def _charts(rows: Sequence[Row]) -> list[Chart]:
+def _charts(table: pd.DataFrame) -> list[Chart]:
     """The mean over tasks, then each task's own metric, under its cause and by its title."""
-    primary = {row["task"]: row for row in rows if row["primary"]}
-    tasks = sorted(primary.values(), key=lambda row: str(row["title"]).casefold())
-    charts = [Chart("acc/mean", "Mean accuracy", _MEAN)] if any(row["metric"] == "acc" for row in rows) else []
+    newest = table[table["primary"]].sort_values("finished_ms", kind="stable").drop_duplicates("task", keep="last")
+    shown = newest[["task", "title", "cause", "role", "metric"]]
+    primary = [dict(zip(map(str, shown), row, strict=True)) for row in shown.itertuples(index=False, name=None)]
+    tasks = sorted(primary, key=lambda row: str(row["title"]).casefold())
+    charts = [Chart("acc/mean", "Mean accuracy", _MEAN)] if (table["metric"] == "acc").any() else []
     for cause, group in by_cause(tasks):
         section = cause[:1].upper() + cause[1:] or "Tasks"
         charts += [Chart(metric_key(row["metric"], row["task"]), row["title"], section) for row in group]

@@ -1,0 +1,124 @@
+"""A SQLite file's table, read by its own tables, and its curves, written many at a time: what MLflow's client says."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from evalrun.tracking import Store, curve_runs, results_table, sqlite_reader
+from evalrun.tracking.backends import backend_of
+
+from .conftest import MakeResult, make_cell
+
+
+@pytest.fixture
+def uneven(store: Store, make: MakeResult) -> Store:
+    """Missing cells, seeds, no finite value, two settings, twins, a deleted run, half a run, an older version's."""
+    pairs = []
+    for step in (0, 1, 1000):
+        for seed in (None, 1, 2):
+            for task in ("memo_trap", "neqa") if step or seed else ("neqa",):
+                metrics = {"acc": math.nan if (step, seed) == (1, 2) else step / 2e3 + 0.1, "f1": math.inf}
+                pairs.append(make(task, make_cell(step=step, seed=seed), metrics=metrics))
+    for step in (1, 1000):
+        other = {"settings": {"scorer": "lm_eval", "dtype": "float16"}, "key": f"other-{step}", "run_key": f"o-{step}"}
+        pairs.append(make("memo_trap", make_cell("pythia-1b", step, 1_011_781_632), **other))
+    store.deliver_many(pairs)
+    first = make("neqa", make_cell("twin", 7), key="one", run_key="a", finished_ms=5)
+    store.deliver([first], "first", None)
+    store.deliver([(replace(first[0], run_key="b", finished_ms=9), first[1])], "second", None)
+    client = MlflowClient(store.uri)
+    client.delete_run(store.deliver([make("neqa", make_cell("gone", 7))], None, None))
+    half = store.deliver([make("neqa", make_cell("half", 7)), make("memo_trap", make_cell("half", 7))], None, None)
+    client.delete_tag(half, "evalrun.task.neqa")
+    old = store.deliver([make("neqa", make_cell("old", 7))], None, None)
+    about = json.loads(client.get_run(old).data.tags["evalrun.about.neqa"])
+    kept = {key: value for key, value in about.items() if key not in ("role", "lower", "disputed")}
+    client.set_tag(old, "evalrun.about.neqa", json.dumps(kept | {"of_a_later_version": 1}))
+    return store
+
+
+@pytest.mark.parametrize("sweep", [None, "first", "second", "none"])
+def test_the_file_says_what_the_client_says(uneven: Store, sweep: str | None) -> None:
+    by_client = results_table.read(uneven._link, "pythia").of(sweep)
+    pd.testing.assert_frame_equal(uneven.table("pythia", sweep), by_client, check_exact=True)
+    assert by_client.empty == (sweep == "none")
+
+
+def test_a_table_that_others_wrote_into_is_read_again(uneven: Store, make: MakeResult) -> None:
+    before = uneven.read("pythia")
+    assert sqlite_reader.stamp(uneven._link) == before.stamp
+    Store(uneven.conf).deliver([make("neqa", make_cell(step=2000), metrics={"acc": 0.77})], None, None)
+    assert sqlite_reader.stamp(uneven._link) != before.stamp
+    uneven.rebuild_curves("pythia", None, before)
+    assert 0.77 in {value for value, *_ in _curves(uneven)["pythia-70m (shared_prefix float32)"]["acc/neqa"]}
+
+
+def test_a_tag_that_a_person_edits_is_seen(uneven: Store) -> None:
+    before = uneven.read("pythia").stamp
+    with sqlite3.connect(uneven._link.database) as database:
+        database.execute("UPDATE tags SET value = 'zzz' WHERE key = 'evalrun.settings'")
+    database.close()
+    assert sqlite_reader.stamp(uneven._link) != before
+    assert set(uneven.table("pythia")["settings"]) == {"zzz"}
+
+
+def _curves(store: Store) -> dict[str, dict[str, list[tuple[float, int, int]]]]:
+    client = MlflowClient(store.uri)
+    found = {}
+    for run in client.search_runs([client.get_experiment_by_name("pythia-curves").experiment_id]):
+        points = {}
+        for key, latest in run.data.metrics.items():
+            history = client.get_metric_history(run.info.run_id, key)
+            points[key] = [(metric.value, metric.timestamp, metric.step) for metric in history]
+            assert latest == history[-1].value
+        found[run.info.run_name] = points
+    return found
+
+
+def _runs(store: Store, experiment: str) -> list[dict[str, Any]]:
+    client = MlflowClient(store.uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return sorted(
+        ({**dict(run.info), "data": run.data.to_dictionary()} for run in runs), key=lambda run: str(run["run_name"])
+    )
+
+
+def test_curves_in_bulk_are_those_of_the_client(uneven: Store) -> None:
+    """Both ways on one store, the second after the first one's lines were deleted."""
+    link = uneven._link
+
+    def read() -> pd.DataFrame:
+        return results_table.read(link, "pythia").of()
+
+    curve_runs.rebuild(link, "pythia", read, curve_runs.ClientWriter(link), ("first", "evalrun -m x"))
+    by_client, runs, checkpoints = _curves(uneven), _runs(uneven, "pythia-curves"), _runs(uneven, "pythia")
+    uneven.rebuild_curves("pythia")
+    assert _runs(uneven, "pythia-curves") == runs  # nothing changed: nothing is written
+    client = MlflowClient(uneven.uri)
+    for run in runs:
+        client.delete_run(run["run_id"])
+    for run in checkpoints:  # as they were before the command was noted and the colours were known
+        client.set_tag(run["run_id"], "mlflow.runColor", "#000000")
+        if "evalrun.command" in run["data"]["tags"]:
+            client.delete_tag(run["run_id"], "evalrun.command")
+            note = run["data"]["tags"]["mlflow.note.content"].partition("\n\nMade by")[0]
+            client.set_tag(run["run_id"], "mlflow.note.content", note)
+    experiment = client.get_experiment_by_name("pythia").experiment_id
+    client.delete_experiment_tag(experiment, "evalrun.sizes")
+    backend_of(link).rebuild_curves("pythia", None, ("first", "evalrun -m x"))
+    assert _curves(uneven) == by_client
+    assert _runs(uneven, "pythia") == checkpoints
+    its_own = ("run_id", "run_uuid", "artifact_uri")
+    for before, after in zip(runs, _runs(uneven, "pythia-curves"), strict=True):
+        assert {k: v for k, v in after.items() if k not in its_own} == {
+            k: v for k, v in before.items() if k not in its_own
+        }
+        assert after["artifact_uri"] == before["artifact_uri"].replace(before["run_id"], after["run_id"])
