@@ -124,18 +124,20 @@ def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: V
 
     Returns:
         One row for each task, method and effect (parameters, tokens, interaction). estimate, stderr, low and high are
-        in standard deviations, raw_* per factor of ten; q is p corrected over all tests of its method; note says
-        why a row has none.
+        in standard deviations, raw_* per factor of ten; q is p corrected over all tests of its method; verdict says
+        whether what is not significant is shown to be smaller than `smallest_effect`; note says why a row has none.
 
     Raises:
         ConfigError: a setting that cannot be right.
         AnalysisError: a table that cannot be analysed, or a method or correction that there is not.
     """
     from evalrun.statistics.findings import choice_of
+    from evalrun.statistics.regression.equivalence import with_equivalence
     from evalrun.statistics.regression.interactions import fit_interactions
 
     conf = config_of(settings | ({} if methods is None else {"methods": methods})).analysis
-    return fit_interactions(prepared_rows(table, conf), choice_of(conf))
+    rows, choice = prepared_rows(table, conf), choice_of(conf)
+    return with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
 
 
 def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:

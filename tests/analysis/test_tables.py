@@ -9,6 +9,7 @@ import pytest
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting import regression_table
 from evalrun.reporting.terminal_table import effects_text
+from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import RegressionSettings, fit_interactions
 
 PAPER = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws=99, seed=0)
@@ -16,13 +17,14 @@ PAPER = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, draws
 
 @pytest.fixture
 def effects(tidy):
-    return fit_interactions(tidy.grid(), PAPER)
+    return with_equivalence(fit_interactions(tidy.grid(), PAPER), tidy.grid(), PAPER, 0.05)
 
 
 @pytest.fixture
 def untested(tidy):
     table = pd.concat([tidy.grid(tasks=["a_b"]), tidy.grid(tasks=["c"], models=["tiny-s"])])
-    return fit_interactions(table.assign(title="100% & <script>_x|y^~\\{}#$"), PAPER)
+    table = table.assign(title="100% & <script>_x|y^~\\{}#$")
+    return with_equivalence(fit_interactions(table, PAPER), table, PAPER, 0.05)
 
 
 def read(text):

@@ -97,6 +97,7 @@ class AnalysisConf:
     methods: list[str] = MISSING  # of the regression; stars are by the first
     corrections: list[str] = MISSING  # statsmodels' names of corrections for multiple tests; the first is the headline
     alpha: float = MISSING
+    smallest_effect: float = MISSING  # of interest, per factor of ten: points of a share, else a share of its size
     smallest_change: float = MISSING  # of interest: points of a share, of other metrics a share of their size
     shapes: ShapeConf = field(default_factory=ShapeConf)
     expected: dict[str, str] = field(default_factory=dict)  # task: label that a publication gives its curve

@@ -93,8 +93,9 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
         yield f"analysis.params is '{analysis.params}': {suggest(analysis.params, PARAMS)}"
     if not 0 < analysis.alpha < 1:
         yield f"analysis.alpha is {analysis.alpha}: it must lie between 0 and 1."
-    if not analysis.smallest_change > 0:
-        yield f"analysis.smallest_change is {analysis.smallest_change}: it must be more than 0."
+    for name in ("smallest_change", "smallest_effect"):
+        if not getattr(analysis, name) > 0:
+            yield f"analysis.{name} is {getattr(analysis, name)}: it must be more than 0."
     for name in ("move_share", "late_from", "held_loss", "jump_share", "level_over"):
         if not 0 <= (value := getattr(analysis.shapes, name)) <= 1:
             yield f"analysis.shapes.{name} is {value}: it must be a share, from 0 to 1."

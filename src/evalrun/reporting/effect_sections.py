@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from evalrun.core.text import counted, listed
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
-from evalrun.reporting.regression_table import raw_text, titled
+from evalrun.reporting.equivalence_words import MARK, marked, smallest_effect_text
+from evalrun.reporting.regression_table import q_text, raw_text, titled
 from evalrun.reporting.section_tables import Section, TableCell, signed
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import EFFECTS, METHODS
@@ -28,7 +29,7 @@ def per_ten(study: Findings) -> Section | None:
     rows = []
     for _, task in own.groupby("task", sort=False):
         by_effect = {row["effect"]: row for row in task.to_dict("records")}
-        cells = [TableCell(raw_text(by_effect[effect]), "number") for effect in EFFECTS]
+        cells = [_raw(by_effect[effect], study.choice.alpha) for effect in EFFECTS]
         rows.append([TableCell(titled(task)), *cells])
     axis = effect_name("tokens", study.choice.axis)
     units = "log-odds" if study.choice.methods[0] == "quasibinomial" else "the metric’s units"
@@ -36,10 +37,27 @@ def per_ten(study: Findings) -> Section | None:
         "Effects per factor of ten",
         f"In {units}, by {method.name}: of ten times the parameters, of ten times the {axis}, and by how much the "
         f"latter changes with ten times the parameters; each at the mean of the other. Intervals of {_level(study)}, "
-        f"not corrected for the number of tests. {signs(study)}",
+        f"not corrected for the number of tests; bold and ✱: q < {study.choice.alpha:g}. {_against(study)}"
+        f"{signs(study)}",
         ["Task", *(name[0].upper() + name[1:] for name in effect_names(study.choice.axis))],
         rows,
     )
+
+
+def _against(study: Findings) -> str:
+    """What the mark of a small effect means; empty where no effect was tested against the margin."""
+    if study.headline["q_equivalence"].isna().all():
+        return ""
+    return (
+        f"{MARK}: shown to be smaller than the smallest effect of interest, "
+        f"{smallest_effect_text(study.smallest_effect)}, by two one-sided tests (q by the same correction and level); "
+        "with neither mark an effect is undecided. "
+    )
+
+
+def _raw(row: Mapping[Any, Any], alpha: float) -> TableCell:
+    hint = "" if pd.isna(row["q_equivalence"]) else f"against {row['margin']:.3g}: q {q_text(row['q_equivalence'])}"
+    return TableCell(raw_text(row) + marked(row), "number q yes" if row["q"] < alpha else "number", hint)
 
 
 def _level(study: Findings) -> str:

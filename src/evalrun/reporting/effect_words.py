@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.core.text import listed
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.regression.equivalence import NONE, UNDECIDED
 from evalrun.statistics.regression.interactions import INDEPENDENT, METHODS
 from evalrun.statistics.regression.model_frame import EFFECTS
 
@@ -60,7 +62,20 @@ def meaning(effects: Mapping[Any, Mapping[Any, Any]], alpha: float, axis: str) -
         more = f"larger models gain {'more' if sign['interaction'] else 'less'} from {_GROWS[axis]}"
         more += "" if sign["interaction"] else ", or lose more"
         text = f"{text}; {more}" if text else more
-    return f"Regression: {text}." if text else f"Regression: no effect at q < {alpha:g}."
+    return f"Regression: {text or _without_star(effects, alpha, axis)}."
+
+
+def _without_star(effects: Mapping[Any, Mapping[Any, Any]], alpha: float, axis: str) -> str:
+    """What is to be said of a task without any significant effect: shown to be small, or undecided."""
+    tested = {name: row for name, row in effects.items() if row["verdict"] in (NONE, UNDECIDED)}
+    small = [effect_name(str(name), axis) for name, row in tested.items() if row["verdict"] == NONE]
+    if not tested:
+        return f"no effect at q < {alpha:g}"
+    limit = f"no effect of more than {next(iter(tested.values()))['margin']:.3g} per tenfold"
+    if len(small) == len(tested):
+        return limit
+    undecided = f"no effect at q < {alpha:g}, and whether there is one is undecided"
+    return f"{undecided}; {limit} of {listed(small, 3)}" if small else undecided
 
 
 _LESS = ("lower (better)", "higher (worse)")

@@ -16,6 +16,7 @@ from evalrun.core.causes import by_cause
 from evalrun.core.version import __version__
 from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
 from evalrun.reporting.effect_words import DOWN, effect_names, meaning, signs, which_stars
+from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.highlights import examples
 from evalrun.reporting.panels import panel
@@ -285,6 +286,7 @@ def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
         "Corrections": ", ".join(f"{CORRECTIONS[name]} ({name})" for name in study.choice.corrections)
         + f", level {study.choice.alpha:g}",
         "Smallest change": smallest_change_text(study.thresholds.smallest_change),
+        "Smallest effect": smallest_effect_text(study.smallest_effect),
         "Shapes": _thresholds(study.thresholds),
         "Same result within": f"{study.same_within:g} of its value",
         "Random draws": f"{study.choice.draws}, seed {study.choice.seed}",

@@ -11,11 +11,13 @@ from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.text import listed, markdown_escape
 from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
 from evalrun.reporting.section_tables import signed
+from evalrun.statistics.regression.equivalence import COLUMNS
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 
 CSV_COLUMNS = [
     *("task", "effect", "estimate", "low", "high", "t", "df", "p", "q", "stderr"),
     *("raw_estimate", "raw_low", "raw_high", "n", "clusters", "axis", "higher_is_better", "method", "note", "title"),
+    *COLUMNS,
 ]
 _TOLD = 4  # tasks that a note names
 _LATEX = {

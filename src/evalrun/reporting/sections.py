@@ -173,5 +173,7 @@ _OTHER_METHODS = {
     "Falls": "Exact McNemar test on the same items with Newcombe’s interval (McNemar 1947; Newcombe 1998), Bonferroni "
     "over the curve’s pairs; without items z of two standard errors.",
     "Signal and noise": "Heineman et al. 2025, arXiv:2508.13144.",
+    "Effects of no interest": "Two one-sided t-tests against a stated margin, with the error and degrees of freedom of "
+    "the effect’s own test (Schuirmann 1987; Lakens 2017).",
     "Corrections": "Benjamini & Hochberg 1995; Benjamini & Yekutieli 2001; Holm 1979.",
 }

@@ -10,6 +10,7 @@ import pandas as pd
 from evalrun.core.text import counted, listed
 from evalrun.reporting.curve_view import final_over_size
 from evalrun.reporting.effect_sections import sensitivity_sentences
+from evalrun.reporting.equivalence_words import equivalence
 from evalrun.reporting.regression_sentences import assumptions, regression
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.coverage import coverage_sentences
@@ -31,6 +32,7 @@ def summary(study: Findings) -> list[str]:
         *control_sentences(study.table, study.shapes),
         *_over_size(study),
         *regression(study),
+        *equivalence(study),
         *assumptions(study),
         *sensitivity_sentences(study),
         *_artefacts(study),

@@ -18,6 +18,7 @@ from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.regression.diagnostics import diagnose
+from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
@@ -51,7 +52,8 @@ class Findings:
     thresholds: ShapeSettings
     decision: Decision  # about the curves over training
     same_within: float
-    effects: pd.DataFrame  # interactions.fit_interactions, every method
+    effects: pd.DataFrame  # interactions.fit_interactions, every method, with equivalence.with_equivalence
+    smallest_effect: float
     pooled: pd.DataFrame  # pooled.fit_pooled
     sensitivity: pd.DataFrame  # sensitivity.sensitivity; empty where it is not asked for
     two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
@@ -118,7 +120,7 @@ def analyze_table(
     rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
-    effects = fit_interactions(rows, choice)
+    effects = with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
     decision = decide_curves(rows, conf, items, clusters)
     shapes = describe_shapes(decision)
     size_shapes = shapes_over_size(rows, conf.params, decision.settings)
@@ -137,6 +139,7 @@ def analyze_table(
         decision=decision,
         same_within=conf.same_within,
         effects=effects,
+        smallest_effect=conf.smallest_effect,
         pooled=fit_pooled(rows, choice),
         sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
