@@ -29,7 +29,7 @@ def read(file: Path) -> dict[str, Stored] | None:
     if file.suffix != ".safetensors":
         return None
     stat = os.stat(file)
-    return _read(file.absolute(), stat.st_size, stat.st_mtime_ns)
+    return _read(file.absolute(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def read_all(files: Iterable[Path]) -> dict[str, Stored]:
@@ -44,11 +44,11 @@ def equal(one: Stored, other: Stored) -> bool:
     """Whether two tensors are the same, byte for byte; reads no further than the first difference."""
     if (one.dtype, one.shape, one.end - one.start) != (other.dtype, other.shape, other.end - other.start):
         return False
-    return _equal(one, other, *(os.stat(each.file).st_mtime_ns for each in (one, other)))
+    return _equal(one, other, *(os.stat(each.file).st_ctime_ns for each in (one, other)))
 
 
 @lru_cache(maxsize=4096)
-def _equal(one: Stored, other: Stored, *mtimes: int) -> bool:
+def _equal(one: Stored, other: Stored, *times: int) -> bool:
     with one.file.open("rb") as a, other.file.open("rb") as b:
         a.seek(one.start)
         b.seek(other.start)
@@ -62,7 +62,7 @@ def _equal(one: Stored, other: Stored, *mtimes: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _read(file: Path, size: int, mtime_ns: int) -> dict[str, Stored] | None:
+def _read(file: Path, size: int, *times: int) -> dict[str, Stored] | None:
     """Eight bytes with the length of a JSON object, that object, then the data it gives offsets into."""
     try:
         with file.open("rb") as stream:
