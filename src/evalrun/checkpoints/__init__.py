@@ -1,6 +1,7 @@
 """Checkpoints: where one is, whether it is whole, what its weights are, and loading it.
 
 contents      the files of one folder: which are read, and their digests
+folder_notes  what was found out of local folders, kept while they stay as they are
 headers       what safetensors files say they hold
 beside        what lies in a folder beside the checkpoint
 complete      whether all files are there, and no other model's

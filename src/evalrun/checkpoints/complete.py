@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from evalrun.checkpoints import beside
-from evalrun.checkpoints.contents import weight_files
+from evalrun.checkpoints.contents import is_flat, weight_files
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
 
@@ -25,6 +27,14 @@ def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weig
     Raises:
         CheckpointError: naming what is missing, or what is there too.
     """
+    look = partial(_doubt, folder, cell, trust_pickle, unused_weights)
+    doubt = notes().kept(folder, f"whole {trust_pickle} {unused_weights}", look, partial(is_flat, folder))
+    if doubt is not None and cell.revision is None:
+        log.warning("%s: '%s' %s", cell.label, folder, doubt)
+
+
+def _doubt(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: bool) -> str | None:
+    """`check_folder`; what is odd about a folder that is whole, in a few words after its name."""
     if not folder.is_dir():
         hint = "train the embedded suite with `python -m evalrun tiny`" if cell.suite == "tiny" else "check model.path"
         raise CheckpointError(f"no checkpoint of {cell.label}: folder '{folder}' is not there; {hint}.")
@@ -38,8 +48,6 @@ def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weig
         raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' lacks {', '.join(missing)}.")
     if (pointer := beside.pointer(folder)) is not None:
         raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' {pointer}.")
-    if cell.revision is None and (newer := beside.newer_pickle(files)) is not None:
-        log.warning("%s: '%s' %s", cell.label, folder, newer)
     if files[0].suffix == ".bin" and not trust_pickle:
         raise CheckpointError(
             f"checkpoint of {cell.label} in '{folder}' has its weights as pickles only, which can run code: if you "
@@ -48,3 +56,4 @@ def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weig
     second = beside.second_model(folder, files)
     if second is not None and not unused_weights:
         raise CheckpointError(f"checkpoint of {cell.label} is refused: '{folder}' {second[1]}")
+    return beside.newer_pickle(files)

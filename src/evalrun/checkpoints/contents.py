@@ -37,6 +37,11 @@ def weight_files(folder: Path) -> list[Path]:
     return []
 
 
+def is_flat(folder: Path) -> bool:
+    """Whether a checkpoint's files all lie in its folder itself, none of them in a folder below or elsewhere."""
+    return all(file.parent == folder for file in weight_files(folder))
+
+
 def shards_of(index: Path) -> list[str]:
     """The shards that an index file names; none where it is damaged."""
     try:

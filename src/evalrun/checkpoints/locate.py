@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from evalrun.checkpoints import contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.records import Checkpoint
@@ -40,7 +42,8 @@ def locate(
     if cell.revision is None:
         folder = Path(cell.location)
         check_folder(folder, cell, trust_pickle, unused_weights)
-        own = contents.identity(folder, remote_code)
+        find = partial(contents.identity, folder, remote_code)
+        own = notes().kept(folder, f"identity {remote_code}", find, partial(contents.is_flat, folder))
         return ResolvedCheckpoint(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
     commit = commit_of(cell)
     return ResolvedCheckpoint(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from evalrun import checkpoints
-from evalrun.checkpoints import downloads
+from evalrun.checkpoints import downloads, folder_notes
 from evalrun.checkpoints.suites import allowed
 from evalrun.core.errors import CheckpointError
 from evalrun.grid.job_spec import JobSpec, Stamp
@@ -28,5 +28,6 @@ def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.Resolve
     """Where several jobs' checkpoints are, asked at once; each with its files as they were just before."""
     with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
         found = list(pool.map(lambda job: (job.stamp(), try_to_locate(job)), jobs))
+    folder_notes.notes().save()
     downloads.remember([place for _, place in found if not isinstance(place, CheckpointError)])
     return found

@@ -6,12 +6,15 @@ import json
 import math
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import beside, headers
+from evalrun.checkpoints import beside, headers, tokenizer
+from evalrun.checkpoints.contents import is_flat
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.suites.sizes import Parameters, Tensors, of_config, of_tensors
 from evalrun.core.errors import CheckpointError
 
@@ -26,6 +29,16 @@ _SHAPE = (
 
 
 @dataclass(frozen=True)
+class FolderLook:
+    """What a look at a folder tells, without reading a weight."""
+
+    is_model: bool  # something in it says that it is a checkpoint, whole or not
+    unfinished: str | None  # why it is no whole checkpoint, in a few words after its name
+    shape: dict[str, Any]  # of a whole one, as `shape_of` says
+    has_tokenizer: bool  # and is whole
+
+
+@dataclass(frozen=True)
 class TrainerState:
     """What a Hugging Face Trainer wrote beside a checkpoint."""
 
@@ -33,6 +46,26 @@ class TrainerState:
     tokens_seen: int  # 0 where it was not asked to count them
     flos: float  # 6 x parameters without embedding layers x tokens of the batches
     losses: dict[int, float]  # step -> training loss, of all steps logged so far
+
+
+def look(folder: Path) -> FolderLook:
+    """Look at a folder, or remember what was seen if it is as it was."""
+    return FolderLook(**notes().kept(folder, "look", lambda: asdict(_look(folder)), partial(_can_keep, folder)))
+
+
+def _look(folder: Path) -> FolderLook:
+    why = unfinished(folder)
+    whole = why is None
+    return FolderLook(
+        looks_like_model(folder), why, shape_of(folder) if whole else {}, whole and tokenizer.is_in(folder)
+    )
+
+
+def _can_keep(folder: Path) -> bool:
+    try:
+        return is_flat(folder)
+    except CheckpointError:
+        return False
 
 
 def looks_like_model(folder: Path) -> bool:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evalrun.checkpoints import tokenizer
+from evalrun.checkpoints import folder_notes, tokenizer
 from evalrun.checkpoints.suites import folders, losses, step_units
-from evalrun.checkpoints.suites.folders import TrainerState
+from evalrun.checkpoints.suites.folders import FolderLook, TrainerState
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.config import step_names
 from evalrun.config.step_names import StepName
 from evalrun.config.step_numbers import STEPS
 from evalrun.core.errors import ConfigError, suggest
+
+Looks = Callable[[str], FolderLook]  # at a folder of the run, by its name
 
 AUTO = "auto"
 _LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"
@@ -46,11 +49,12 @@ def find(
     """
     if not root.is_dir():
         raise ConfigError(_no_folder(root))
-    named = _listed(root, places) if places is not None else _named(root, pattern)
+    looks = cache(lambda name: folders.look(root / name))
+    named = _listed(root, places) if places is not None else _named(root, pattern, looks)
     if unit is not None and places is None:
         named = [step_units.taken_as(one, unit) for one in named]
     states = {one.step: folders.state_of(root / one.name) for one in named}
-    unfinished, shapes = _looked_at(root, named, states if places is None else {})
+    unfinished, shapes = _looked_at(root, named, looks, states if places is None else {})
     whole = [one for one in named if one.step not in unfinished]
     if not whole:
         raise ConfigError(f"no whole checkpoint in '{root}': {unfinished[named[0].step]}")
@@ -75,7 +79,8 @@ def find(
         found.update({last.step: last} if last else {})
         notes += [note] if note else []
     if not own_tokenizer:
-        found = _with_tokenizers(root, found)
+        found = _with_tokenizers(root, found, looks)
+    folder_notes.notes().save()
     return ReleasedSteps(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
 
 
@@ -94,7 +99,7 @@ def _listed(root: Path, places: Mapping[int, str]) -> list[StepName]:
     return [StepName(name, step) for step, name in sorted(places.items())]
 
 
-def _named(root: Path, pattern: str) -> list[StepName]:
+def _named(root: Path, pattern: str, looks: Looks) -> list[StepName]:
     """The folders of one run's checkpoints, whole or not."""
     below = [entry.name for entry in root.iterdir() if entry.is_dir()]
     if pattern != AUTO:
@@ -106,7 +111,7 @@ def _named(root: Path, pattern: str) -> list[StepName]:
             )
         return found
     candidates = step_names.parse_numbered_names(below)
-    families = Counter(one.family for one in candidates if folders.looks_like_model(root / one.name))
+    families = Counter(one.family for one in candidates if looks(one.name).is_model)
     if not families:
         raise ConfigError(_nothing(root, below))
     if len(families) > 1:
@@ -157,21 +162,22 @@ def _count(root: Path) -> int:
 
 
 def _looked_at(
-    root: Path, named: Sequence[StepName], states: Mapping[int, TrainerState | None]
+    root: Path, named: Sequence[StepName], looks: Looks, states: Mapping[int, TrainerState | None]
 ) -> tuple[dict[int, str], dict[int, dict[str, Any]]]:
     """Step -> a sentence for each checkpoint that is not whole, and the shape of each that is.
 
     A Trainer writes its state last.
     """
-    found, shapes = {}, {}
+    found, shapes, has_states = {}, {}, any(states.values())
     for one in named:
-        why = folders.unfinished(root / one.name)
-        if why is None and any(states.values()) and states[one.step] is None:
+        look = looks(one.name)
+        why = look.unfinished
+        if why is None and has_states and states[one.step] is None:
             why = f"has no {folders.STATE}{folders.CUT_SHORT}"
         if why is not None:
             found[one.step] = f"step {one.step} of '{root}' is passed over: '{one.name}' {why}."
         else:
-            shapes[one.step] = folders.shape_of(root / one.name)  # while its headers are at hand
+            shapes[one.step] = look.shape
     return found, shapes
 
 
@@ -246,13 +252,13 @@ def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release
     return ReleasedStep(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
 
 
-def _with_tokenizers(root: Path, found: Mapping[int, ReleasedStep]) -> dict[int, ReleasedStep]:
+def _with_tokenizers(root: Path, found: Mapping[int, ReleasedStep], looks: Looks) -> dict[int, ReleasedStep]:
     """Say where the tokenizer is of checkpoints that lack one.
 
     Raises:
         ConfigError: nowhere.
     """
-    lacking = [step for step, release in found.items() if not tokenizer.is_in(root / release.place)]
+    lacking = [step for step, release in found.items() if not looks(release.place).has_tokenizer]
     if not lacking:
         return dict(found)
     if tokenizer.is_in(root):

@@ -1,0 +1,136 @@
+"""What was found out of local folders, kept while they stay as they are: thousands are not read again at each start.
+
+A folder is as it was if each entry has its name, size, inode and both times. The time of the last change of an inode
+(ctime) cannot be set back, so that a file that was written again with its old date is seen. A folder that changed a
+moment ago is not kept: a second change could bear the same time. Another version of this package keeps nothing of
+what an earlier one found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from evalrun.checkpoints.download_log import FOLDER
+from evalrun.core.atomic import keep_file
+
+FILE = FOLDER / "folders.json"
+_SETTLED_S = 2.0  # the coarsest times that file systems keep
+_MOST = 200_000  # folders; the oldest go
+
+Entries = list[tuple[str, int, int, int, int]]  # name, bytes, inode, time of change of content and of inode (ns)
+
+
+class FolderNotes:
+    """The notes of one file, read once a process.
+
+    Args:
+        file: Where they are kept.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._folders = _read(file)
+        self._news: dict[str, dict[str, Any]] = {}
+
+    def kept(self, folder: Path, what: str, find: Callable[[], Any], whole: Callable[[], bool] = lambda: True) -> Any:
+        """What `find` says of a folder, from the notes where the folder is as it was.
+
+        Args:
+            folder: A local one.
+            what: Names the finding, and all that it depends on beside the folder's own entries.
+            find: Finds it out; a JSON value.
+            whole: Whether the finding depends on the folder's own entries alone, asked after `find`.
+
+        Raises:
+            Exception: whatever `find` raises; that is not kept.
+        """
+        name, before = os.path.abspath(folder), entries(folder)
+        stamp = _stamp(before)
+        known = self._news.get(name) or self._folders.get(name)
+        if known is not None and known.get("stamp") == stamp and what in known["found"]:
+            return known["found"][what]
+        found = find()
+        if _settled(before) and whole() and _stamp(entries(folder)) == stamp:
+            same = known is not None and known.get("stamp") == stamp
+            self._news[name] = {"stamp": stamp, "found": {**(known["found"] if same and known else {}), what: found}}
+        return found
+
+    def save(self) -> None:
+        """Keep what is new for the next process, beside what others kept meanwhile."""
+        if not self._news:
+            return
+        everything = {**_read(self.file), **self._news}
+        kept = dict(list(everything.items())[-_MOST:])
+        keep_file(self.file, json.dumps({"by": _code(), "folders": kept}, separators=(",", ":")))
+        self._folders, self._news = kept, {}
+
+
+def notes() -> FolderNotes:
+    """Those beside the jobs' folders, of the folder that the command runs in."""
+    return _notes(os.path.abspath(FILE))
+
+
+def forget() -> None:
+    """Read them again when asked next."""
+    _notes.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def _notes(file: str) -> FolderNotes:
+    return FolderNotes(Path(file))
+
+
+def entries(folder: Path) -> Entries:
+    """What lies in a folder, and when it changed; nothing of one that cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(_entry(one) for one in found)
+    except OSError:
+        return []
+
+
+def _entry(one: os.DirEntry[str]) -> tuple[str, int, int, int, int]:
+    try:
+        stat = one.stat()
+    except OSError:  # a link that leads nowhere
+        stat = one.stat(follow_symlinks=False)
+    return one.name, stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _stamp(found: Entries) -> str:
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def _settled(found: Entries) -> bool:
+    newest = max((max(changed, moved) for *_, changed, moved in found), default=None)
+    return newest is not None and newest < (time.time() - _SETTLED_S) * 1e9
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    """Folder -> its notes; none where the file cannot be read, or is another version's."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        said = json.loads(file.read_bytes())
+        if said.get("by") == _code():
+            return {
+                str(name): note
+                for name, note in said["folders"].items()
+                if isinstance(note, dict) and isinstance(note.get("found"), dict)
+            }
+    return {}
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that finds things out: what an earlier one kept may be what it would not say."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
