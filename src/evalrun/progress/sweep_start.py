@@ -12,7 +12,7 @@ from evalrun.grid import job_keys, namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec
 from evalrun.grid.locating import locate_all
 from evalrun.progress import of
-from evalrun.tracking import Store
+from evalrun.tracking import Store, layout
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def start(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
     entries = of([jobs[at] for at in there], held, {i: place.identity for i, place in enumerate(there.values())})
     known = dict(zip(there, entries, strict=True))
     done = {at for at, entry in known.items() if entry.state == "done" and not jobs[at].config.force}
-    _mark(store, ((known[at].suite, str(known[at].run_key)) for at in done), sweep)
+    runs = ((known[at].suite, str(known[at].run_key)) for at in done)
+    _mark(store, [(suite, key) for suite, key in runs if not _is_marked(held[suite].get(key), sweep)], sweep)
     refused: dict[int, CheckpointError] = {}
     if len(done) < len(jobs):
         configs = [job.config for job in jobs]
@@ -81,6 +82,16 @@ def delivered(jobs: Sequence[JobSpec], sweep: str) -> set[int]:
             found[at] = job.cell.suite, job.results.run_key
     _mark(store, found.values(), sweep)
     return set(found)
+
+
+def _is_marked(run: layout.RunEntry | None, sweep: str) -> bool:
+    """Whether nothing is to be noted on a run: it is whole, and this sweep was the last that wanted it."""
+    return (
+        run is not None
+        and run.ended
+        and (run.tags.get(layout.STATE), run.tags.get(layout.SWEEP)) == ("complete", sweep)
+        and layout.sweeps_of(run.tags)[-1:] == [sweep]
+    )
 
 
 def _mark(store: Store, runs: Iterable[tuple[str, str]], sweep: str) -> None:

@@ -17,7 +17,7 @@ from evalrun.config.validate import URIS
 from evalrun.core.errors import TrackingError
 from evalrun.core.secrets import hide_password, masked, restore_password
 from evalrun.tracking import database_schema, mlflow_private, moved
-from evalrun.tracking.failures import explain
+from evalrun.tracking.failures import explain, is_of_store
 from evalrun.tracking.slugs import slug
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -84,8 +84,8 @@ class MlflowConnection:
         """Whether there can be anything to read; a local database need not be made for reading."""
         return self.database is None or self.database.exists()
 
-    def check(self) -> None:
-        """Raise TrackingError, soon, if nothing could be delivered."""
+    def check(self, opens: bool = True) -> None:
+        """Raise TrackingError, soon, if nothing could be delivered; MLflow opens a file if `opens`, in seconds."""
         if not self.uri.startswith(URIS):
             raise TrackingError(
                 f"the tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
@@ -109,6 +109,8 @@ class MlflowConnection:
                 ) from error
             with self._first_use():
                 self._check_sqlite(self.database)
+            if not opens:
+                return
         with self.guard("opening the store"):
             self.client.search_experiments(max_results=1)
 
@@ -178,12 +180,11 @@ class MlflowConnection:
     def guard(self, doing: str) -> Iterator[None]:
         """Turn whatever MLflow, its database or the network throws into one TrackingError."""
         quiet()
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             yield
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:  # requests' errors are OSErrors
+        except Exception as error:
+            if not is_of_store(error):
+                raise
             raise TrackingError(explain(error, doing, self.place, self.shown)) from error
 
     def _connect(self, uri: str | None = None) -> Any:

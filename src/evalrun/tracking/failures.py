@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Whether MLflow, its database or the network raised it; told by name, since importing MLflow takes seconds."""
+    names = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, (sqlite3.Error, OSError)) or bool(names & {"mlflow", "sqlalchemy"})  # requests': OSErrors
 
 
 def explain(error: BaseException, doing: str, place: str, uri: str) -> str:

@@ -49,14 +49,14 @@ class Store:
         """The MLflow tracking URI, absolute and without a password."""
         return self._link.shown
 
-    def check(self) -> None:
-        """Make sure that results can be delivered, before hours are spent on computing them.
+    def check(self, opens: bool = True) -> None:
+        """Make sure that results can be delivered; unless `opens`, MLflow is spared and a local file looked at without.
 
         Raises:
             TrackingError: when the folder cannot be written, the database is locked, damaged or of another MLflow
                 version, or the server does not answer.
         """
-        self._link.check()
+        self._link.check(opens)
 
     def delivered(self, suite: str, run_key: str) -> dict[str, str]:
         """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""

@@ -64,10 +64,12 @@ class SweepSession:
     def check_store(self) -> None:
         """See that the store takes results, before the first hour of computing and not after it.
 
+        Where something is to be computed `begin` has MLflow open it too.
+
         Raises:
             TrackingError: it does not.
         """
-        Store(self.plan.config.tracking).check()
+        Store(self.plan.config.tracking).check(opens=False)
 
     def check_offline(self) -> None:
         """With offline=true, see that all is here.
@@ -88,6 +90,8 @@ class SweepSession:
         """
         began = sweep_start.start(self.plan.jobs, self.plan.sweep)
         self.jobs = began.jobs
+        if began.todo:
+            Store(self.plan.config.tracking).check()
         for position, error in began.refused.items():
             self.fail(self.jobs[position].cell.label, error)
         if here:
