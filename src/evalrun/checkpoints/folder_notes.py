@@ -63,6 +63,11 @@ class FolderNotes:
             self._news[name] = {"stamp": stamp, "found": {**(known["found"] if same and known else {}), what: found}}
         return found
 
+    def has(self, folder: str) -> bool:
+        """Whether anything is kept of a folder, which may have changed since."""
+        name = os.path.abspath(folder)
+        return name in self._news or name in self._folders
+
     def save(self) -> None:
         """Keep what is new for the next process, beside what others kept meanwhile."""
         if not self._news:

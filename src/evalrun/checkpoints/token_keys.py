@@ -14,10 +14,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 from evalrun.checkpoints import token_ends, token_rules, tokenizer
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.core.atomic import keep_file
 
 FORMAT = 1  # raise it when the comparison becomes another
@@ -41,7 +43,7 @@ def mark(folder: Path | None, cache: str | None) -> str:
         folder: Of the tokenizer's files; None: they are not here, and what they hold is not known.
         cache: Where answers are kept (scorer.cache); None: in memory only.
     """
-    if folder is None or not (folder / token_rules.FILE).is_file() or _follows(folder):
+    if folder is None or notes().kept(folder, "follows its file", partial(_follows, folder)):
         return ""
     key = _key(tokenizer.content(folder))
     note = None if cache is None else Path(cache) / f"tokens-{key[:32]}.json"
@@ -69,10 +71,14 @@ def adds(folder: Path | None, identity: str, cache: str | None) -> bool:
 
 def ends(folder: Path | None, identity: str, cache: str | None) -> bool:
     """Whether a checkpoint's tokenizer was kept from putting special tokens after a text; see `adds`."""
-    here = folder if folder is not None and tokenizer.is_in(folder) else None
-    if here is not None and (tokenizer.has_own_code(here) or not token_ends.may_be(here)):
+    if folder is not None and notes().kept(folder, "has no end", partial(_has_no_end, folder)):
         return False
+    here = folder if folder is not None and tokenizer.is_in(folder) else None
     return _of_own(here, identity, cache, "left_off")
+
+
+def _has_no_end(folder: Path) -> bool:
+    return tokenizer.is_in(folder) and (tokenizer.has_own_code(folder) or not token_ends.may_be(folder))
 
 
 def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) -> bool:
@@ -125,7 +131,9 @@ def _key(content: str) -> str:
 
 
 def _follows(folder: Path) -> bool:
-    """Whether a look at the settings tells that the file is followed anyway, or that code of its own decides."""
+    """Whether a look at the settings tells that the file is followed anyway, that code of its own decides, or none."""
+    if not (folder / token_rules.FILE).is_file():
+        return True
     try:
         said, model = ({} if not (folder / name).is_file() else json.loads((folder / name).read_text(encoding="utf-8"))
                        for name in ("tokenizer_config.json", "config.json"))  # fmt: skip

@@ -11,6 +11,8 @@ from evalrun.checkpoints.suites import allowed
 from evalrun.core.errors import CheckpointError
 from evalrun.grid.job_spec import JobSpec, Stamp
 
+_THREADS = 8  # a hub checkpoint costs a question to the hub, a local one that is new the reading of its weights
+
 
 def try_to_locate(job: JobSpec) -> checkpoints.ResolvedCheckpoint | CheckpointError:
     """Where a job's checkpoint is, or why it cannot be had; what is done needs no files, if its place is remembered."""
@@ -26,8 +28,11 @@ def try_to_locate(job: JobSpec) -> checkpoints.ResolvedCheckpoint | CheckpointEr
 
 def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.ResolvedCheckpoint | CheckpointError]]:
     """Where several jobs' checkpoints are, asked at once; each with its files as they were just before."""
-    with ThreadPoolExecutor(max_workers=8) as pool:  # a hub checkpoint costs a question to the hub
+    notes = folder_notes.notes()
+    # Threads that wait for nothing are in each other's way.
+    new = [job for job in jobs if job.cell.revision is not None or not notes.has(job.cell.location)]
+    with ThreadPoolExecutor(max_workers=_THREADS if new else 1) as pool:
         found = list(pool.map(lambda job: (job.stamp(), try_to_locate(job)), jobs))
-    folder_notes.notes().save()
+    notes.save()
     downloads.remember([place for _, place in found if not isinstance(place, CheckpointError)])
     return found

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import ConfigError, TrackingError
@@ -164,7 +165,9 @@ def of(jobs: Sequence[JobSpec], held: RunsBySuite | None, known: Mapping[int, st
         TaskError: a task's file or data cannot be read.
     """
     places, identity = by_place(held or {}), known or {}
-    return [_of_job(job, places, held, identity.get(position)) for position, job in enumerate(jobs)]
+    found = [_of_job(job, places, held, identity.get(position)) for position, job in enumerate(jobs)]
+    notes().save()
+    return found
 
 
 def _of_job(job: JobSpec, places: RunsByPlace, held: RunsBySuite | None, identity: str | None) -> JobProgress:

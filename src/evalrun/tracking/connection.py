@@ -27,12 +27,12 @@ _LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a se
 
 def quiet() -> None:
     """Switch off MLflow's telemetry, migration chatter and printed addresses; call it before mlflow is imported."""
-    os.environ.update(_KEEP_QUIET)
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs a full traceback before it raises, and the caller hears of the error anyway.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    os.environ.update(_KEEP_QUIET | {"MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING")})
+    # The last logs a full traceback before it raises, and the caller hears of the error anyway.
+    levels = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
+    for name, level in levels.items():
+        if logging.getLogger(name).level != level:  # to set it costs a visit to every logger that there is
+            logging.getLogger(name).setLevel(level)
 
 
 class MlflowConnection:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun import checkpoints, progress
-from evalrun.checkpoints import ResolvedCheckpoint, downloads, folder_notes
+from evalrun.checkpoints import ResolvedCheckpoint, downloads
 from evalrun.checkpoints.suites import allowed
 from evalrun.commands.plan.needed_data import DatasetNeed, data_of
 from evalrun.config.schema import Config
@@ -84,7 +84,6 @@ def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIEN
     store = Store(plan.config.tracking)
     held, unknown = progress.runs_of(store, {job.cell.suite for job in jobs})
     placed = [_place(job, commits) for job in jobs]
-    folder_notes.notes().save()
     known = {at: located.identity for at, (located, _) in enumerate(placed) if located and not located.cell.tokenizer}
     entries = progress.of(jobs, held, known)
     if held:
