@@ -22,6 +22,7 @@ def settled(monkeypatch, tmp_path):
     """Folders are kept at once, in a place of their own."""
     monkeypatch.setattr(folder_notes, "_SETTLED_S", -60.0)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "multirun").mkdir()
 
 
 @pytest.fixture
@@ -142,6 +143,13 @@ def test_two_processes_keep_what_both_found(folder, tmp_path):
     second.save()
     third = FolderNotes(file)
     assert (third.kept(folder, "what", Asked()), third.kept(other, "what", Asked())) == (1, 2)
+
+
+def test_nothing_is_made_where_nothing_was_evaluated(folder, tmp_path):
+    notes = FolderNotes(tmp_path / "other" / ".cache" / "notes.json")
+    notes.kept(folder, "what", Asked("said"))
+    notes.save()
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_place_that_cannot_be_written_costs_time_alone(folder, tmp_path):

@@ -69,8 +69,11 @@ class FolderNotes:
         return name in self._news or name in self._folders
 
     def save(self) -> None:
-        """Keep what is new for the next process, beside what others kept meanwhile."""
-        if not self._news:
+        """Keep what is new for the next process, beside what others kept meanwhile.
+
+        Only where something was evaluated before: `plan` makes no folder.
+        """
+        if not self._news or not self.file.parent.parent.is_dir():
             return
         everything = {**_read(self.file), **self._news}
         kept = dict(list(everything.items())[-_MOST:])
