@@ -4,9 +4,13 @@ import pandas as pd
 import pytest
 from shaping import conf_of
 
-from evalrun.errors import AnalysisError
+from evalrun.config.compose import hydra_session
+from evalrun.config.validate import EXPECTED_LABELS
+from evalrun.errors import AnalysisError, ConfigError
+from evalrun.grid.planning import plan
 from evalrun.reporting.build import run_analysis
 from evalrun.statistics.expected import COLUMNS, compare_labels, expected_sentences
+from evalrun.statistics.shapes.labels import LABELS
 
 SHAPES = pd.DataFrame(
     [
@@ -78,3 +82,27 @@ def test_without_expected_labels_nothing_is_said(tidy, tmp_path):
     analysis = run_analysis(tidy.grid(), conf_of(methods=["ols"], items=False, draws=99), "tiny", tmp_path, {})
     assert "tables/expected.csv" not in analysis.files
     assert "Expected labels" not in analysis.files["report.html"].read_text()
+
+
+def test_the_labels_that_may_be_typed_are_those_that_decide():
+    assert set(EXPECTED_LABELS) == set(LABELS) - {"undecided", "too few points"}
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ("{memo_trap: invers}", "analysis.expected says 'invers' of memo_trap: .*'inverse'"),
+        ("{memo_trp: inverse}", "analysis.expected: .*memo_trp.*memo_trap"),
+    ],
+)
+def test_a_misspelt_label_or_task_is_refused_before_the_sweep(expected, said):
+    with hydra_session(), pytest.raises(ConfigError, match=said):
+        plan(("model=tiny/s", "step=1", "task=redefine", f"analysis.expected={expected}")).check_tasks()
+
+
+def test_a_task_that_is_left_out_of_the_sweep_may_have_a_label():
+    with hydra_session():
+        words = ("model=tiny/s", "step=1", "task=redefine", "analysis.expected={memo_trap: inverse}")
+        found = plan(words)
+        found.check_tasks()
+    assert found.config.analysis.expected == {"memo_trap": "inverse"}

@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from evalrun.commands.watch.alarm import BEST, BOTH, PREVIOUS, changes
 from evalrun.commands.watch.render import block, loud, warnings
+from evalrun.statistics.items.clusters import TaskClusters
 from tracking.conftest import make_cell
 
 
@@ -56,6 +57,19 @@ def test_p_q_and_interval_are_what_they_are_said_to_be() -> None:
     assert found[1].low < alone.low < alone.difference < alone.high < found[1].high  # the search widens it
     assert "neqa fell from 0.750 (best of 3, step 1) to 0.575: -0.175 [" in found[1].sentence
     assert found[1].sentence.endswith("q < .001 on 400 items")
+
+
+def test_items_of_one_template_are_one_cluster() -> None:
+    """50 of 400 items fall, all of them of two or three of the twenty templates, which are too few to be sure."""
+    found = Results({("neqa", 1): answers(300), ("neqa", 8): answers(250)})
+    templates = pd.DataFrame({"doc_id": range(400), "doc_hash": "h", "cluster": np.repeat(np.arange(20), 20)})
+    (alone,) = found.alarm(8)
+    (clustered,) = found.alarm(8, clusters=lambda task: TaskClusters("template", templates))
+    assert alone.is_drop
+    assert alone.p < 1e-10
+    assert clustered.p > 0.05
+    assert not clustered.is_drop
+    assert "clustered by template" in clustered.method
 
 
 def test_one_checkpoint_that_is_both_counts_as_both_tests() -> None:

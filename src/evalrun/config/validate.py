@@ -20,6 +20,7 @@ TIES = ("expected", "first")
 PARAMS = ("nominal", "total", "nonembedding")
 ITEM_MODELS = ("reml", "ml")
 EXPECTED_OVER = ("training", "size")
+EXPECTED_LABELS = ("positive", "inverse", "U-shaped", "inverted-U", "emergent", "late drop", "non-monotonic", "flat")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -106,6 +107,9 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
     if analysis.expected_over not in EXPECTED_OVER:
         over = analysis.expected_over
         yield f"analysis.expected_over is '{over}': {suggest(over, EXPECTED_OVER)}"
+    for task, label in analysis.expected.items():
+        if label not in EXPECTED_LABELS:
+            yield f"analysis.expected says '{label}' of {task}: {suggest(label, EXPECTED_LABELS)}"
     if not 0 <= analysis.same_within < 1:
         yield f"analysis.same_within is {analysis.same_within}: it is a share of a value, from 0 to below 1."
 

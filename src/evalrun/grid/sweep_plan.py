@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.config.schema import Config
+from evalrun.core.errors import ConfigError
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
 from evalrun.tasks import groups
@@ -49,9 +50,15 @@ class Plan:
 
         Raises:
             TaskError: files that are no task configs, or whose data is absent, all at once.
+            ConfigError: a label is expected of what is no task.
         """
+        names = set()
         for tasks in {id(job.tasks): job.tasks for job in self.jobs}.values():
-            _ = tasks.files
+            names |= {file.name for file in tasks.files}
+        # A task that this sweep leaves out may have a label: a study is often run in parts. What is none is a typo.
+        others = [task for task in self.config.analysis.expected if task not in names]
+        if unknown := groups.problems(others):
+            raise ConfigError([f"analysis.expected: {problem}" for problem in unknown])
 
     @cached_property
     def sweep(self) -> str:

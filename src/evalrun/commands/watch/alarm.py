@@ -22,6 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.statistics.items.clusters import Clusters
     from evalrun.statistics.items.values import Items
 
 PREVIOUS, BEST, BOTH = "previous", "best", "previous and best"
@@ -76,6 +77,7 @@ def changes(
     alpha: float = 0.05,
     draws: int = 9999,
     seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> list[Change]:
     """Compare a checkpoint with the one before it and with the best before it, task by task.
 
@@ -87,6 +89,7 @@ def changes(
         alpha: Level of the intervals and of the alarm (by q).
         draws: See `paired.paired`.
         seed: See there.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
 
     Returns:
         One or two for each task of `new` that has an earlier result, in the order of `new`.
@@ -101,7 +104,9 @@ def changes(
         mine = earlier[(earlier["task"] == first["task"]) & (earlier["step"] < first["step"])].sort_values("step")
         for against, other, searched in _references(mine, bool(first["higher_is_better"])):
             level = alpha / searched
-            (said,) = compare_checkpoints(other, row, items, correction, level, draws, seed).to_dict("records")
+            (said,) = compare_checkpoints(other, row, items, correction, level, draws, seed, clusters).to_dict(
+                "records"
+            )
             found.append(_change(first, int(other["step"].iloc[0]), against, searched, said))
             if against == BOTH and len(mine) > 1:
                 twice.append(min(1.0, found[-1].p * len(mine)))

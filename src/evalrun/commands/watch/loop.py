@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from evalrun import pipeline
+from evalrun import pipeline, study
 from evalrun.checkpoints.suites import checkpoint_of, released_steps_of
 from evalrun.commands.watch import alarm, hooks, render
 from evalrun.commands.watch.alarm import Change
@@ -25,6 +25,7 @@ from evalrun.grid import namesakes
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobTasks
 from evalrun.grid.planning import spec_of
+from evalrun.statistics.items.clusters import unclustered
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Watch:
     def __post_init__(self) -> None:
         self._store = Store(self.config.tracking)
         self._tasks = JobTasks(self.config)
+        self._clusters = study.clusters_of(self.config)
 
     def forever(self) -> None:
         """Look every `watch.poll_s` seconds until interrupted."""
@@ -197,8 +199,11 @@ class Watch:
             rows = table[table["run_id"] == mine.run_id].sort_values("task", ignore_index=True)
             before = table[table["step"] < cell.step]
             changes = alarm.changes(
-                *(rows, before, items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed)
+                *(rows, before, items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
+                self._clusters,
             )
+        for why in unclustered(tasks, self._clusters):
+            self._complain(f"items not clustered: {why}.")
         visit = Visit(cell.step, fresh, rows, changes)
         self._store.flag(mine.run_id, render.warnings(changes), [change.to_json() for change in visit.drops])
         return visit
