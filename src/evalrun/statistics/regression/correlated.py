@@ -12,6 +12,7 @@ from evalrun.core.text import counted
 from evalrun.statistics.regression.clustered import few_models, one_row_each
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
 from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums
+from evalrun.statistics.regression.satterthwaite import satterthwaite_df
 
 _ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
 _STARTS = ((1.0, 0.3), (0.2, 0.05), (5.0, 1.0))  # relative standard deviations of intercept and slope
@@ -52,17 +53,25 @@ class _Sums:
     rows: int
 
 
+@dataclass(frozen=True)
+class _Maximum:
+    """Where the restricted likelihood is largest."""
+
+    estimate: Array  # (columns,)
+    stderr: Array
+    theta: Array  # (sd) or (sd, covariance part, sd) of the random effects, relative to the residual's
+    variance: float  # of the residuals
+
+
 def fit_mixed(design: Design, alpha: float) -> Fit:
     """Linear mixed model, random intercept and slope over training by model, by restricted maximum likelihood.
 
     A variance of 0 is a valid estimate and is told in the note. Where the rows are too few for that or the likelihood
     has no maximum, nothing is fitted and the note says why: a model with less in it is another method, and no stand-in.
-    Where training does not vary, only the intercept is random. Tests use t with between-within degrees of freedom: for
-    what varies between models, and for slopes that are random, models less the coefficients of that level; else rows
-    less models less coefficients.
+    Where training does not vary, only the intercept is random. Tests use t with Satterthwaite degrees of freedom.
 
     Source: Laird & Ware 1982; the profiled criterion in the relative Cholesky factor: Bates et al. 2015 (lme4),
-    equations 33 to 42; the degrees of freedom: Schluchter & Elashoff 1990; Pinheiro & Bates 2000, section 2.4.2.
+    equations 33 to 42; the degrees of freedom: Kuznetsova et al. 2017 (lmerTest).
     """
     if why := few_models(design):
         return no_fit(design, why)
@@ -71,22 +80,23 @@ def fit_mixed(design: Design, alpha: float) -> Fit:
     if len(columns) * count >= rows:
         effects = counted(len(columns) * count, "random effect")
         return no_fit(design, f"no mixed model: {counted(rows, 'checkpoint')} are too few for {effects} of the models")
-    found = _reml(_sums(design, columns))
+    return _mixed_t(design, alpha, columns)
+
+
+def _mixed_t(design: Design, alpha: float, columns: list[int]) -> Fit:
+    """The tests, with random effects of these columns by model."""
+    sums = _sums(design, columns)
+    found = _reml(sums)
     if found is None:
         return no_fit(design, "no mixed model: the restricted likelihood has no maximum")
-    return _mixed_t(design, alpha, found, _absent(found[2]), random_slope=design.slope is not None)
 
+    def parts(theta: Array) -> tuple[float, float, Array]:
+        determinants, squares, _, covariance = _parts(theta, sums)
+        return determinants, squares, covariance
 
-def _mixed_t(design: Design, alpha: float, found: tuple[Array, Array, Array], note: str, random_slope: bool) -> Fit:
-    estimate, stderr, _ = found
-    count, rows = design.clusters, len(design.y)
-    _, first = np.unique(design.groups, return_index=True)
-    between = (np.abs(design.x - design.x[first][design.groups]) < 1e-12).all(axis=0)
-    upper, lower = int(between.sum()), int((~between).sum())
-    within_df = count - lower if random_slope else rows - count - lower
-    df = np.where(between, count - upper, within_df).astype("float64")
+    df = satterthwaite_df(parts, found.theta, found.variance)
     at = asked(design)
-    return t_fit(estimate[at], stderr[at], df[at], alpha, note)
+    return t_fit(found.estimate[at], found.stderr[at], df[at], alpha, _absent(_factor(found.theta)))
 
 
 def _absent(factor: Array) -> str:
@@ -121,8 +131,8 @@ def _factor(theta: Array) -> Array:
     return np.array([[theta[0]]]) if len(theta) == 1 else np.array([[theta[0], 0.0], [theta[1], theta[2]]])
 
 
-def _solved(theta: Array, sums: _Sums) -> tuple[float, Array, Array, float]:
-    """-2 restricted log-likelihood (less constants), coefficients, their unscaled covariance, residual variance."""
+def _parts(theta: Array, sums: _Sums) -> tuple[float, float, Array, Array]:
+    """Log-determinants and residual sum of squares of the criterion, coefficients and their unscaled covariance."""
     factor = _factor(theta)
     inner = np.linalg.cholesky(np.eye(len(factor)) + factor.T @ sums.zz @ factor)
     rx = np.linalg.solve(inner, factor.T @ sums.zx)
@@ -131,19 +141,18 @@ def _solved(theta: Array, sums: _Sums) -> tuple[float, Array, Array, float]:
     b = sums.xy - np.einsum("gri,gr->i", rx, ry)
     covariance = np.linalg.inv(a)
     beta = covariance @ b
-    df = sums.rows - len(b)
-    variance = (sums.yy - float((ry**2).sum()) - float(b @ beta)) / df
-    if variance <= 0:
-        return np.inf, beta, covariance, np.nan
+    squares = sums.yy - float((ry**2).sum()) - float(b @ beta)
     determinants = 2 * np.log(np.diagonal(inner, axis1=1, axis2=2)).sum() + np.linalg.slogdet(a)[1]
-    return float(determinants + df * np.log(variance)), beta, covariance, variance
+    return float(determinants), squares, beta, covariance
 
 
-def _reml(sums: _Sums) -> tuple[Array, Array, Array] | None:
-    """Coefficients, standard errors and relative factor at the maximum; None without one."""
+def _reml(sums: _Sums) -> _Maximum | None:
+    """The fit at the maximum; None without one."""
 
     def criterion(theta: Array) -> float:
-        return _solved(theta, sums)[0]
+        determinants, squares, beta, _ = _parts(theta, sums)
+        df = sums.rows - len(beta)
+        return determinants + df * float(np.log(squares / df)) if squares > 0 else np.inf
 
     single = sums.zz.shape[1] == 1
     bounds = [(0.0, 1e4)] if single else [(0.0, 1e4), (-1e4, 1e4), (0.0, 1e4)]
@@ -158,6 +167,7 @@ def _reml(sums: _Sums) -> tuple[Array, Array, Array] | None:
             best = found
     if best is None or np.abs(best.x).max() >= 1e4:
         return None
-    _, beta, covariance, variance = _solved(best.x, sums)
+    _, squares, beta, covariance = _parts(best.x, sums)
+    variance = squares / (sums.rows - len(beta))
     stderr = np.sqrt(variance * np.diag(covariance))
-    return (beta, stderr, _factor(best.x)) if np.isfinite(stderr).all() else None
+    return _Maximum(beta, stderr, best.x, variance) if np.isfinite(stderr).all() else None

@@ -105,7 +105,7 @@ METHODS: dict[str, Method] = {
     "mixed": Method(
         "the mixed model",
         "Linear mixed model with random intercept and slope over training by model, REML (Laird & Ware 1982; "
-        "Bates et al. 2015), t with between-within degrees of freedom (Schluchter & Elashoff 1990).",
+        "Bates et al. 2015), t with Satterthwaite degrees of freedom (Kuznetsova et al. 2017).",
         lambda design, choice: fit_mixed(design, choice.alpha),
     ),
 }
