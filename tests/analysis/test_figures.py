@@ -1,4 +1,6 @@
 import itertools
+import json
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.text import Text
 
-from evalrun.reporting.figures import accuracy_figure, model_series, panel_figure, scaling_figure
+from evalrun.reporting.figures import accuracy_figure, model_series, scaling_figure
+from evalrun.reporting.panels import panel
 from evalrun.reporting.scales import axis_name, log_ticks, rounded, si, spread
 from evalrun.statistics.table import prepare
 
@@ -173,11 +176,32 @@ def test_figures_are_as_wide_as_a_papers_columns(tidy, tasks, width):
 @pytest.mark.parametrize(("models", "names"), [(["tiny-s", "tiny-l"], ["tiny-s", "tiny-l"]), (None, ["70m", "12b"])])
 def test_lines_carry_their_names_where_they_end(tidy, models, names):
     table = tidy.grid(models=models or ["pythia-70m", "pythia-12b"], tasks=["a"])
-    axes = panel_figure(table, model_series(table), named=True).axes[0]
-    shown = [text for text in axes.texts if text.get_text()]
-    assert sorted(text.get_text() for text in shown) == sorted(names)
-    ends = [line.get_ydata()[-1] for line in curves(axes)]
-    assert np.argsort([text.get_position()[1] for text in shown]).tolist() == np.argsort(ends).tolist()
+    series = model_series(table)
+    drawing = panel(table, series, {line.color: f"var(--s{i})" for i, line in enumerate(series)}, "tokens", named=True)
+    svg = ElementTree.fromstring(drawing["svg"])
+    shown = {text.text: float(text.get("y")) for text in svg.iter("text") if text.text in names}
+    assert sorted(shown) == sorted(names)
+    ends = [line[-1][1] for line in json.loads(drawing["points"])["lines"]]
+    order = [line.label for line in series]
+    heights = [next(y for name, y in shown.items() if label.endswith(name)) for label in order]
+    assert np.argsort(heights).tolist() == np.argsort(ends).tolist()
+
+
+def test_a_panels_lines_go_through_its_points(tidy):
+    """What the pointer finds is where the line was drawn, and its height is the value on the axis beside it."""
+    table = tidy.grid(tasks=["a"])
+    series = model_series(table)
+    drawing = panel(table, series, {line.color: f"var(--s{i})" for i, line in enumerate(series)}, "tokens")
+    svg = ElementTree.fromstring(drawing["svg"])
+    lines = [[tuple(map(float, at.split(","))) for at in line.get("points").split()] for line in svg.iter("polyline")]
+    points = json.loads(drawing["points"])["lines"]
+    assert [[tuple(point[:2]) for point in line] for line in points if line] == lines
+    texts = [(text.text, float(text.get("y"))) for text in svg.iter("text") if "end" in text.get("style")]
+    (low, down), (high, up) = ((float(words), y - 2.5) for words, y in (texts[0], texts[-1]))
+    for point in points[0]:
+        assert point[4] == pytest.approx(low + (point[1] - down) / (up - down) * (high - low), abs=0.003)
+    dots = [path for path in svg.iter("path") if "h0" in path.get("d")]
+    assert len(dots) == len(lines)
 
 
 def test_gaps_in_the_grid(tidy):

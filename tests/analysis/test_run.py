@@ -17,7 +17,7 @@ from evalrun.reporting.build import run_analysis
 
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{"
 PAPER = ("png", "pdf", "svg")
-OVER_SIZE = {f"figures/{name}.{kind}" for name in ("scaling", "shapes_over_size") for kind in PAPER}
+OVER_SIZE = {f"figures/{name}.svg" for name in ("scaling", "shapes_over_size")}
 FILES = {
     *("report.html", "effects.csv", "effects.tex", "effects.md", "results.csv"),
     *(
@@ -27,7 +27,6 @@ FILES = {
     *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals", "coverage")),
     *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise", "per_ten")),
     *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
-    *("figures/evidence/tiny_obey.png", "figures/evidence/tiny_recall.png"),
     *OVER_SIZE,
 }
 METHODS = ["ols", "hc3", "cluster", "cr2", "wild", "quasibinomial", "gee", "mixed"]
@@ -174,6 +173,29 @@ def test_report_has_both_schemes_and_prints(analysis):
     assert 'name="viewport"' in text
     # Every colour of a line is a variable of the page: none is left as a fixed colour inside a figure.
     assert not re.search(r"(stroke|fill): #(?!fff)", text[text.index("<body>") :])
+
+
+def test_figures_are_those_that_were_asked_for(tidy, tmp_path):
+    """A paper's figures show a page of tasks, and the notes say so; all shows every one with its evidence."""
+    table = tidy.grid(models=["tiny-l"], tasks=[f"task_{i:02d}" for i in range(25)], steps=[1, 2, 4, 8])
+    table["value"] = np.where(table["task"] == "task_03", 0.5, table["value"])  # the one that differs least
+    found = {
+        figures: run_analysis(table, conf(methods=["ols"], figures=figures), "pythia", tmp_path / figures, {})
+        for figures in ("none", "paper", "all")
+    }
+    made = {figures: {name for name in got.files if name.startswith("figures/")} for figures, got in found.items()}
+    overviews = {f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER}
+    assert made["none"] == set()
+    assert made["paper"] == overviews
+    assert made["all"] == overviews | {f"figures/evidence/task_{i:02d}.png" for i in range(25)}
+    drawn = {figures: found[figures].files["figures/accuracy.svg"].read_text() for figures in ("paper", "all")}
+    assert drawn["paper"].count(">task ") == 24
+    assert ">task 03" not in drawn["paper"]
+    assert drawn["all"].count(">task ") == 25
+    assert [note for note in found["paper"].notes if "24 of 25 tasks" in note]
+    assert not [note for figures in ("none", "all") for note in found[figures].notes if "24 of" in note]
+    for got in found.values():
+        assert got.files["report.html"].read_text().count('<div class="panel"') >= 25
 
 
 def test_hostile_names_are_escaped(tidy, tmp_path):

@@ -2,8 +2,8 @@
 
     python tests/browser/pictures.py DEMO [STUDY]
 
-DEMO is a folder where `make demo` has run; STUDY one where `evalrun analyze experiment=paper` has, if its pictures are
-wanted too.
+DEMO is a folder where `make demo` has run; STUDY one where `evalrun analyze experiment=paper analysis.figures=all`
+has, if its pictures are wanted too.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ PARAMS = ("nominal", "total", "nonembedding")
 ITEM_MODELS = ("reml", "ml")
 EXPECTED_OVER = ("training", "size")
 EXPECTED_LABELS = ("positive", "inverse", "U-shaped", "inverted-U", "emergent", "late drop", "non-monotonic", "flat")
+FIGURES = ("paper", "all", "none")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -110,6 +111,8 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
     for task, label in analysis.expected.items():
         if label not in EXPECTED_LABELS:
             yield f"analysis.expected says '{label}' of {task}: {suggest(label, EXPECTED_LABELS)}"
+    if analysis.figures not in FIGURES:
+        yield f"analysis.figures is '{analysis.figures}': {suggest(analysis.figures, FIGURES)}"
     if not 0 <= analysis.same_within < 1:
         yield f"analysis.same_within is {analysis.same_within}: it is a share of a value, from 0 to below 1."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import pandas as pd
 from evalrun.core.atomic import write_file
 from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
-from evalrun.reporting.figure_files import drawn
+from evalrun.reporting.figure_files import drawn, folded
 from evalrun.reporting.html_page import write_report
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
@@ -59,7 +59,7 @@ def run_analysis(
     """Fit, test, class, draw and write.
 
     Files: report.html; effects.csv, .tex and .md (the headline regression) and results.csv (the table as it came);
-    tables/ with all else as CSV, some of it as LaTeX too; figures/ as PNG, PDF and SVG.
+    tables/ with all else as CSV, some of it as LaTeX too; figures/ as PNG, PDF and SVG, as `conf.figures` says.
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
@@ -83,7 +83,8 @@ def run_analysis(
         StorageError: When a file cannot be written.
     """
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters)
-    contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study)}
+    study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
+    contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study, conf.figures)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)
     return Analysis(files, _summary(study), _text(study, width), study.notes)

@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from evalrun.core.palette import model_colors
-from evalrun.reporting.scales import axis_name, log_scale, spread
+from evalrun.reporting.scales import axis_name, log_scale
 
 INK, FAINT = "#1f2328", "#8b949e"  # text; axes and the chance line
 COLUMN, PAGE = 3.3, 6.9  # inches: a column of a paper, and both of them
@@ -55,9 +55,7 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 _DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))]  # for models of one size, one colour
-_PANEL, _NAMED = (3.3, 2.1), (4.1, 2.5)  # inches; the second has names beside its lines
-_SHORT_NAME = 8  # letters: up to there a name is written whole
-_MOST_NAMES, _NAME_GAP = 14, 0.066  # how many of them have room, and how far apart, in heights of the panel
+FLAT = 0.02  # of its unit that a panel's values span at least: a flat line must not look like a mountain range
 _CHANCE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (3, 2.5)), "linewidth": 0.8}
 
 
@@ -118,51 +116,6 @@ def model_series(table: pd.DataFrame, dark: bool = False) -> list[Series]:
         Series(str(model), str(model), color, _DASHES[rank % len(_DASHES)])
         for model, color, rank in zip(sizes["model"], colors, ranks, strict=True)
     ]
-
-
-def panel_figure(
-    rows: pd.DataFrame, series: Sequence[Series], x: str = "tokens", named: bool = False, by: str = "model"
-) -> Figure:
-    """One task's panel alone, without title and legend, on a transparent ground: for the report.
-
-    Args:
-        rows: The task's rows of `Prepared.table`.
-        series: The study's models, or steps.
-        x: Column of the horizontal axis.
-        named: Write each line's name at its end.
-        by: Column whose values are lines: model or step.
-    """
-    with mpl.rc_context(STYLE):
-        figure = new_figure(*(_NAMED if named else _PANEL))
-        figure.patch.set_visible(False)
-        axes = figure.add_subplot()
-        axes.patch.set_visible(False)
-        _draw(axes, rows, x, by, series)
-        axes.set_xlabel(axis_name(rows, x), fontsize=7)
-        if named:
-            axes.set_ylabel(value_name(rows), fontsize=7)
-            _name_lines(axes, rows, x, series, by)
-    return figure
-
-
-def _name_lines(axes: Axes, rows: pd.DataFrame, x: str, series: Sequence[Series], by: str) -> None:
-    """Names beside the lines' ends, each with a leader; of many models as many as there is room for."""
-    to_axes = axes.transData + axes.transAxes.inverted()
-    ends = []
-    for line in series:
-        own = rows[(rows[by] == line.key) & (rows[x] > 0)]
-        if len(own):
-            last = own[x].max()
-            across, up = to_axes.transform((last, own.loc[own[x] == last, "value"].mean()))
-            ends.append((line, float(across), float(up)))
-    ends = [ends[i] for i in sorted({round(i) for i in np.linspace(0, len(ends) - 1, min(_MOST_NAMES, len(ends)))})]
-    names = [line.label for line, _, _ in ends]
-    head = common_head(names) if max(map(len, names), default=0) > _SHORT_NAME else ""
-    for (line, across, up), place in zip(ends, spread([up for _, _, up in ends], _NAME_GAP, 0.0, 1.0), strict=True):
-        leader: dict[str, Any] = {"linewidth": 0.6, "color": line.color, "clip_on": False, "transform": axes.transAxes}
-        axes.plot([across, 1.03], [up, place], **leader)
-        label = textwrap.shorten(line.label[len(head) :], 18, placeholder="…")
-        axes.text(1.04, place, label, fontsize=6.8, va="center", transform=axes.transAxes)
 
 
 def common_head(names: Sequence[str]) -> str:
@@ -247,8 +200,8 @@ def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Seri
     log_scale(axes, rows[x], sizes=by == "step", most=most)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     bottom, top = axes.get_ylim()
-    if top - bottom < 0.02:  # a flat line must not look like a mountain range
-        bottom, top = (bottom + top) / 2 - 0.01, (bottom + top) / 2 + 0.01
+    if top - bottom < FLAT:
+        bottom, top = (bottom + top - FLAT) / 2, (bottom + top + FLAT) / 2
     axes.set_ylim(bottom, top)
 
 

@@ -25,7 +25,6 @@ from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
 from evalrun.reporting.sentences import course, rank, run_name, smallest_change_text, summary
 from evalrun.statistics.findings import Findings
-from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.shapes.labels import label_of
@@ -72,11 +71,10 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
     series, dark = view.series(study.table), view.series(study.table, dark=True)
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
-    panels = each(panel, [(rows, series, colors, task, view.x, view.by) for task, rows in groups])
     opening = _opening(study, view, dict(groups), series, colors)
     tasks = [
-        _task(study, view, task, rows, series, colors) | drawing
-        for (task, rows), drawing in zip(groups, panels, strict=True)
+        _task(study, view, task, rows, series, colors) | panel(rows, series, colors, view.x, view.by)
+        for task, rows in groups
     ]
     return template.render(
         suite=study.suite,
@@ -129,7 +127,7 @@ def _opening(
     shapes = study.shapes if view.over == "training" else final_over_size(study)
     for example in examples(study.table, shapes, view.over):
         rows = groups[example.task]
-        drawing = panel(rows, series, colors, f"opening {example.task}", view.x, view.by, named=True)
+        drawing = panel(rows, series, colors, view.x, view.by, named=True)
         drawn.append({**vars(example), **drawing, "alt": f"{example.title}. {example.sentence} {_ends(rows, view)}"})
     return drawn
 

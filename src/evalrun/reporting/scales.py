@@ -40,12 +40,19 @@ def log_scale(axes: Axes, values: Iterable[float], sizes: bool = False, most: in
     if not known:
         return
     low, high = known[0], known[-1]
-    pad = (high / low) ** _PAD if high > low else 2.0
     axes.set_xscale("log")
-    axes.set_xlim(low / pad, high * pad)
+    axes.set_xlim(*log_limits(known))
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high, most, known if sizes else None)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: rounded(value)))
+
+
+def log_limits(values: Iterable[float]) -> tuple[float, float]:
+    """The ends of a logarithmic axis that shows positive values."""
+    known = list(values)
+    low, high = min(known), max(known)
+    pad = (high / low) ** _PAD if high > low else 2.0
+    return low / pad, high * pad
 
 
 def log_ticks(low: float, high: float, most: int = 5, between: Sequence[float] | None = None) -> list[float]:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MANY = 8  # pieces from which on starting processes (two seconds, once) pays: a study of so many tasks
 
 
-def each(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
+def each(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]], pays: int) -> list[T]:
     """Results of `work` for each tuple of arguments, in order.
 
     Args:
         work: A function of a module; pure.
-        arguments: Its arguments, one tuple for each call: from MANY on, joblib's worker processes share them, one a
-            core. They stay for the next call.
+        arguments: Its arguments, one tuple for each call.
+        pays: From so many calls on joblib's worker processes share them, one a core; they stay for the next call.
+            To start them costs some two seconds of each core.
     """
-    if len(arguments) < MANY:
+    if len(arguments) < pays:
         return [work(*given) for given in arguments]
     from joblib import Parallel, delayed
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
@@ -59,7 +60,7 @@ def logistic(design: Design) -> tuple[Any, str]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # convergence and separation are looked at below
         try:
-            fit = sm.GLM(design.values, design.x, family=sm.families.Binomial(), var_weights=weights).fit(scale="X2")
+            fit = GLM(design.values, design.x, family=Binomial(), var_weights=weights).fit(scale="X2")
         except (ValueError, np.linalg.LinAlgError, PerfectSeparationError):
             return None, "the logistic fit failed"
     if not fit.converged or np.abs(fit.params).max() > _SEPARATED:

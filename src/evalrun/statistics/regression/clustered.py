@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
 
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
 from evalrun.statistics.regression.model_frame import Array, Design, join_notes
@@ -36,7 +36,7 @@ def fit_cluster(design: Design, alpha: float) -> Fit:
 
     Source: Liang & Zeger 1986; Cameron & Miller 2015. `statsmodels`, cov_type cluster.
     """
-    fit = sm.OLS(design.y, design.x).fit()
+    fit = OLS(design.y, design.x).fit()
     if why := few_models(design):
         return no_fit(design, why, fit.params[asked(design)])
     robust = fit.get_robustcov_results("cluster", groups=design.groups, use_t=True, df_correction=True)

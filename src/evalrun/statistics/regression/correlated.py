@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import statsmodels.api as sm
 from scipy.optimize import minimize
+from statsmodels.genmod.cov_struct import Exchangeable
+from statsmodels.genmod.generalized_estimating_equations import GEE
 
 from evalrun.core.text import counted
 from evalrun.statistics.regression.clustered import few_models, one_row_each
@@ -29,7 +30,7 @@ def fit_gee(design: Design, alpha: float) -> Fit:
     if why := few_models(design) or one_row_each(design):
         return no_fit(design, why)
     try:
-        model = sm.GEE(design.y, design.x, groups=design.groups, cov_struct=sm.cov_struct.Exchangeable())
+        model = GEE(design.y, design.x, groups=design.groups, cov_struct=Exchangeable())
         fit = model.fit(cov_type="bias_reduced")
     except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
         return no_fit(design, "the estimating equations have no solution")

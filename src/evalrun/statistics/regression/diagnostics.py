@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
@@ -120,7 +120,7 @@ def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice
 
 
 def _ols(design: Design) -> Any:
-    return sm.OLS(design.y, design.x).fit()
+    return OLS(design.y, design.x).fit()
 
 
 def _autocorrelation(rows: pd.DataFrame, design: Design) -> tuple[float, float]:
@@ -157,7 +157,7 @@ def _aics(design: Design) -> tuple[float, float]:
     squares = np.column_stack([design.x, design.x[:, names] ** 2])
     if len(squares) <= squares.shape[1] or np.linalg.matrix_rank(squares) < squares.shape[1]:
         return float(_ols(design).aic), np.nan
-    return float(_ols(design).aic), float(sm.OLS(design.y, squares).fit().aic)
+    return float(_ols(design).aic), float(OLS(design.y, squares).fit().aic)
 
 
 def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -> _Influence:

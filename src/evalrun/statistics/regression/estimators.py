@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import statsmodels.api as sm
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from evalrun.statistics.regression.model_frame import Array, Design
 
@@ -73,7 +73,7 @@ def asked(design: Design) -> slice:
 
 def fit_ols(design: Design, alpha: float) -> Fit:
     """Ordinary least squares; t with the residual degrees of freedom (`statsmodels.OLS`)."""
-    fit = sm.OLS(design.y, design.x).fit()
+    fit = OLS(design.y, design.x).fit()
     at = asked(design)
     return t_fit(fit.params[at], fit.bse[at], fit.df_resid, alpha)
 
@@ -83,7 +83,7 @@ def fit_hc3(design: Design, alpha: float) -> Fit:
 
     Source: MacKinnon & White 1985; for small samples Long & Ervin 2000. `statsmodels`, cov_type HC3.
     """
-    fit = sm.OLS(design.y, design.x).fit()
+    fit = OLS(design.y, design.x).fit()
     if (1 - fit.get_influence().hat_matrix_diag < 1e-10).any():
         return no_fit(design, "a checkpoint alone decides a coefficient: HC3 is undefined", fit.params[asked(design)])
     fit = fit.get_robustcov_results("HC3", use_t=True)

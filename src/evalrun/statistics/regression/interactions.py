@@ -5,6 +5,7 @@ The paper's: Michaelov & Bergen (arXiv:2305.14681v2), Table 1.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ METHODS: dict[str, Method] = {
 }
 INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
 _PLANE = ("ols", "hc3", "cluster", "cr2", "wild")  # methods whose estimates are those of least squares
+_SLOW, _PAYS = {"wild", "gee", "mixed"}, 32  # methods that take longest; tasks from which on processes pay for them
 # statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
 CORRECTIONS: dict[str, str] = {
     alias: multitest_methods_names[name] for alias, name in multitest_alias.items() if name != "lfdr"
@@ -153,7 +155,8 @@ def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.Data
     Source: Michaelov & Bergen 2023, arXiv:2305.14681v2, section 4 and Table 1; for each method METHODS.
     """
     check(choice)
-    found = each(_task, [(frame, choice) for frame in task_frames(table, choice)])
+    pays = _PAYS if _SLOW & set(choice.methods) else sys.maxsize
+    found = each(_task, [(frame, choice) for frame in task_frames(table, choice)], pays)
     rows = [row for task in found for row in task]
     return corrected(pd.DataFrame(rows, columns=columns(choice.corrections)), choice)
 
