@@ -17,6 +17,7 @@ ORDER = [  # each may import those above it, none of its own line
     {"progress"},
     {"launch"},
     {"commands"},
+    {"predicting"},
     {"api", "cli", "errors", "integrations"},
 ]
 HOMES = {

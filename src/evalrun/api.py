@@ -30,6 +30,7 @@ from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, final_steps, one_study, prepared_rows, with_full_keys
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.predicting import predict
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from evalrun.reporting.figures import NotebookFigure
 
 log = logging.getLogger(__name__)
-__all__ = ["compare", "evaluate", "falls", "fit", "plot", "report", "results", "shapes"]
+__all__ = ["compare", "evaluate", "falls", "fit", "plot", "predict", "report", "results", "shapes"]
 
 
 def evaluate(

@@ -11,11 +11,12 @@ from statsmodels.genmod.generalized_estimating_equations import GEE
 
 from evalrun.core.text import counted
 from evalrun.statistics.regression.clustered import few_models, one_row_each
-from evalrun.statistics.regression.estimators import Fit, asked, no_fit, t_fit
+from evalrun.statistics.regression.estimators import Fit, Prediction, asked, no_fit, t_fit
 from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums
 from evalrun.statistics.regression.satterthwaite import satterthwaite_df
 
 _ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
+_NO_MAXIMUM = "no mixed model: the restricted likelihood has no maximum"
 _STARTS = ((1.0, 0.3), (0.2, 0.05), (5.0, 1.0))  # relative standard deviations of intercept and slope
 
 
@@ -74,14 +75,47 @@ def fit_mixed(design: Design, alpha: float) -> Fit:
     Source: Laird & Ware 1982; the profiled criterion in the relative Cholesky factor: Bates et al. 2015 (lme4),
     equations 33 to 42; the degrees of freedom: Kuznetsova et al. 2017 (lmerTest).
     """
-    if why := few_models(design):
+    if why := _unfit(design):
         return no_fit(design, why)
-    columns = [0] if design.slope is None else [0, design.slope]
-    count, rows = design.clusters, len(design.y)
-    if len(columns) * count >= rows:
-        effects = counted(len(columns) * count, "random effect")
-        return no_fit(design, f"no mixed model: {counted(rows, 'checkpoint')} are too few for {effects} of the models")
-    return _mixed_t(design, alpha, columns)
+    return _mixed_t(design, alpha, _random(design))
+
+
+def mixed_prediction(design: Design, x: Array) -> Prediction:
+    """The value of one row of a new model, with all that varies: coefficients, its level and slope, its residual.
+
+    Args:
+        design: The rows that were measured.
+        x: (columns,) predictors of the new one.
+    """
+    why, columns = _unfit(design), _random(design)
+    sums = _sums(design, columns)
+    found = None if why else _reml(sums)
+    if found is None:
+        why = why or _NO_MAXIMUM
+        return Prediction(np.nan, np.nan, np.nan, why)
+
+    def parts(theta: Array) -> tuple[float, float, Array]:
+        determinants, squares, _, covariance = _parts(theta, sums)
+        own = x[columns] @ _factor(theta)
+        return determinants, squares, np.array([[x @ covariance @ x + own @ own + 1]])
+
+    unscaled = float(parts(found.theta)[2][0, 0])
+    (df,) = satterthwaite_df(parts, found.theta, found.variance)
+    return Prediction(float(x @ found.estimate), float(np.sqrt(found.variance * unscaled)), float(df))
+
+
+def _random(design: Design) -> list[int]:
+    """The columns with random effects: the intercept and, where it varies, training."""
+    return [0] if design.slope is None else [0, design.slope]
+
+
+def _unfit(design: Design) -> str:
+    """Why no mixed model can be fitted; empty where one can."""
+    count, rows = len(_random(design)) * design.clusters, len(design.y)
+    few = (
+        f"no mixed model: {counted(rows, 'checkpoint')} are too few for {counted(count, 'random effect')} of the models"
+    )
+    return few_models(design) or (few if count >= rows else "")
 
 
 def _mixed_t(design: Design, alpha: float, columns: list[int]) -> Fit:
@@ -89,7 +123,7 @@ def _mixed_t(design: Design, alpha: float, columns: list[int]) -> Fit:
     sums = _sums(design, columns)
     found = _reml(sums)
     if found is None:
-        return no_fit(design, "no mixed model: the restricted likelihood has no maximum")
+        return no_fit(design, _NO_MAXIMUM)
 
     def parts(theta: Array) -> tuple[float, float, Array]:
         determinants, squares, _, covariance = _parts(theta, sums)

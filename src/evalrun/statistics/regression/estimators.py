@@ -89,3 +89,25 @@ def fit_hc3(design: Design, alpha: float) -> Fit:
     fit = fit.get_robustcov_results("HC3", use_t=True)
     at = asked(design)
     return t_fit(fit.params[at], fit.bse[at], fit.df_resid, alpha)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one value that was not measured, in z-scores; NaN where there is none, and the note says why."""
+
+    value: float
+    stderr: float  # of the prediction and of the value itself
+    df: float
+    note: str = ""
+
+
+def predict_ols(design: Design, x: Array) -> Prediction:
+    """The value of one more row, with the variance of the coefficients and of its residual (`statsmodels.OLS`).
+
+    Args:
+        design: The rows that were measured.
+        x: (columns,) predictors of the new one.
+    """
+    fit = sm.OLS(design.y, design.x).fit()
+    there = fit.get_prediction(x[None, :])
+    return Prediction(float(there.predicted_mean[0]), float(there.se_obs[0]), float(fit.df_resid))
