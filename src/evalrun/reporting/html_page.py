@@ -246,7 +246,7 @@ def _sparks(
 
 def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:
     """One curve's line in the table of evidence."""
-    signed = {name: _z(row[name]) for name in ("fall_z", "rise_z")}
+    signed = {name: _z(row[name]) for name in ("fall_z", "rise_z", "trend_z")}
     needed = "" if pd.isna(row["threshold_z"]) else f"{row['threshold_z']:.2f}"
     return {
         **{str(k): v for k, v in row.items()},
