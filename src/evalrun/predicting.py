@@ -26,7 +26,7 @@ def predict(
 
     Returns:
         One row for each task, in the metric's units: value with low and high, which hold one new value in 1 - alpha of
-        cases if the regression's plane is right; note says why there is none, or that it lies beyond what was evaluated.
+        cases if the regression's plane is right; note says why there is none, or that it lies beyond what was seen.
 
     Raises:
         ConfigError: a setting that cannot be right.
