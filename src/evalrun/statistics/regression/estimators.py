@@ -108,6 +108,6 @@ def predict_ols(design: Design, x: Array) -> Prediction:
         design: The rows that were measured.
         x: (columns,) predictors of the new one.
     """
-    fit = sm.OLS(design.y, design.x).fit()
+    fit = OLS(design.y, design.x).fit()
     there = fit.get_prediction(x[None, :])
     return Prediction(float(there.predicted_mean[0]), float(there.se_obs[0]), float(fit.df_resid))
