@@ -13,6 +13,7 @@ from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
 from evalrun.core.records import Checkpoint
+from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug
@@ -38,13 +39,19 @@ class Selection:
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
-        if self.tasks is not None:
-            files = task_file.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
-            table = table[table["task"].isin([file.name for file in files])]
+        if (names := self.task_names()) is not None:
+            table = table[table["task"].isin(names)]
         if self.cells is not None:
             grid = {(cell.model, cell.step) for cell in self.cells}
             table = table[[place in grid for place in zip(table["model"], table["step"], strict=True)]]
         return table
+
+    def task_names(self) -> list[str] | None:
+        """The tasks by name, sets resolved; None for all."""
+        if self.tasks is None:
+            return None
+        files = task_file.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
+        return [file.name for file in files]
 
     def wanted(self, suite: str) -> list[Place] | None:
         """The checkpoints of a suite that should be there, as (model, seed, step); None where nothing says which."""
@@ -85,9 +92,15 @@ def analyse(
         TrackingError: the store cannot be read.
     """
     store = Store(config.tracking)
+    kept = KeptReports(folder, store.state(), _inputs(config, store, selection, finals, command, failed))
+    if (pages := kept.all_of_them()) is not None:
+        print(f"{_are_up_to_date(pages)}: nothing has changed since the last analysis.")
+        return pages
     store.check()
+    suites = store.suites()
     reports, families = [], {}
     for suite, whole, table in _selected(store, selection):
+        kept.saw(suite, whole.digest)
         store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None, whole)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
@@ -98,16 +111,24 @@ def analyse(
             context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
             rows, wanted = table[table["settings"] == label], selection.wanted(suite)
             families[title] = rows
-            reports.append(_report(config, store, suite, title, rows, out, context, finals, failed, wanted))
+            if (page := kept.page_of(title, suite)) is not None:
+                print(f"{_are_up_to_date([page])}: its results have not changed.")
+            else:
+                made, run = _report(config, store, suite, title, rows, out, context, finals, failed, wanted)
+                page = made["report.html"]
+                kept.made(title, suite, page, made.values(), run)
+            reports.append(page)
+    beside = []
     if len({str(rows["suite"].iloc[0]) for rows in families.values()}) > 1:
-        _across(config, families, folder / "_families", finals)
+        beside = _across(config, families, folder / "_families", finals)
+    kept.close(beside, selection.suite is not None or suites == store.suites())
     print("curves and runs: python -m evalrun ui")
     return reports
 
 
 def _across(
     config: Config, families: Mapping[str, pd.DataFrame], folder: Path, finals: Mapping[str, int] | None
-) -> None:
+) -> list[Path]:
     """Lay the last checkpoints of several suites beside one another, over training compute, where they share tasks.
 
     Args:
@@ -115,6 +136,9 @@ def _across(
         families: Title of a report -> its rows.
         folder: For the files.
         finals: Model -> its last released step, where known.
+
+    Returns:
+        The files that were written.
 
     Raises:
         StorageError: a file cannot be written.
@@ -128,6 +152,28 @@ def _across(
     page = write_families(folder, rows, scored)
     if page is not None:
         print(f"across {len(families)} families, over training compute: {page}")
+    return [] if page is None else [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _inputs(
+    config: Config,
+    store: Store,
+    selection: Selection,
+    finals: Mapping[str, int] | None,
+    command: str | None,
+    failed: Sequence[str],
+) -> tuple[object, ...] | None:
+    """All that goes into reports beside the store; None where that is more than can be told here."""
+    if config.analysis.cluster_by is not None:
+        return None  # from the tasks' data
+    tasks = selection.task_names()
+    return config.analysis, store.uri, selection, tasks, sorted((finals or {}).items()), command, list(failed)
+
+
+def _are_up_to_date(pages: Sequence[Path]) -> str:
+    if len(pages) == 1:
+        return f"the report {pages[0]} is up to date"
+    return f"the {len(pages)} reports are up to date ({', '.join(map(str, pages))})"
 
 
 def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
@@ -213,7 +259,7 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
-) -> Path:
+) -> tuple[Mapping[str, Path], str]:
     """Analyse a table, file the report in MLflow and print the summary.
 
     Args:
@@ -229,7 +275,7 @@ def _report(
         wanted: The checkpoints that should be there; None where nothing says which.
 
     Returns:
-        The page.
+        Its files by name, and the run that it was filed as.
 
     Raises:
         AnalysisError: nothing can be fitted.
@@ -245,8 +291,8 @@ def _report(
             table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
-    store.log_report(suite, found.files, found.metrics, settings, {})
+    run = store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)
     print(*found.notes, sep="\n", end="\n\n" if found.notes else "")
     print(f"report: {found.files['report.html']}")
-    return found.files["report.html"]
+    return found.files, run

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from mlflow.entities import LifecycleStage, Run, RunData, RunInfo, RunTag
@@ -38,6 +39,7 @@ from evalrun.tracking.mlflow_tables import (
     SqlRun,
     SqlTag,
     finished_run,
+    insert,
     session,
     set_tags,
 )
@@ -90,8 +92,9 @@ def _write_fresh(
     for start in range(0, len(todo), _RUNS_A_TRANSACTION):
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
         with link.lock(f"runs-{slug(suite)}"):
-            there |= layout.by_key(sqlite_reader.runs(link, suite))
-            fresh = [group for key, group in todo[start : start + _RUNS_A_TRANSACTION] if key not in there]
+            some = todo[start : start + _RUNS_A_TRANSACTION]
+            there |= layout.by_key(sqlite_reader.runs_of_keys(link, suite, [key for key, _ in some]))
+            fresh = [group for key, group in some if key not in there]
             if fresh:
                 experiment = link.experiment(suite, create=True, kind="checkpoints")
                 _write(link, experiment, fresh, sizes, origins)
@@ -120,9 +123,7 @@ def _write(
         _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
     with session(link.client, read_only=False) as opened:
         _add_datasets(opened, rows, experiment, zip(ids, newest, strict=True))
-        for table in TABLES:
-            if rows[table]:
-                opened.execute(sa.insert(table.__table__), rows[table])
+        insert(opened, rows)
     return ids
 
 
@@ -175,17 +176,26 @@ def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
 
 def _upload(folder: str, group: layout.Delivery, origin: layout.Origin | None) -> None:
     """All artifacts of a run in one go: the items, and the records; in one file where nothing else is known of them."""
+    place = urlsplit(folder)
+    if place.scheme == "file":  # on this machine: nothing needs to be made elsewhere first, and taken away again
+        _put(Path(unquote(place.path)), group, origin)
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        for name, text in _texts(group, origin).items():
-            (Path(scratch) / name).parent.mkdir(exist_ok=True)
-            (Path(scratch) / name).write_text(text, encoding="utf-8")
-        for result, path in group:
-            if path is not None:
-                run_files.check_items(result, path)
-                target = Path(scratch) / run_files.items_name(result)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, target)
+        _put(Path(scratch), group, origin)
         get_artifact_repository(folder).log_artifacts(scratch)
+
+
+def _put(folder: Path, group: layout.Delivery, origin: layout.Origin | None) -> None:
+    """The artifacts as files of a folder."""
+    for name, text in _texts(group, origin).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    for result, path in group:
+        if path is not None:
+            run_files.check_items(result, path)
+            target = folder / run_files.items_name(result)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _texts(group: layout.Delivery, origin: layout.Origin | None) -> dict[str, str]:

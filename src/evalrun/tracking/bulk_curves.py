@@ -20,13 +20,13 @@ from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.curve_runs import CheckpointTags, ModelCurve, final_tags, params_of
 from evalrun.tracking.mlflow_tables import (
-    TABLES,
     SqlLatestMetric,
     SqlMetric,
     SqlParam,
     SqlRun,
     SqlTag,
     finished_run,
+    insert,
     session,
     set_tags,
 )
@@ -69,9 +69,7 @@ class TableWriter:
             rows[SqlMetric] += points
             rows[SqlLatestMetric] += {point["key"]: point for point in points}.values()  # they are in order of steps
         with session(self._link.client, read_only=False) as opened:
-            for table in TABLES:
-                if rows[table]:
-                    opened.execute(sa.insert(table.__table__), rows[table])
+            insert(opened, rows)
 
     def delete(self, run_ids: Sequence[str]) -> None:
         """Runs that a new one stands for: MLflow keeps them as deleted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,9 @@ class FileBackend:
         """All results of a suite, without an object of MLflow's for each metric and tag."""
         from evalrun.tracking.suite_table import suite_table
 
-        stamp = sqlite_reader.stamp(self._link)
-        return replace(suite_table(sqlite_reader.pages(self._link, suite)), stamp=stamp)
+        stamp, digest = sqlite_reader.stamp(self._link), hashlib.sha256()
+        found = suite_table(sqlite_reader.pages(self._link, suite, digest))
+        return replace(found, stamp=stamp, digest=digest.hexdigest())
 
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date; a table that is no longer what the file holds is read again."""

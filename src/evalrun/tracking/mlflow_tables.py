@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import LifecycleStage, RunStatus, SourceType
@@ -32,9 +32,11 @@ __all__ = [
     "SqlRun",
     "SqlTag",
     "finished_run",
+    "insert",
     "session",
     "set_tags",
 ]
+_CACHE_KB = 200_000
 _ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
 
 
@@ -60,6 +62,23 @@ def finished_run(run_id: str, name: str, folder: str, experiment_id: str, start_
         "source_version": "",
         "lifecycle_stage": LifecycleStage.ACTIVE,
     }
+
+
+def insert(opened: Any, rows: Mapping[Any, Sequence[Mapping[str, Any]]]) -> None:
+    """Insert new rows of MLflow's models into a SQLite file, in a session; rows of one model have the same columns.
+
+    They go to SQLite as they are: of a hundred thousand, SQLAlchemy's own way with parameters is a third of the time.
+    """
+    connection = opened.connection()
+    connection.exec_driver_sql(
+        f"PRAGMA cache_size = -{_CACHE_KB}"
+    )  # of this connection: indexes need not be read again and again
+    for model in TABLES:
+        if some := rows.get(model):
+            table, names = model.__table__, list(some[0])
+            quoted = ", ".join(f'"{table.columns[name].name}"' for name in names)
+            statement = f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})"
+            connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in some])
 
 
 def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:

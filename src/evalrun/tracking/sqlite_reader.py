@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import marshal
 import math
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout, moved
@@ -22,12 +25,25 @@ SELECT runs.run_uuid, runs.status, tags.key, tags.value FROM tags JOIN runs ON r
 WHERE runs.experiment_id = ? AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'evalrun.%' {}
 ORDER BY runs.start_time DESC, runs.run_uuid
 """
-_OF_KEY = f"AND runs.run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{layout.KEY}' AND value = ?)"
+_OF_KEYS = f"AND runs.run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{layout.KEY}' AND value IN ({{}}))"
 
 _IDS = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active' ORDER BY run_uuid"
+_FOLDERS = "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'"
 _TAGS_OF = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({}) AND key LIKE 'evalrun.%'"
 _METRICS_OF = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({})"
 _RUNS_A_PAGE = 500  # old SQLites take 999 values
+_NOTED = {layout.COMMAND, layout.ALARM}  # by analyses and watches, of no result
+_PLAIN = 2  # the version of marshal that writes equal values alike
+
+Tag = tuple[str, str, str]  # run id, key, text
+Value = tuple[str, str, float, int]  # run id, key, value, whether it is no number
+
+
+class Digest(Protocol):
+    """Of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Go on with these."""
 
 
 def runs(link: MlflowConnection, suite: str, run_key: str | None = None) -> list[layout.RunEntry]:
@@ -36,21 +52,57 @@ def runs(link: MlflowConnection, suite: str, run_key: str | None = None) -> list
     Raises:
         TrackingError: the file cannot be read, or the suite's experiment was deleted.
     """
+    return _entries(link, suite, "", ()) if run_key is None else _entries(link, suite, _OF_KEYS.format("?"), (run_key,))
+
+
+def _entries(link: MlflowConnection, suite: str, condition: str, values: Sequence[str]) -> list[layout.RunEntry]:
     found: dict[tuple[str, bool], dict[str, str]] = defaultdict(dict)
     with _opened(link, "looking up finished tasks") as database:
-        query, values = (_TAGS.format(""), ()) if run_key is None else (_TAGS.format(_OF_KEY), (run_key,))
-        for run_id, status, key, value in database.execute(query, (_experiment(link, database, suite), *values)):
+        number = _experiment(link, database, suite)
+        for run_id, status, key, value in database.execute(_TAGS.format(condition), (number, *values)):
             found[run_id, status == "FINISHED"][key] = value
     return [layout.RunEntry(run_id, ended, tags) for (run_id, ended), tags in found.items() if layout.KEY in tags]
 
 
-def pages(link: MlflowConnection, suite: str) -> Iterator[list[RunContent]]:
+def runs_of_keys(link: MlflowConnection, suite: str, run_keys: Sequence[str]) -> list[layout.RunEntry]:
+    """The checkpoint runs of some keys, newest first: thousands need not be read to know of some hundred."""
+    if len(run_keys) > _RUNS_A_PAGE:
+        raise ValueError(f"at most {_RUNS_A_PAGE} keys at once")
+    condition = _OF_KEYS.format(",".join("?" * len(run_keys)))
+    return _entries(link, suite, condition, run_keys)
+
+
+def pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[list[RunContent]]:
     """Tags and newest metrics of every checkpoint run of a suite, some hundred runs at a time.
 
-    Each page is one short transaction: a run is seen as it was at one moment, and those who write need not wait.
+    Args:
+        link: The store.
+        suite: Which suite.
+        digest: Is fed with what was read, as by `content_digest`.
 
     Raises:
         TrackingError: the file cannot be read, or the suite's experiment was deleted.
+    """
+    for ids, tags, metrics in _pages(link, suite, digest):
+        yield _contents(ids, tags, metrics)
+
+
+def content_digest(link: MlflowConnection, suite: str) -> str:
+    """A digest of all that a suite's table is made from; what analyses note on the runs is left out.
+
+    Raises:
+        TrackingError: the file cannot be read, or the suite's experiment was deleted.
+    """
+    digest = hashlib.sha256()
+    for _ in _pages(link, suite, digest):
+        pass
+    return digest.hexdigest()
+
+
+def _pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[tuple[list[str], list[Tag], list[Value]]]:
+    """Run ids, their tags and their newest metrics.
+
+    Each page is one short transaction: a run is seen as it was at one moment, and those who write need not wait.
     """
     with _opened(link, "reading results") as database:
         database.isolation_level = None
@@ -62,12 +114,12 @@ def pages(link: MlflowConnection, suite: str) -> Iterator[list[RunContent]]:
             tags = database.execute(_TAGS_OF.format(places), some).fetchall()
             metrics = database.execute(_METRICS_OF.format(places), some).fetchall()
             database.execute("COMMIT")
-            yield _contents(some, tags, metrics)
+            said = [row for row in tags if row[1] not in _NOTED]
+            digest.update(marshal.dumps((some, sorted(said), sorted(metrics)), _PLAIN))
+            yield some, tags, metrics
 
 
-def _contents(
-    ids: list[str], tags: list[tuple[str, str, str]], metrics: list[tuple[str, str, float, int]]
-) -> list[RunContent]:
+def _contents(ids: list[str], tags: list[Tag], metrics: list[Value]) -> list[RunContent]:
     """Rows by their run; runs that are no checkpoints are left out."""
     tags_of: dict[str, dict[str, str]] = {run_id: {} for run_id in ids}
     for run_id, key, text in tags:
@@ -101,6 +153,22 @@ def stamp(link: MlflowConnection) -> tuple[object, ...]:
     except OSError as error:
         raise TrackingError(explain(error, "looking at the database", link.place, link.shown)) from error
     return tuple(found)
+
+
+def is_active(link: MlflowConnection, run_id: str) -> bool:
+    """Whether a run is there and not deleted."""
+    with _opened(link, "looking up a run") as database:
+        query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+        return database.execute(query, (run_id,)).fetchone() is not None
+    return False
+
+
+def folders_of(link: MlflowConnection, suite: str) -> list[tuple[str, Path | None]]:
+    """A suite's runs and the folders of their artifacts; None for one that is not on this machine."""
+    with _opened(link, "looking up artifacts") as database:
+        found = database.execute(_FOLDERS, (_experiment(link, database, suite),)).fetchall()
+        return [(run_id, moved.here(uri or "", link.root)) for run_id, uri in found]
+    return []
 
 
 def artifact_folders(link: MlflowConnection) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from evalrun.tracking.layout import RunEntry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.tracking.file_state import FileState
     from evalrun.tracking.item_files import ItemReader
     from evalrun.tracking.suite_table import SuiteTable
 
@@ -75,12 +76,14 @@ class Store:
             return {}
         return layout.by_key(self._backend.runs(suite))
 
-    def check_readable(self) -> None:
-        """Make sure that the store can be asked, without making one where none is.
+    def state(self) -> FileState | None:
+        """What tells whether anything has changed; None where there is no file that can be asked."""
+        from evalrun.tracking.file_state import FileState
 
-        Raises:
-            TrackingError: when a server does not answer; soon, where MLflow's own client would try for minutes.
-        """
+        return FileState(self._link) if self._link.database is not None and self._link.exists() else None
+
+    def check_readable(self) -> None:
+        """Make sure that the store can be asked, without making one; a TrackingError, soon, if it cannot."""
         self._backend.check_readable()
 
     def deliver(
@@ -198,11 +201,7 @@ class Store:
             return results_table.of_runs(self._link, run_ids).of()
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
-        """A reader of per-item results; see `item_files.ItemReader`. Use it in a `with` block.
-
-        Args:
-            wanted: Run id and task of all results that the reader will be asked for.
-        """
+        """A reader of the per-item results of these runs and tasks, for a `with` block: see `item_files.ItemReader`."""
         from evalrun.tracking.item_files import ItemReader
 
         return ItemReader(self._link, wanted)

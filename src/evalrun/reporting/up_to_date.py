@@ -1,0 +1,106 @@
+"""Which reports of a folder need not be made again: those whose data, settings, code and files are what they were.
+
+Each report has a receipt of what it was made from. One more speaks of all of them and of the store's file, so that an
+analysis in which nothing has changed is known without reading a result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from evalrun.core.receipt import Receipt, key_of, read_receipts, receipt_of, write_receipts
+from evalrun.tracking.file_state import FileState
+
+_FILE = "made.json"
+_ALL = ""  # the receipt of all
+
+
+class KeptReports:
+    """The reports of an analysis that are there, and those that are made now.
+
+    Args:
+        folder: Of the reports.
+        state: The store's; None where it cannot be asked quickly: then all is made again.
+        inputs: All that goes into a report beside the store; None where it cannot be told whether that has changed.
+    """
+
+    def __init__(self, folder: Path, state: FileState | None, inputs: object) -> None:
+        self._folder = folder
+        self._state = state if inputs is not None else None
+        self._key = "" if self._state is None else key_of(inputs)
+        self._kept = {} if self._state is None else read_receipts(folder / _FILE)
+        self._new: dict[str, Receipt] = {}
+        self._read: dict[str, tuple[str | None, str | None]] = {}  # suite -> digests of its results and items
+
+    def all_of_them(self) -> list[Path] | None:
+        """The pages, if nothing has changed at all; None if anything has."""
+        if self._state is None or _ALL not in self._kept:
+            return None
+        kept = self._kept[_ALL]
+        try:
+            read = {suite: (content, self._state.items(suite)) for suite, (content, _) in _loaded(kept, "read").items()}
+            pages = [self._folder / self._kept[title].about["page"] for title in _loaded(kept, "titles")]
+            receipts = [self._kept[title] for title in _loaded(kept, "all")]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        is_same = kept.key == self._key_of_all(self._state, read)
+        return pages if is_same and all(one.is_whole(self._folder) for one in receipts) else None
+
+    def saw(self, suite: str, content: str | None) -> None:
+        """Note what the results of a suite are, as they were read now."""
+        self._read[suite] = (content, None if self._state is None else self._state.items(suite))
+
+    def page_of(self, title: str, suite: str) -> Path | None:
+        """The page of a report that is up to date; None where it is to be made."""
+        kept = self._kept.get(title)
+        if self._state is None or kept is None or kept.key != self._key_of(suite) or not kept.is_whole(self._folder):
+            return None
+        if "page" not in kept.about or not self._state.has(kept.about.get("run", "")):
+            return None
+        self._new[title] = kept
+        return self._folder / kept.about["page"]
+
+    def made(self, title: str, suite: str, page: Path, files: Iterable[Path], run: str) -> None:
+        """Keep what a report was made from."""
+        if self._state is not None and None not in self._read[suite]:
+            about = {"page": str(page.relative_to(self._folder)), "run": run}
+            self._new[title] = receipt_of(self._key_of(suite), self._folder, files, about)
+
+    def close(self, beside: Iterable[Path], is_all: bool) -> None:
+        """Write the receipts; that of all only if the store still holds what was read.
+
+        Args:
+            beside: Files that were made from several reports.
+            is_all: Whether the reports that were kept are all that there are.
+
+        Raises:
+            StorageError: they cannot be written.
+            TrackingError: the store cannot be read.
+        """
+        if self._state is None:
+            return
+        new = dict(self._new)
+        if is_all and new:
+            titles = list(new)
+            new["/"] = receipt_of("", self._folder, beside, {})
+            about = {"read": json.dumps(self._read), "titles": json.dumps(titles), "all": json.dumps(list(new))}
+            stamp_first = self._key_of_all(self._state, self._read)
+            if all(digests == self._now(self._state, suite) for suite, digests in self._read.items()):
+                new[_ALL] = Receipt(stamp_first, {}, about)
+        write_receipts(self._folder / _FILE, new)
+
+    def _now(self, state: FileState, suite: str) -> tuple[str, str | None]:
+        return state.content(suite), state.items(suite)
+
+    def _key_of(self, suite: str) -> str:
+        return repr((self._key, self._read[suite]))
+
+    def _key_of_all(self, state: FileState, read: dict[str, tuple[str | None, str | None]]) -> str:
+        return repr((self._key, sorted(read.items()), state.stamp()))
+
+
+def _loaded(kept: Receipt, name: str) -> Any:
+    return json.loads(kept.about[name])

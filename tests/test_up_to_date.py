@@ -1,0 +1,180 @@
+"""An analysis in which nothing has changed is not made again, and one in which anything has is."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from evalrun import study
+from evalrun.commands.table_input import config_of
+from evalrun.config.schema import Config
+from evalrun.core import receipt
+from evalrun.core.atomic import write_file
+from evalrun.reporting import build
+from evalrun.tracking import Store
+from tracking.conftest import make_cell, make_result
+
+pytestmark = pytest.mark.usefixtures("databases")
+
+SIZES = {"small": 70_000_000, "middle": 410_000_000, "big": 1_400_000_000}
+EVERYTHING = study.Selection()
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is its table here, which is what these tests look at; the test of several suites makes the real ones."""
+
+    def table_alone(table: pd.DataFrame, conf: object, title: str, out: Path, *_: object) -> build.Analysis:
+        files = {"report.html": f"<html>{title}", "effects.csv": "", "results.csv": table.to_csv()}
+        return build.Analysis({name: write_file(out / name, text) for name, text in files.items()}, {}, "", [])
+
+    if "release" not in request.keywords:
+        monkeypatch.setattr(build, "run_analysis", table_alone)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    settings = {"methods": ["ols"], "sensitivity": False, "tracking.root": str(tmp_path / "mlruns")}
+    return config_of(settings)
+
+
+@pytest.fixture
+def store(config: Config, tmp_path: Path) -> Store:
+    found = Store(config.tracking)
+    found.check()
+    deliver(found, tmp_path, [1000, 2000, 4000, 8000])
+    return found
+
+
+def deliver(store: Store, folder: Path, steps: list[int], suite: str = "pythia", value: float = 0.3) -> None:
+    results = []
+    for number, (model, size) in enumerate(SIZES.items()):
+        for step in steps:
+            cell = make_cell(model, step, size, suite=suite, n_params_nominal=size)
+            accuracy = {"acc": value + number / 50 + (step // 1000) ** 1.3 / 100}
+            results.append(make_result(folder / "journal", "memo_trap", cell, metrics=accuracy, stderrs={"acc": 0.01}))
+    store.deliver_many(results)
+
+
+def analyse(config: Config, tmp_path: Path) -> tuple[list[Path], int]:
+    """The pages, and how many reports were made now."""
+    client = MlflowClient(Store(config.tracking).uri)
+    reports = []
+    for _ in range(2):
+        ids = [e.experiment_id for e in client.search_experiments() if e.name.endswith("-report")]
+        reports.append(len(client.search_runs(ids)) if ids else 0)
+        if len(reports) == 1:
+            pages = study.analyse(config, tmp_path / "analysis", EVERYTHING)
+    return pages, reports[1] - reports[0]
+
+
+def edit_a_value(config: Config) -> None:
+    with sqlite3.connect(Path(config.tracking.root) / "mlflow.db") as database:
+        database.execute("UPDATE latest_metrics SET value = 0.123 WHERE key = 'acc/memo_trap' AND step = 1000")
+    database.close()
+
+
+def touch_items(tmp_path: Path) -> None:
+    path = next((tmp_path / "mlruns").rglob("items/*.parquet"))
+    os.utime(path, ns=(1, 1))
+
+
+def test_nothing_has_changed(
+    config: Config, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, made = analyse(config, tmp_path)
+    assert made == 1
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "analysis").rglob("*")}
+    capsys.readouterr()
+    monkeypatch.setattr(Store, "read", None)  # no result is read, and MLflow is not asked for anything
+    monkeypatch.setattr(Store, "check", None)
+    assert analyse(config, tmp_path) == (pages, 0)
+    assert (
+        capsys.readouterr().out
+        == f"the report {pages[0]} is up to date: nothing has changed since the last analysis.\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "analysis").rglob("*")} == before
+
+
+CHANGES: dict[str, Callable[[Config, Path], object]] = {
+    "another checkpoint": lambda config, tmp_path: deliver(Store(config.tracking), tmp_path, [16_000]),
+    "a value that a person edits": lambda config, tmp_path: edit_a_value(config),
+    "a file of items": lambda config, tmp_path: touch_items(tmp_path),
+    "a file that came out": lambda config, tmp_path: (tmp_path / "analysis/pythia/effects.csv").write_text("x"),
+    "a file that is gone": lambda config, tmp_path: (tmp_path / "analysis/pythia/report.html").unlink(),
+    "the receipt": lambda config, tmp_path: (tmp_path / "analysis/made.json").write_text('{"pythia": {"key": 1}}'),
+    "a deleted run": lambda config, tmp_path: MlflowClient(Store(config.tracking).uri).delete_run(
+        Store(config.tracking).table("pythia")["run_id"].iloc[-1]
+    ),
+    "a setting": lambda config, tmp_path: setattr(config.analysis, "alpha", 0.01),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_has_changed_is_made_again(config: Config, store: Store, tmp_path: Path, change: str) -> None:
+    analyse(config, tmp_path)
+    CHANGES[change](config, tmp_path)
+    pages, made = analyse(config, tmp_path)
+    assert made == 1
+    assert "<html" in pages[0].read_text()
+    assert analyse(config, tmp_path) == (pages, 0)
+
+
+def test_another_version_makes_it_again(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyse(config, tmp_path)
+    monkeypatch.setattr(receipt, "_code", lambda: "the next version")
+    assert analyse(config, tmp_path)[1] == 1
+
+
+def test_a_report_that_was_deleted_is_filed_again(config: Config, store: Store, tmp_path: Path) -> None:
+    analyse(config, tmp_path)
+    client = MlflowClient(store.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("pythia-report").experiment_id])
+    client.delete_run(run.info.run_id)
+    assert analyse(config, tmp_path)[1] == 1
+
+
+@pytest.mark.release
+def test_who_writes_while_it_is_made_is_not_missed(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Store.log_report
+
+    def log_report(self: Store, *args: object) -> str:
+        deliver(Store(config.tracking), tmp_path, [16_000])  # after the results were read
+        return kept(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "log_report", log_report)
+    analyse(config, tmp_path)
+    monkeypatch.undo()
+    pages, made = analyse(config, tmp_path)
+    assert made == 1
+    assert ",16000," in (pages[0].parent / "results.csv").read_text()
+    assert analyse(config, tmp_path) == (pages, 0)
+
+
+@pytest.mark.release
+def test_only_the_suite_that_changed_is_made_again(
+    config: Config, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analyse(config, tmp_path)
+    deliver(store, tmp_path, [1000, 2000, 4000], "other", 0.5)
+    capsys.readouterr()
+    pages, made = analyse(config, tmp_path)
+    assert (len(pages), made) == (2, 1)
+    said = capsys.readouterr().out
+    assert f"the report {tmp_path / 'analysis/pythia/report.html'} is up to date: its results have not changed." in said
+    assert analyse(config, tmp_path) == (pages, 0)
+    assert f"the 2 reports are up to date ({pages[0]}, {pages[1]})" in capsys.readouterr().out
+    families = tmp_path / "analysis/_families/families.csv"
+    families.write_text("edited")
+    assert analyse(config, tmp_path) == (pages, 0)
+    assert families.read_text() != "edited"
