@@ -107,7 +107,7 @@ def test_with_one_row_a_model_nothing_depends_within_models():
 def test_two_models_are_too_few(fit):
     found = fit(example(models=2), 0.05)
     assert np.isnan(found.p).all()
-    assert found.note == "2 models: too few for errors clustered by model"
+    assert found.note == "2 models: too few to tell how models differ"
 
 
 @pytest.mark.simulation

@@ -28,7 +28,7 @@ def fit_gee(design: Design, alpha: float) -> Fit:
 
     Source: Liang & Zeger 1986; Mancl & DeRouen 2001. `statsmodels.GEE`, cov_type bias_reduced.
     """
-    if why := few_models(design) or one_row_each(design):
+    if why := _few(design) or one_row_each(design):
         return no_fit(design, why)
     try:
         model = GEE(design.y, design.x, groups=design.groups, cov_struct=Exchangeable())
@@ -80,6 +80,11 @@ def fit_mixed(design: Design, alpha: float) -> Fit:
     return _mixed_t(design, alpha, _random(design))
 
 
+def _few(design: Design) -> str:
+    """That models are too few; empty where they are not."""
+    return few_models(design).replace("for errors clustered by model", "to tell how models differ")
+
+
 def mixed_prediction(design: Design, x: Array) -> Prediction:
     """The value of one row of a new model, with all that varies: coefficients, its level and slope, its residual.
 
@@ -115,7 +120,7 @@ def _unfit(design: Design) -> str:
     few = (
         f"no mixed model: {counted(rows, 'checkpoint')} are too few for {counted(count, 'random effect')} of the models"
     )
-    return few_models(design) or (few if count >= rows else "")
+    return _few(design) or (few if count >= rows else "")
 
 
 def _mixed_t(design: Design, alpha: float, columns: list[int]) -> Fit:
