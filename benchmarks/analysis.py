@@ -2,7 +2,8 @@
 
     python benchmarks/analysis.py --against REV --json analysis.json
 
-The stores are made once from a seed, by `ingest` of a table; every run begins from the same bytes:
+The stores are made once from a seed, by each build's own `ingest` of a table, since an earlier one may not read what a
+later one tags; every run begins from the same bytes:
 
 - `big`: Pythia with its deduplicated and seeded models, 9,394 checkpoints x 12 tasks in three suites.
 - `many`: 8 models x 26 checkpoints x 87 tasks, without the number of items.
@@ -69,7 +70,7 @@ class Cost:
 class Place:
     """A user's folder with a store that every run finds as it was made."""
 
-    def __init__(self, folder: Path, make: Callable[[], pd.DataFrame]) -> None:
+    def __init__(self, folder: Path, make: Callable[[], pd.DataFrame], build: Path) -> None:
         """Make it from a table, unless it is there already; the last checkpoint is kept apart, in more.tsv."""
         self.folder = folder
         self._kept = folder / "kept.db"
@@ -80,7 +81,7 @@ class Place:
         is_last = (rows[list(rows)[:2]] == rows.iloc[-1, :2]).all(axis=1)  # its model and revision
         for name, part in (("all.tsv", rows), ("table.tsv", rows[~is_last]), ("more.tsv", rows[is_last])):
             part.to_csv(folder / name, sep="\t", index=False)
-        execute(HERE, folder, "ingest", "table.tsv")
+        execute(build, folder, "ingest", "table.tsv")
         shutil.copyfile(folder / "mlruns" / "mlflow.db", self._kept)
 
     def restore(self) -> None:
@@ -151,8 +152,8 @@ def table(models: list[tuple[str, float, list[int]]], tasks: list[str], items: b
     return pd.concat(parts, ignore_index=True)
 
 
-def made(folder: Path, name: str, arguments: argparse.Namespace) -> Place:
-    """A store by its name."""
+def made(folder: Path, name: str, build: Path, arguments: argparse.Namespace) -> Place:
+    """A build's store by its name."""
     many = [f"made_task_{number:03d}" for number in range(107)]
     every = suites(arguments.scale)
     pythia = [(model, size, [256, 512, *STEPS[11::6]]) for model, size, _ in every[:8]]
@@ -167,7 +168,7 @@ def made(folder: Path, name: str, arguments: argparse.Namespace) -> Place:
         "paper": lambda: table(paper, list(TASKS), items=True) if arguments.published is None else published(),
         "huge": lambda: table(every, many, items=True),
     }
-    return Place(folder / name, tables[name])
+    return Place(folder / ("this" if build == HERE else "other") / name, tables[name], build)
 
 
 def study(place: Place, build: Path, wanted: Sequence[str]) -> Iterator[tuple[str, Cost]]:
@@ -191,12 +192,12 @@ def measure(folder: Path, build: Path, wanted: Sequence[str], arguments: argpars
     """Each piece of work once with one build."""
     found: dict[str, Cost] = {}
     if "ingest" in wanted:
-        found |= ingest(made(folder, "big", arguments), build)
+        found |= ingest(made(folder, "big", build, arguments), build)
     if {"analyze", "again", "one_more"} & set(wanted):
-        found |= study(made(folder, "big", arguments), build, wanted)
+        found |= study(made(folder, "big", build, arguments), build, wanted)
     for work, name in (("many_tasks", "many"), ("paper", "paper"), ("million", "huge")):
         if work in wanted:
-            place = made(folder, name, arguments)
+            place = made(folder, name, build, arguments)
             place.restore()
             words = ["experiment=paper"] if work == "paper" and arguments.published is not None else []
             found[work] = execute(build, place.folder, "analyze", *words)

@@ -207,5 +207,5 @@ def test_the_analysis_benchmark_makes_stores_and_compares_builds(tmp_path: Path)
         assert row["min"] <= row["ratio_median"] <= row["max"]
         assert row["ratio_median"] == pytest.approx(row["before_wall_s"] / row["wall_s"])
         assert 50 < row["memory"] < 2000  # MB
-    assert len((stores / "paper" / "all.tsv").read_text().splitlines()) == 1 + 8 * 8 * 12
+    assert len((stores / "this" / "paper" / "all.tsv").read_text().splitlines()) == 1 + 8 * 8 * 12
     assert "paper" in done.stdout
