@@ -200,6 +200,8 @@ def _digests(folder: Path) -> Iterator[tuple[str, str]]:
         if path.suffix in UNSTEADY:
             ends = {".html": b"</html>", ".pdf": b"%%EOF", ".svg": b"</svg>"}
             yield name, "whole" if content.rstrip().endswith(ends[path.suffix]) else "torn"
+        elif path.name == "made.json":  # digests of those files, and of a store that names its runs
+            yield name, "whole" if json.loads(content) else "torn"
         elif path.name == "results.csv":
             yield name, _without_columns(content.decode(), {"run_id", "finished_ms"})
         elif path.suffix == ".json":
