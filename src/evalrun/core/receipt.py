@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.atomic import write_file
+from evalrun.core.hashing import file_sha256
 
 _LIBRARIES = ("matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "statsmodels")  # of the analysis
 
@@ -76,7 +77,6 @@ def _code() -> tuple[Any, ...]:
 
 def _digest(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return None
