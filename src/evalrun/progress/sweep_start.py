@@ -12,7 +12,9 @@ from evalrun.grid import job_keys, namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec
 from evalrun.grid.locating import locate_all
 from evalrun.progress import of
-from evalrun.tracking import Store, layout
+from evalrun.tracking import Store
+from evalrun.tracking.layout import RunEntry
+from evalrun.tracking.sweep_tags import is_closed, new_tags
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,9 @@ def delivered(jobs: Sequence[JobSpec], sweep: str) -> set[int]:
     return set(found)
 
 
-def _is_marked(run: layout.RunEntry | None, sweep: str) -> bool:
-    """Whether nothing is to be noted on a run: it is whole, and this sweep was the last that wanted it."""
-    return (
-        run is not None
-        and run.ended
-        and (run.tags.get(layout.STATE), run.tags.get(layout.SWEEP)) == ("complete", sweep)
-        and layout.sweeps_of(run.tags)[-1:] == [sweep]
-    )
+def _is_marked(run: RunEntry | None, sweep: str) -> bool:
+    """Whether nothing is to be noted on a run: it is closed, and this sweep was the last that wanted it."""
+    return run is not None and is_closed(run) and not new_tags(run, sweep)
 
 
 def _mark(store: Store, runs: Iterable[tuple[str, str]], sweep: str) -> None:

@@ -44,6 +44,7 @@ from evalrun.tracking.mlflow_tables import (
     set_tags,
 )
 from evalrun.tracking.slugs import slug
+from evalrun.tracking.sweep_tags import sweep_tags
 
 _RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
 
@@ -221,7 +222,7 @@ def _add_rows(
     started, tags, name = runs.opening(experiment, first, sizes)
     values, more = runs.content(_blank(run_id, experiment, tags), results)
     tags |= {MLFLOW_RUN_NAME: name} | more | {layout.STATE: "complete"}
-    tags |= runs.sweep_tags({}, None if origin is None else origin.sweep)
+    tags |= sweep_tags({}, None if origin is None else origin.sweep)
     rows[SqlRun].append(finished_run(run_id, name, folder, experiment.experiment_id, started, stamp))
     rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
     rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": v} for k, v in run_values.params_of(first).items()]

@@ -24,6 +24,7 @@ from evalrun.tracking import alarms, datasets, layout, run_files, run_values
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, RunEntry, TaskEntry
 from evalrun.tracking.slugs import metric_key, slug
+from evalrun.tracking.sweep_tags import is_closed, new_tags, sweep_tags
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
@@ -260,25 +261,15 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean
     return {key: value[: layout.TAG_LIMIT] for key, value in tags.items() if value}
 
 
-def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
-    """What the tags of a run become once a sweep has wanted it."""
-    if not sweep:
-        return {}
-    sweeps = [name for name in layout.sweeps_of(there) if name != sweep] + [sweep]
-    while len(json.dumps(sweeps)) > layout.TAG_LIMIT:
-        sweeps = sweeps[1:]
-    return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}
-
-
 def sweep_marks(
     link: MlflowConnection, there: Mapping[str, RunEntry], run_keys: Iterable[str], sweep: str
 ) -> dict[str, dict[str, str]]:
     """Run id -> the tags that are new on runs that a sweep wanted; a run that was left open is closed at once."""
     new: dict[str, dict[str, str]] = {}
     for run in (there[key] for key in run_keys if key in there):
-        if not run.ended or run.tags.get(layout.STATE) != "complete":
+        if not is_closed(run):
             close(link, link.client.get_run(run.run_id), sweep)
-        elif changed := {k: v for k, v in sweep_tags(run.tags, sweep).items() if run.tags.get(k) != v}:
+        elif changed := new_tags(run, sweep):
             new[run.run_id] = changed
     return new
 
