@@ -172,7 +172,7 @@ def test_weights_are_read_once_for_their_identity_and_again_when_they_are_others
     cell = Checkpoint("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(run / "step4"), None)
     first = checkpoints.locate(cell)
     folder_notes.notes().save()
-    folder_notes.forget()
+    folder_notes._notes.cache_clear()
     assert checkpoints.locate(cell) == first
     assert len(read) == 1
     weights = Path(cell.location) / "model.safetensors"
@@ -189,6 +189,6 @@ def test_a_run_is_looked_through_once(monkeypatch, run):
     monkeypatch.setattr(folders, "_look", lambda folder: (looked.append(folder), real(folder))[1])
     first = local.find(run, local.AUTO)
     assert len(looked) == len(set(looked)) == len(first.by_step)
-    folder_notes.forget()
+    folder_notes._notes.cache_clear()
     assert local.find(run, local.AUTO) == first
     assert len(looked) == len(first.by_step)

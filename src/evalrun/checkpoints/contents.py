@@ -38,8 +38,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def is_flat(folder: Path) -> bool:
-    """Whether a checkpoint's files all lie in its folder itself, none of them in a folder below or elsewhere."""
-    return all(file.parent == folder for file in weight_files(folder))
+    """Whether a checkpoint's files all lie in its folder itself; not said of one whose index is damaged."""
+    try:
+        return all(file.parent == folder for file in weight_files(folder))
+    except CheckpointError:
+        return False
 
 
 def shards_of(index: Path) -> list[str]:

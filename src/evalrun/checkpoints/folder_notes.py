@@ -86,11 +86,6 @@ def notes() -> FolderNotes:
     return _notes(os.path.abspath(FILE))
 
 
-def forget() -> None:
-    """Read them again when asked next."""
-    _notes.cache_clear()
-
-
 @lru_cache(maxsize=4)
 def _notes(file: str) -> FolderNotes:
     return FolderNotes(Path(file))

@@ -50,7 +50,7 @@ class TrainerState:
 
 def look(folder: Path) -> FolderLook:
     """Look at a folder, or remember what was seen if it is as it was."""
-    return FolderLook(**notes().kept(folder, "look", lambda: asdict(_look(folder)), partial(_can_keep, folder)))
+    return FolderLook(**notes().kept(folder, "look", lambda: asdict(_look(folder)), partial(is_flat, folder)))
 
 
 def _look(folder: Path) -> FolderLook:
@@ -59,13 +59,6 @@ def _look(folder: Path) -> FolderLook:
     return FolderLook(
         looks_like_model(folder), why, shape_of(folder) if whole else {}, whole and tokenizer.is_in(folder)
     )
-
-
-def _can_keep(folder: Path) -> bool:
-    try:
-        return is_flat(folder)
-    except CheckpointError:
-        return False
 
 
 def looks_like_model(folder: Path) -> bool:
