@@ -99,6 +99,9 @@ def test_public_face(tidy):
         evalrun.predict(table, 1e8, 1e8, method="cr2")
     with pytest.raises(AnalysisError, match="above 0, not 0 and 1e"):
         evalrun.predict(table, 0, 1e8)
+    for size, training in (("70m", 1e8), (1e8, None), (float("inf"), 1e8), (1e8, float("nan")), (True, 1e8)):
+        with pytest.raises(AnalysisError, match=r"above 0, not .* as numbers, such as 1e9 and 3e11\.$"):
+            evalrun.predict(table, size, training)
 
 
 @pytest.mark.simulation

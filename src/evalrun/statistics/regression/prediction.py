@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -73,13 +75,20 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
     Source: Seber & Lee 2003, section 5.3 (ols); Kuznetsova et al. 2017 for the degrees of freedom.
     """
     if method not in METHODS:
-        raise AnalysisError(f"'{method}' is no method of prediction; {suggest(method, METHODS)}")
-    if not (place.size > 0 and place.training > 0):
+        raise AnalysisError(f"'{method}' is no method of prediction: {suggest(str(method), METHODS)}")
+    asked = (place.size, place.training)
+    if not all(map(_is_amount, asked)):
+        size, training = (f"{one:g}" if isinstance(one, (int, float)) else f"{one!r:.40}" for one in asked)
         raise AnalysisError(
-            f"a prediction needs a size and a training above 0, not {place.size:g} and {place.training:g}"
+            f"a prediction needs a size and a training above 0, not {size} and {training}: give parameters and tokens "
+            "(or FLOPs) as numbers, such as 1e9 and 3e11."
         )
     rows = [_row(frame, place, choice, method) for frame in task_frames(table, choice)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def _row(frame: TaskFrame, place: Place, choice: RegressionSettings, method: str) -> dict[str, Any]:
