@@ -1,20 +1,31 @@
-"""Predictions of checkpoints that were not evaluated: against statsmodels, closed forms and a simulation."""
+"""Predictions of checkpoints that were not evaluated: against R, statsmodels, closed forms and a simulation."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from test_run import conf
 
 import evalrun
 from evalrun.errors import AnalysisError
+from evalrun.reporting.prediction_section import ahead
+from evalrun.reporting.table_files import table_files
+from evalrun.statistics.findings import analyze_table
+from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.model_frame import RegressionSettings
-from evalrun.statistics.regression.prediction import COLUMNS, Place, predict_values
+from evalrun.statistics.regression.prediction import COLUMNS, Place, predict_ahead, predict_values
 
 CHOICE = RegressionSettings("nominal", "tokens", ["cr2"], ["fdr_bh"], 0.05, 99, 0)
 STEPS = range(8)
+FOLDER = Path(__file__).resolve().parents[1] / "reference"
+BY_R = json.loads((FOLDER / "expected_prediction.json").read_text())["tasks"]
 
 
 def study(tidy, generator, models=6, level=0.05, slope=0.02, noise=0.02):
@@ -48,6 +59,65 @@ def test_by_least_squares_as_statsmodels(tidy):
     there = sm.OLS(table["value"].to_numpy(), x).fit().get_prediction([[1, 8.2, 8, 8.2 * 8]])
     assert found["value"] == pytest.approx(there.predicted_mean[0], rel=1e-9)
     np.testing.assert_allclose([found["low"], found["high"]], there.conf_int(obs=True, alpha=0.05)[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("task", list(BY_R))
+def test_as_r_predicts(tidy, task):
+    """`predict(lm(...), interval="prediction")`, and lme4's fit with the variances that a new model adds."""
+    rows = pd.read_csv(FOLDER / "data.csv").rename(columns={"parameters": "n_params_nominal"})
+    table, expected = tidy.table(rows[rows["task"] == task].to_dict("records")), BY_R[task]
+    for place, (size, training) in enumerate(zip(expected["size"], expected["training"], strict=True)):
+        (plain,) = predict_values(table, Place(size, training), CHOICE, "ols").to_dict("records")
+        for name in ("value", "low", "high"):
+            assert plain[name] == pytest.approx(expected["ols"][name][place], rel=1e-9), name
+        (mixed,) = predict_values(table, Place(size, training), CHOICE, "mixed").to_dict("records")
+        for name in ("value", "stderr"):
+            assert mixed[name] == pytest.approx(expected["mixed"][name][place], rel=1e-4), name
+        assert mixed["note"].startswith("beyond") == (place > 0)
+
+
+def ahead_of(table, methods=("cr2", "mixed", "ols")):
+    choice = replace(CHOICE, methods=list(methods))
+    return predict_ahead(table, choice, diagnose(table, choice)).set_index(["method", "ahead"])
+
+
+def test_a_tenfold_ahead_is_the_same_as_asked_for(tidy):
+    table, _ = study(tidy, np.random.default_rng(5))
+    found = ahead_of(table)
+    for (method, where), row in found.iterrows():
+        place = Place(1e10, 1e10) if where == "parameters" else Place(1e9, 1e11)
+        (asked,) = predict_values(table, place, CHOICE, method).to_dict("records")
+        assert [row["value"], row["low"], row["high"]] == pytest.approx([asked["value"], asked["low"], asked["high"]])
+        assert (
+            row["note"] == f"beyond what was evaluated ({'model size' if where == 'parameters' else 'training step'})"
+        )
+    assert ahead_of(table, ["cr2", "ols"]).empty
+
+
+def test_where_a_plane_does_not_fit_nothing_is_foretold(tidy):
+    table, _ = study(tidy, np.random.default_rng(6))
+    bent = table.assign(value=table["value"] - 0.02 * (np.log10(table["tokens"]) - 6.5) ** 2)
+    low = table.assign(value=0.3 + 0.1 * (table["value"] - 0.5) - 0.04 * (np.log10(table["tokens"]) - 6.5))
+    down = low.assign(value=low["value"] - 0.9 * low["value"].min())
+    for rows, why in (
+        (bent, r"no prediction: a plane does not fit, squares of the predictors improve AIC by \d+"),
+        (down, "no prediction: the plane leads below 0, where no share can be"),
+    ):
+        row = ahead_of(rows).loc[("mixed", "tokens")]
+        assert np.isnan([row["value"], row["low"], row["high"]]).all()
+        assert pd.Series([row["note"]]).str.fullmatch(why).all(), row["note"]
+
+
+def test_the_report_and_its_table_show_it(tidy):
+    table, _ = study(tidy, np.random.default_rng(7))
+    found = analyze_table(table, conf(methods=["cr2", "mixed"], items=False), "x")
+    section = ahead(found)
+    row = found.predictions.set_index("ahead").loc["parameters"]
+    assert section.about.startswith("An extrapolation")
+    assert section.rows[0][1].text == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})".replace("-", "−")
+    assert section.rows[0][1].hint == "10B parameters, 10B tokens"
+    assert f"{row['value']:.6}"[:6] in table_files(found, table)["tables/predictions.csv"]
+    assert ahead(analyze_table(table, conf(methods=["cr2"], items=False), "x")) is None
 
 
 def test_by_the_mixed_model_of_a_whole_grid_as_the_means_of_its_models(tidy):

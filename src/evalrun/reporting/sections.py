@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting import curve_sections, effect_sections, item_section
+from evalrun.reporting import curve_sections, effect_sections, item_section, prediction_section
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.expected_section import expected_labels
@@ -32,6 +32,7 @@ def sections(study: Findings) -> list[Section]:
         item_section.by_items(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
+        prediction_section.ahead(study),
         curve_sections.over_size(study),
         curve_sections.falls(study),
         curve_sections.artefacts(study),
@@ -125,7 +126,8 @@ def _pooled(study: Findings) -> Section | None:
     return Section(
         "Pooled over tasks",
         "The same regression over the tasks of each cause, values z-scored within each task and turned so that up is "
-        "better; errors clustered by model (CR2). Standardised estimates with their intervals; controls are left out.",
+        "better; errors clustered by model (CR2). Standardised estimates with their intervals; bold and ✱: "
+        f"q < {study.choice.alpha:g} by the same correction, over the tests of this table. Controls are left out.",
         ["Cause", "tasks", *(name[0].upper() + name[1:] for name in effect_names(study.choice.axis))],
         rows,
     )
@@ -157,8 +159,9 @@ def _diagnostics(study: Findings) -> Section | None:
     return Section(
         "Do the assumptions hold?",
         "Autocorrelation: of the residuals of neighbouring checkpoints of a model, 0 if independent. Dispersion: "
-        "Pearson chi-square by degrees of freedom of the binomial fit, 1 if items were the only chance. Influence: the "
-        "largest Cook’s distance; hover for the checkpoint. Curvature: by how much squares improve Akaike’s criterion.",
+        "Pearson chi-square divided by the degrees of freedom of the binomial fit, 1 if items were the only chance. "
+        "Influence: the largest Cook’s distance; hover for the checkpoint. Curvature: by how much squares improve "
+        "Akaike’s criterion.",
         ["Task", "autocorrelation", "dispersion", "influence", "curvature", "Warnings"],
         rows,
     )
@@ -175,5 +178,8 @@ _OTHER_METHODS = {
     "Signal and noise": "Heineman et al. 2025, arXiv:2508.13144.",
     "Effects of no interest": "Two one-sided t-tests against a stated margin, with the error and degrees of freedom of "
     "the effect’s own test (Schuirmann 1987; Lakens 2017).",
+    "Predictions": "One new value with the variance of the coefficients, of models’ levels and slopes, and of a "
+    "residual, t with Satterthwaite degrees of freedom (Kuznetsova et al. 2017); by OLS coefficients and residual "
+    "(Seber & Lee 2003).",
     "Corrections": "Benjamini & Hochberg 1995; Benjamini & Yekutieli 2001; Holm 1979.",
 }

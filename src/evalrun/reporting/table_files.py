@@ -44,6 +44,7 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         "shapes": study.shapes,
         "shapes_over_size": study.size_shapes,
         "evidence": study.evidence,
+        "predictions": study.predictions,
         "two_stories": study.two_stories,
         "sensitivity": study.sensitivity,
         "expected": study.expected,

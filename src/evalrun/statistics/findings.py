@@ -22,6 +22,7 @@ from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
+from evalrun.statistics.regression.prediction import predict_ahead
 from evalrun.statistics.regression.sensitivity import COLUMNS as SENSITIVITY
 from evalrun.statistics.regression.sensitivity import sensitivity
 from evalrun.statistics.regression.two_stories import two_stories
@@ -58,6 +59,7 @@ class Findings:
     sensitivity: pd.DataFrame  # sensitivity.sensitivity; empty where it is not asked for
     two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
     diagnostics: pd.DataFrame  # diagnostics.diagnose
+    predictions: pd.DataFrame  # prediction.predict_ahead; empty without the mixed model
     shapes: pd.DataFrame  # labels.describe_shapes
     size_shapes: pd.DataFrame  # labels.shapes_over_size
     evidence: pd.DataFrame  # evidence.with_agreement
@@ -125,6 +127,7 @@ def analyze_table(
     shapes = describe_shapes(decision)
     size_shapes = shapes_over_size(rows, conf.params, decision.settings)
     continuous = measured.table
+    diagnostics = diagnose(rows, choice)
     coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
     told = [*capped([f"Not scored: {why}" for why in failed]), *coverage_sentences(coverage)]
     told += capped([f"Items not clustered: {why}." for why in unclustered(rows["task"].unique(), clusters)])
@@ -143,7 +146,8 @@ def analyze_table(
         pooled=fit_pooled(rows, choice),
         sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
-        diagnostics=diagnose(rows, choice),
+        diagnostics=diagnostics,
+        predictions=predict_ahead(rows, choice, diagnostics),
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),

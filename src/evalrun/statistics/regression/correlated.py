@@ -85,28 +85,29 @@ def _few(design: Design) -> str:
     return few_models(design).replace("for errors clustered by model", "to tell how models differ")
 
 
-def mixed_prediction(design: Design, x: Array) -> Prediction:
-    """The value of one row of a new model, with all that varies: coefficients, its level and slope, its residual.
+def mixed_predictions(design: Design, x: Array) -> list[Prediction]:
+    """The values of rows of new models, each with all that varies: coefficients, its level and slope, its residual.
 
     Args:
         design: The rows that were measured.
-        x: (columns,) predictors of the new one.
+        x: (rows, columns) predictors of the new ones.
     """
     why, columns = _unfit(design), _random(design)
     sums = _sums(design, columns)
     found = None if why else _reml(sums)
     if found is None:
         why = why or _NO_MAXIMUM
-        return Prediction(np.nan, np.nan, np.nan, why)
+        return [Prediction(np.nan, np.nan, np.nan, why)] * len(x)
 
     def parts(theta: Array) -> tuple[float, float, Array]:
         determinants, squares, _, covariance = _parts(theta, sums)
-        own = x[columns] @ _factor(theta)
-        return determinants, squares, np.array([[x @ covariance @ x + own @ own + 1]])
+        own = x[:, columns] @ _factor(theta)
+        return determinants, squares, np.diag(((x @ covariance) * x).sum(axis=1) + (own**2).sum(axis=1) + 1)
 
-    unscaled = float(parts(found.theta)[2][0, 0])
-    (df,) = satterthwaite_df(parts, found.theta, found.variance)
-    return Prediction(float(x @ found.estimate), float(np.sqrt(found.variance * unscaled)), float(df))
+    errors = np.sqrt(found.variance * np.diag(parts(found.theta)[2]))
+    df = satterthwaite_df(parts, found.theta, found.variance)
+    rows = zip(x @ found.estimate, errors, df, strict=True)
+    return [Prediction(float(value), float(error), float(own_df)) for value, error, own_df in rows]
 
 
 def _random(design: Design) -> list[int]:

@@ -101,13 +101,14 @@ class Prediction:
     note: str = ""
 
 
-def predict_ols(design: Design, x: Array) -> Prediction:
-    """The value of one more row, with the variance of the coefficients and of its residual (`statsmodels.OLS`).
+def predict_ols(design: Design, x: Array) -> list[Prediction]:
+    """The values of more rows, each with the variance of the coefficients and of its residual (`statsmodels.OLS`).
 
     Args:
         design: The rows that were measured.
-        x: (columns,) predictors of the new one.
+        x: (rows, columns) predictors of the new ones.
     """
     fit = OLS(design.y, design.x).fit()
-    there = fit.get_prediction(x[None, :])
-    return Prediction(float(there.predicted_mean[0]), float(there.se_obs[0]), float(fit.df_resid))
+    there = fit.get_prediction(x)
+    found = zip(there.predicted_mean, there.se_obs, strict=True)
+    return [Prediction(float(value), float(error), float(fit.df_resid)) for value, error in found]

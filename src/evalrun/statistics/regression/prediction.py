@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from evalrun.core.errors import AnalysisError, suggest
-from evalrun.statistics.regression.correlated import mixed_prediction
+from evalrun.statistics.parallel import each
+from evalrun.statistics.regression.correlated import mixed_predictions
 from evalrun.statistics.regression.estimators import Prediction, predict_ols
 from evalrun.statistics.regression.model_frame import (
     PREDICTORS,
@@ -39,7 +40,11 @@ COLUMNS = [
     "clusters",
     "note",
 ]
-METHODS = {"mixed": mixed_prediction, "ols": predict_ols}
+AHEAD_COLUMNS = ["task", "title", "ahead", *COLUMNS[2:]]
+METHODS = {"mixed": mixed_predictions, "ols": predict_ols}
+TENFOLD = 10.0  # how far ahead of what was evaluated
+_EQUAL = 1e-9  # logarithms that differ by less are one
+PAYS = 32  # tasks from which on processes pay
 
 
 @dataclass(frozen=True)
@@ -83,32 +88,104 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
             f"a prediction needs a size and a training above 0, not {size} and {training}: give parameters and tokens "
             "(or FLOPs) as numbers, such as 1e9 and 3e11."
         )
-    rows = [_row(frame, place, choice, method) for frame in task_frames(table, choice)]
+    rows = [row for frame in task_frames(table, choice) for row in _rows(frame, [place], choice, method)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def predict_ahead(table: pd.DataFrame, choice: RegressionSettings, diagnostics: pd.DataFrame) -> pd.DataFrame:
+    """Predict each task's value a tenfold beyond what was evaluated: of parameters, and of tokens (or FLOPs).
+
+    The former at the last training of the task's rows, the latter at their largest size. By the mixed model, and by OLS
+    beside it, so far as the analysis has them. There is no prediction, and the note says why, where the plane is not
+    adequate: squares of the predictors fit better (`diagnostics.diagnose`), the fit is exact, or the plane leads to
+    what no share can be.
+
+    Args:
+        table: Rows of `Prepared.table`.
+        choice: Predictors, level and methods.
+        diagnostics: Of the same table.
+
+    Returns:
+        One row for each task, place and method, with the columns of `AHEAD_COLUMNS`, as `predict_values` returns them;
+        empty where the mixed model is not among the methods.
+    """
+    methods = [name for name in METHODS if name in choice.methods]
+    if "mixed" not in methods:
+        return pd.DataFrame(columns=AHEAD_COLUMNS)
+    gains = (diagnostics["aic_linear"] - diagnostics["aic_quadratic"]).where(diagnostics["curved"].astype(bool))
+    curved = dict(zip(diagnostics["task"], gains, strict=True))
+    jobs = [(frame, choice, methods, curved[frame.labels["task"]]) for frame in task_frames(table, choice)]
+    return pd.DataFrame([row for rows in each(_ahead, jobs, PAYS) for row in rows], columns=AHEAD_COLUMNS)
+
+
+def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], curved: float) -> list[dict[str, Any]]:
+    """A tenfold of each predictor ahead of one task's rows.
+
+    Args:
+        frame: The task.
+        choice: Predictors and level.
+        methods: Keys of `METHODS`.
+        curved: By how much squares improve AIC where that is too much; NaN elsewhere.
+    """
+    if frame.rows.empty:
+        return []
+    largest = 10 ** predictors(frame.rows, choice)[list(PREDICTORS)].max()
+    size, training = float(largest["parameters"]), float(largest["tokens"])
+    places = {
+        "parameters": Place(TENFOLD * size, training),
+        "tokens": Place(size, TENFOLD * training),
+    }
+    told = []
+    for method in methods:
+        for name, row in zip(places, _rows(frame, list(places.values()), choice, method), strict=True):
+            value, is_share = row.get("value", np.nan), _is_share(frame)
+            why = ""
+            if not np.isnan(curved):
+                why = f"a plane does not fit, squares of the predictors improve AIC by {curved:.0f}"
+            elif frame.exact:
+                why = "the fit is exact: nothing tells how far a value may lie from it"
+            elif is_share and not 0 <= value <= 1 and not np.isnan(value):
+                why = f"the plane leads {'below 0' if value < 0 else 'above 1'}, where no share can be"
+            absent = dict.fromkeys(("value", "low", "high", "stderr", "df"), np.nan)
+            told.append({**row, "ahead": name, **({**absent, "note": f"no prediction: {why}"} if why else {})})
+    return told
 
 
 def _is_amount(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
-def _row(frame: TaskFrame, place: Place, choice: RegressionSettings, method: str) -> dict[str, Any]:
-    """The prediction of one task."""
+def _rows(frame: TaskFrame, places: list[Place], choice: RegressionSettings, method: str) -> list[dict[str, Any]]:
+    """The predictions of one task: the model is fitted once."""
     base = {name: frame.labels[name] for name in ("task", "title")}
-    base |= {"method": method, "size": place.size, "training": place.training}
-    base |= {"n": len(frame.rows), "clusters": frame.clusters}
+    base |= {"method": method, "n": len(frame.rows), "clusters": frame.clusters}
+    told: list[dict[str, Any]] = [{**base, "size": place.size, "training": place.training} for place in places]
     if frame.design is None:
-        return {**base, "note": next(iter(frame.notes.values()))}
+        return [{**row, "note": next(iter(frame.notes.values()))} for row in told]
     data = predictors(frame.rows, choice)
-    there = pd.Series({"parameters": np.log10(place.size), "tokens": np.log10(place.training)})
-    single = [name for name in PREDICTORS if data[name].nunique() < 2]
-    if elsewhere := [name for name in single if abs(there[name] - data[name].iloc[0]) > 1e-9]:
-        return {**base, "note": f"only one {PREDICTORS[elsewhere[0]]}: nothing is known of another"}
-    z = (there - data[list(there.index)].mean()) / data[list(there.index)].std(ddof=1)
-    own = {"parameters": z["parameters"], "tokens": z["tokens"], "interaction": z["parameters"] * z["tokens"]}
-    found = METHODS[method](frame.design, np.array([1.0, *(own[effect] for effect in frame.design.effects)]))
-    beyond = [PREDICTORS[name] for name in PREDICTORS if not data[name].min() <= there[name] <= data[name].max()]
-    note = f"beyond what was evaluated ({' and '.join(beyond)})" if beyond else ""
-    return {**base, **_numbers(frame, data["value"], found, choice.alpha), "note": join_notes(found.note, note)}
+    known = data[list(PREDICTORS)]
+    there = np.log10([[place.size, place.training] for place in places])
+    spread = known.std(ddof=1).where(known.nunique() > 1, 1.0)
+    z = ((there - known.mean().to_numpy()) / spread.to_numpy()).T
+    columns = {"parameters": z[0], "tokens": z[1], "interaction": z[0] * z[1]}
+    x = np.column_stack([np.ones(len(places)), *(columns[effect] for effect in frame.design.effects)])
+    for row, at, found in zip(told, there, METHODS[method](frame.design, x), strict=True):
+        off = {
+            name: not known[name].min() - _EQUAL < value < known[name].max() + _EQUAL
+            for name, value in zip(PREDICTORS, at, strict=True)
+        }
+        single = [PREDICTORS[name] for name in PREDICTORS if known[name].nunique() < 2 and off[name]]
+        if single:
+            row["note"] = f"only one {single[0]}: nothing is known of another"
+            continue
+        beyond = [PREDICTORS[name] for name in PREDICTORS if off[name]]
+        note = f"beyond what was evaluated ({' and '.join(beyond)})" if beyond else ""
+        row |= {**_numbers(frame, data["value"], found, choice.alpha), "note": join_notes(found.note, note)}
+    return told
+
+
+def _is_share(frame: TaskFrame) -> bool:
+    return bool(frame.rows["value"].between(0, 1).all() and frame.labels["higher_is_better"])
 
 
 def _numbers(frame: TaskFrame, values: pd.Series[float], found: Prediction, alpha: float) -> dict[str, float]:
@@ -117,6 +194,6 @@ def _numbers(frame: TaskFrame, values: pd.Series[float], found: Prediction, alph
     value, error = mean + spread * found.value, spread * found.stderr
     reach = float(stats.t.ppf(1 - alpha / 2, found.df)) * error
     ends: Array = np.array([value - reach, value + reach])
-    if values.between(0, 1).all() and frame.labels["higher_is_better"]:
+    if _is_share(frame):
         ends = np.clip(ends, 0, 1)
     return {"value": value, "low": float(ends[0]), "high": float(ends[1]), "stderr": error, "df": found.df}
