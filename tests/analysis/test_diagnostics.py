@@ -104,7 +104,7 @@ def test_a_model_that_alone_makes_an_effect_is_named(tidy):
     row = diagnose(rows, CHOICE).iloc[0]
     assert row["influence_model"] == "m6"
     assert row["influence_flips"]
-    assert "without m6 the significance of" in row["warnings"]
+    assert "without m6 the uncorrected p of" in row["warnings"]
     assert (fit_interactions(rows, CHOICE)["p"] < 0.05).sum() == 2
     assert fit_interactions(rows[rows["model"] != "m6"], CHOICE)["p"].min() > 0.05
 

@@ -113,8 +113,8 @@ def rows_of(verdicts):
         ((NONE, NONE, NONE), "Regression: no effect of more than 0.05 per tenfold."),
         (
             (NONE, UNDECIDED, NONE),
-            "Regression: no effect at q < 0.05, and whether there is one is undecided; no effect of more than 0.05 per "
-            "tenfold of parameters and interaction.",
+            "Regression: no effect of more than 0.05 per tenfold of parameters and the interaction; "
+            "undecided for tokens.",
         ),
         ((UNDECIDED,) * 3, "Regression: no effect at q < 0.05, and whether there is one is undecided."),
         (("", "", ""), "Regression: no effect at q < 0.05."),

@@ -31,7 +31,7 @@ def coverage(study: Findings) -> Section:
         "counts. Left out: with a result that is not used. Missing: without one. Disputed: with several results that "
         "contradict one another, of which the latest is used. Where nothing says which grid was asked for, it has the "
         "steps that more than half of the runs have, and for each run its own.",
-        ["Task", "Runs x steps", "Cells", "There", "Left out", "Missing", "Disputed", "Which"],
+        ["Task", "Runs × steps", "Cells", "There", "Left out", "Missing", "Disputed", "Which"],
         rows,
         more.strip(),
     )
@@ -44,7 +44,7 @@ def _row(own: pd.DataFrame, first: dict[Any, Any], tasks: int) -> list[TableCell
     named = TableCell(every, "", listed(titles))
     return [
         named,
-        TableCell(f"{first['runs']} x {first['steps']}", "number"),
+        TableCell(f"{first['runs']} × {first['steps']}", "number"),
         *counts,
         TableCell(first["gaps"], "words"),
     ]

@@ -56,7 +56,7 @@ def falls(study: Findings) -> Section | None:
                 TableCell(run_name(row), "name"),
                 _checkpoint(row, "peak", runs),
                 _checkpoint(row, "trough", runs),
-                TableCell(f"{row['fall']:.3f} ({row['low']:.3f} to {row['high']:.3f})", "number", str(row["note"])),
+                TableCell(_fall(row), "number", str(row["note"])),
                 number_cell(row["changes"], 1),
                 number_cell(row["training_noise"], 3),
                 TableCell(q_text(row["q"]), "number"),
@@ -75,6 +75,11 @@ def falls(study: Findings) -> Section | None:
         rows,
         f"The first {MOST} of {len(found)}; all are in tables/falls.csv." if len(found) > MOST else "",
     )
+
+
+def _fall(row: Mapping[Any, Any]) -> str:
+    """`0.605 (−0.042 to 1.000)`: the fall with its interval."""
+    return f"{row['fall']:.3f} ({row['low']:z.3f} to {row['high']:.3f})".replace("-", "−")
 
 
 def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], str]:
@@ -128,9 +133,9 @@ def signal(study: Findings) -> Section | None:
     ]
     return Section(
         "Signal and noise",
-        "Signal: the spread of the models’ final values by their mean. Noise: the relative standard deviation of the "
-        "largest model’s checkpoints in the last doubling of tokens (two at least); pooled: of all models’. A ratio "
-        "near 1 says that models differ by no more than the checkpoints of one.",
+        "Signal: the spread of the models’ final values, divided by their mean. Noise: the relative standard deviation "
+        "of the largest model’s checkpoints in the last doubling of tokens (two at least); pooled: of all models’. A "
+        "ratio near 1 says that models differ by no more than the checkpoints of one.",
         ["Task", "signal", "noise", "signal/noise", "pooled", "Note"],
         rows,
     )

@@ -113,6 +113,7 @@ def sensitivity_sentences(study: Findings) -> Iterator[str]:
     chosen = found[(found["kind"] == CHOSEN) & found["significant"]]
     others = found[(found["kind"] != CHOSEN) & found["p"].notna()]
     if chosen.empty or others.empty:
+        yield from _gained(study)
         return
     lost = []
     for row in chosen.to_dict("records"):
@@ -129,6 +130,22 @@ def sensitivity_sentences(study: Findings) -> Iterator[str]:
         f"with every parameter count, on the logit scale and without any one model"
         + (f"; not so: {listed(lost, _MOST)}." if lost else ".")
     )
+    yield from _gained(study)
+
+
+def _gained(study: Findings) -> Iterator[str]:
+    """Which effects get a star when something else is chosen."""
+    found, key = study.sensitivity, ["task", "effect"]
+    plain = found.loc[(found["kind"] == CHOSEN) & found["p"].notna() & ~found["significant"], key]
+    others = plain.merge(found[(found["kind"] != CHOSEN) & found["significant"]], on=key)
+    named = []
+    for _, own in others.groupby(key, sort=False):
+        first = own.iloc[0]
+        why = listed([_words(one) for one in own.to_dict("records")], 3)
+        named.append(f"{first['title']} ({effect_name(first['effect'], study.choice.axis)}: {why})")
+    if named:
+        get = "gets" if len(named) == 1 else "get"
+        yield f"{counted(len(named), 'effect')} without a star {get} one by another choice: {listed(named, _MOST)}."
 
 
 def _words(row: dict[Any, Any]) -> str:

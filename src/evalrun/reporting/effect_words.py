@@ -74,8 +74,15 @@ def _without_star(effects: Mapping[Any, Mapping[Any, Any]], alpha: float, axis: 
     limit = f"no effect of more than {next(iter(tested.values()))['margin']:.3g} per tenfold"
     if len(small) == len(tested):
         return limit
-    undecided = f"no effect at q < {alpha:g}, and whether there is one is undecided"
-    return f"{undecided}; {limit} of {listed(small, 3)}" if small else undecided
+    if small:
+        rest = [effect_name(str(name), axis) for name in tested if effect_name(str(name), axis) not in small]
+        return f"{limit} of {_both(small)}; undecided for {_both(rest)}"
+    return f"no effect at q < {alpha:g}, and whether there is one is undecided"
+
+
+def _both(names: list[str]) -> str:
+    """Effects in one phrase."""
+    return listed([f"{'the ' if name == 'interaction' else ''}{name}" for name in names], 3)
 
 
 _LESS = ("lower (better)", "higher (worse)")

@@ -13,7 +13,7 @@ from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.equivalence import NONE, SMALL, UNDECIDED
 from evalrun.statistics.regression.interactions import METHODS
 
-MARK = "≈ 0"  # beside an effect that is shown to be below the smallest of interest
+MARK = "(small)"  # beside an effect that is shown to be below the smallest of interest
 _MOST = 6  # tasks that a sentence names
 
 

@@ -49,8 +49,9 @@ def by_items(study: Findings) -> Section | None:
         f"checkpoint. Log-odds for ten times the parameters or tokens with their {100 * (1 - alpha):g} % interval; "
         f"bold: q < {alpha:g}. Change of accuracy: what ten times as much, around the mean, does over all items and "
         "models. Items, models, slopes, checkpoints: standard deviations, in log-odds, of items, of models’ levels, of "
-        "their slopes over training, and of checkpoints. Effects are tested against how much models differ: many items "
-        "do not make up for few models. That items are learnt at different speeds widens the errors; hover for that."
+        "their slopes over training, and of checkpoints. Effects are tested against how much models differ, by t with "
+        "two degrees of freedom fewer than there are models (or by z, without any in brackets): many items do not make "
+        "up for few models. That items are learnt at different speeds widens the errors; hover for that."
         + (_CLUSTERED if clustered else ""),
         ["Task", "Effect", "log-odds", "t (df)", "q", "change of accuracy", "items", "models", "slopes", "checkpoints"]
         + ["clusters (errors)"] * clustered,

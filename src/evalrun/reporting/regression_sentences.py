@@ -12,7 +12,7 @@ from evalrun.core.text import counted, listed
 from evalrun.reporting.effect_words import effect_name, which_stars
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.comparison import error_ratios, reach_of
-from evalrun.statistics.regression.interactions import EFFECTS, METHODS
+from evalrun.statistics.regression.interactions import EFFECTS, INDEPENDENT, METHODS
 
 _ENORMOUS = 10.0  # a t that no effect among a handful of models will reach
 _MOST = 6  # tasks that a sentence names
@@ -83,7 +83,7 @@ def _stand(study: Findings, found: int) -> Iterator[str]:
         yield (
             f"{counted(models, 'model').capitalize()} {'is' if models == 1 else 'are'} few: to be significant alone "
             f"among all tests, |t| must exceed up to {reach[top].needed_t:.0f} by {METHODS[top].name} "
-            f"({reach[top].df:.2g} degrees of freedom). That an effect is missing there says little against it."
+            f"({reach[top].df:.2g} degrees of freedom). So the lack of a star says little against an effect."
         )
 
 
@@ -146,10 +146,12 @@ def assumptions(study: Findings) -> Iterator[str]:
     dependent = found[(found["autocorrelation_p"] < study.choice.alpha) & (found["autocorrelation"] > 0)]
     if len(dependent):
         top = dependent.sort_values("autocorrelation").iloc[-1]
+        headline = study.choice.methods[0]
+        allowed = f"{'not ' if headline in INDEPENDENT else ''}allowed for by {METHODS[headline].name}"
         yield (
             f"In {len(dependent)} of {counted(len(found), 'task')} neighbouring checkpoints of a model miss the plane "
-            f"together (residual autocorrelation up to {top['autocorrelation']:.2f}, {top['title']}): they are not "
-            "independent."
+            f"together (residual autocorrelation up to {top['autocorrelation']:.2f}, {top['title']}; each beyond "
+            f"chance, p < {study.choice.alpha:g}): they are not independent, which is {allowed}."
         )
     yield from _errors(study)
     curved = found[found["curved"].astype(bool)]
@@ -160,9 +162,12 @@ def assumptions(study: Findings) -> Iterator[str]:
             f"(AIC better by more than 10 with squares): {titles}."
         )
     moved = found[found["influence_flips"].astype(bool)]
-    if len(moved):
+    if len(moved) and study.sensitivity.empty:  # which says it of every model, and after the correction
         named = [f"{row['title']} without {row['influence_model']}" for row in moved.to_dict("records")]
-        yield f"One model decides which effects are significant in {counted(len(moved), 'task')}: {listed(named, 6)}."
+        yield (
+            f"In {counted(len(moved), 'task')} the uncorrected p of an effect crosses {study.choice.alpha:g} when one "
+            f"model is left out: {listed(named, 6)}."
+        )
 
 
 def _errors(study: Findings) -> Iterator[str]:
@@ -191,6 +196,6 @@ def _errors(study: Findings) -> Iterator[str]:
         ]
         yield (
             f"Of {counted(stars, 'effect')} that {'is' if stars == 1 else 'are'} significant by OLS, {len(lost)} "
-            f"{'is' if len(lost) == 1 else 'are'} not by {name}, for the larger error or, at a ratio below 1, for the "
-            f"fewer degrees of freedom: {listed(named, 12)}."
+            f"{'is' if len(lost) == 1 else 'are'} not by {name}, which have fewer degrees of freedom and, where the "
+            f"ratio in brackets is above 1, are larger: {listed(named, 12)}."
         )

@@ -115,7 +115,9 @@ def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice
         gain = row["aic_linear"] - row["aic_quadratic"]
         told.append(f"curved: squares of the predictors improve AIC by {gain:.0f}")
     if influence.flips:
-        told.append(f"without {influence.model} the significance of {' and '.join(influence.flips)} changes")
+        told.append(
+            f"without {influence.model} the uncorrected p of {' and '.join(influence.flips)} crosses {choice.alpha:g}"
+        )
     return told
 
 

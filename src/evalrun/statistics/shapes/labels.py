@@ -178,6 +178,7 @@ def _rows(rows: pd.DataFrame, batch: Batch, found: Labelled, level: float, point
     frame["falls"], frame["rises"] = found.falls, found.rises
     places = {"from": found.start, "turn": found.turn, "to": found.end}
     places |= {"against_from": found.against_start, "against_to": found.against_end}
+    frame["against_before"] = (found.against_start >= 0) & (found.against_end <= found.start)
     places |= {"lowest": value.argmin(axis=1), "highest": value.argmax(axis=1)}
     for what, place in places.items():
         named = pd.Series(name[some, place])
@@ -216,8 +217,9 @@ def _sentence(row: dict[Any, Any], point: str) -> str:
     elif np.isnan(turn):
         body = f"{'rises' if end > start else 'falls'} from {at('from')} to {at('to')}"
         if pd.notna(row["against_from_value"]):
-            other = "falls" if end > start else "rises"
-            body += f", and {other} from {at('against_from')} to {at('against_to')}"
+            other = f"{'falls' if end > start else 'rises'} from {at('against_from')} to {at('against_to')}"
+            joined = body.replace(f"from {at('from')} ", "") if name("against_to") == name("from") else body
+            body = f"{other}, then {joined}" if row["against_before"] else f"{body}, and {other}"
     elif row["held"]:
         least, most = row["held_low"], row["held_high"]
         near = most - least <= _NEAR * (high - low)  # a late drop may come after a rise, or after half a fall
