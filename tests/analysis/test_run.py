@@ -24,7 +24,7 @@ FILES = {
         f"tables/{name}.csv"
         for name in ("methods", "pooled", "sensitivity", "diagnostics", "shapes", "shapes_over_size", "evidence")
     ),
-    *(f"tables/{name}.csv" for name in ("falls", "noise", "seeds", "intervals", "coverage")),
+    *(f"tables/{name}.csv" for name in ("falls", "predictions", "noise", "seeds", "intervals", "coverage")),
     *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise", "per_ten")),
     *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
     *OVER_SIZE,
@@ -198,6 +198,18 @@ def test_figures_are_those_that_were_asked_for(tidy, tmp_path, monkeypatch):
     assert not [note for figures in ("none", "all") for note in found[figures].notes if "3 of" in note]
     for got in found.values():
         assert got.files["report.html"].read_text().count('<div class="panel"') >= 4
+
+
+def test_no_table_or_figure_of_an_earlier_analysis_is_left(tidy, tmp_path):
+    table = tidy.grid(models=["tiny-s", "tiny-m", "tiny-l"], tasks=["a"], steps=[1, 2, 4, 8])
+    first = run_analysis(table, conf(methods=["ols"], sensitivity=True, figures="all"), "x", tmp_path, {})
+    mine = tmp_path / "tables" / "mine.csv"
+    mine.write_text("of the user")
+    found = run_analysis(table, conf(methods=["ols"], sensitivity=False, figures="none"), "x", tmp_path, {})
+    gone = set(first.files) - set(found.files)
+    assert {"tables/sensitivity.csv", "figures/accuracy.png", "figures/evidence/a.png"} <= gone
+    assert not [name for name in gone if (tmp_path / name).exists()]
+    assert all(path.exists() for path in [mine, *found.files.values()])
 
 
 def test_hostile_names_are_escaped(tidy, tmp_path):

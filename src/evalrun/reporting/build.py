@@ -15,6 +15,7 @@ from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
 from evalrun.reporting.html_page import write_report
+from evalrun.reporting.left_over import remove_left_over
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
@@ -86,6 +87,7 @@ def run_analysis(
     study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
     contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study, conf.figures)}
     files = {name: write_file(out / name, content) for name, content in contents.items()}
+    remove_left_over(out, contents)
     files["report.html"] = write_report(out / "report.html", study, context, runs_at)
     return Analysis(files, _summary(study), _text(study, width), study.notes)
 

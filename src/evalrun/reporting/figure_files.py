@@ -20,6 +20,7 @@ from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 Job = tuple[str, Callable[..., Figure], tuple[Any, ...], tuple[str, ...]]  # path, what draws it, of what, formats
+OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
 PAPER = ("png", "pdf", "svg")
 PAGE_OF_TASKS = 24  # that a page has room for
 PAYS = 16  # figures from which on it pays to start processes

@@ -35,34 +35,12 @@ def table_files(study: Findings, raw: pd.DataFrame) -> dict[str, str]:
         raw: The tidy table as it came.
     """
     headline, correction, alpha = study.headline, study.choice.corrections[0], study.choice.alpha
-    frames = {
-        "coverage": study.coverage.tasks,
-        "coverage_cells": study.coverage.cells,
-        "methods": study.effects,
-        "pooled": study.pooled,
-        "diagnostics": study.diagnostics,
-        "shapes": study.shapes,
-        "shapes_over_size": study.size_shapes,
-        "evidence": study.evidence,
-        "predictions": study.predictions,
-        "two_stories": study.two_stories,
-        "sensitivity": study.sensitivity,
-        "expected": study.expected,
-        "falls": study.falls,
-        "continuous": study.continuous,
-        "artefacts": study.artefacts,
-        "clustered": study.clustered,
-        "item_model": study.item_effects,
-        "noise": study.signal,
-        "seeds": study.seeds,
-        "intervals": with_intervals(study.table, alpha)[_INTERVALS],
-    }
     return {
         "effects.csv": effects_csv(headline),
         "effects.tex": effects_latex(turned(headline), correction, alpha),
         "effects.md": effects_markdown(turned(headline), correction, alpha),
         "results.csv": results_csv(raw),
-        **{f"tables/{name}.csv": csv_text(frame) for name, frame in frames.items() if len(frame)},
+        **{f"tables/{name}.csv": csv_text(frame) for name, of in TABLES.items() if len(frame := of(study))},
         "tables/methods.tex": _methods_latex(study),
         "tables/per_ten.tex": _per_ten_latex(study),
         "tables/falls.tex": latex_table(study.falls[study.falls["falls"]], _FALLS),
@@ -136,6 +114,29 @@ def _fixed(digits: int) -> Callable[[float], str]:
 
 
 _INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high", "interval", "n"]
+# Name -> frame; written as CSV where it has a row.
+TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
+    "coverage": lambda study: study.coverage.tasks,
+    "coverage_cells": lambda study: study.coverage.cells,
+    "methods": lambda study: study.effects,
+    "pooled": lambda study: study.pooled,
+    "diagnostics": lambda study: study.diagnostics,
+    "shapes": lambda study: study.shapes,
+    "shapes_over_size": lambda study: study.size_shapes,
+    "evidence": lambda study: study.evidence,
+    "predictions": lambda study: study.predictions,
+    "two_stories": lambda study: study.two_stories,
+    "sensitivity": lambda study: study.sensitivity,
+    "expected": lambda study: study.expected,
+    "falls": lambda study: study.falls,
+    "continuous": lambda study: study.continuous,
+    "artefacts": lambda study: study.artefacts,
+    "clustered": lambda study: study.clustered,
+    "item_model": lambda study: study.item_effects,
+    "noise": lambda study: study.signal,
+    "seeds": lambda study: study.seeds,
+    "intervals": lambda study: with_intervals(study.table, study.choice.alpha)[_INTERVALS],
+}
 _FALLS: dict[str, Column] = {
     "title": ("Task", str),
     "model": ("Model", str),
