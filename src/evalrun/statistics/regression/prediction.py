@@ -127,8 +127,6 @@ def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], cur
         methods: Keys of `METHODS`.
         curved: By how much squares improve AIC where that is too much; NaN elsewhere.
     """
-    if frame.rows.empty:
-        return []
     largest = 10 ** predictors(frame.rows, choice)[list(PREDICTORS)].max()
     size, training = float(largest["parameters"]), float(largest["tokens"])
     places = {
