@@ -6,8 +6,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from shaping import describe_shapes, run_shape_tests, shapes_over_size
 
-from evalrun.reporting.evidence_figure import evidence_figure
+from evalrun.reporting.evidence_figure import evidence_figure, found_by_tests
 from evalrun.reporting.shape_figures import LOOKS, WIDTH, size_grid, training_grid
+from evalrun.statistics.shapes.evidence import TESTS
 from evalrun.statistics.shapes.labels import LABELS
 
 
@@ -132,6 +133,18 @@ def test_the_evidence_of_a_late_drop(tidy):
     assert len(axes.patches) == 1  # the break's interval
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[:3] == ["value ±1 standard error", "broken line", "its break, 95 %"]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (("none", "none", "none"), "tests: 3 nothing"),
+        (("inverted-U", "falling", "inverted-U"), "tests: 2 inverted-U, 1 falling"),
+        (("none", "none", "falling"), "tests: 2 nothing, 1 falling"),
+    ],
+)
+def test_the_evidence_says_what_the_tests_find_and_not_whether_they_agree(found, said):
+    assert found_by_tests(dict(zip(TESTS, found, strict=True))) == said
 
 
 def test_where_lower_is_better_the_broken_line_lies_on_the_curve(tidy):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -102,16 +104,21 @@ def _panel(axes: Axes, rows: pd.DataFrame, found: pd.DataFrame, axis: str) -> No
     model = str(rows["model"].iloc[0])
     axes.set_title(f"{model}: {label}", fontsize=7.5, loc="left", pad=10 if alone else 3)
     if alone:
-        words = _agreement(str(found["agrees"].iloc[0]))
-        said = axes.annotate(words, (0, 1.015), xycoords="axes fraction", fontsize=5.8, va="bottom", ha="left")
+        said = axes.annotate(
+            found_by_tests(found.iloc[0].to_dict()),
+            (0, 1.015),
+            xycoords="axes fraction",
+            fontsize=5.8,
+            va="bottom",
+            ha="left",
+        )
         said.set_in_layout(False)
 
 
-def _agreement(agrees: str) -> str:
-    names = agrees.split(", ") if agrees else []
-    if len(names) in (0, len(TESTS)):
-        return "all three tests agree" if names else "no test agrees"
-    return f"{' and '.join(names)} agree{'s' if len(names) == 1 else ''}"
+def found_by_tests(row: Mapping[Any, Any]) -> str:
+    """`tests: 2 inverted-U, 1 falling`: what they see, whatever the label, which asks for more than they do."""
+    seen = Counter("nothing" if row[test] == "none" else str(row[test]) for test in TESTS)
+    return f"tests: {', '.join(f'{count} {what}' for what, count in seen.most_common())}"
 
 
 def _broken(test: dict[Any, Any], x: Array) -> tuple[Array, Array]:
