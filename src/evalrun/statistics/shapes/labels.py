@@ -178,7 +178,8 @@ def _rows(rows: pd.DataFrame, batch: Batch, found: Labelled, level: float, point
     frame["falls"], frame["rises"] = found.falls, found.rises
     places = {"from": found.start, "turn": found.turn, "to": found.end}
     places |= {"against_from": found.against_start, "against_to": found.against_end}
-    frame["against_before"] = (found.against_start >= 0) & (found.against_end <= found.start)
+    whens = [found.against_end <= found.start, found.against_start >= found.end]
+    frame["against"] = np.select(whens, ["before", "after"], "within")
     places |= {"lowest": value.argmin(axis=1), "highest": value.argmax(axis=1)}
     for what, place in places.items():
         named = pd.Series(name[some, place])
@@ -218,8 +219,13 @@ def _sentence(row: dict[Any, Any], point: str) -> str:
         body = f"{'rises' if end > start else 'falls'} from {at('from')} to {at('to')}"
         if pd.notna(row["against_from_value"]):
             other = f"{'falls' if end > start else 'rises'} from {at('against_from')} to {at('against_to')}"
-            joined = body.replace(f"from {at('from')} ", "") if name("against_to") == name("from") else body
-            body = f"{other}, then {joined}" if row["against_before"] else f"{body}, and {other}"
+            if row["against"] == "within":
+                body += f", and {other}"
+            else:
+                first, then, ended, began = body, other, "to", "against_from"
+                if row["against"] == "before":
+                    first, then, ended, began = other, body, "against_to", "from"
+                body = f"{first}, then {then.replace(f'from {at(began)} ', '') if name(ended) == name(began) else then}"
     elif row["held"]:
         least, most = row["held_low"], row["held_high"]
         near = most - least <= _NEAR * (high - low)  # a late drop may come after a rise, or after half a fall
