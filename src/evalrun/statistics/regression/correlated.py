@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize
@@ -42,9 +43,12 @@ def fit_gee(design: Design, alpha: float) -> Fit:
     return t_fit(np.asarray(fit.params)[at], np.asarray(fit.bse)[at], df, alpha)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Sums:
-    """Cross products of each model's rows: all that a likelihood with one grouping factor needs."""
+    """Cross products of each model's rows: all that a likelihood with one grouping factor needs.
+
+    Those of one content are equal, so that a fit of them can be kept.
+    """
 
     zz: Array  # (models, random, random)
     zx: Array  # (models, random, columns)
@@ -53,6 +57,16 @@ class _Sums:
     xy: Array  # (columns,)
     yy: float
     rows: int
+
+    def _content(self) -> tuple[object, ...]:
+        arrays = (self.zz, self.zx, self.zy, self.xx, self.xy)
+        return (self.rows, self.yy, *((array.shape, array.tobytes()) for array in arrays))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sums) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,7 @@ def _parts(theta: Array, sums: _Sums) -> tuple[float, float, Array, Array]:
     return float(determinants), squares, beta, covariance
 
 
+@lru_cache(maxsize=128)  # the predictions are by the fit that the tests are of
 def _reml(sums: _Sums) -> _Maximum | None:
     """The fit at the maximum; None without one."""
 
