@@ -76,9 +76,10 @@ def test_as_r_predicts(tidy, task):
         assert mixed["note"].startswith("beyond") == (place > 0)
 
 
-def ahead_of(table, methods=("cr2", "mixed", "ols")):
+def ahead_of(table, methods=("cr2", "mixed", "ols"), labels=("positive",)):
     choice = replace(CHOICE, methods=list(methods))
-    return predict_ahead(table, choice, diagnose(table, choice)).set_index(["method", "ahead"])
+    shapes = pd.DataFrame({"task": table["task"].iloc[0], "label": labels})
+    return predict_ahead(table, choice, diagnose(table, choice), shapes).set_index(["method", "ahead"])
 
 
 def test_a_tenfold_ahead_is_the_same_as_asked_for(tidy):
@@ -99,11 +100,16 @@ def test_where_a_plane_does_not_fit_nothing_is_foretold(tidy):
     bent = table.assign(value=table["value"] - 0.02 * (np.log10(table["tokens"]) - 6.5) ** 2)
     low = table.assign(value=0.3 + 0.1 * (table["value"] - 0.5) - 0.04 * (np.log10(table["tokens"]) - 6.5))
     down = low.assign(value=low["value"] - 0.9 * low["value"].min())
-    for rows, why in (
-        (bent, r"no prediction: a plane does not fit, squares of the predictors improve AIC by \d+"),
-        (down, "no prediction: the plane leads below 0, where no share can be"),
+    for rows, labels, why in (
+        (
+            table,
+            ["emergent", "U-shaped", "undecided"],
+            "no prediction: a plane does not fit, 2 of 3 curves turn or jump",
+        ),
+        (bent, ["late drop"], r"no prediction: a plane does not fit, squares of the predictors improve AIC by \d+"),
+        (down, ["inverse"], "no prediction: the plane leads below 0, where no share can be"),
     ):
-        row = ahead_of(rows).loc[("mixed", "tokens")]
+        row = ahead_of(rows, labels=labels).loc[("mixed", "tokens")]
         assert np.isnan([row["value"], row["low"], row["high"]]).all()
         assert pd.Series([row["note"]]).str.fullmatch(why).all(), row["note"]
 

@@ -128,7 +128,7 @@ def sensitivity_sentences(study: Findings) -> Iterator[str]:
     yield (
         f"Of {counted(len(chosen), 'effect')} significant by {name} {stay} "
         f"with every parameter count, on the logit scale and without any one model"
-        + (f"; not so: {listed(lost, _MOST)}." if lost else ".")
+        + (f"{'; not so' if kept else ''}: {listed(lost, _MOST)}." if lost else ".")
     )
     yield from _gained(study)
 

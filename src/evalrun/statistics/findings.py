@@ -147,7 +147,7 @@ def analyze_table(
         sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
         two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
         diagnostics=diagnostics,
-        predictions=predict_ahead(rows, choice, diagnostics),
+        predictions=predict_ahead(rows, choice, diagnostics, shapes),
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),

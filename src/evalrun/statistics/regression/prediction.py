@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.text import counted
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.correlated import mixed_predictions
 from evalrun.statistics.regression.estimators import Prediction, predict_ols
@@ -43,6 +44,7 @@ COLUMNS = [
 AHEAD_COLUMNS = ["task", "title", "ahead", *COLUMNS[2:]]
 METHODS = {"mixed": mixed_predictions, "ols": predict_ols}
 TENFOLD = 10.0  # how far ahead of what was evaluated
+_BENT = ("U-shaped", "inverted-U", "late drop", "emergent", "non-monotonic")  # labels of curves that are no line
 _EQUAL = 1e-9  # logarithms that differ by less are one
 PAYS = 32  # tasks from which on processes pay
 
@@ -92,18 +94,21 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def predict_ahead(table: pd.DataFrame, choice: RegressionSettings, diagnostics: pd.DataFrame) -> pd.DataFrame:
+def predict_ahead(
+    table: pd.DataFrame, choice: RegressionSettings, diagnostics: pd.DataFrame, shapes: pd.DataFrame
+) -> pd.DataFrame:
     """Predict each task's value a tenfold beyond what was evaluated: of parameters, and of tokens (or FLOPs).
 
     The former at the last training of the task's rows, the latter at their largest size. By the mixed model, and by OLS
     beside it, so far as the analysis has them. There is no prediction, and the note says why, where the plane is not
-    adequate: squares of the predictors fit better (`diagnostics.diagnose`), the fit is exact, or the plane leads to
-    what no share can be.
+    adequate: squares of the predictors fit better (`diagnostics.diagnose`), half of the task's curves turn or jump
+    (`labels.describe_shapes`), the fit is exact, or the plane leads to what no share can be.
 
     Args:
         table: Rows of `Prepared.table`.
         choice: Predictors, level and methods.
         diagnostics: Of the same table.
+        shapes: Of the same table: labels of the curves over training.
 
     Returns:
         One row for each task, place and method, with the columns of `AHEAD_COLUMNS`, as `predict_values` returns them;
@@ -113,19 +118,29 @@ def predict_ahead(table: pd.DataFrame, choice: RegressionSettings, diagnostics: 
     if "mixed" not in methods:
         return pd.DataFrame(columns=AHEAD_COLUMNS)
     gains = (diagnostics["aic_linear"] - diagnostics["aic_quadratic"]).where(diagnostics["curved"].astype(bool))
-    curved = dict(zip(diagnostics["task"], gains, strict=True))
-    jobs = [(frame, choice, methods, curved[frame.labels["task"]]) for frame in task_frames(table, choice)]
+    curved = {
+        task: f"a plane does not fit, squares of the predictors improve AIC by {gain:.0f}"
+        for task, gain in zip(diagnostics["task"], gains, strict=True)
+        if not np.isnan(gain)
+    }
+    bent = {
+        task: f"a plane does not fit, {sum(turns)} of {counted(len(turns), 'curve')} turn or jump"
+        for task, turns in shapes["label"].isin(_BENT).groupby(shapes["task"])
+        if 2 * sum(turns) >= len(turns)
+    }
+    whys = bent | curved
+    jobs = [(frame, choice, methods, whys.get(frame.labels["task"], "")) for frame in task_frames(table, choice)]
     return pd.DataFrame([row for rows in each(_ahead, jobs, PAYS) for row in rows], columns=AHEAD_COLUMNS)
 
 
-def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], curved: float) -> list[dict[str, Any]]:
+def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], misfit: str) -> list[dict[str, Any]]:
     """A tenfold of each predictor ahead of one task's rows.
 
     Args:
         frame: The task.
         choice: Predictors and level.
         methods: Keys of `METHODS`.
-        curved: By how much squares improve AIC where that is too much; NaN elsewhere.
+        misfit: Why a plane does not fit; empty where it does.
     """
     largest = 10 ** predictors(frame.rows, choice)[list(PREDICTORS)].max()
     size, training = float(largest["parameters"]), float(largest["tokens"])
@@ -137,12 +152,10 @@ def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], cur
     for method in methods:
         for name, row in zip(places, _rows(frame, list(places.values()), choice, method), strict=True):
             value, is_share = row.get("value", np.nan), _is_share(frame)
-            why = ""
-            if not np.isnan(curved):
-                why = f"a plane does not fit, squares of the predictors improve AIC by {curved:.0f}"
-            elif frame.exact:
+            why = misfit
+            if not why and frame.exact:
                 why = "the fit is exact: nothing tells how far a value may lie from it"
-            elif is_share and not 0 <= value <= 1 and not np.isnan(value):
+            elif not why and is_share and not 0 <= value <= 1 and not np.isnan(value):
                 why = f"the plane leads {'below 0' if value < 0 else 'above 1'}, where no share can be"
             absent = dict.fromkeys(("value", "low", "high", "stderr", "df"), np.nan)
             told.append({**row, "ahead": name, **({**absent, "note": f"no prediction: {why}"} if why else {})})
