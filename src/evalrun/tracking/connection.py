@@ -229,9 +229,9 @@ class MlflowConnection:
         with self.guard("making the database"):
             for left in new.parent.glob(f"{new.name}*"):  # of a killed process; its rollback journal too
                 left.unlink()
-            client = self._connect(f"sqlite:///{new}")
-            client.search_experiments(max_results=1)
-            mlflow_private.close_database(client)
+            with mlflow_private.synced_at_the_end(new):
+                (client := self._connect(f"sqlite:///{new}")).search_experiments(max_results=1)
+                mlflow_private.close_database(client)
             new.replace(self.database)
 
     def _check_schema(self, may_write: bool) -> None:
