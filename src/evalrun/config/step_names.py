@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from string import Formatter
 
@@ -67,12 +68,7 @@ def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> lis
     Raises:
         ConfigError: two names of one step.
     """
-    parts = []
-    for literal, field, _, _ in Formatter().parse(pattern):
-        parts.append(re.escape(literal))
-        if field is not None:
-            parts.append(re.escape(str(seed)) if field == "seed" else f"(?P<{field}>{FIELDS[field]})")
-    regex = re.compile("".join(parts))
+    regex = _regex(pattern, seed)
     found = []
     for name in names:
         if match := regex.fullmatch(name):
@@ -84,6 +80,17 @@ def matching(names: Iterable[str], pattern: str, seed: int | None = None) -> lis
                 seen = int(said.with_letter().value)
             found.append(StepName(name, int(match["step"]), seen, pattern, unit))
     return _by_step(found)
+
+
+@lru_cache(maxsize=1000)  # the same for each name that is asked for by itself
+def _regex(pattern: str, seed: int | None) -> re.Pattern[str]:
+    """What a name that follows a pattern looks like."""
+    parts = []
+    for literal, field, _, _ in Formatter().parse(pattern):
+        parts.append(re.escape(literal))
+        if field is not None:
+            parts.append(re.escape(str(seed)) if field == "seed" else f"(?P<{field}>{FIELDS[field]})")
+    return re.compile("".join(parts))
 
 
 def parse_numbered_names(names: Iterable[str]) -> list[StepName]:

@@ -26,9 +26,12 @@ log = logging.getLogger(__name__)
 FOLDER = "results"
 
 
+_canonical = json.JSONEncoder(sort_keys=True).encode  # made once: ingest asks for hundreds of thousands
+
+
 def digest(content: Any) -> str:
     """Sha256 of plain content by its canonical JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
 
 @contextmanager

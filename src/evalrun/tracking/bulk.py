@@ -29,26 +29,26 @@ from evalrun.core.records import TaskResult
 from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.mlflow_tables import (
-    TABLES,
+    COLUMNS,
+    Rows,
     SqlDataset,
     SqlInput,
     SqlInputTag,
-    SqlLatestMetric,
     SqlMetric,
     SqlParam,
     SqlRun,
     SqlTag,
     finished_run,
     insert,
+    insert_values,
     session,
     set_tags,
 )
 from evalrun.tracking.slugs import slug
 from evalrun.tracking.sweep_tags import sweep_tags
 
-_RUNS_A_TRANSACTION = 500  # bounds memory: some 50,000 rows
-
-Rows = dict[Any, list[dict[str, Any]]]  # MLflow's model -> rows
+_RUNS_A_TRANSACTION = 2000  # bounds memory, and how long others wait: some 300,000 rows, two seconds
+_json = json.JSONEncoder().encode
 
 
 def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str) -> None:
@@ -89,7 +89,8 @@ def _write_fresh(
     """Write the runs that are not there yet; returns those that were there."""
     sizes = {group[0][0].cell.n_params for group in groups.values()}
     there: dict[str, layout.RunEntry] = {}
-    todo = list(groups.items())
+    # In the order of ids MLflow's indexes grow at a few places, and not a page of them for each run.
+    todo = sorted(groups.items(), key=lambda item: _id_of(item[0]))
     for start in range(0, len(todo), _RUNS_A_TRANSACTION):
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
         with link.lock(f"runs-{slug(suite)}"):
@@ -115,7 +116,7 @@ def _write(
         Their ids.
     """
     newest = [_newest(group) for group in groups]
-    rows: Rows = {table: [] for table in TABLES}
+    rows: Rows = {table: [] for table in COLUMNS}
     ids = _new_ids(link, [group[0][0].run_key for group in newest])
     for run_id, group in zip(ids, newest, strict=True):
         folder = append_to_uri_path(experiment.artifact_location, run_id, "artifacts")
@@ -124,7 +125,9 @@ def _write(
         _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
     with session(link.client, read_only=False) as opened:
         _add_datasets(opened, rows, experiment, zip(ids, newest, strict=True))
+        metrics = rows.pop(SqlMetric)
         insert(opened, rows)
+        insert_values(opened, metrics)
     return ids
 
 
@@ -138,28 +141,10 @@ def _add_datasets(opened: Any, rows: Rows, experiment: Any, filed: Iterable[tupl
             data, use = used.dataset, uuid.uuid4().hex
             if (data.name, data.digest) not in there:
                 there[data.name, data.digest] = uuid.uuid4().hex
-                rows[SqlDataset].append(
-                    {
-                        "dataset_uuid": there[data.name, data.digest],
-                        "experiment_id": number,
-                        "name": data.name,
-                        "digest": data.digest,
-                        "dataset_source_type": data.source_type,
-                        "dataset_source": data.source,
-                        "dataset_schema": data.schema,
-                        "dataset_profile": data.profile,
-                    }
-                )
-            rows[SqlInput].append(
-                {
-                    "input_uuid": use,
-                    "source_type": "DATASET",
-                    "source_id": there[data.name, data.digest],
-                    "destination_type": "RUN",
-                    "destination_id": run_id,
-                }
-            )
-            rows[SqlInputTag] += [{"input_uuid": use, "name": tag.key, "value": tag.value} for tag in used.tags]
+                named = there[data.name, data.digest], number, data.name, data.digest
+                rows[SqlDataset].append((*named, data.source_type, data.source, data.schema, data.profile))
+            rows[SqlInput].append((use, "DATASET", there[data.name, data.digest], "RUN", run_id))
+            rows[SqlInputTag] += [(use, tag.key, tag.value) for tag in used.tags]
 
 
 def _newest(group: layout.Delivery) -> layout.Delivery:
@@ -169,10 +154,14 @@ def _newest(group: layout.Delivery) -> layout.Delivery:
 
 def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
     """Ids that follow from the keys, so that a second try finds the folders of a killed one; others if taken."""
-    ids = [hashlib.sha256(key.encode()).hexdigest()[:32] for key in run_keys]
+    ids = [_id_of(key) for key in run_keys]
     with session(link.client, read_only=True) as opened:  # taken by a run that was deleted: MLflow keeps those
         taken = set(opened.scalars(sa.select(SqlRun.run_uuid).where(SqlRun.run_uuid.in_(ids))))
     return [uuid.uuid4().hex if run_id in taken else run_id for run_id in ids]
+
+
+def _id_of(run_key: str) -> str:
+    return hashlib.sha256(run_key.encode()).hexdigest()[:32]
 
 
 def _upload(folder: str, group: layout.Delivery, origin: layout.Origin | None) -> None:
@@ -188,21 +177,28 @@ def _upload(folder: str, group: layout.Delivery, origin: layout.Origin | None) -
 
 def _put(folder: Path, group: layout.Delivery, origin: layout.Origin | None) -> None:
     """The artifacts as files of a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in _texts(group, origin).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        with open(_target(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
     for result, path in group:
         if path is not None:
             run_files.check_items(result, path)
-            target = folder / run_files.items_name(result)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            shutil.copyfile(path, _target(folder, run_files.items_name(result)))
+
+
+def _target(folder: Path, name: str) -> Path:
+    """Where an artifact goes; its folder is made."""
+    target = folder / name
+    if "/" in name:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _texts(group: layout.Delivery, origin: layout.Origin | None) -> dict[str, str]:
     if origin is None:
         # A record a line: half the time of indented JSON. The same as to_json, without its deep copies.
-        records = [json.dumps({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
+        records = [_json({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
         return {"results.json": "[" + ",\n ".join(records) + "]\n"}
     texts = {run_files.record_name(result): run_files.record_text(result) for result, _ in group}
     return texts if origin.config_yaml is None else texts | {runs.CONFIG: origin.config_yaml}
@@ -224,14 +220,9 @@ def _add_rows(
     tags |= {MLFLOW_RUN_NAME: name} | more | {layout.STATE: "complete"}
     tags |= sweep_tags({}, None if origin is None else origin.sweep)
     rows[SqlRun].append(finished_run(run_id, name, folder, experiment.experiment_id, started, stamp))
-    rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
-    rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": v} for k, v in run_values.params_of(first).items()]
-    metrics = [
-        {"run_uuid": run_id, "key": k, "value": v, "timestamp": stamp, "step": first.cell.step, "is_nan": False}
-        for k, v in values.items()
-    ]
-    rows[SqlMetric] += metrics
-    rows[SqlLatestMetric] += metrics
+    rows[SqlTag] += [(run_id, key, text) for key, text in tags.items()]
+    rows[SqlParam] += [(run_id, key, text) for key, text in run_values.params_of(first).items()]
+    rows[SqlMetric] += [(run_id, key, value, stamp, first.cell.step, False) for key, value in values.items()]
 
 
 def _blank(run_id: str, experiment: Any, tags: Mapping[str, str]) -> Run:

@@ -20,6 +20,7 @@ from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.curve_runs import CheckpointTags, ModelCurve, final_tags, params_of
 from evalrun.tracking.mlflow_tables import (
+    Rows,
     SqlLatestMetric,
     SqlMetric,
     SqlParam,
@@ -53,21 +54,18 @@ class TableWriter:
 
     def _write(self, experiment: Any, curves: Sequence[tuple[ModelCurve, str]]) -> None:
         """All rows of some curves in one transaction; of each metric the last step is its latest."""
-        rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        rows: Rows = defaultdict(list)
         for curve, color in curves:
             run_id, name = uuid.uuid4().hex, curve.name[:250]
             times = [when for _, _, when, _ in curve.points]
             folder = append_to_uri_path(experiment.artifact_location, run_id, "artifacts")
             rows[SqlRun].append(finished_run(run_id, name, folder, experiment.experiment_id, min(times), max(times)))
             tags = {layout.KIND: "curve", layout.COLOR: color, MLFLOW_RUN_NAME: name} | final_tags(curve)
-            rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": text} for key, text in tags.items()]
-            rows[SqlParam] += [{"run_uuid": run_id, "key": k, "value": text} for k, text in params_of(curve).items()]
-            points = [
-                {"run_uuid": run_id, "key": k, "value": value, "timestamp": when, "step": step, "is_nan": False}
-                for k, value, when, step in curve.points
-            ]
+            rows[SqlTag] += [(run_id, key, text) for key, text in tags.items()]
+            rows[SqlParam] += [(run_id, key, text) for key, text in params_of(curve).items()]
+            points = [(run_id, key, value, when, step, False) for key, value, when, step in curve.points]
             rows[SqlMetric] += points
-            rows[SqlLatestMetric] += {point["key"]: point for point in points}.values()  # they are in order of steps
+            rows[SqlLatestMetric] += {point[1]: point for point in points}.values()  # they are in order of steps
         with session(self._link.client, read_only=False) as opened:
             insert(opened, rows)
 

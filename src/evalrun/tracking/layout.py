@@ -47,7 +47,7 @@ Delivery = Sequence[tuple[TaskResult, Path | None]]
 Kind = TypeVar("Kind", "TaskEntry", Checkpoint)
 log = logging.getLogger(__name__)
 _unread: set[str] = set()  # tags that were told of
-
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 TAG_LIMIT = 8000  # characters; MLflow cuts what is longer (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 
 
@@ -107,7 +107,7 @@ class TaskEntry:
             TrackingError: when the metrics' names do not fit a tag.
         """
         about = {name: value for name, value in vars(self).items() if name != "key" and (value or name != "disputed")}
-        text = json.dumps(about, separators=(",", ":"))
+        text = _compact(about)
         if len(text) > TAG_LIMIT:
             raise TrackingError(
                 f"the {len(self.metrics)} metric names of task '{self.task}' take {len(text)} characters, and MLflow "
@@ -260,7 +260,7 @@ def cell_of(tags: Mapping[str, str]) -> Checkpoint | None:
 def with_cell(tags: Mapping[str, str], cell: Checkpoint) -> str:
     """The tag of a checkpoint; what a later version said beside is kept."""
     there = _mapping(tags.get(CELL)) or {}
-    return json.dumps({**there, **vars(cell)}, separators=(",", ":"))
+    return _compact({**there, **vars(cell)})
 
 
 def sweeps_of(tags: Mapping[str, str]) -> list[str]:

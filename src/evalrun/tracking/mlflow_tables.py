@@ -16,13 +16,31 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlRun,
     SqlTag,
 )
-from sqlalchemy.dialects import sqlite
 
-# A run before what refers to it.
-TABLES = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, SqlInput, SqlInputTag)
+_TEXTS = ("run_uuid", "key", "value")
+_VALUES = ("run_uuid", "key", "value", "timestamp", "step", "is_nan")
+# What a row of `Rows` holds, in its order; a run before what refers to it.
+COLUMNS: dict[Any, tuple[str, ...]] = {
+    SqlRun: (
+        *("run_uuid", "name", "artifact_uri", "experiment_id", "source_type", "source_name", "entry_point_name"),
+        *("user_id", "status", "start_time", "end_time", "source_version", "lifecycle_stage"),
+    ),
+    SqlTag: _TEXTS,
+    SqlParam: _TEXTS,
+    SqlMetric: _VALUES,
+    SqlLatestMetric: _VALUES,
+    SqlDataset: (
+        *("dataset_uuid", "experiment_id", "name", "digest", "dataset_source_type", "dataset_source"),
+        *("dataset_schema", "dataset_profile"),
+    ),
+    SqlInput: ("input_uuid", "source_type", "source_id", "destination_type", "destination_id"),
+    SqlInputTag: ("input_uuid", "name", "value"),
+}
+Rows = dict[Any, list[tuple[Any, ...]]]  # MLflow's model -> rows, as COLUMNS says
 
 __all__ = [
-    "TABLES",
+    "COLUMNS",
+    "Rows",
     "SqlDataset",
     "SqlInput",
     "SqlInputTag",
@@ -33,11 +51,11 @@ __all__ = [
     "SqlTag",
     "finished_run",
     "insert",
+    "insert_values",
     "session",
     "set_tags",
 ]
 _CACHE_KB = 200_000
-_ROWS_A_STATEMENT = 300  # of three values each; old SQLites take 999
 
 
 def session(client: Any, read_only: bool) -> Any:
@@ -45,46 +63,49 @@ def session(client: Any, read_only: bool) -> Any:
     return client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
 
 
-def finished_run(run_id: str, name: str, folder: str, experiment_id: str, start_ms: int, end_ms: int) -> dict[str, Any]:
+def finished_run(
+    run_id: str, name: str, folder: str, experiment_id: str, start_ms: int, end_ms: int
+) -> tuple[Any, ...]:
     """The row of a run that has ended, as MLflow's client leaves it; times in Unix milliseconds."""
-    return {
-        "run_uuid": run_id,
-        "name": name,
-        "artifact_uri": folder,
-        "experiment_id": int(experiment_id),
-        "source_type": SourceType.to_string(SourceType.UNKNOWN),
-        "source_name": "",
-        "entry_point_name": "",
-        "user_id": "unknown",
-        "status": RunStatus.to_string(RunStatus.FINISHED),
-        "start_time": start_ms,
-        "end_time": end_ms,
-        "source_version": "",
-        "lifecycle_stage": LifecycleStage.ACTIVE,
-    }
+    place = run_id, name, folder, int(experiment_id), SourceType.to_string(SourceType.UNKNOWN), "", "", "unknown"
+    return *place, RunStatus.to_string(RunStatus.FINISHED), start_ms, end_ms, "", LifecycleStage.ACTIVE
 
 
-def insert(opened: Any, rows: Mapping[Any, Sequence[Mapping[str, Any]]]) -> None:
-    """Insert new rows of MLflow's models into a SQLite file, in a session; rows of one model have the same columns.
+def insert(opened: Any, rows: Rows) -> None:
+    """Insert new rows of MLflow's models into a SQLite file, in a session.
 
     They go to SQLite as they are: of a hundred thousand, SQLAlchemy's own way with parameters is a third of the time.
     """
     connection = opened.connection()
-    connection.exec_driver_sql(
-        f"PRAGMA cache_size = -{_CACHE_KB}"
-    )  # of this connection: indexes need not be read again and again
-    for model in TABLES:
+    # Of this connection: indexes need not be read again and again.
+    connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KB}")
+    for model in COLUMNS:
         if some := rows.get(model):
-            table, names = model.__table__, list(some[0])
-            quoted = ", ".join(f'"{table.columns[name].name}"' for name in names)
-            statement = f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})"
-            connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in some])
+            connection.exec_driver_sql(_statement(model, "INSERT"), some)
+
+
+def insert_values(opened: Any, metrics: Sequence[tuple[Any, ...]]) -> None:
+    """Insert the only values of metrics of new runs, rows of SqlMetric: they are their latest, as SQLite is told."""
+    connection, (metric, latest) = opened.connection(), (SqlMetric.__table__.name, SqlLatestMetric.__table__.name)
+    before = connection.exec_driver_sql(f"SELECT max(rowid) FROM {metric}").scalar() or 0
+    connection.exec_driver_sql(_statement(SqlMetric, "INSERT"), list(metrics))
+    names = _names(SqlLatestMetric)
+    connection.exec_driver_sql(
+        f"INSERT INTO {latest} ({names}) SELECT {names} FROM {metric} WHERE rowid > ?", (before,)
+    )
 
 
 def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:
     """Set tags of many runs of a SQLite file: run id -> key -> text."""
-    rows = [{"run_uuid": run_id, "key": k, "value": text} for run_id, new in tags.items() for k, text in new.items()]
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        some = rows[start : start + _ROWS_A_STATEMENT]
+    if rows := [(run_id, key, text) for run_id, new in tags.items() for key, text in new.items()]:
         with session(client, read_only=False) as opened:
-            opened.execute(sqlite.insert(SqlTag.__table__).values(some).prefix_with("OR REPLACE"))
+            opened.connection().exec_driver_sql(_statement(SqlTag, "INSERT OR REPLACE"), rows)
+
+
+def _statement(model: Any, verb: str) -> str:
+    places = ", ".join("?" * len(COLUMNS[model]))
+    return f"{verb} INTO {model.__table__.name} ({_names(model)}) VALUES ({places})"
+
+
+def _names(model: Any) -> str:
+    return ", ".join(f'"{model.__table__.columns[name].name}"' for name in COLUMNS[model])

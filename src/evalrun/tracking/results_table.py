@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from mlflow.entities import ViewType
 
+from evalrun.core import garbage
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.run_content import RunContent
@@ -66,21 +65,9 @@ def search(link: MlflowConnection, experiment_id: str, kind: str, run_key: str |
     wanted = f"tags.`{layout.KIND}` = '{kind}'" + (f" AND tags.`{layout.KEY}` = '{run_key}'" if run_key else "")
     token: str | None = None
     while True:
-        with _without_garbage_collection():
+        with garbage.without_search():  # MLflow makes an object of each metric and tag
             page = link.client.search_runs([experiment_id], filter_string=wanted, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Halve the time of a page: MLflow makes an object of each metric and tag, and many set off a search."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
@@ -106,16 +107,20 @@ def opening(experiment: Any, result: TaskResult, sizes: Iterable[int] = ()) -> t
         sizes: Parameter counts of the models that are delivered with it.
     """
     known = json.loads(experiment.tags.get("evalrun.sizes", "[]"))
-    sizes = sorted({*known, *sizes, result.cell.n_params})
     tags = {
         layout.KIND: "checkpoint",
         layout.KEY: result.run_key,
         layout.STATE: "delivering",
         # The true place in the scale is known when all models are; rebuilding the curves corrects it.
-        layout.COLOR: dict(zip(sizes, model_colors(sizes), strict=True))[result.cell.n_params],
+        layout.COLOR: _colors(frozenset({*known, *sizes, result.cell.n_params}))[result.cell.n_params],
     }
     started = result.finished_ms - round(result.seconds * 1000)
     return max(started, 0), tags, result.cell.label[:250]
+
+
+@lru_cache(maxsize=64)
+def _colors(sizes: frozenset[int]) -> dict[int, str]:
+    return dict(zip(sizes, model_colors(list(sizes)), strict=True))
 
 
 def _same_checkpoint(link: MlflowConnection, run: Any, result: TaskResult) -> None:

@@ -18,6 +18,7 @@ _METRICS_TAKEN = {"n", "chance"}
 ITEMS = "items"  # the artifact folder of per-item results
 
 
+@lru_cache(maxsize=10_000)
 def slug(name: str) -> str:
     """A name for one path component: itself if it is plain and at most 80 characters long."""
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", name):
@@ -25,6 +26,7 @@ def slug(name: str) -> str:
     return _stand_in(name)
 
 
+@lru_cache(maxsize=10_000)  # asked again for every checkpoint
 def task_slug(task: str) -> str:
     """A task's name in metric keys, tags and artifacts."""
     return _stand_in(task) if task in _TASKS_TAKEN else slug(task)

@@ -65,11 +65,12 @@ def _entries(link: MlflowConnection, suite: str, condition: str, values: Sequenc
 
 
 def runs_of_keys(link: MlflowConnection, suite: str, run_keys: Sequence[str]) -> list[layout.RunEntry]:
-    """The checkpoint runs of some keys, newest first: thousands need not be read to know of some hundred."""
-    if len(run_keys) > _RUNS_A_PAGE:
-        raise ValueError(f"at most {_RUNS_A_PAGE} keys at once")
-    condition = _OF_KEYS.format(",".join("?" * len(run_keys)))
-    return _entries(link, suite, condition, run_keys)
+    """The checkpoint runs of some keys, those of one key newest first: not all need be read to know of some."""
+    found = []
+    for start in range(0, len(run_keys), _RUNS_A_PAGE):
+        some = run_keys[start : start + _RUNS_A_PAGE]
+        found += _entries(link, suite, _OF_KEYS.format(",".join("?" * len(some))), some)
+    return found
 
 
 def pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[list[RunContent]]:

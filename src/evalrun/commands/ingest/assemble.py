@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from evalrun.commands.ingest.parsed import UNRECORDED, ParsedResult
 from evalrun.commands.ingest.task_names import Task, TaskPart
@@ -58,12 +60,11 @@ def candidate(found: ParsedResult, part: TaskPart, cell: Checkpoint) -> Candidat
         **found.settings,
         "num_fewshot": found.num_fewshot,
         "num_fewshot_asked": asked,
-        "source": Path(found.file).name,
+        "source": _name_of(found.file),
         "source_task": found.task,
     }
     settings = {key: value for key, value in settings.items() if value is not None}
-    identity = {"ingested": True, **{key: settings.get(key) for key in _IDENTITY}}
-    run_key = digest([identity, cell.suite, cell.model, cell.seed, cell.step])
+    run_key = _run_key(cell, [settings.get(key) for key in _IDENTITY])
     samples = None if found.samples is None else _digest(found.samples)
     result = TaskResult(
         key=content_key(run_key, task.name, metrics, stderrs, samples),
@@ -95,6 +96,24 @@ def content_key(
 ) -> str:
     """A result's name by its content: the same from any copy of its file, wherever and whenever it was copied."""
     return digest([run_key, task, dict(metrics), dict(stderrs), samples])
+
+
+def _run_key(cell: Checkpoint, identity: Sequence[Any]) -> str:
+    """What the results of one checkpoint in one study have in common; mostly it was asked for the task before too."""
+    try:
+        return _digest_of(cell.suite, cell.model, cell.seed, cell.step, *identity)
+    except TypeError:  # a file may hold anything there, and what cannot be hashed is not remembered
+        return _digest_of.__wrapped__(cell.suite, cell.model, cell.seed, cell.step, *identity)
+
+
+@lru_cache(maxsize=1000, typed=True)
+def _digest_of(suite: str, model: str, seed: int | None, step: int, *identity: Any) -> str:
+    return digest([{"ingested": True, **dict(zip(_IDENTITY, identity, strict=True))}, suite, model, seed, step])
+
+
+@lru_cache(maxsize=1000)
+def _name_of(file: str) -> str:
+    return Path(file).name
 
 
 def _counted(metrics: Mapping[str, float], stderrs: Mapping[str, float]) -> int | None:

@@ -20,6 +20,7 @@ from evalrun.commands.ingest.renames import Renames
 from evalrun.commands.ingest.task_names import Tasks
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
+from evalrun.core import garbage
 from evalrun.core.errors import ConfigError
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
@@ -42,7 +43,7 @@ def command(words: Sequence[str]) -> int:
     paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word)]
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
-    with hydra_session():
+    with hydra_session(), garbage.without_search():
         return ingest(paths, planning.settings_of(rest), command_line(["analyze", *rest]), renames)
 
 

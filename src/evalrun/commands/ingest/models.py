@@ -113,6 +113,10 @@ class ModelEntry:
         return step_called(self.model, self.checkpoint, place)
 
 
+_Named = tuple[str, str | None, int | None]  # a model's name, suite and seed, as far as a file says them
+_Fit = tuple[_Match, ModelEntry, str | None]  # how well a name fits, which model, the end that may name a step
+
+
 class Models:
     """All models of the conf folders, asked for the checkpoint that some arguments name.
 
@@ -123,6 +127,7 @@ class Models:
     def __init__(self, known: Iterable[ModelEntry] | None = None) -> None:
         self.known = list(_configured() if known is None else known)
         self._asked: dict[ModelArgs, Checkpoint | UnknownModelError] = {}
+        self._named: dict[_Named, list[_Fit]] = {}
 
     def cell(self, args: ModelArgs) -> Checkpoint:
         """The checkpoint.
@@ -151,14 +156,9 @@ class Models:
         if args.adapter is not None:
             raise UnknownModelError(f"is of a checkpoint with {args.adapter}, which no model config describes")
         name = args.pretrained.rstrip("/")
-        fits = [
-            (match, known, place)
-            for known in self.known
-            if args.suite in (None, known.checkpoint.suite)
-            for parent, place in _splits(name, known)
-            if (match := known.match(parent, args.seed))
-        ]
-        best = [fit for fit in fits if fit[0].fit == max(match.fit for match, _, _ in fits)]
+        named = name, args.suite, args.seed  # the same for all checkpoints of a model: which it is is asked once
+        if (best := self._named.get(named)) is None:
+            best = self._named[named] = self._best(*named)
         if not best:
             listed = suggest(name, {known.model.path for known in self.known}, show=4)
             same = f"if it is one of them under another name, say rename.{name}=PATH"
@@ -168,6 +168,17 @@ class Models:
             suites = ", ".join(sorted(f"{cell.suite} {cell.model}" for cell in cells))
             raise UnknownModelError(f"model '{args.pretrained}' is several of ours ({suites})")
         return cells.pop()
+
+    def _best(self, name: str, suite: str | None, seed: int | None) -> list[_Fit]:
+        """The configured models whose path fits a name best; a model twice where its end may name a step's folder."""
+        fits = [
+            (match, known, place)
+            for known in self.known
+            if suite in (None, known.checkpoint.suite)
+            for parent, place in _splits(name, known)
+            if (match := known.match(parent, seed))
+        ]
+        return [fit for fit in fits if fit[0].fit == max(match.fit for match, _, _ in fits)]
 
 
 def _cell(args: ModelArgs, match: _Match, known: ModelEntry, place: str | None) -> Checkpoint:

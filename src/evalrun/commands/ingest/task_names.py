@@ -56,6 +56,7 @@ class Tasks:
         """
         self._tasks: dict[str, Task] = {}
         self._metrics: dict[str, dict[str, Task]] = {}
+        self._asked: dict[tuple[str, ...], list[TaskPart]] = {}
         problems = []
         aliases: list[tuple[str, Task]] = []
         for name, config in (_own() if configs is None else configs).items():
@@ -76,7 +77,12 @@ class Tasks:
 
     def parts(self, name: str, metrics: Iterable[str]) -> list[TaskPart]:
         """The tasks of ours that a result holds; a task that nobody knows keeps its name."""
-        rest = list(metrics)
+        asked = (name, *metrics)  # the same for every checkpoint
+        if asked not in self._asked:
+            self._asked[asked] = self._parts(name, list(asked[1:]))
+        return self._asked[asked]
+
+    def _parts(self, name: str, rest: list[str]) -> list[TaskPart]:
         found = []
         for metric, task in self._metrics.get(name, {}).items():
             if metric in rest:

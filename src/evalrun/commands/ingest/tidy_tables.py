@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalrun.commands.ingest.model_args import ModelArgs
 from evalrun.commands.ingest.parsed import (
@@ -24,9 +26,34 @@ from evalrun.core.directions import is_lower_better
 # What a column may be called, in lower case; the first of ours is how results.csv calls it.
 _COLUMNS = {name: (name, *column.aliases) for name, column in TABLE_COLUMNS.items()}
 _COLUMNS["revision"] = ("revision", "modelrevision", "model_revision")
-_MISSING = ("", "na", "nan", "none", "null", "n/a")
+_MISSING = frozenset(("", "na", "nan", "none", "null", "n/a"))
 
-Row = dict[str, str]
+
+class Row(NamedTuple):
+    """One line's texts by our column names; empty where there is no such column."""
+
+    suite: str
+    model: str
+    revision: str
+    step: str
+    seed: str
+    task: str
+    settings: str
+    task_key: str  # up to here: which result the value is of
+    metric: str
+    value: str
+    stderr: str
+    n: str
+    chance: str
+    primary: str
+    higher_is_better: str
+    weights: str
+    finished_ms: str
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What it has in common with the rows of the same result."""
+        return self[:8]
 
 
 def read(path: Path, shown: str) -> tuple[list[ParsedResult], list[Skipped]]:
@@ -45,12 +72,12 @@ def read(path: Path, shown: str) -> tuple[list[ParsedResult], list[Skipped]]:
             left.append(Skipped(shown, f"line {line}: {problem}", "row"))
             continue
         for name in _unreadable(row):
-            unread.setdefault(name, []).append((line, row[name]))
-        metric, again = row.get("metric") or "acc", 0
+            unread.setdefault(name, []).append((line, getattr(row, name)))
+        place, metric, again = row.place, row.metric or "acc", 0
         # A second value of one metric is another result of the same cell; whether they agree is asked later.
-        while metric in groups.setdefault((*_place(row), again), {}):
+        while metric in groups.setdefault((place, again), {}):
             again += 1
-        groups[*_place(row), again][metric] = row
+        groups[place, again][metric] = row
     left += [Skipped(shown, _filed_without(name, places), "number") for name, places in unread.items()]
     return [_found(shown, rows) for rows in groups.values()], left
 
@@ -62,9 +89,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             header = file.readline()
             delimiter = max("\t,;", key=header.count)
             columns = _columns(next(csv.reader([header], delimiter=delimiter), []))
+            width, pick = 1 + max(columns.values()), itemgetter(*(columns.get(name, -1) for name in Row._fields))
             for line, cells in enumerate(csv.reader(file, delimiter=delimiter), start=2):
                 if cells:
-                    yield line, {name: cells[at].strip() for name, at in columns.items() if at < len(cells)}
+                    cells += [""] * max(1, width - len(cells) + 1)  # the last stands for a column that is not there
+                    yield line, Row(*map(str.strip, pick(cells)))
     except UnicodeDecodeError:
         raise DamagedError("is not text") from None
     except OSError as error:
@@ -85,22 +114,23 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def _problem(row: Row) -> str | None:
-    for name in ("model", "task", "value"):
-        if row.get(name, "").lower() in _MISSING:
-            return f"no {name}"
-    if number(row["value"]) is None:
-        return f"the value '{row['value']}' is no number"
-    for name in ("step", "seed"):
-        said = row.get(name, "")
-        if said.lower() not in _MISSING and whole(said) is None:
+    if _is_missing(row.model) or _is_missing(row.task) or _is_missing(row.value):
+        return next(f"no {name}" for name in ("model", "task", "value") if _is_missing(getattr(row, name)))
+    if _number(row.value) is None:
+        return f"the value '{row.value}' is no number"
+    for name, said in (("step", row.step), ("seed", row.seed)):
+        if said and _whole(said) is None and not _is_missing(said):
             return f"the {name} '{said}' is no whole number"
     return None
 
 
 def _unreadable(row: Row) -> Iterator[str]:
     """The columns beside the value in which something stands that is no number."""
-    for name, is_read in (("stderr", _number), ("chance", _number), ("n", _whole), ("finished_ms", _whole)):
-        if row.get(name, "").lower() not in _MISSING and is_read(row, name) is None:
+    for name, said in (("stderr", row.stderr), ("chance", row.chance)):
+        if said and _finite(said) is None and not _is_missing(said):
+            yield name
+    for name, said in (("n", row.n), ("finished_ms", row.finished_ms)):
+        if said and _whole(said) is None and not _is_missing(said):
             yield name
 
 
@@ -112,56 +142,51 @@ def _filed_without(name: str, places: Sequence[tuple[int, str]]) -> str:
     return f"the {name} of {len(places):,} lines is no number, such as {which}, and they are filed without it"
 
 
-def _place(row: Row) -> tuple[str, ...]:
-    return tuple(
-        row.get(name, "") for name in ("suite", "model", "revision", "step", "seed", "task", "settings", "task_key")
-    )
-
-
 def _found(shown: str, rows: Mapping[str, Row]) -> ParsedResult:
     """One task's result from its rows, a metric each."""
-    stderrs = {metric: _number(row, "stderr") for metric, row in rows.items()}
-    marked = next((metric for metric, row in rows.items() if row.get("primary", "").lower() in ("true", "1")), None)
+    stderrs = {metric: _finite(row.stderr) for metric, row in rows.items()}
+    marked = next((metric for metric, row in rows.items() if row.primary.lower() in ("true", "1")), None)
     primary = marked or ("acc" if "acc" in rows else next(iter(rows)))
     first = rows[primary]
-    better = first.get("higher_is_better", "").lower()
+    better = first.higher_is_better.lower()
     return ParsedResult(
         file=shown,
-        model=ModelArgs(
-            pretrained=first["model"],
-            revision=_text(first, "revision"),
-            step=whole(first.get("step", "")),
-            suite=_text(first, "suite"),
-            seed=whole(first.get("seed", "")),
-        ),
-        task=first["task"],
-        metrics={metric: float(row["value"]) for metric, row in rows.items()},
+        model=_model(first.model, first.revision, first.step, first.suite, first.seed),
+        task=first.task,
+        metrics={metric: value for metric, row in rows.items() if (value := _number(row.value)) is not None},
         stderrs={metric: stderr for metric, stderr in stderrs.items() if stderr is not None},
-        settings={"scorer": _text(first, "settings") or UNRECORDED},
+        settings={"scorer": _text(first.settings) or UNRECORDED},
         primary=primary,
-        higher_is_better=better in ("true", "1") if better not in _MISSING else None,
+        higher_is_better=None if better in _MISSING else better in ("true", "1"),
         lower=None if better in _MISSING else sorted(name for name, row in rows.items() if _is_lower(name, row)),
-        n=whole(first.get("n", "")),
-        chance=_number(first, "chance"),
-        finished_ms=whole(first.get("finished_ms", "")),
-        weights=_text(first, "weights") or "",
+        n=_whole(first.n),
+        chance=_finite(first.chance),
+        finished_ms=_whole(first.finished_ms),
+        weights=_text(first.weights) or "",
     )
+
+
+@lru_cache(maxsize=1000)  # the rows of a checkpoint mostly stand together
+def _model(pretrained: str, revision: str, step: str, suite: str, seed: str) -> ModelArgs:
+    return ModelArgs(pretrained, _text(revision), whole(step), _text(suite), whole(seed))
 
 
 def _is_lower(metric: str, row: Row) -> bool:
     """Tables of before say of every metric what is true of the primary one."""
-    return row.get("higher_is_better", "").lower() in ("false", "0") or is_lower_better(metric)
+    return row.higher_is_better.lower() in ("false", "0") or is_lower_better(metric)
 
 
-def _whole(row: Mapping[str, str], name: str) -> int | None:
-    return whole(row.get(name, ""))
+_number, _whole = lru_cache(maxsize=10_000)(number), lru_cache(maxsize=1000)(whole)  # columns repeat themselves
 
 
-def _number(row: Mapping[str, str], name: str) -> float | None:
-    value = number(row.get(name, ""))
+def _is_missing(text: str) -> bool:
+    return text.lower() in _MISSING
+
+
+def _finite(text: str) -> float | None:
+    value = _number(text) if text else None
     return value if value is not None and math.isfinite(value) else None
 
 
-def _text(row: Mapping[str, str], name: str) -> str | None:
-    value = row.get(name, "")
-    return None if value.lower() in _MISSING else value
+def _text(text: str) -> str | None:
+    return None if _is_missing(text) else text
