@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from threading import Lock
 
 from evalrun.checkpoints import token_ends, token_rules, tokenizer
 from evalrun.checkpoints.folder_notes import notes
+from evalrun.core import environment
 from evalrun.core.atomic import keep_file
 
 FORMAT = 1  # raise it when the comparison becomes another
@@ -125,9 +125,8 @@ def _answer(folder: Path, by: str, what: str) -> bool:
 
 
 def _key(content: str) -> str:
-    return hashlib.sha256(
-        json.dumps([FORMAT, importlib.metadata.version("transformers"), content]).encode()
-    ).hexdigest()
+    # Found once: it is asked for every checkpoint, and a package's metadata take milliseconds to be read.
+    return hashlib.sha256(json.dumps([FORMAT, environment.versions()["transformers"], content]).encode()).hexdigest()
 
 
 def _follows(folder: Path) -> bool:
