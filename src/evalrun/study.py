@@ -13,6 +13,7 @@ from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
 from evalrun.core.records import Checkpoint
+from evalrun.core.stages import stage
 from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -92,16 +93,20 @@ def analyse(
         TrackingError: the store cannot be read.
     """
     store = Store(config.tracking)
-    kept = KeptReports(folder, store.state(), _inputs(config, store, selection, finals, command, failed))
-    if (pages := kept.all_of_them()) is not None:
+    with stage("what has changed"):
+        kept = KeptReports(folder, store.state(), _inputs(config, store, selection, finals, command, failed))
+        pages = kept.all_of_them()
+    if pages is not None:
         print(f"{_are_up_to_date(pages)}: nothing has changed since the last analysis.")
         return pages
-    store.check()
-    suites = store.suites()
+    with stage("the store"):
+        store.check()
+        suites = store.suites()
     reports, families = [], {}
     for suite, whole, table in _selected(store, selection):
         kept.saw(suite, whole.digest)
-        store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None, whole)
+        with stage("curves in MLflow"):
+            store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None, whole)
         labels = sorted(table["settings"].unique())
         for label in labels:  # results of float16 and of float32, say, are two studies
             title, out = suite, folder / slug(suite)
@@ -120,39 +125,15 @@ def analyse(
             reports.append(page)
     beside = []
     if len({str(rows["suite"].iloc[0]) for rows in families.values()}) > 1:
-        beside = _across(config, families, folder / "_families", finals)
-    kept.close(beside, selection.suite is not None or suites == store.suites())
+        from evalrun.reporting.families_page import write_across
+
+        beside = write_across(folder / "_families", families, config.analysis, finals)
+        if beside:
+            print(f"across {len(families)} families, over training compute: {beside[0]}")
+    with stage("what has changed"):
+        kept.close(beside, selection.suite is not None or suites == store.suites())
     print("curves and runs: python -m evalrun ui")
     return reports
-
-
-def _across(
-    config: Config, families: Mapping[str, pd.DataFrame], folder: Path, finals: Mapping[str, int] | None
-) -> list[Path]:
-    """Lay the last checkpoints of several suites beside one another, over training compute, where they share tasks.
-
-    Args:
-        config: Settings of the analysis.
-        families: Title of a report -> its rows.
-        folder: For the files.
-        finals: Model -> its last released step, where known.
-
-    Returns:
-        The files that were written.
-
-    Raises:
-        StorageError: a file cannot be written.
-    """
-    from evalrun.reporting.families_page import write_families
-    from evalrun.statistics.table import prepare
-
-    conf = config.analysis
-    rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in families.items()}
-    scored = {name: str(table["settings"].iloc[0]) for name, table in families.items()}
-    page = write_families(folder, rows, scored)
-    if page is not None:
-        print(f"across {len(families)} families, over training compute: {page}")
-    return [] if page is None else [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _inputs(
@@ -203,8 +184,9 @@ def _selected(store: Store, selection: Selection) -> Iterator[tuple[str, SuiteTa
     wanted = [selection.suite] if selection.suite else suites
     is_empty = True
     for suite in wanted:
-        whole = store.read(suite)
-        table = selection.of(whole.of(selection.sweep))
+        with stage("reading results"):
+            whole = store.read(suite)
+            table = selection.of(whole.of(selection.sweep))
         if not table.empty:
             is_empty = False
             yield suite, whole, table
@@ -281,7 +263,8 @@ def _report(
         AnalysisError: nothing can be fitted.
         TrackingError: the store cannot be read or written.
     """
-    from evalrun.reporting.build import run_analysis
+    with stage("libraries"):
+        from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
@@ -291,7 +274,8 @@ def _report(
             table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
-    run = store.log_report(suite, found.files, found.metrics, settings, {})
+    with stage("the report in MLflow"):
+        run = store.log_report(suite, found.files, found.metrics, settings, {})
     print(found.text)
     print(*found.notes, sep="\n", end="\n\n" if found.notes else "")
     print(f"report: {found.files['report.html']}")

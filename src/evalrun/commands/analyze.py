@@ -6,7 +6,10 @@ import logging
 from collections.abc import Sequence
 
 from evalrun import study
+from evalrun.commands.help import TIMINGS
 from evalrun.config.compose import hydra_session
+from evalrun.core.progress_line import watched
+from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
@@ -15,15 +18,23 @@ from evalrun.tracking.slugs import slug
 
 def command(words: Sequence[str]) -> int:
     """`analyze`: from the store to tables, figures and a report."""
+    with watched("analysis") as clock:
+        _analyze([word for word in words if word != TIMINGS])
+    if TIMINGS in words:
+        print(timings(clock))
+    return 0
+
+
+def _analyze(words: Sequence[str]) -> None:
+    """Read the words, and make the reports."""
     own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
     rest = [word for word in words if word.partition("=")[0] not in own]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with hydra_session():
+    with stage("settings"), hydra_session():
         plan, selection = select(rest, own.get("suite"), own.get("sweep"))
         finals = planning.final_steps()
     folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
     study.analyse(plan.config, folder, selection, finals)
-    return 0
 
 
 def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[Plan, study.Selection]:

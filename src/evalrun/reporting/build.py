@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalrun.core.atomic import write_file
+from evalrun.core.stages import stage
 from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
@@ -85,11 +86,16 @@ def run_analysis(
     """
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters)
     study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
-    contents: dict[str, str | bytes] = {**table_files(study, table), **drawn(study, conf.figures)}
-    files = {name: write_file(out / name, content) for name, content in contents.items()}
-    remove_left_over(out, contents)
-    files["report.html"] = write_report(out / "report.html", study, context, runs_at)
-    return Analysis(files, _summary(study), _text(study, width), study.notes)
+    with stage("tables"):
+        contents: dict[str, str | bytes] = {**table_files(study, table)}
+    with stage("figures"):
+        contents |= drawn(study, conf.figures)
+    with stage("the page"):
+        files = {name: write_file(out / name, content) for name, content in contents.items()}
+        remove_left_over(out, contents)
+        files["report.html"] = write_report(out / "report.html", study, context, runs_at)
+        text = _text(study, width)
+    return Analysis(files, _summary(study), text, study.notes)
 
 
 def _text(study: Findings, width: int) -> str:

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
 
 from evalrun.core.atomic import write_file
+from evalrun.core.stages import stage
 from evalrun.core.version import __version__
 from evalrun.reporting.families_figure import families_figure
 from evalrun.reporting.figure_files import PAPER, image_files
 from evalrun.reporting.regression_table import csv_text
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
+from evalrun.statistics.table import prepare
+
+if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
+    from evalrun.config.schema import AnalysisConf
+
+
+@stage("across families")
+def write_across(
+    folder: Path, tables: Mapping[str, pd.DataFrame], conf: AnalysisConf, finals: Mapping[str, int] | None
+) -> list[Path]:
+    """`write_families` of tables as they are in the store.
+
+    Args:
+        folder: Made if need be, files of the same names replaced.
+        tables: Name -> tidy table with the columns of `columns.TABLE_COLUMNS`, scored in one way.
+        conf: Which metric, and when repeated results are one.
+        finals: Model -> its last released step, where known.
+
+    Returns:
+        What lies in the folder now, the page first; nothing where no two families have a task in common.
+
+    Raises:
+        AnalysisError: a family has no result to show.
+        StorageError: a file cannot be written.
+    """
+    rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in tables.items()}
+    scored = {name: str(table["settings"].iloc[0]) for name, table in tables.items()}
+    page = write_families(folder, rows, scored)
+    return [] if page is None else [page, *(path for path in folder.rglob("*") if path.is_file() and path != page)]
 
 
 def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: Mapping[str, str]) -> Path | None:

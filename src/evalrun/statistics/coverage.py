@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.core.text import counted, listed
 from evalrun.statistics.naming import checkpoint_name
 
@@ -35,6 +36,7 @@ class Coverage:
         return int(self.tasks[state].sum())
 
 
+@stage("coverage")
 def measure_coverage(
     seen: pd.DataFrame,
     rows: pd.DataFrame,

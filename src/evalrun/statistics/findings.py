@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError
+from evalrun.core.stages import stage
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
@@ -168,6 +169,7 @@ def choice_of(conf: AnalysisConf) -> RegressionSettings:
     return RegressionSettings(conf.params, conf.axis, conf.methods, conf.corrections, conf.alpha, conf.draws, conf.seed)
 
 
+@stage("shapes and falls")
 def decide_curves(
     rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None, clusters: Clusters | None = None
 ) -> Decision:

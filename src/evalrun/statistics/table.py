@@ -18,6 +18,7 @@ import pandas as pd
 from evalrun.config.steps import suspect_steps
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.stages import stage
 from evalrun.core.text import listed
 from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
 from evalrun.statistics.repeated import merge_repeated
@@ -39,6 +40,7 @@ class Prepared:
     disagreeing: pd.DataFrame  # CHECKPOINT, task and why: the values of cells whose results contradict one another
 
 
+@stage("preparing")
 def prepare(
     table: pd.DataFrame,
     metric: str | None,
@@ -74,8 +76,8 @@ def prepare(
     why |= dict.fromkeys(rows.index.difference(merged.rows.index), _REPEATED)
     rows, notes = merged.rows, [*notes, *more, *merged.notes]
     drop_shared_weights = partial(_drop_shared_weights, finals=finals or {})
-    for stage, reason in ((drop_shared_weights, "its weights are another step’s"), (_drop_step_zero, "0 tokens")):
-        fewer, more = stage(rows)
+    for drop, reason in ((drop_shared_weights, "its weights are another step’s"), (_drop_step_zero, "0 tokens")):
+        fewer, more = drop(rows)
         why |= dict.fromkeys(rows.index.difference(fewer.index), reason)
         rows, notes = fewer, [*notes, *more]
     if rows.empty:

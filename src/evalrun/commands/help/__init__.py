@@ -30,7 +30,7 @@ class Command:
 
 
 BEFORE, RUNS, RESULTS, SHELL = GROUPS = ("before a run", "runs", "results", "shell")
-JSON = ("--json",)
+JSON, TIMINGS = ("--json",), "--timings"
 COMMANDS: dict[str, Command] = {
     "new-task": Command("new_task", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
     "show": Command("show", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
@@ -48,7 +48,9 @@ COMMANDS: dict[str, Command] = {
     "watch": Command("watch.command", RUNS, "path=RUN", "evaluate checkpoints as they are saved", ("--once",)),
     "status": Command("status", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MULTIRUN_FLAGS)),
     "sync": Command("sync", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MULTIRUN_FLAGS),
-    "analyze": Command("analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", MULTIRUN_FLAGS),
+    "analyze": Command(
+        "analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", (*MULTIRUN_FLAGS, "--timings")
+    ),
     "compare": Command("compare", RESULTS, "A B", "is B worse than A, item by item", JSON),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
     "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed"),

@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from evalrun.core.stages import stage
 from evalrun.core.text import counted
 from evalrun.statistics.items.continuous import METRICS, Floats, Integers
 from evalrun.statistics.reliability.intervals import standard_errors
@@ -67,6 +68,7 @@ class _Moves:
         return self.start >= 0
 
 
+@stage("items")
 def find_artefacts(table: pd.DataFrame, continuous: pd.DataFrame) -> pd.DataFrame:
     """Set every accuracy curve against its continuous metrics, as the module's docstring defines.
 

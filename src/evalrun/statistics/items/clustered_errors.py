@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.statistics.items.clusters import Clusters, clustered_means, clusters_of_items, t_test
 from evalrun.statistics.items.values import Items, align, columns_of, item_values
 
@@ -16,6 +17,7 @@ COLUMNS = [
 ]
 
 
+@stage("items")
 def clustered_errors(table: pd.DataFrame, items: Items | None, clusters: Clusters | None, alpha: float) -> pd.DataFrame:
     """Errors of means over items, clustered.
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from evalrun.core.stages import stage
 from evalrun.statistics.items.answer_sheet import AnswerSheet, answer_sheet
 from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.laplace import Crossed, CrossedFit, fit_crossed
@@ -46,6 +47,7 @@ COLUMNS = [
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 
 
+@stage("the model of items")
 def fit_items(
     table: pd.DataFrame,
     items: Items | None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.statistics.items.believed import Doubt, doubt
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
 from evalrun.statistics.items.continuous import continuous
@@ -27,6 +28,7 @@ class Measured:
     disbelieved: list[Any]  # labels of the table's rows whose results are not to be used
 
 
+@stage("items")
 def continuous_table(table: pd.DataFrame, items: Items | None) -> Measured:
     """Measure what the items allow, and see that the results are those of their items.
 

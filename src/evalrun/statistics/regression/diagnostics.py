@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
+from evalrun.core.stages import stage
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
 from evalrun.statistics.regression.interactions import INDEPENDENT, check, fit_design
@@ -40,6 +41,7 @@ class _Influence:
     flips: tuple[str, ...]  # effects whose p crosses alpha without it
 
 
+@stage("diagnostics")
 def diagnose(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Look at each task's regression.
 

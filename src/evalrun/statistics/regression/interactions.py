@@ -16,6 +16,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests, multitest_alias, multitest_methods_names
 
 from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.stages import stage
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.bounded import cut_to_possible, fit_quasibinomial, is_proportion
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
@@ -125,6 +126,7 @@ def columns(corrections: Sequence[str]) -> list[str]:
     return [*_ABOUT, *numbers, "n", "clusters", "axis", "higher_is_better", "note"]
 
 
+@stage("regression")
 def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ z(log10 parameters) * z(log10 tokens) in each task, by each method.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.core.text import counted
 from evalrun.statistics.regression.interactions import NUMBERS, check, corrected, fit_design
 from evalrun.statistics.regression.model_frame import (
@@ -35,6 +36,7 @@ def pooled_columns(corrections: Sequence[str]) -> list[str]:
     return [*_ABOUT, *NUMBERS, "q", *(f"q_{name}" for name in corrections), "n", "clusters", "note"]
 
 
+@stage("regression")
 def fit_pooled(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ task + z(log10 parameters) * z(log10 tokens) over the tasks of each cause, and over all tasks.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import PARAMS, RegressionSettings
 
@@ -29,6 +30,7 @@ class _Variant:
     choice: RegressionSettings
 
 
+@stage("sensitivity")
 def sensitivity(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit each task again with the other parameter counts, on the logit scale, and without each model.
 

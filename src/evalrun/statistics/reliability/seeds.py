@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f, t
 
+from evalrun.core.stages import stage
+
 COLUMNS = [
     *("task", "title", "models", "seeds", "steps", "seed_sd", "residual_sd", "icc", "seed_p"),
     *("final_sd", "final_low", "final_high", "final_df"),
@@ -27,6 +29,7 @@ COLUMNS = [
 _MODEL = ["task", "model"]
 
 
+@stage("noise and seeds")
 def seed_variance(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Variance components of each task, and the difference between sizes set against them.
 

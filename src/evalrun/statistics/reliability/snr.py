@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
+
 COLUMNS = [
     *("task", "title", "models", "k", "doublings", "signal", "noise_model", "noise", "snr"),
     *("pooled_noise", "pooled_snr", "note"),
@@ -28,6 +30,7 @@ COLUMNS = [
 _CURVE = ["task", "model", "seed"]
 
 
+@stage("noise and seeds")
 def signal_to_noise(table: pd.DataFrame, k: int) -> pd.DataFrame:
     """The signal-to-noise ratio of each task.
 

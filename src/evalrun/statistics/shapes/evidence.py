@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.statistics.shapes.breaks import broken_line
 from evalrun.statistics.shapes.curve_tests import Flags, KnownVariance, distinct, quadratic, two_lines
 from evalrun.statistics.shapes.curves import CurveSet
@@ -73,6 +74,7 @@ def run_shape_tests(curves: CurveSet, alpha: float) -> pd.DataFrame:
     return pd.concat(frames).sort_index()
 
 
+@stage("shapes and falls")
 def with_agreement(tests: pd.DataFrame, shapes: pd.DataFrame) -> pd.DataFrame:
     """The tests beside the labels, and which of them support each.
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from evalrun.core.stages import stage
 from evalrun.statistics.items.pair_tests import PairTests, pairs_of
 from evalrun.statistics.items.paired import Z_TEST
 from evalrun.statistics.shapes.decision import Batch, Decision
@@ -38,6 +39,7 @@ _FEWEST = 3  # checkpoints that roughness is measured from
 _ABOUT = ("task", "title", "model", "seed", "higher_is_better")
 
 
+@stage("shapes and falls")
 def find_falls(decision: Decision, shapes: pd.DataFrame) -> pd.DataFrame:
     """Find the largest fall of every curve over training.
 

@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.stages import stage
 from evalrun.statistics.regression.model_frame import PARAMS
 from evalrun.statistics.shapes.curves import over_size
 from evalrun.statistics.shapes.decision import Batch, Decision, bent, decide
@@ -76,6 +77,7 @@ _NEAR = 0.2  # of a curve's range: what spans no more than this is told as one l
 _UNKNOWN_NOISE = f"training noise not measured: the task's curves have fewer than {FEWEST_RESIDUALS} inner points"
 
 
+@stage("shapes and falls")
 def describe_shapes(decision: Decision) -> pd.DataFrame:
     """Label every curve over training, as the module's docstring defines.
 
@@ -97,6 +99,7 @@ def describe_shapes(decision: Decision) -> pd.DataFrame:
     return _describe(decision, "step")[COLUMNS]
 
 
+@stage("shapes and falls")
 def shapes_over_size(table: pd.DataFrame, params: str, settings: ShapeSettings) -> pd.DataFrame:
     """Label every curve over model size: inverse is then inverse scaling proper (McKenzie et al. 2023).
 
