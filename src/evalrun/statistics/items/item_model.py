@@ -100,8 +100,8 @@ def _task_rows(
         return [
             {**about, "effect": name, "note": join_notes(note, frame.left_out)} for name, note in frame.notes.items()
         ]
-    if len(frame.rows) > most:
-        why = f"{len(frame.rows):,} checkpoints: more than analysis.item_model_most ({most:,})"
+    if frame.count > most:
+        why = f"{frame.count:,} checkpoints: more than analysis.item_model_most ({most:,})"
         return [{**about, "effect": name, "note": why} for name in EFFECTS]
     sheet = answer_sheet(frame, frame.design, items, clusters)
     if isinstance(sheet, str):

@@ -34,7 +34,7 @@ def cut_to_possible(design: Design, fit: Fit) -> Fit:
         design: Of one task, values proportions.
         fit: By a method whose estimand is the least-squares plane.
     """
-    weights = np.linalg.pinv(design.x)[asked(design)]
+    weights = design.geometry.pinv[asked(design)]
     most = np.where(weights > 0, weights, 0).sum(axis=1) / design.spread
     beyond = (fit.low < -most) | (fit.high > most)
     if not beyond.any():

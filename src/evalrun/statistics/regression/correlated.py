@@ -13,7 +13,7 @@ from statsmodels.genmod.generalized_estimating_equations import GEE
 from evalrun.core.text import counted
 from evalrun.statistics.regression.clustered import few_models, one_row_each
 from evalrun.statistics.regression.estimators import Fit, Prediction, asked, no_fit, t_fit
-from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums
+from evalrun.statistics.regression.model_frame import Array, Design
 from evalrun.statistics.regression.satterthwaite import satterthwaite_df
 
 _ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
@@ -171,9 +171,9 @@ def _sums(design: Design, random: list[int]) -> _Sums:
     x, y = design.x, design.y
     z = x[:, random]
     return _Sums(
-        zz=cluster_sums(design, z, z),
-        zx=cluster_sums(design, z, x),
-        zy=cluster_sums(design, z, y[:, None])[:, :, 0],
+        zz=design.geometry.sums(z, z),
+        zx=design.geometry.sums(z, x),
+        zy=design.geometry.sums(z, y[:, None])[:, :, 0],
         xx=x.T @ x,
         xy=x.T @ y,
         yy=float(y @ y),

@@ -19,7 +19,6 @@ from evalrun.statistics.regression.model_frame import (
     Design,
     RegressionSettings,
     TaskFrame,
-    cluster_sums,
     task_frames,
 )
 from evalrun.statistics.table import checkpoint_name
@@ -193,7 +192,7 @@ def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -
 def _shifts(design: Design, beta: Array) -> Array:
     """(b - b_g)' X'X (b - b_g) with b_g fitted without model g: Cook's distance up to a factor; NaN without a fit."""
     x, y = design.x, design.y
-    own = cluster_sums(design, x, np.column_stack([x, y]))
+    own = design.geometry.sums(x, np.column_stack([x, y]))
     rest = np.column_stack([x.T @ x, x.T @ y]) - own
     left = len(y) - np.bincount(design.groups)
     whole = (np.linalg.cond(rest[:, :, :-1]) < 1e12) & (left > x.shape[1])

@@ -5,7 +5,6 @@ The paper's: Michaelov & Bergen (arXiv:2305.14681v2), Table 1.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from statsmodels.stats.multitest import multipletests, multitest_alias, multites
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
-from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.bounded import cut_to_possible, fit_quasibinomial, is_proportion
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
 from evalrun.statistics.regression.correlated import fit_gee, fit_mixed
@@ -113,7 +111,6 @@ METHODS: dict[str, Method] = {
 }
 INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
 _PLANE = ("ols", "hc3", "cluster", "cr2", "wild")  # methods whose estimates are those of least squares
-_SLOW, _PAYS = {"wild", "gee", "mixed"}, 32  # methods that take longest; tasks from which on processes pay for them
 # statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
 CORRECTIONS: dict[str, str] = {
     alias: multitest_methods_names[name] for alias, name in multitest_alias.items() if name != "lfdr"
@@ -157,9 +154,7 @@ def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.Data
     Source: Michaelov & Bergen 2023, arXiv:2305.14681v2, section 4 and Table 1; for each method METHODS.
     """
     check(choice)
-    pays = _PAYS if _SLOW & set(choice.methods) else sys.maxsize
-    found = each(_task, [(frame, choice) for frame in task_frames(table, choice)], pays)
-    rows = [row for task in found for row in task]
+    rows = [row for frame in task_frames(table, choice) for row in _task(frame, choice)]
     return corrected(pd.DataFrame(rows, columns=columns(choice.corrections)), choice)
 
 
@@ -220,7 +215,7 @@ def _task(frame: TaskFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
 
 def _rows(frame: TaskFrame, method: str, choice: RegressionSettings) -> list[dict[str, Any]]:
     """The three effects of one task by one method."""
-    base = {**frame.labels, "method": method, "n": len(frame.rows), "clusters": frame.clusters, "axis": choice.axis}
+    base = {**frame.labels, "method": method, "n": frame.count, "clusters": frame.clusters, "axis": choice.axis}
     numbers: dict[str, dict[str, float]] = {}
     said: dict[str, str] = {}
     if frame.design is not None:

@@ -19,11 +19,11 @@ from evalrun.statistics.regression.model_frame import (
     columns_of,
     effect_notes,
     exact,
+    is_usable,
     join_notes,
     model_codes,
     predictors,
     unfit,
-    usable,
 )
 
 ALL = "all tasks"
@@ -76,7 +76,7 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
         rows: Of the tidy table.
         choice: Predictors, corrections and level.
     """
-    used = usable(rows, choice)
+    used = rows[is_usable(rows, choice)].reset_index(drop=True)
     turned = used["value"].where(used["higher_is_better"].astype(bool), -used["value"])
     by_task = turned.groupby(used["task"])
     centre, spread = by_task.transform("mean"), by_task.transform("std")
@@ -86,7 +86,7 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
     note = f"{flat} task{'s' if flat > 1 else ''} with a constant value left out" if flat else ""
     data = predictors(used, choice)
     constant = [name for name in PREDICTORS if data[name].nunique() < 2]
-    why = unfit(data, constant) or ""
+    why = unfit(data["value"].to_numpy(), constant) or ""
     design = None if why else _design(used, data, [name for name in PREDICTORS if name not in constant])
     fit = None if design is None else fit_design(design, exact(design.y, design.x), METHOD, choice)
     if fit is None and not why:
@@ -109,7 +109,8 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
 
 def _design(rows: pd.DataFrame, data: pd.DataFrame, names: list[str]) -> Design | None:
     """Rows whose value is z-scored within tasks, an intercept for each task; None when columns depend on each other."""
-    shared, effects = columns_of((data - data.mean()) / data.std(ddof=1), names)
+    z = (data - data.mean()) / data.std(ddof=1)
+    shared, effects = columns_of({name: z[name].to_numpy() for name in names}, names)
     tasks = pd.factorize(rows["task"])[0]
     own = (tasks[:, None] == np.arange(1, tasks.max() + 1)).astype("float64")
     x = np.column_stack([shared, own])

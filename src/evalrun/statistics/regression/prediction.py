@@ -13,7 +13,6 @@ from scipy import stats
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.text import counted
-from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.correlated import mixed_predictions
 from evalrun.statistics.regression.estimators import Prediction, predict_ols
 from evalrun.statistics.regression.model_frame import (
@@ -46,7 +45,6 @@ METHODS = {"mixed": mixed_predictions, "ols": predict_ols}
 TENFOLD = 10.0  # how far ahead of what was evaluated
 _BENT = ("U-shaped", "inverted-U", "late drop", "emergent", "non-monotonic")  # labels of curves that are no line
 _EQUAL = 1e-9  # logarithms that differ by less are one
-PAYS = 32  # tasks from which on processes pay
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,9 @@ def predict_ahead(
         if 2 * sum(turns) >= len(turns)
     }
     whys = bent | curved
-    jobs = [(frame, choice, methods, whys.get(frame.labels["task"], "")) for frame in task_frames(table, choice)]
-    return pd.DataFrame([row for rows in each(_ahead, jobs, PAYS) for row in rows], columns=AHEAD_COLUMNS)
+    frames = task_frames(table, choice)
+    rows = [row for one in frames for row in _ahead(one, choice, methods, whys.get(one.labels["task"], ""))]
+    return pd.DataFrame(rows, columns=AHEAD_COLUMNS)
 
 
 def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], misfit: str) -> list[dict[str, Any]]:
@@ -169,7 +168,7 @@ def _is_amount(value: object) -> bool:
 def _rows(frame: TaskFrame, places: list[Place], choice: RegressionSettings, method: str) -> list[dict[str, Any]]:
     """The predictions of one task: the model is fitted once."""
     base = {name: frame.labels[name] for name in ("task", "title")}
-    base |= {"method": method, "n": len(frame.rows), "clusters": frame.clusters}
+    base |= {"method": method, "n": frame.count, "clusters": frame.clusters}
     told: list[dict[str, Any]] = [{**base, "size": place.size, "training": place.training} for place in places]
     if frame.design is None:
         return [{**row, "note": next(iter(frame.notes.values()))} for row in told]

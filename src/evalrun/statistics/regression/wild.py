@@ -9,7 +9,7 @@ import numpy as np
 
 from evalrun.statistics.regression.clustered import few_models, fit_cluster
 from evalrun.statistics.regression.estimators import Fit, asked, no_fit
-from evalrun.statistics.regression.model_frame import Array, Design, cluster_sums
+from evalrun.statistics.regression.model_frame import Array, Design
 
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 _TIE = 1e-9  # draws that repeat the sample (all signs equal) must count as equal to it
@@ -97,9 +97,8 @@ def _drawn(design: Design, column: int, weights: Array, whole: bool, plain: Fit,
     others = np.delete(x, column, axis=1)
     kept = np.column_stack([design.y, x[:, column]])
     kept = kept - others @ np.linalg.lstsq(others, kept, rcond=None)[0]
-    bread = np.linalg.inv(x.T @ x)
-    cross = cluster_sums(design, x, x)
-    moments = cluster_sums(design, kept, x)  # (clusters, 2, columns): X_g'y~ and X_g'x~
+    bread, cross = design.geometry.inverse, design.geometry.cross
+    moments = design.geometry.sums(kept, x)  # (clusters, 2, columns): X_g'y~ and X_g'x~
     single = moments @ bread[column]  # (clusters, 2)
     back = cross @ bread[column] @ bread  # (clusters, columns)
     scores = [weights * single[:, i] - (weights @ moments[:, i]) @ back.T for i in range(2)]
