@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ from evalrun.statistics.regression.satterthwaite import satterthwaite_df
 
 _ZERO = 1e-4  # standard deviation, relative to the residual's, below which a random effect is told to be absent
 _NO_MAXIMUM = "no mixed model: the restricted likelihood has no maximum"
+_STEP = 1e-8  # of differences, in relative standard deviations
 _STARTS = ((1.0, 0.3), (0.2, 0.05), (5.0, 1.0))  # relative standard deviations of intercept and slope
 
 
@@ -186,29 +188,54 @@ def _factor(theta: Array) -> Array:
     return np.array([[theta[0]]]) if len(theta) == 1 else np.array([[theta[0], 0.0], [theta[1], theta[2]]])
 
 
-def _parts(theta: Array, sums: _Sums) -> tuple[float, float, Array, Array]:
+_Parts = tuple[float, float, Array, Array]
+
+
+def _parts(theta: Array, sums: _Sums) -> _Parts:
     """Log-determinants and residual sum of squares of the criterion, coefficients and their unscaled covariance."""
-    factor = _factor(theta)
-    inner = np.linalg.cholesky(np.eye(len(factor)) + factor.T @ sums.zz @ factor)
-    rx = np.linalg.solve(inner, factor.T @ sums.zx)
-    ry = np.linalg.solve(inner, (sums.zy @ factor)[:, :, None])[:, :, 0]
-    a = sums.xx - np.einsum("gri,grj->ij", rx, rx)
-    b = sums.xy - np.einsum("gri,gr->i", rx, ry)
+    return _parts_of([theta], sums)[0]
+
+
+def _parts_of(thetas: Sequence[Array], sums: _Sums) -> list[_Parts]:
+    """`_parts` of several factors at once: of four in twice the time of one."""
+    factor = np.stack([_factor(theta) for theta in thetas])[:, None]  # (factors, 1, random, random)
+    turned = np.swapaxes(factor, -1, -2)
+    inner = np.linalg.cholesky(np.eye(factor.shape[-1]) + turned @ sums.zz @ factor)
+    rx = np.linalg.solve(inner, turned @ sums.zx)
+    ry = np.linalg.solve(inner, (sums.zy @ factor[:, 0])[..., None])[..., 0]
+    a = sums.xx - np.einsum("kgri,kgrj->kij", rx, rx)
+    b = sums.xy - np.einsum("kgri,kgr->ki", rx, ry)
     covariance = np.linalg.inv(a)
-    beta = covariance @ b
-    squares = sums.yy - float((ry**2).sum()) - float(b @ beta)
-    determinants = 2 * np.log(np.diagonal(inner, axis1=1, axis2=2)).sum() + np.linalg.slogdet(a)[1]
-    return float(determinants), squares, beta, covariance
+    logs, more = np.log(np.diagonal(inner, axis1=-2, axis2=-1)), np.linalg.slogdet(a)[1]
+    found = []
+    for k in range(len(thetas)):
+        beta = covariance[k] @ b[k]
+        squares = sums.yy - float((ry[k] ** 2).sum()) - float(b[k] @ beta)
+        found.append((float(2 * logs[k].sum() + more[k]), squares, beta, covariance[k]))
+    return found
+
+
+def _slopes(theta: Array, bounds: Array) -> list[Array]:
+    """Factors a step beside this one, one for each of its parts, forward unless that leaves the bounds (parts, 2)."""
+    beside = theta + _STEP * np.diag(np.where(theta + _STEP > bounds[:, 1], -1.0, 1.0))
+    return list(beside)
 
 
 @lru_cache(maxsize=128)  # the predictions are by the fit that the tests are of
 def _reml(sums: _Sums) -> _Maximum | None:
     """The fit at the maximum; None without one."""
 
-    def criterion(theta: Array) -> float:
-        determinants, squares, beta, _ = _parts(theta, sums)
+    def deviance(parts: _Parts) -> float:
+        determinants, squares, beta, _ = parts
         df = sums.rows - len(beta)
         return determinants + df * float(np.log(squares / df)) if squares > 0 else np.inf
+
+    def criterion(theta: Array) -> tuple[float, Array]:
+        """The deviance and its slopes, as differences from those a step beside."""
+        steps = _slopes(theta, np.array(bounds))
+        here, *beside = map(deviance, _parts_of([theta, *steps], sums))
+        moved = np.array([step[k] - theta[k] for k, step in enumerate(steps)])
+        return here, (np.array(beside) - here) / moved
 
     single = sums.zz.shape[1] == 1
     bounds = [(0.0, 1e4)] if single else [(0.0, 1e4), (-1e4, 1e4), (0.0, 1e4)]
@@ -216,7 +243,7 @@ def _reml(sums: _Sums) -> _Maximum | None:
     for level, slope in _STARTS:
         start = [level] if single else [level, 0.0, slope]
         try:
-            found = minimize(criterion, start, method="L-BFGS-B", bounds=bounds)
+            found = minimize(criterion, start, jac=True, method="L-BFGS-B", bounds=bounds)
         except np.linalg.LinAlgError:
             continue
         if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
