@@ -18,6 +18,7 @@ from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import continuous_table
 from evalrun.statistics.items.values import Items
+from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import fit_interactions
@@ -170,6 +171,7 @@ def choice_of(conf: AnalysisConf) -> RegressionSettings:
 
 
 @stage("shapes and falls")
+@on_one_core()
 def decide_curves(
     rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None, clusters: Clusters | None = None
 ) -> Decision:

@@ -1,11 +1,25 @@
-"""Independent pieces of work in processes, where there are enough of them."""
+"""On how many cores: independent pieces of work in processes where there are enough of them, small matrices on one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 T = TypeVar("T")
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Have the block, or the function that this decorates, do its linear algebra in one thread.
+
+    Products of a few hundred rows end before a second thread has begun: waiting for it costs three times the work, and
+    more where other programs want the core.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def each(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]], pays: int) -> list[T]:

@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from evalrun.core.stages import stage
+from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
 from evalrun.statistics.regression.interactions import INDEPENDENT, check, fit_design
@@ -41,6 +42,7 @@ class _Influence:
 
 
 @stage("diagnostics")
+@on_one_core()
 def diagnose(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Look at each task's regression.
 

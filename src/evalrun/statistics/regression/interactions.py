@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests, multitest_alias, multites
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
+from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.bounded import cut_to_possible, fit_quasibinomial, is_proportion
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
 from evalrun.statistics.regression.correlated import fit_gee, fit_mixed
@@ -124,6 +125,7 @@ def columns(corrections: Sequence[str]) -> list[str]:
 
 
 @stage("regression")
+@on_one_core()
 def fit_interactions(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ z(log10 parameters) * z(log10 tokens) in each task, by each method.
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalrun.core.stages import stage
 from evalrun.core.text import counted
+from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.interactions import NUMBERS, check, corrected, fit_design
 from evalrun.statistics.regression.model_frame import (
     EFFECTS,
@@ -37,6 +38,7 @@ def pooled_columns(corrections: Sequence[str]) -> list[str]:
 
 
 @stage("regression")
+@on_one_core()
 def fit_pooled(table: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
     """Fit z(value) ~ task + z(log10 parameters) * z(log10 tokens) over the tasks of each cause, and over all tasks.
 
