@@ -540,9 +540,13 @@ def test_suites_that_share_a_task_are_laid_beside_one_another(
             args = f"pretrained=EleutherAI/{name.format(size)},revision=step143000"
             write(tmp_path / "in" / f"{suite}-{size}.json", v03(args, sciq={"acc": 0.5, "acc_stderr": 0.01}))
     assert ingest("in")[0] == 0
-    assert main(["analyze", "analysis=interaction"]) == 0
+    assert main(["analyze", "analysis=interaction", "--timings"]) == 0
     folder = tmp_path / "multirun" / "analysis" / "all" / "_families"
-    assert "across 2 families, over training compute: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "across 2 families, over training compute: " in said
+    assert all(
+        f"\n  {name} " in said for name in ("reading results", "regression", "figures", "across families", "in all")
+    )
     assert "pythia, pythia-deduped: over training compute" in (folder / "report.html").read_text()
     assert len(pd.read_csv(folder / "families.csv")) == 4
 

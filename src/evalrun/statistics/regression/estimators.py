@@ -83,7 +83,7 @@ class Plane:
 
     @classmethod
     def of(cls, design: Design) -> Plane:
-        """That of a design."""
+        """Fit the plane to the rows of a design."""
         estimate = design.geometry.pinv @ design.y
         residuals = design.y - design.x @ estimate
         df = len(design.y) - design.geometry.rank

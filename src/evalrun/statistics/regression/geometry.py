@@ -115,7 +115,7 @@ class SharedGeometry:
         self._known: dict[tuple[bytes, bytes, int], Geometry] = {}
 
     def of(self, x: Array, groups: Codes, effects: Sequence[str]) -> Geometry:
-        """That of these predictors and clusters."""
+        """The geometry of these predictors and clusters, made at most once."""
         key = (x.tobytes(), groups.tobytes(), len(effects))
         if key not in self._known:
             self._known[key] = Geometry(x, groups, len(effects))
