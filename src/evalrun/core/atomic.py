@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from evalrun.core.errors import StorageError
@@ -25,7 +27,7 @@ def replace_file(path: Path, content: str | bytes, durable: bool = False) -> Non
         OSError: as the system says it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -36,6 +38,11 @@ def replace_file(path: Path, content: str | bytes, durable: bool = False) -> Non
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def write_file(path: Path, content: str | bytes) -> Path:
@@ -50,11 +57,48 @@ def write_file(path: Path, content: str | bytes) -> Path:
     try:
         replace_file(path, content)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            size = len(content.encode() if isinstance(content, str) else content)
-            raise StorageError(f"No space left for {path} ({size:,} bytes); free some and run it again.") from error
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _unwritten(path, content, error) from error
     return path
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, Path]:
+    """`write_file` for files that belong together: all of them are whole on the disk before the first takes its place.
+
+    Args:
+        folder: Made if need be.
+        contents: Path below the folder -> text or bytes, in the order in which they take their places.
+
+    Returns:
+        Path below the folder -> the file.
+
+    Raises:
+        StorageError: as `write_file`; what was there before is there still.
+    """
+    ready: dict[Path, Path] = {}
+    path, content = folder, next(iter(contents.values()), "")
+    try:
+        for name, content in contents.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ready[path] = _beside(path)
+            ready[path].write_bytes(content.encode() if isinstance(content, str) else content)
+        for path, temporary in ready.items():
+            temporary.replace(path)
+    except OSError as error:
+        raise _unwritten(path, content, error) from error
+    finally:
+        for temporary in ready.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    return {name: folder / name for name in contents}
+
+
+def _unwritten(path: Path, content: str | bytes, error: OSError) -> StorageError:
+    """Why a file cannot be written, in a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = len(content.encode() if isinstance(content, str) else content)
+        return StorageError(f"No space left for {path} ({size:,} bytes); free some and run it again.")
+    return StorageError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 def keep_file(path: Path, content: str | bytes) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalrun.core.atomic import write_file
+from evalrun.core.atomic import write_files
 from evalrun.core.stages import stage
 from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
-from evalrun.reporting.html_page import write_report
+from evalrun.reporting.html_page import render
 from evalrun.reporting.left_over import remove_left_over
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
@@ -91,10 +91,10 @@ def run_analysis(
     with stage("figures"):
         contents |= drawn(study, conf.figures)
     with stage("the page"):
-        files = {name: write_file(out / name, content) for name, content in contents.items()}
-        remove_left_over(out, contents)
-        files["report.html"] = write_report(out / "report.html", study, context, runs_at)
+        contents["report.html"] = render(study, context, runs_at)
         text = _text(study, width)
+        files = write_files(out, contents)
+        remove_left_over(out, contents)
     return Analysis(files, _summary(study), text, study.notes)
 
 

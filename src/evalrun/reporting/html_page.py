@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 
-from evalrun.core.atomic import write_file
 from evalrun.core.causes import by_cause
 from evalrun.core.version import __version__
 from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
@@ -39,26 +37,14 @@ _PARAMS = {
 }
 
 
-def write_report(path: Path, study: Findings, context: Mapping[str, str], runs_at: str = "") -> Path:
-    """Write the report.
+def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> str:
+    """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere.
 
     Args:
-        path: The HTML file.
         study: What was found.
         context: Further lines of the report's settings: name -> value.
         runs_at: The address of an MLflow run, `{run}` for its id, for links; empty for none.
-
-    Returns:
-        The path.
-
-    Raises:
-        StorageError: When the file cannot be written.
     """
-    return write_file(path, render(study, context, runs_at))
-
-
-def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> str:
-    """The report's HTML: names and notes are escaped, nothing is loaded from elsewhere."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evalrun", "reporting"),
         autoescape=True,
