@@ -208,7 +208,11 @@ def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Seri
 def _draw_line(axes: Axes, own: pd.DataFrame, x: str, line: Series, lines: int) -> None:
     """Draw one line; many lines get fainter bands, which lie over one another."""
     seeds = own["seed"].nunique(dropna=False)
-    curve = own.groupby(x, as_index=False).agg({"value": "mean", "stderr": "mean"}).sort_values(x)
+    if own[x].is_unique:
+        curve = own[[x, "value", "stderr"]].sort_values(x)
+    else:
+        curve = own.groupby(x, as_index=False).agg({"value": "mean", "stderr": "mean"}).sort_values(x)
+    across, value, error = (curve[name].to_numpy(dtype="float64") for name in (x, "value", "stderr"))
     # Beyond some twenty points markers merge into a thicker line that says nothing.
     marker: dict[str, Any] = {"marker": "o", "markersize": 2.2, "markeredgewidth": 0.0} if len(curve) <= 20 else {}
     style: dict[str, Any] = {"color": line.color, "linestyle": line.dashes, "solid_capstyle": "round"}
@@ -216,11 +220,12 @@ def _draw_line(axes: Axes, own: pd.DataFrame, x: str, line: Series, lines: int) 
         for _, thin in own.groupby("seed", dropna=False):
             thin = thin.sort_values(x)
             axes.plot(thin[x], thin["value"], linewidth=0.4, alpha=0.45, **style)
-    elif curve["stderr"].notna().any():
-        error = curve["stderr"].fillna(0.0)
-        band = (curve["value"] - error, curve["value"] + error)
-        axes.fill_between(curve[x], *band, color=line.color, alpha=0.24 / math.sqrt(lines), linewidth=0)
-    axes.plot(curve[x], curve["value"], linewidth=1.2, **marker, **style)
+    elif not np.isnan(error).all():
+        error = np.nan_to_num(error)
+        axes.fill_between(
+            across, value - error, value + error, color=line.color, alpha=0.24 / math.sqrt(lines), linewidth=0
+        )
+    axes.plot(across, value, linewidth=1.2, **marker, **style)
 
 
 def _legend(figure: Figure, table: pd.DataFrame, series: Sequence[Series]) -> None:

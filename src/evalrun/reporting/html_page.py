@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -58,8 +58,9 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
     opening = _opening(study, view, dict(groups), series, colors)
+    methods = [_effects(effects) for effects in (study.headline, study.beside) if effects is not None]
     tasks = [
-        _task(study, view, task, rows, series, colors) | panel(rows, series, colors, view.x, view.by)
+        _task(study, view, task, rows, series, colors, methods) | panel(rows, series, colors, view.x, view.by)
         for task, rows in groups
     ]
     return template.render(
@@ -121,10 +122,14 @@ def _opening(
 def _ends(rows: pd.DataFrame, view: CurveView) -> str:
     """In words where each line begins and ends: `tiny-xs goes from 0.50 to 0.15, ...`."""
     told = []
-    for name, own in rows[rows[view.x] > 0].groupby(view.by, sort=False):
-        mean = own.groupby(view.x)["value"].mean()
+    rows = rows[rows[view.x] > 0]
+    x, values = rows[view.x].to_numpy(dtype="float64"), rows["value"].to_numpy(dtype="float64")
+    lines, names = pd.factorize(rows[view.by])
+    for number, name in enumerate(names):
+        own = lines == number
+        first, last = (values[own & (x == end)].mean() for end in (x[own].min(), x[own].max()))
         line = str(name) if view.by == "model" else f"step {float(str(name)):.0f}"
-        told.append(f"{line} goes from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+        told.append(f"{line} goes from {first:.2f} to {last:.2f}")
     return "; ".join(told) + "."
 
 
@@ -151,7 +156,13 @@ def _span(ends: list[str]) -> str:
 
 
 def _task(
-    study: Findings, view: CurveView, task: str, rows: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
+    study: Findings,
+    view: CurveView,
+    task: str,
+    rows: pd.DataFrame,
+    series: list[Series],
+    colors: Mapping[str, str],
+    methods: Sequence[_Effects],
 ) -> dict[str, Any]:
     """What the page's template shows of one task: titles, sentence, effects, small curves.
 
@@ -162,9 +173,9 @@ def _task(
         rows: Of the tidy table, of this task.
         series: The models in order.
         colors: Model -> its color.
+        methods: The effects of every task by the headline method and, where there is one, by that beside it.
     """
-    effects = _effects(study.headline, task)
-    beside = None if study.beside is None else _effects(study.beside, task)
+    effects, *others = (method[task] for method in methods)
     title = str(rows["title"].iloc[0])
     shapes = study.shapes[study.shapes["task"] == task]
     sentence, label = view.sentences.get(task, f"{title}: too few points"), view.labels.get(task, "too few points")
@@ -182,15 +193,21 @@ def _task(
         + _ends(rows, view),
         "down": "" if rows["higher_is_better"].iloc[0] else DOWN,
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
-        "beside": [_effect(beside[name], study.choice.alpha) for name in EFFECTS] if beside else [],
+        "beside": [_effect(other[name], study.choice.alpha) for other in others for name in EFFECTS],
         "two_stories": task in set(study.two_stories["task"]),
         "sparks": _sparks(rows, shapes, series, colors) if view.over == "training" else [],
     }
 
 
-def _effects(effects: pd.DataFrame, task: str) -> dict[str, Mapping[Any, Any]]:
-    """Effect -> its row of one method, turned so that up is better."""
-    return {str(row["effect"]): row for row in turned(effects[effects["task"] == task]).to_dict("records")}
+_Effects = Mapping[str, Mapping[str, Mapping[Any, Any]]]
+
+
+def _effects(effects: pd.DataFrame) -> _Effects:
+    """Task -> effect -> its row of one method, turned so that up is better."""
+    found: dict[str, dict[str, Mapping[Any, Any]]] = {}
+    for row in turned(effects).to_dict("records"):
+        found.setdefault(str(row["task"]), {})[str(row["effect"])] = row
+    return found
 
 
 def _effect(row: Mapping[Any, Any], alpha: float) -> dict[str, Any]:
