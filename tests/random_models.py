@@ -24,6 +24,7 @@ SHAPE: dict[str, Any] = {
 GROUPED = SHAPE | {"intermediate_size": 64, "num_key_value_heads": 2}
 SLIDING = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
 GPT = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
+FALCON = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "alibi": False}
 
 SHARED: dict[str, Callable[[], Any]] = {
     "gpt-neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**SHAPE, intermediate_size=64)),
@@ -40,6 +41,43 @@ SHARED: dict[str, Callable[[], Any]] = {
     "smollm3": lambda: hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**GROUPED)),
     "opt": lambda: hf.OPTForCausalLM(
         hf.OPTConfig(**(SHAPE | {"max_position_embeddings": WINDOW}), ffn_dim=64, word_embed_proj_dim=32)
+    ),
+    # Models that do something to their scores or logits.
+    "gemma2": lambda: hf.Gemma2ForCausalLM(  # soft caps, and a window in every other layer
+        hf.Gemma2Config(**GROUPED, head_dim=16, sliding_window=16, attn_logit_softcapping=2.0)
+    ),
+    "gpt-oss": lambda: hf.GptOssForCausalLM(  # attention sinks
+        hf.GptOssConfig(**GROUPED, **SLIDING, head_dim=16, num_local_experts=2, num_experts_per_tok=1)
+    ),
+    "cohere": lambda: hf.CohereForCausalLM(hf.CohereConfig(**GROUPED, logit_scale=0.0625)),
+    "granite": lambda: hf.GraniteForCausalLM(
+        hf.GraniteConfig(**GROUPED, logits_scaling=4.0, attention_multiplier=0.1, residual_multiplier=0.5)
+    ),
+    # Models whose attention does not go through transformers' interface.
+    "bloom": lambda: hf.BloomForCausalLM(
+        hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=3, n_head=4, seq_length=WINDOW)
+    ),
+    "bloom of 3 heads": lambda: hf.BloomForCausalLM(
+        hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=36, n_layer=3, n_head=3, seq_length=WINDOW)
+    ),
+    "falcon": lambda: hf.FalconForCausalLM(hf.FalconConfig(**FALCON, new_decoder_architecture=False)),
+    "falcon 40b": lambda: hf.FalconForCausalLM(
+        hf.FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2)
+    ),
+    "gpt-j": lambda: hf.GPTJForCausalLM(hf.GPTJConfig(**GPT, n_positions=WINDOW, rotary_dim=4)),
+    "codegen": lambda: hf.CodeGenForCausalLM(hf.CodeGenConfig(**GPT, n_positions=WINDOW, rotary_dim=4)),
+    "gpt-neo": lambda: hf.GPTNeoForCausalLM(
+        hf.GPTNeoConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            num_layers=4,
+            num_heads=4,
+            max_position_embeddings=WINDOW,
+            attention_types=[[["global", "local"], 2]],
+            window_size=16,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
     ),
 }
 

@@ -121,7 +121,7 @@ PRIVATE = {  # where names live that a library keeps to itself, so that its upgr
     "lm_eval": {"lm_eval_private.py", "lm_eval_model.py"},  # the second overrides methods of a class
     "mlflow": {"mlflow_private.py", "mlflow_tables.py"},
     "omegaconf": {"omegaconf_private.py"},
-    "transformers": {"attention.py"},
+    "transformers": {"attention.py", "own_attention.py"},
 }
 OVERRIDDEN = {"_encode_pair", "_loglikelihood_tokens", "_model_call"}  # methods of lm-eval's model
 ANYWHERE = {"_exit", "_return_value"}  # os._exit is public; what Hydra hands to and takes from a launcher

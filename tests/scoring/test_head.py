@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -56,9 +57,32 @@ def test_half_precision_is_normalised_in_float32() -> None:
     torch.testing.assert_close(logprobs, exact)
 
 
-@pytest.mark.parametrize("config", [{"final_logit_softcapping": 30.0}, {"logit_scale": 0.06}, {"logits_scaling": 8.0}])
-def test_logits_that_are_changed_after_the_head_are_refused(config: dict[str, float]) -> None:
-    with pytest.raises(UnsupportedError, match=next(iter(config))):
-        Head(model(torch.nn.Linear(2, 2), **config))
+CHANGES: dict[str, tuple[dict[str, float], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "gemma 2": ({"final_logit_softcapping": 3.0}, lambda logits: torch.tanh(logits / 3.0) * 3.0),
+    "cohere": ({"logit_scale": 0.25}, lambda logits: logits * 0.25),
+    "granite": ({"logits_scaling": 8.0}, lambda logits: logits / 8.0),
+    "none": ({"logit_scale": 1.0}, lambda logits: logits),
+}
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", CHANGES)
+@torch.inference_mode()
+def test_logits_that_are_changed_after_the_head(
+    monkeypatch: pytest.MonkeyPatch, name: str, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(heads, "BLOCK", 16)
+    torch.manual_seed(0)
+    config, change = CHANGES[name]
+    linear = torch.nn.Linear(8, 50).to(precision)
+    hidden = (torch.randn(5, 8) * 5).to(precision)
+    rows, tokens = torch.arange(5), torch.arange(5) * 9
+    logprobs, greedy = Head(model(linear, **config), precision)(hidden, rows, tokens)
+    expected = change(linear(hidden)).log_softmax(1, dtype=precision)
+    torch.testing.assert_close(logprobs, expected[rows, tokens].float(), atol=1e-5, rtol=1e-5)
+    assert greedy.tolist() == (expected.argmax(1) == tokens).tolist()
+
+
+def test_a_head_that_is_no_matrix_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="Identity"):
         Head(model(torch.nn.Identity()))

@@ -23,33 +23,21 @@ from evalrun.scoring.encode import encode
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
 from helpers import shared_dir, whole_word_tokenizer
-from random_models import CONF, GPT, GROUPED, SHARED, SLIDING, VOCABULARY, WINDOW, assert_same, requests, spread
+from random_models import CONF, FALCON, GROUPED, SHARED, VOCABULARY, WINDOW, assert_same, requests, spread
 
 LEFT: dict[str, tuple[Callable[[], Any], str]] = {
-    "bloom": (  # ALiBi
-        lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=3, n_head=4)),
+    "mpt": (  # ALiBi
+        lambda: hf.MptForCausalLM(
+            hf.MptConfig(vocab_size=VOCABULARY, d_model=32, n_layers=3, n_heads=4, max_seq_len=WINDOW)
+        ),
         "3 of its 3 layers do not attend through",
+    ),
+    "falcon of one billion": (  # ALiBi, another
+        lambda: hf.FalconForCausalLM(hf.FalconConfig(**FALCON | {"alibi": True}, new_decoder_architecture=False)),
+        "a bias for the distance (ALiBi)",
     ),
     "mamba": (  # a state space
         lambda: hf.MambaForCausalLM(hf.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=3)),
-        "3 of its 3 layers do not attend through",
-    ),
-    "gemma2": (
-        lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**GROUPED, head_dim=16, sliding_window=16)),
-        "final_logit_softcapping",
-    ),
-    "gemma2 without soft caps on its logits": (
-        lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**GROUPED, head_dim=16, final_logit_softcapping=None)),
-        "attention scores are soft-capped",
-    ),
-    "gpt-oss": (  # attention sinks
-        lambda: hf.GptOssForCausalLM(
-            hf.GptOssConfig(**GROUPED, **SLIDING, head_dim=16, num_local_experts=2, num_experts_per_tok=1)
-        ),
-        "its attention takes 's_aux'",
-    ),
-    "gpt-j": (
-        lambda: hf.GPTJForCausalLM(hf.GPTJConfig(**GPT, n_positions=WINDOW, rotary_dim=4)),
         "3 of its 3 layers do not attend through",
     ),
 }
@@ -147,23 +135,25 @@ def test_progress_adds_up_to_the_requests() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_differs_as_lm_eval_does_from_itself(dtype: torch.dtype) -> None:
-    lm = make(lambda: SHARED["gpt-neox"]().to(dtype))
+@pytest.mark.parametrize("name", ["gpt-neox", "gemma2", "gpt-oss", "granite", "bloom", "gpt-j"])
+def test_half_precision_differs_as_lm_eval_does_from_itself(name: str, dtype: torch.dtype) -> None:
+    lm = make(lambda: SHARED[name]().to(dtype))
     found = lm.score_tokens(requests())
     assert lm.used == "shared_prefix"
-    alone, batched = make(lambda: SHARED["gpt-neox"]().to(dtype), batch_size=1), lm
+    alone, batched = make(lambda: SHARED[name]().to(dtype), batch_size=1), lm
     own = [x for x, _ in alone._reference(requests())]
     noise = max(abs(a - b) for a, (b, _) in zip(own, batched._reference(requests()), strict=True))
-    exact = [x for x, _ in make(SHARED["gpt-neox"])._reference(requests())]
+    exact = [x for x, _ in make(SHARED[name])._reference(requests())]
     ours = max(abs(a - b) for (a, _), b in zip(found, exact, strict=True))
     theirs = max(abs(a - b) for a, b in zip(own, exact, strict=True))
     assert ours <= 2 * max(theirs, noise)  # no further from the exact value than lm-eval's own
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_log_softmax_in_half_precision_is_rounded_as_lm_evals(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["gpt-neox", "gemma2", "gpt-oss", "granite", "bloom", "gpt-j"])
+def test_a_log_softmax_in_half_precision_is_rounded_as_lm_evals(name: str, dtype: torch.dtype) -> None:
     """So that choices tie where they tied in a study that was computed so."""
-    lm = make(lambda: SHARED["gpt-neox"]().to(dtype), softmax_dtype=None)
+    lm = make(lambda: SHARED[name]().to(dtype), softmax_dtype=None)
     found = lm.score_tokens(requests())
     assert lm.used == "shared_prefix"
     assert all(float(torch.tensor(logprob, dtype=dtype)) == logprob for logprob, _ in found)

@@ -1,15 +1,16 @@
 """Attention over the rows of a pass, inside any model that goes through transformers' attention interface.
 
 The model runs on one flat sequence of nodes [1, N] without padding, so that every linear layer sees each node once.
-This function replaces the attention alone: for each bucket of rows it gathers queries, and the keys and values of
-the rows and of their ancestors, and calls torch's scaled_dot_product_attention with the mask of the trie.
+This replaces the attention alone: for each bucket of rows it gathers queries, and the keys and values of the rows and
+of their ancestors, and calls torch's scaled_dot_product_attention with the mask of the trie; or goes step by step where
+a model does something to the scores. Models with attention of their own come here by `own_attention`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,13 +21,15 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from evalrun.core.errors import first_line
+from evalrun.scoring import own_attention
+from evalrun.scoring.attention_scores import by_scores
 from evalrun.scoring.passes import Bucket, Pass
 from evalrun.scoring.trie import TokenTrie
 from evalrun.scoring.unsupported import UnsupportedError
 
 KeysValues = tuple[Tensor, Tensor]  # [nodes, key heads, d] each
 NAME = "evalrun_shared_prefix"
-PLAIN = ("position_ids", "dropout", "cache_position")  # arguments that say nothing about who sees whom
+PLAIN = ("position_ids", "dropout", "cache_position", "s_aux")  # arguments that say nothing about who sees whom
 
 
 @dataclass
@@ -82,8 +85,7 @@ class Step:
         visible[:, 0, :, :above] = (key[:, :above] >= 0)[:, None]
         visible[:, 0, :, above:] = (here <= here[:, None]) & (here[:, None] < end[:, None])
         if window is not None and window < self.plan.longest:
-            own = torch.from_numpy(self.plan.position[self.work.start : self.work.stop]).to(device)
-            at = torch.cat([torch.arange(self.work.path, device=device), own])
+            at = self.places(device)
             visible[:, 0] &= (
                 at[query.clamp(min=0) + self.work.path][:, :, None] - at[key.clamp(min=0)][:, None] < window
             )
@@ -97,6 +99,11 @@ class Step:
             target=query.flatten() if real is None else query.flatten()[real],
             rows=rows,
         )
+
+    def places(self, device: torch.device) -> Tensor:
+        """[kept + N] the place of each key in its text, counted from 0."""
+        own = torch.from_numpy(self.plan.position[self.work.start : self.work.stop]).to(device)
+        return torch.cat([torch.arange(self.work.path, device=device), own])
 
 
 _step: ContextVar[Step] = ContextVar("step")
@@ -113,7 +120,8 @@ def replaced(model: Any) -> Iterator[None]:
     finally:
         chatter.disabled = False
     try:
-        yield
+        with own_attention.led_to(attend, model):
+            yield
     finally:
         model.set_attn_implementation(usual)
 
@@ -169,11 +177,47 @@ def shared_prefix_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """Attention of a pass: query [1, heads, N, d], key and value [1, key heads, N, d] -> [1, N, heads, d]."""
-    step = _step.get()
     _refuse_unknown(module, attention_mask, kwargs)
-    flat = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # [N, heads, d]
-    queries, keys, values = flat
-    layer = int(module.layer_idx)
+    out = attend(
+        module, query, key, value, scale=kwargs.get("scaling"), window=kwargs.get("sliding_window"),
+        softcap=kwargs.get("softcap"), sinks=kwargs.get("s_aux"),
+    )  # fmt: skip
+    return out, None
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scale: float | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    bias: Callable[[int], Tensor] | None = None,
+    layer: int | None = None,
+) -> Tensor:
+    """Attention of a pass, of one layer.
+
+    Args:
+        module: The layer.
+        query: [1, heads, N, d].
+        key: [1, key heads, N, d].
+        value: As the keys.
+        scale: Of the scores; None: one over the root of d.
+        window: Of sliding attention, in tokens.
+        softcap: Scores are bent to lie between minus this and this (Gemma 2).
+        sinks: [heads] a score each that takes its share of the probability and gives nothing (gpt-oss).
+        bias: Number of places -> [heads, places], added to the scores of the keys at these places of a text (ALiBi).
+        layer: Its number, where it is not `module.layer_idx`.
+
+    Returns:
+        [1, N, heads, d].
+    """
+    step = _step.get()
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [N, heads, d]
+    layer = int(module.layer_idx if layer is None else layer)
     step.layers.add(layer)
     if layer in step.kept:
         keys, values = (torch.cat(pair) for pair in zip(step.kept[layer], (keys, values), strict=True))
@@ -186,19 +230,25 @@ def shared_prefix_attention(
         keys, values = (tensor.masked_fill(unsound[:, None, None], 0) for tensor in (keys, values))
     count, heads, groups = *queries.shape[:2], queries.shape[1] // keys.shape[1]
     out = torch.empty(count, heads, values.shape[2], dtype=queries.dtype, device=queries.device)
-    for rows in step.rows(queries.device, queries.dtype, kwargs.get("sliding_window")):
-        attended = scaled_dot_product_attention(
+    biases = None  # [heads, kept + N]
+    if bias is not None:
+        biases = bias(step.plan.longest).index_select(1, step.places(queries.device))
+    for rows in step.rows(queries.device, queries.dtype, window):
+        parts = (
             _rows_of(queries, rows.query, rows.rows),
             _rows_of(keys, rows.key, rows.rows, groups),
             _rows_of(values, rows.key, rows.rows, groups),
-            attn_mask=rows.visible,
-            scale=kwargs.get("scaling"),
         )
+        if softcap or sinks is not None or biases is not None:
+            added = None if biases is None else biases.index_select(1, rows.key).view(heads, rows.rows, 1, -1)
+            attended = by_scores(*parts, rows.visible, scale, softcap, sinks, added)
+        else:
+            attended = scaled_dot_product_attention(*parts, attn_mask=rows.visible, scale=scale)
         if unsound is not None:
             attended = attended.masked_fill(rows.meet(unsound), float("nan"))
         attended = attended.transpose(1, 2).flatten(0, 1)  # [rows * width, heads, d]
         out[rows.target] = attended if rows.real is None else attended[rows.real]
-    return out[None], None
+    return out[None]
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)
@@ -213,8 +263,6 @@ def _rows_of(tensor: Tensor, index: Tensor, rows: int, repeats: int = 1) -> Tens
 def _refuse_unknown(module: Any, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
     if attention_mask is not None:
         raise UnsupportedError("it makes an attention mask of its own")
-    if kwargs.get("softcap"):
-        raise UnsupportedError("its attention scores are soft-capped")
     if not hasattr(module, "layer_idx"):
         raise UnsupportedError("its attention layers are not numbered")
     for name, value in kwargs.items():

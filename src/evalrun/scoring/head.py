@@ -21,14 +21,13 @@ class Head:
     """
 
     def __init__(self, model: Any, precision: torch.dtype = torch.float32) -> None:
-        """Raises UnsupportedError if the logits are more than a matrix times the last hidden state."""
+        """Raises UnsupportedError if the logits are no matrix times the last hidden state, scaled or bent."""
         linear = model.get_output_embeddings()
         if not isinstance(linear, torch.nn.Linear):
             raise UnsupportedError(f"its head is a {type(linear).__name__}")
         config = model.config.get_text_config()
-        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-            if getattr(config, name, None) not in (None, 1, 1.0):
-                raise UnsupportedError(f"its logits are changed by {name}")
+        self._factor = (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+        self._cap = getattr(config, "final_logit_softcapping", None)
         self._weight, self._bias = linear.weight, linear.bias
         self._score = self._by_blocks if precision == torch.float32 else self._rounded
         self.precision = precision
@@ -57,8 +56,16 @@ class Head:
         logprobs, greedy = zip(*found, strict=True)
         return torch.cat(logprobs), torch.cat(greedy)
 
+    def _changed(self, logits: Tensor) -> Tensor:
+        """What a model does to its logits, in their place: Cohere multiplies, Granite divides, Gemma 2 bends them."""
+        if self._factor != 1:
+            logits *= self._factor
+        if self._cap:
+            logits.div_(self._cap).tanh_().mul_(self._cap)
+        return logits
+
     def _rounded(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        logits = torch.nn.functional.linear(hidden, self._weight, self._bias)
+        logits = self._changed(torch.nn.functional.linear(hidden, self._weight, self._bias))
         logprobs = logits.log_softmax(-1, dtype=self.precision)
         return logprobs[rows, tokens].float(), logprobs.argmax(-1)[rows] == tokens
 
@@ -81,6 +88,7 @@ class Head:
             torch.mm(hidden, weight.T, out=logits)
             if self._bias is not None:
                 logits += self._bias[start : start + BLOCK].float()
+            self._changed(logits)
             here = order[bounds[block] : bounds[block + 1]]
             asked, column = logits[rows[here]], tokens[here] - start
             scored[here] = asked.gather(1, column[:, None])[:, 0]
