@@ -286,7 +286,7 @@ def test_a_jobs_number_may_name_its_folder() -> None:
     assert [job.state.parent for job in found.jobs] == [Path("out/0"), Path("out/1")]
     (made,) = found.composed
     made.hydra.overrides.hydra = ["hydra.sweep.subdir=${hydra.job.num}"]
-    named = JobComposer(made, found.composed).compose(found.jobs[1])
+    named = JobComposer(made, found.composed).compose(found.jobs[1]).whole
     assert Path(named.hydra.sweep.dir) / named.hydra.sweep.subdir == Path("out/1")
 
 

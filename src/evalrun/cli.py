@@ -140,29 +140,18 @@ def run(words: Sequence[str]) -> int:
 
 
 def job(cfg: DictConfig) -> str:
-    """What Hydra runs for each job, in whatever process a launcher chose.
-
-    Raises:
-        CompactHydraException: with the sentence of an EvalrunError, which Hydra prints without a traceback.
-    """
+    """What Hydra runs for the job of a single run; those of a sweep are run by its launcher's workers."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
-    from omegaconf import OmegaConf
 
     from evalrun import pipeline
     from evalrun.commands.run import session as sessions
-    from evalrun.launch.worker import job_at_work
+    from evalrun.config.omegaconf_private import to_yaml
 
-    at_work, text = job_at_work(), masked(OmegaConf.to_yaml(cfg, resolve=True))
+    hydra = HydraConfig.get()  # which may have been given another folder
+    spec = replace(sessions.current().plan.jobs[0], folder=Path(hydra.runtime.output_dir))
     try:
-        if at_work is not None:
-            return str(pipeline.evaluate(at_work.job, text, at_work.process))
-        hydra = HydraConfig.get()  # a single run, which Hydra may have been given another folder for
-        spec = replace(sessions.current().plan.jobs[0], folder=Path(hydra.runtime.output_dir))
-        return str(pipeline.evaluate(spec, text))
+        return str(pipeline.evaluate(spec, masked(to_yaml(cfg, resolve=True))))
     except EvalrunError as error:
-        if at_work is not None:
-            raise CompactHydraException(str(error)) from None
         print(f"evalrun: {error}", file=sys.stderr)  # and set the exit code, as for any command
         sessions.current().failures.append(
             sessions.JobFailure(hydra.job.name, str(error), isinstance(error, ConfigError))

@@ -16,6 +16,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints import audit, devices, downloads
 from evalrun.checkpoints.read_ahead import Ahead
 from evalrun.checkpoints.suites import allowed
+from evalrun.config.schema import TrackingConf
 from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.core.records import TaskResult
@@ -36,6 +37,14 @@ class JobProcess:
     ahead: Ahead = field(default_factory=Ahead)
     scored: job_state.RequestCounter = field(default_factory=job_state.RequestCounter)
     is_ours: bool = False  # it runs nothing but these jobs
+    _stores: list[Store] = field(default_factory=list)
+
+    def store(self, conf: TrackingConf) -> Store:
+        """The store of a job, opened once for all that deliver to it."""
+        known = next((store for store in self._stores if store.conf == conf), None)
+        if known is None:
+            self._stores.append(known := Store(conf))
+        return known
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
     config, cell, folder, files = job.config, job.cell, job.folder, job.files
     results = _results(job)
     located, run_key, keys = results.located, results.run_key, dict(results.keys)
-    store = Store(config.tracking)
+    store = process.store(config.tracking)
     unreachable = _unreachable(store, config.sweep)
     with result_files.locked(folder), work.at_work(), downloads.at_work(config, located):
         work.doing("reading its journal", run_key)
@@ -138,7 +147,7 @@ def _unreachable(store: Store, sweep: str | None) -> bool:
         TrackingError: the store cannot be had, and nobody has asked it before.
     """
     try:
-        store.check()
+        store.check(opens=sweep is None)
     except TrackingError as error:
         if sweep is None:
             raise

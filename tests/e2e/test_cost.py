@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -130,16 +129,14 @@ def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Pat
         assert (len(plan.jobs), len(plan.composed)) == (12, 4)
         for job in plan.jobs:
             job = replace(job.of_sweep("63e8210975"), number=3)
-            ours = composer.compose(job)
+            ours, task = composer.compose(job)
             theirs = loader.load_sweep_config(master, list(job.words))
             with open_dict(theirs):
                 theirs.hydra.job.id, theirs.hydra.job.num = "3", 3
             assert OmegaConf.to_container(ours) == OmegaConf.to_container(theirs)
             assert str(job.folder) == f"{theirs.hydra.sweep.dir}/{theirs.hydra.sweep.subdir}"
             assert to_config(theirs) == job.config
-            before = copy.deepcopy(ours)
-            ours.limit = 7  # what a job does to its config is its own
-            assert composer.compose(job) == before
+            assert {"hydra": ours.hydra, **task} == dict(ours)
 
 
 def _run_mode() -> Any:

@@ -31,9 +31,7 @@ class SweepLauncher(Launcher):
     says = True  # a line for each job that ended; False where jobs log to this terminal themselves
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what `launch` needs."""
-        self.hydra_context = hydra_context
-        self.task_function = task_function
+        """Keep what `launch` needs: what Hydra would run for a job is what a worker runs."""
         self.config = config
         self.stopping = False
         self._warned: set[str] = set()
@@ -64,8 +62,7 @@ class SweepLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         self.folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        loader = self.hydra_context.config_loader
-        context = Context(os.getcwd(), self.config, loader, self.task_function, self._plan.composed, forwarded())
+        context = Context(os.getcwd(), self.config, self._plan.composed, forwarded())
         ended: dict[int, JobResult] = {}
         works = self._jobs[initial_job_idx : initial_job_idx + len(job_overrides)]
         watched = [live.Watched(work.cell.model, work.cell.n_params, work.state) for work in works]

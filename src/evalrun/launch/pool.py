@@ -12,7 +12,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -215,9 +215,7 @@ def _serve(pipe: Any, payload: bytes, log_file: str) -> None:
     _end_with_parent()
     _print_to(log_file)
     context = pickle.loads(payload)
-    enter_workspace(
-        Context(context.folder, context.config, context.loader, context.function, context.composed)
-    )  # the environment is here
+    enter_workspace(replace(context, environment={}))  # the environment is here
     worker = Worker(context)
     with contextlib.suppress(EOFError, OSError):
         while True:

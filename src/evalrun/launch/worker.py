@@ -7,41 +7,25 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from hydra.core.utils import JobStatus, configure_log, run_job, setup_globals
-from hydra.errors import CompactHydraException
-from hydra.types import HydraContext
+from hydra.core.utils import JobStatus, configure_log, setup_globals
 from omegaconf import DictConfig
 
+from evalrun import pipeline
 from evalrun.config.compose import register
 from evalrun.config.hydra_private import Callbacks
-from evalrun.core.errors import StorageError, first_line
+from evalrun.config.omegaconf_private import to_yaml
+from evalrun.core.errors import EvalrunError, StorageError, first_line
+from evalrun.core.secrets import masked
 from evalrun.grid.job_spec import JobSpec
+from evalrun.launch import hydra_job
 from evalrun.launch.job_configs import JobComposer
 from evalrun.launch.jobs import JobResult, Status
-from evalrun.pipeline import JobProcess
 
+log = logging.getLogger(__name__)
 _FORWARDED = ("HF_", "MLFLOW_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "EVALRUN_")
-
-
-@dataclass(frozen=True)
-class AtWork:
-    """The job that a worker has called what Hydra runs for."""
-
-    job: JobSpec
-    process: JobProcess
-
-
-_at_work: ContextVar[AtWork | None] = ContextVar("evalrun.job", default=None)
-
-
-def job_at_work() -> AtWork | None:
-    """What a worker of this process is at; None outside of a sweep."""
-    return _at_work.get()
 
 
 @dataclass(frozen=True)
@@ -51,16 +35,12 @@ class Context:
     Args:
         folder: Where the command was given: paths in configs are relative to it.
         config: The sweep's own config.
-        loader: Hydra's config loader, with the search path of the command.
-        function: What Hydra runs for a job; importable.
         composed: The configs of each group of jobs, as `sweep_plan.Plan` has them.
         environment: Variables of the command's that jobs elsewhere need.
     """
 
     folder: str
     config: DictConfig
-    loader: Any
-    function: Callable[[DictConfig], Any]
     composed: Sequence[DictConfig] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,12 +76,17 @@ class Worker:
         Plugins.instance()  # their configs
         setup_globals()
         self.context = context
-        self.process = JobProcess(is_ours=True)
+        self.process = pipeline.JobProcess(is_ours=True)
         self.composer = JobComposer(context.config, context.composed)
 
     def expect(self, works: Sequence[JobSpec]) -> None:
         """Say which jobs come, one after the other, so that their files are read ahead."""
         self.process.ahead.expect([work.cell for work in works])
+
+    def close(self) -> None:
+        """Give logging back to the command: until now it was the last job's."""
+        hydra = self.context.config.hydra
+        configure_log(hydra.hydra_logging, hydra.verbose)
 
     def run(self, work: JobSpec) -> JobResult:
         """Run a job; whatever it raises, `SystemExit` too, is told and not raised."""
@@ -118,9 +103,6 @@ class Worker:
         except Exception as error:  # its config or its folder: nothing has run
             _free(error)
             status, said = Status.FAILED, f"{work.cell.label}: {first_line(error)} ({type(error).__name__})."
-        finally:
-            hydra = self.context.config.hydra
-            configure_log(hydra.hydra_logging, hydra.verbose)
         warnings, requests = tuple(dict.fromkeys(heard)), self.process.scored.requests - scored
         return JobResult(work.index, status, said, warnings, time.monotonic() - began, requests)
 
@@ -131,31 +113,32 @@ class Worker:
             work: The job.
             heard: Gets the warnings that it logs.
         """
-        config = self.composer.compose(work)
 
-        def function(cfg: DictConfig) -> Any:
-            token = _at_work.set(AtWork(work, self.process))
-            try:
-                with _listening(heard):
-                    return self.context.function(cfg)
-            finally:
-                _at_work.reset(token)
+        def function(config: DictConfig) -> str:
+            with _listening(heard):
+                return _evaluated(work, config, self.process)
 
-        result = run_job(
-            hydra_context=HydraContext(config_loader=self.context.loader, callbacks=Callbacks(self.context.config)),
-            task_function=function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        if result.status is JobStatus.COMPLETED:
-            return Status.DONE, str(result._return_value)
-        error = result._return_value
+        callbacks = Callbacks(self.context.config)
+        done = hydra_job.run(self.composer.compose(work), work.folder, callbacks, function)
+        if done.status is JobStatus.COMPLETED:
+            return Status.DONE, str(done.return_value)
+        error = done._return_value
         _free(error)
-        if isinstance(error, CompactHydraException):  # a sentence for the user
+        if isinstance(error, EvalrunError):  # a sentence for the user
             return Status.FAILED, str(error)
         what = f"{first_line(error)} ({type(error).__name__})"
         return Status.FAILED, f"{work.cell.label}: {what}; the log in '{work.folder}' has the traceback."
+
+
+def _evaluated(work: JobSpec, config: DictConfig, process: pipeline.JobProcess) -> str:
+    """Evaluate a checkpoint; what it did, in words. What nobody foresaw is in the job's log with its traceback."""
+    try:
+        return str(pipeline.evaluate(work, masked(to_yaml(config, resolve=True)), process))
+    except EvalrunError:
+        raise
+    except Exception:
+        log.exception("this job failed in a way that evalrun did not foresee")
+        raise
 
 
 class _WarningCollector(logging.Handler):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from evalrun.tasks import right_answers
 
+_OF_LIKELIHOODS = {"acc", *right_answers.OF_ONE_CHOICE}  # metrics that see the choices' log-likelihoods as they are
 Answer = tuple[float, bool]  # log-likelihood in nats, and whether it is what the model would say greedily
 
 
@@ -77,25 +78,22 @@ def _expected(
     """The accuracies of an item that differ from lm-eval's, which are right where one choice is above all others."""
     several = len(answers) // (1 + ("acc_mutual_info" in found))
     first = answers[:several]
-    choices = task.doc_to_choice(document) if found.keys() & {"acc_norm", "acc_bytes"} else ()
-    by: dict[str, Callable[[], list[float]]] = {
-        "acc": lambda: list(first),
-        "acc_norm": lambda: [_ratio(value, len(choice)) for value, choice in zip(first, choices, strict=True)],
-        "acc_bytes": lambda: [
-            _ratio(value, len(choice.encode())) for value, choice in zip(first, choices, strict=True)
-        ],
-        "acc_mutual_info": lambda: [value - alone for value, alone in zip(first, answers[several:], strict=True)],
-        **dict.fromkeys(right_answers.OF_ONE_CHOICE, lambda: list(first)),
-    }
+    by: dict[str, Sequence[float]] = dict.fromkeys(_OF_LIKELIHOODS & found.keys(), first)
+    if "acc_norm" in found or "acc_bytes" in found:
+        choices = task.doc_to_choice(document)
+        by["acc_norm"] = [_ratio(value, len(choice)) for value, choice in zip(first, choices, strict=True)]
+        by["acc_bytes"] = [_ratio(value, len(choice.encode())) for value, choice in zip(first, choices, strict=True)]
+    if "acc_mutual_info" in found:
+        by["acc_mutual_info"] = [value - alone for value, alone in zip(first, answers[several:], strict=True)]
     changed = {}
     for metric in by.keys() & found.keys():
-        values = [-math.inf if math.isnan(value) else value for value in by[metric]()]
+        values = [-math.inf if math.isnan(value) else value for value in by[metric]]
         highest = max(values)
-        likeliest = [place for place, value in enumerate(values) if value == highest]
-        if len(likeliest) == 1:
+        if values.count(highest) == 1:
             continue
         tally.ties[metric] += 1
         if metric not in right_answers.OF_ONE_CHOICE:  # of which an item has no share
+            likeliest = [place for place, value in enumerate(values) if value == highest]
             right = right_answers.right(task, document, task.doc_to_choice(document))
             changed[metric] = sum(place in right for place in likeliest) / len(likeliest)
     return changed

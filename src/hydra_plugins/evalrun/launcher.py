@@ -1,5 +1,6 @@
 """`hydra/launcher=local`, the default: one job after the other in this process; what is loaded once is kept."""
 
+import contextlib
 from collections.abc import Generator, Sequence
 
 from evalrun.grid.job_spec import JobSpec
@@ -16,9 +17,9 @@ class EvalrunLauncher(SweepLauncher):
 
     def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Run the jobs one after the other."""
-        worker = Worker(context)
-        worker.expect(works)
-        for work in works:
-            if self.stopping:
-                return
-            yield worker.run(work)
+        with contextlib.closing(Worker(context)) as worker:
+            worker.expect(works)
+            for work in works:
+                if self.stopping:
+                    return
+                yield worker.run(work)
