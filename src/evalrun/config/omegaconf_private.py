@@ -41,7 +41,7 @@ def is_optional(node: Any) -> bool:
 
 
 def to_yaml(config: Container, resolve: bool = False, under: str | None = None) -> str:
-    """The text of `OmegaConf.to_yaml`, written by libyaml where PyYAML has it: in a quarter of the time.
+    """The YAML text that OmegaConf makes of a config, written by libyaml where PyYAML has it: in a quarter of the time.
 
     Args:
         config: What to write.
