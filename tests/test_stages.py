@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from evalrun.commands.ingest.command import command as ingest
 from evalrun.core import progress_line, stages
 from evalrun.core.stages import StageClock, clocked, stage, timings
 
@@ -87,3 +88,17 @@ def test_short_work_says_nothing_and_leaves_no_thread(monkeypatch) -> None:
         inner()
     assert not stream.getvalue()
     assert "progress-line" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_table_that_is_filed_says_what_it_is_at(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress_line, "SHOWN_FROM", 0.0)
+    monkeypatch.setattr(progress_line, "_REDRAWN", 0.001)
+    monkeypatch.setattr(progress_line, "_SPARSE", (0.001, 1.0))
+    rows = [f"EleutherAI/pythia-70m\tstep{step}000\tmade\tacc\t0.5" for step in range(1, 144)]
+    (tmp_path / "table.tsv").write_text("\n".join(["model\trevision\ttask\tmetric\tvalue", *rows]))
+    assert ingest(["table.tsv"]) == 0
+    found = re.findall(r"(?m)^ingest: (.*), \d s$", capsys.readouterr().err)
+    assert list(dict.fromkeys(found)) == [
+        "reading files", "finding models and tasks", "comparing with the store", "filing",
+    ]  # fmt: skip

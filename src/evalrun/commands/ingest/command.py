@@ -22,8 +22,10 @@ from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core import garbage
 from evalrun.core.errors import ConfigError
+from evalrun.core.progress_line import watched
 from evalrun.core.records import TaskResult
 from evalrun.core.secrets import command_line
+from evalrun.core.stages import stage
 from evalrun.core.text import counted
 from evalrun.grid import planning
 from evalrun.tracking import Store
@@ -43,7 +45,7 @@ def command(words: Sequence[str]) -> int:
     paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word)]
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
-    with hydra_session(), garbage.without_search():
+    with hydra_session(), garbage.without_search(), watched("ingest"):
         return ingest(paths, planning.settings_of(rest), command_line(["analyze", *rest]), renames)
 
 
@@ -83,6 +85,7 @@ def ingest(paths: Sequence[Path], config: Config, analyze: str, renames: Renames
     return 1 if left else 0
 
 
+@stage("finding models and tasks")
 def _matched(found: Iterable[ParsedResult], models: Models) -> tuple[list[Candidate], list[Skipped]]:
     """Give each result its checkpoint and its task."""
     tasks = Tasks()
@@ -105,6 +108,7 @@ def _matched(found: Iterable[ParsedResult], models: Models) -> tuple[list[Candid
     return matched, left
 
 
+@stage("comparing with the store")
 def _compared(
     store: Store, suite: str, mine: Sequence[Candidate], same_within: float
 ) -> tuple[list[Candidate], int, list[Skipped]]:
@@ -158,6 +162,7 @@ def _contradicted(result: TaskResult, before: Mapping[str, float]) -> str:
     )
 
 
+@stage("filing")
 def _file(store: Store, news: Sequence[Candidate]) -> list[Skipped]:
     """Deliver; what is wrong with samples is returned, the results themselves are filed without them."""
     left: list[Skipped] = []

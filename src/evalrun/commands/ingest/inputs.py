@@ -10,6 +10,7 @@ from pathlib import Path
 from evalrun.commands.ingest import lm_eval_json, tidy_tables
 from evalrun.commands.ingest.parsed import DamagedError, NotResultsError, ParsedResult, Skipped
 from evalrun.core.errors import ConfigError
+from evalrun.core.stages import stage
 
 _TABLES = (".tsv", ".csv")
 _KINDS = (".json", *_TABLES)
@@ -25,6 +26,7 @@ class Read:
     passed: list[str] = field(default_factory=list)  # tables of something else, met in a folder
 
 
+@stage("reading files")
 def read(paths: Iterable[Path]) -> Read:
     """Read everything.
 

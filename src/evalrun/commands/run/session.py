@@ -14,6 +14,7 @@ from evalrun.checkpoints import devices, downloads
 from evalrun.commands import summary
 from evalrun.commands.plan import refuse_missing
 from evalrun.core.errors import ConfigError, EvalrunError
+from evalrun.core.progress_line import watched
 from evalrun.core.secrets import command_line
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
@@ -154,7 +155,8 @@ class SweepSession:
         try:
             selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks, asked=[job.cell for job in self.jobs])
             folder = plan.root / "analysis" / plan.sweep
-            study.analyse(plan.config, folder, selection, plan.final_steps, command_line(self.words), failed)
+            with watched("analysis"):
+                study.analyse(plan.config, folder, selection, plan.final_steps, command_line(self.words), failed)
         except EvalrunError as error:
             complain(error)
             self.fail("analysis", str(error))
