@@ -186,7 +186,7 @@ def test_a_store_that_is_gone_costs_no_result(workspace: Path, monkeypatch: pyte
     watch = Heard()
     check = Store.check
 
-    def down(self: Store) -> None:
+    def down(self: Store, opens: bool = True) -> None:
         raise TrackingError("the server does not answer.")
 
     monkeypatch.setattr(Store, "check", down)
