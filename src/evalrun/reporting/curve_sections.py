@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.reporting.regression_table import q_text
-from evalrun.reporting.section_tables import Section, TableCell, number_cell
+from evalrun.reporting.section_tables import Section, TableCell, interval_cell, number_cell
 from evalrun.reporting.sentences import course, run_name, smallest_change_text
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
@@ -56,7 +56,7 @@ def falls(study: Findings) -> Section | None:
                 TableCell(run_name(row), "name"),
                 _checkpoint(row, "peak", runs),
                 _checkpoint(row, "trough", runs),
-                TableCell(_fall(row), "number", str(row["note"])),
+                interval_cell(row["fall"], row["low"], row["high"], str(row["note"])),
                 number_cell(row["changes"], 1),
                 number_cell(row["training_noise"], 3),
                 TableCell(q_text(row["q"]), "number"),
@@ -75,11 +75,6 @@ def falls(study: Findings) -> Section | None:
         rows,
         f"The first {MOST} of {len(found)}; all are in tables/falls.csv." if len(found) > MOST else "",
     )
-
-
-def _fall(row: Mapping[Any, Any]) -> str:
-    """`0.605 (−0.042 to 1.000)`: the fall with its interval."""
-    return f"{row['fall']:.3f} ({row['low']:z.3f} to {row['high']:.3f})".replace("-", "−")
 
 
 def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 import pandas as pd
 
-from evalrun.core.atomic import write_file
+from evalrun.core.atomic import write_files
 from evalrun.core.stages import stage
 from evalrun.core.version import __version__
 from evalrun.reporting.families_figure import families_figure
@@ -69,10 +69,8 @@ def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: M
         told = ", ".join(f"{name} by {how}" for name, how in scored.items())
         notes.insert(0, f"The families were not scored in the same way: {told}.")
     images = image_files("families", families_figure, (points,), PAPER)
-    for path, content in images.items():
-        write_file(folder / path, content)
-    write_file(folder / "families.csv", csv_text(points))
-    return write_file(folder / "report.html", _page(points, notes, images["figures/families.svg"].decode()))
+    page = _page(points, notes, images["figures/families.svg"].decode())
+    return write_files(folder, {**images, "families.csv": csv_text(points), "report.html": page})["report.html"]
 
 
 def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from evalrun.reporting.effect_words import effect_name
 from evalrun.reporting.regression_table import titled
 from evalrun.reporting.scales import si
-from evalrun.reporting.section_tables import Section, TableCell
+from evalrun.reporting.section_tables import Section, TableCell, interval_cell
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import METHODS
 from evalrun.statistics.regression.model_frame import PREDICTORS
@@ -52,5 +52,5 @@ def _cell(row: dict[Any, Any], axis: str) -> TableCell:
     """`0.412 (0.301 to 0.523)`, and where."""
     if pd.isna(row["value"]):
         return TableCell("–", "number not", str(row["note"]))
-    text = f"{row['value']:z.3f} ({row['low']:z.3f} to {row['high']:z.3f})".replace("-", "−")
-    return TableCell(text, "number", f"{si(row['size'])} parameters, {si(row['training'])} {axis}")
+    place = f"{si(row['size'])} parameters, {si(row['training'])} {axis}"
+    return interval_cell(row["value"], row["low"], row["high"], place)

@@ -34,6 +34,11 @@ def number_cell(value: float, digits: int, hint: str = "") -> TableCell:
     return TableCell("–" if pd.isna(value) else f"{value:z.{digits}f}".replace("-", "−"), "number", hint)
 
 
+def interval_cell(value: float, low: float, high: float, hint: str = "") -> TableCell:
+    """`0.605 (−0.042 to 1.000)`: a number with its interval."""
+    return TableCell(f"{value:z.3f} ({low:z.3f} to {high:z.3f})".replace("-", "−"), "number", hint)
+
+
 def signed(value: float, digits: int) -> str:
     """A number with its sign, as text; a dash where there is none."""
     return "–" if pd.isna(value) else f"{value:+z.{digits}f}".replace("-", "−")

@@ -49,7 +49,7 @@ COMMANDS: dict[str, Command] = {
     "status": Command("status", RUNS, "[GRID]", "done, running, failed and why, missing", (*JSON, *MULTIRUN_FLAGS)),
     "sync": Command("sync", RUNS, "[GRID]", "deliver to MLflow what is only in the journal", MULTIRUN_FLAGS),
     "analyze": Command(
-        "analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", (*MULTIRUN_FLAGS, "--timings")
+        "analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", (*MULTIRUN_FLAGS, TIMINGS)
     ),
     "compare": Command("compare", RESULTS, "A B", "is B worse than A, item by item", JSON),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
