@@ -7,7 +7,7 @@ more than the standard library, because a shell asks it at every press of the ta
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Command:
 
 BEFORE, RUNS, RESULTS, SHELL = GROUPS = ("before a run", "runs", "results", "shell")
 JSON, TIMINGS = ("--json",), "--timings"
+WITH_VALUE = ("--port",)  # flags of commands that a word follows
 COMMANDS: dict[str, Command] = {
     "new-task": Command("new_task", BEFORE, "NAME DATA", "write a task file for your data", ("--force",)),
     "show": Command("show", BEFORE, "task=NAME", "prompts, choices and tokens of a task", JSON),
@@ -122,11 +123,11 @@ def help_asked(words: Sequence[str]) -> str | None:
     return None
 
 
-def check_flags(name: str, words: Iterable[str]) -> None:
-    """Refuse a flag that a command, or a run, does not take.
+def check_flags(name: str, words: Sequence[str]) -> None:
+    """Refuse a flag that a command, or a run, does not take, or that a command takes in another form.
 
     Raises:
-        ConfigError: with the nearest flag and the page to read.
+        ConfigError: with the nearest flag and the page to read, or the form.
     """
     known = RUN_FLAGS if name == RUN else COMMANDS[name].flags
     given = [word.partition("=")[0] for word in words if word.startswith("-") and not word.lstrip("-.").isdigit()]
@@ -138,6 +139,11 @@ def check_flags(name: str, words: Iterable[str]) -> None:
         also = suggest(wrong[0], every) if known or close else "it takes none."
         shown = f"`python -m evalrun help {name}` lists what it takes."
         raise ConfigError(f"{asked} does not know '{wrong[0]}': {also} {shown}")
+    valued = next((word for word in words if name != RUN and word.startswith("-") and "=" in word), None)
+    if valued is not None:
+        flag, _, value = valued.partition("=")
+        said = f"write {flag} {value}, with a space" if flag in WITH_VALUE else f"{flag} takes no value: write it alone"
+        raise ConfigError(f"'{valued}' is not understood: {said}.")
 
 
 def check_hydra_flags(words: Sequence[str]) -> None:
