@@ -16,6 +16,8 @@ from evalrun.core.text import counted
 from evalrun.statistics.regression.correlated import mixed_predictions
 from evalrun.statistics.regression.estimators import Prediction, predict_ols
 from evalrun.statistics.regression.model_frame import (
+    AXES,
+    PARAMS,
     PREDICTORS,
     Array,
     RegressionSettings,
@@ -141,8 +143,7 @@ def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], mis
         methods: Keys of `METHODS`.
         misfit: Why a plane does not fit; empty where it does.
     """
-    largest = 10 ** predictors(frame.rows, choice)[list(PREDICTORS)].max()
-    size, training = float(largest["parameters"]), float(largest["tokens"])
+    size, training = (float(frame.rows[name].max()) for name in (PARAMS[choice.params], AXES[choice.axis]))
     places = {
         "parameters": Place(TENFOLD * size, training),
         "tokens": Place(size, TENFOLD * training),
