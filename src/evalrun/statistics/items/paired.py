@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import bdtr, ndtr, ndtri
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from evalrun.statistics.items.believed import doubt
@@ -33,6 +32,7 @@ from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
 from evalrun.statistics.items.resampling import bootstrap_mean, sign_flip
 from evalrun.statistics.items.values import Aligned, Floats, Items, align, columns_of, item_values
+from evalrun.statistics.multiplicity import adjusted
 from evalrun.statistics.reliability.intervals import standard_errors
 from evalrun.statistics.table import checkpoint_name
 
@@ -169,7 +169,7 @@ def corrected(p: Floats, correction: str) -> Floats:
     q = np.full(p.shape, np.nan)
     known = np.isfinite(p)
     if known.any():
-        q[known] = multipletests(p[known], method=correction)[1]
+        q[known] = adjusted(p[known], correction, 0.05)
     return q
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
+from evalrun.statistics.multiplicity import adjusted
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.wild import smallest_p
 
@@ -74,7 +74,7 @@ def reach_of(effects: pd.DataFrame, method: str, found: int, choice: RegressionS
     least = smallest_p(int(rows["clusters"].max()), choice.draws, choice.seed) if method == "wild" else 0.0
     name, tests = choice.corrections[0], len(rows)
     best = np.where(np.arange(tests) < max(found, 1), least, 1.0)
-    q = float(multipletests(best, alpha=choice.alpha, method=name)[1].min())
+    q = float(adjusted(best, name, choice.alpha).min())
     df = float(rows["df"].min())
     needed = float(stats.t.isf(choice.alpha / tests / 2, df)) if np.isfinite(df) else np.nan
     return Reach(least, q, needed, df)

@@ -8,12 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize
-from statsmodels.genmod.cov_struct import Exchangeable
-from statsmodels.genmod.generalized_estimating_equations import GEE
 
 from evalrun.core.text import counted
 from evalrun.statistics.regression.clustered import few_models, one_row_each
-from evalrun.statistics.regression.estimators import Fit, Prediction, asked, no_fit, t_fit
+from evalrun.statistics.regression.estimators import Fit, Plane, Prediction, asked, no_fit, t_fit
+from evalrun.statistics.regression.exchangeable import Equations, solve
 from evalrun.statistics.regression.model_frame import Array, Design
 from evalrun.statistics.regression.satterthwaite import satterthwaite_df
 
@@ -29,20 +28,31 @@ def fit_gee(design: Design, alpha: float) -> Fit:
     The errors hold whatever the true correlation is, given many clusters; the correction is what makes them usable
     for few. The df are the models less the intercept and slope of a regression on model size between them.
 
-    Source: Liang & Zeger 1986; Mancl & DeRouen 2001. `statsmodels.GEE`, cov_type bias_reduced.
+    Source: Liang & Zeger 1986; Mancl & DeRouen 2001. `statsmodels.GEE`, cov_type bias_reduced, gives the same numbers.
     """
     if why := _few(design) or one_row_each(design):
         return no_fit(design, why)
+    found = solve(design, Plane.of(design).estimate) or _by_statsmodels(design)
+    if found is None:
+        return no_fit(design, "the estimating equations have no solution")
+    if not found.converged:
+        return no_fit(design, "the estimating equations did not converge")
+    at = asked(design)
+    df = min(design.clusters - 2, len(design.y) - design.x.shape[1])
+    return t_fit(found.estimate[at], found.stderr[at], df, alpha)
+
+
+def _by_statsmodels(design: Design) -> Equations | None:
+    """Solve the equations row by row, where `exchangeable.solve` leaves them; None without a solution."""
+    from statsmodels.genmod.cov_struct import Exchangeable
+    from statsmodels.genmod.generalized_estimating_equations import GEE
+
     try:
         model = GEE(design.y, design.x, groups=design.groups, cov_struct=Exchangeable())
         fit = model.fit(cov_type="bias_reduced")
     except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
-        return no_fit(design, "the estimating equations have no solution")
-    if not fit.converged:
-        return no_fit(design, "the estimating equations did not converge")
-    at = asked(design)
-    df = min(design.clusters - 2, len(design.y) - design.x.shape[1])
-    return t_fit(np.asarray(fit.params)[at], np.asarray(fit.bse)[at], df, alpha)
+        return None
+    return Equations(np.asarray(fit.params), np.asarray(fit.bse), bool(fit.converged))
 
 
 @dataclass(frozen=True, eq=False)

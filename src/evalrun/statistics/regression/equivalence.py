@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
+from evalrun.statistics.multiplicity import adjusted
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.shapes.thresholds import smallest_changes
 
@@ -59,7 +59,7 @@ def _corrected(found: pd.DataFrame, choice: RegressionSettings) -> pd.Series[flo
     """The p corrected over the tests of each method, by the headline correction."""
     q = pd.Series(np.nan, index=found.index)
     for _, rows in found[found["p_equivalence"].notna()].groupby("method", sort=False):
-        q[rows.index] = multipletests(rows["p_equivalence"], alpha=choice.alpha, method=choice.corrections[0])[1]
+        q[rows.index] = adjusted(rows["p_equivalence"].to_numpy(), choice.corrections[0], choice.alpha)
     return q
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests, multitest_alias, multitest_methods_names
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
+from evalrun.statistics.multiplicity import CORRECTIONS, adjusted
 from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.bounded import cut_to_possible, fit_quasibinomial, is_proportion
 from evalrun.statistics.regression.clustered import fit_cluster, fit_cr2
@@ -112,10 +112,6 @@ METHODS: dict[str, Method] = {
 }
 INDEPENDENT = ("ols", "hc3", "quasibinomial")  # methods that take checkpoints of one model as independent
 _PLANE = ("ols", "hc3", "cluster", "cr2", "wild")  # methods whose estimates are those of least squares
-# statsmodels' names and aliases -> full name; without the local false discovery rate, which corrects no p-values.
-CORRECTIONS: dict[str, str] = {
-    alias: multitest_methods_names[name] for alias, name in multitest_alias.items() if name != "lfdr"
-}
 
 
 def columns(corrections: Sequence[str]) -> list[str]:
@@ -206,7 +202,7 @@ def corrected(frame: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
         if len(tested):
             p = frame.loc[tested, "p"].to_numpy(dtype="float64")
             for name in choice.corrections:
-                frame.loc[tested, f"q_{name}"] = multipletests(p, alpha=choice.alpha, method=name)[1]
+                frame.loc[tested, f"q_{name}"] = adjusted(p, name, choice.alpha)
     return frame.assign(q=frame[f"q_{choice.corrections[0]}"])
 
 
