@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -127,3 +128,19 @@ def test_a_server_serves_items(address: str, make: MakeResult, tmp_path: Path) -
     assert not folder.exists()
     with store.items([("0" * 32, "memo_trap")]) as items, pytest.raises(TrackingError):
         items("0" * 32, "memo_trap")
+
+
+def test_a_run_is_looked_at_once_for_all_of_its_tasks(
+    store: Store, make: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = store.deliver([with_items(make(), frame()), (make("neqa")[0], None)], None, None)
+    looked, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: looked.append(path) or listdir(path))
+    with store.items([(run_id, "memo_trap"), (run_id, "neqa")]) as items:
+        assert [items(run_id, task) is None for task in ("memo_trap", "neqa", "neqa", "other")] == [
+            False,
+            True,
+            True,
+            True,
+        ]
+    assert len(looked) == 1

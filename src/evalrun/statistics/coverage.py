@@ -124,8 +124,8 @@ def _gaps(own: pd.DataFrame) -> Iterator[str]:
 
 def _steps_of(cells: pd.DataFrame) -> dict[Run, list[int]]:
     found: dict[Run, list[int]] = {}
-    for row in cells.to_dict("records"):
-        found.setdefault((str(row["model"]), float(row["seed"])), []).append(int(row["step"]))
+    for model, seed, step in zip(*(cells[name].tolist() for name in ("model", "seed", "step")), strict=True):
+        found.setdefault((str(model), float(seed)), []).append(int(step))
     return found
 
 

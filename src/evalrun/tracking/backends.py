@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,8 +30,8 @@ class Backend(Protocol):
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date, from its table where that was read already."""
 
-    def artifact_folders(self) -> dict[str, Path]:
-        """Run id -> where its artifacts lie, of runs that have them on this machine."""
+    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
+        """Run id -> where its artifacts lie, of those of these runs that have them on this machine."""
 
     def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
         """File the results of one checkpoint; returns the run's id."""

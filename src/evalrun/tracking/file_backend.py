@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,9 +51,9 @@ class FileBackend:
 
         curve_runs.rebuild(self._link, suite, read, bulk_curves.TableWriter(self._link), made)
 
-    def artifact_folders(self) -> dict[str, Path]:
-        """Run id -> where its artifacts lie, of runs that have them on this machine."""
-        return sqlite_reader.artifact_folders(self._link)
+    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
+        """Run id -> where its artifacts lie, of those of these runs that have them on this machine."""
+        return sqlite_reader.artifact_folders(self._link, run_ids)
 
     def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
         """File the results of one checkpoint; returns the run's id."""

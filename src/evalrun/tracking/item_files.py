@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -45,20 +46,21 @@ class ItemReader:
             TrackingError: the store cannot be opened.
         """
         self._link = link
-        self._folders = backend_of(link).artifact_folders() if link.exists() else {}
+        tasks: dict[str, list[str]] = defaultdict(list)
+        for run_id, task in wanted if link.exists() else ():
+            tasks[run_id].append(task)
+        self._folders = backend_of(link).artifact_folders(tasks) if tasks else {}
+        self._there: dict[str, frozenset[str]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._fetched: dict[str, Future[dict[str, Path]]] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        tasks: dict[str, list[str]] = defaultdict(list)
-        for run_id, task in wanted if link.exists() else ():
-            if run_id not in self._folders:
-                tasks[run_id].append(task)
-        if tasks:
+        remote = {run_id: names for run_id, names in tasks.items() if run_id not in self._folders}
+        if remote:
             with link.guard("opening the store"):
                 _ = link.client  # opened once, not by each thread
             self._scratch = tempfile.TemporaryDirectory(prefix="evalrun-items-")
             self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="items")
-            for run_id, names in tasks.items():
+            for run_id, names in remote.items():
                 self._fetched[run_id] = self._pool.submit(self._fetch, run_id, names)
 
     def __enter__(self) -> ItemReader:
@@ -89,7 +91,7 @@ class ItemReader:
             TrackingError: the server fails, or knows no such run.
         """
         path = self._path(run_id, task)
-        if path is None or not path.is_file():
+        if path is None:
             return None
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -105,10 +107,21 @@ class ItemReader:
             return None
 
     def _path(self, run_id: str, task: str) -> Path | None:
-        folder = self._folders.get(run_id)
-        if folder is not None:
-            return folder / items_path(task)
-        return self._fetched[run_id].result().get(items_path(task)) if run_id in self._fetched else None
+        """Where a result's items lie now; None where there are none."""
+        name = items_path(task)
+        if run_id in self._folders:
+            return self._folders[run_id] / name if name in self._names(run_id) else None
+        return self._fetched[run_id].result().get(name) if run_id in self._fetched else None
+
+    def _names(self, run_id: str) -> frozenset[str]:
+        """The items' files of a run on this machine: looked for once, not for each task of many."""
+        if run_id not in self._there:
+            try:
+                found = os.listdir(self._folders[run_id] / ITEMS)
+            except OSError:  # it has none, or they cannot be read
+                found = []
+            self._there[run_id] = frozenset(f"{ITEMS}/{name}" for name in found)
+        return self._there[run_id]
 
     def _fetch(self, run_id: str, tasks: Sequence[str]) -> dict[str, Path]:
         """Download what there is of these tasks' files: artifact name -> where it lies now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class ServerBackend:
 
         curve_runs.rebuild(self._link, suite, lambda: self.table(suite).of(), curve_runs.ClientWriter(self._link), made)
 
-    def artifact_folders(self) -> dict[str, Path]:
+    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
         """None: they are downloaded."""
         return {}
 

@@ -9,7 +9,7 @@ import math
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -172,8 +172,8 @@ def folders_of(link: MlflowConnection, suite: str) -> list[tuple[str, Path | Non
     return []
 
 
-def artifact_folders(link: MlflowConnection) -> dict[str, Path]:
-    """Run id -> the folder of its artifacts, for runs that keep them on this machine.
+def artifact_folders(link: MlflowConnection, run_ids: Container[str]) -> dict[str, Path]:
+    """Run id -> the folder of its artifacts, for those of these runs that keep them on this machine.
 
     Raises:
         TrackingError: the file cannot be read.
@@ -181,7 +181,7 @@ def artifact_folders(link: MlflowConnection) -> dict[str, Path]:
     found: dict[str, Path] = {}
     with _opened(link, "looking up artifacts") as database:
         for run_id, uri in database.execute("SELECT run_uuid, artifact_uri FROM runs"):
-            if (folder := moved.here(uri or "", link.root)) is not None:
+            if run_id in run_ids and (folder := moved.here(uri or "", link.root)) is not None:
                 found[run_id] = folder
     return found
 

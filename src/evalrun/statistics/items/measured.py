@@ -41,19 +41,19 @@ def continuous_table(table: pd.DataFrame, items: Items | None) -> Measured:
     doubts: dict[Any, Doubt] = {}
     if items is None:
         return Measured(pd.DataFrame(columns=COLUMNS), [], [])
-    rows = table[["task", "title", "model", "seed", "step", "run_id"]].to_dict("records")
-    for label, row in zip(table.index, rows, strict=True):
-        frame = items(str(row["run_id"]), str(row["task"]), ITEM_COLUMNS)
+    titles, known = table["title"].tolist(), {name: table[name].tolist() for name in ("task", "model", "seed", "step")}
+    for place, (label, run_id, task) in enumerate(zip(table.index, table["run_id"], table["task"], strict=True)):
+        frame = items(str(run_id), str(task), ITEM_COLUMNS)
         if frame is None:
-            without["no items are in the store"][str(row["title"])] = None
+            without["no items are in the store"][str(titles[place])] = None
             continue
         doubts[label] = doubt(frame)
         if doubts[label].why:
             continue
         measured = continuous(frame)
         if measured.n == 0:
-            without[measured.note][str(row["title"])] = None
-        about = {name: row[name] for name in ("task", "model", "seed", "step")}
+            without[measured.note][str(titles[place])] = None
+        about = {name: values[place] for name, values in known.items()}
         found += [
             {**about, "metric": name, "value": value, "stderr": stderr}
             for name, (value, stderr) in measured.metrics.items()
@@ -61,8 +61,8 @@ def continuous_table(table: pd.DataFrame, items: Items | None) -> Measured:
         ]
     tasks = table["title"].nunique()
     notes = [
-        f"No continuous metrics of {'any task' if len(titles) == tasks > 1 else ', '.join(titles)}: {why}."
-        for why, titles in without.items()
+        f"No continuous metrics of {'any task' if len(own) == tasks > 1 else ', '.join(own)}: {why}."
+        for why, own in without.items()
     ]
     bad = [label for label, one in doubts.items() if one.why]
     return Measured(pd.DataFrame(found, columns=COLUMNS), [*notes, *_doubted(table, doubts)], bad)
