@@ -16,7 +16,7 @@ from evalrun.errors import AnalysisError, StorageError
 from evalrun.reporting.build import run_analysis
 
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{"
-PAPER = ("png", "pdf", "svg")
+EVERY_FORMAT = ("png", "pdf", "svg")
 OVER_SIZE = {f"figures/{name}.svg" for name in ("scaling", "shapes_over_size")}
 FILES = {
     *("report.html", "effects.csv", "effects.tex", "effects.md", "results.csv"),
@@ -26,7 +26,8 @@ FILES = {
     ),
     *(f"tables/{name}.csv" for name in ("falls", "predictions", "noise", "seeds", "intervals", "coverage")),
     *(f"tables/{name}.tex" for name in ("methods", "falls", "diagnostics", "noise", "per_ten")),
-    *(f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER),
+    *(f"figures/accuracy.{kind}" for kind in EVERY_FORMAT),
+    "figures/shapes.svg",
     *OVER_SIZE,
 }
 METHODS = ["ols", "hc3", "cluster", "cr2", "wild", "quasibinomial", "gee", "mixed"]
@@ -81,7 +82,7 @@ def test_files(analysis):
     assert analysis.files["figures/accuracy.pdf"].read_bytes().startswith(b"%PDF")
     folder = analysis.files["report.html"].parent
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert there == FILES  # no temporary files
+    assert there == FILES | {"figures/made.json"}  # no temporary files
 
 
 def test_metrics(analysis):
@@ -186,9 +187,9 @@ def test_figures_are_those_that_were_asked_for(tidy, tmp_path, monkeypatch):
         for figures in ("none", "paper", "all")
     }
     made = {figures: {name for name in got.files if name.startswith("figures/")} for figures, got in found.items()}
-    overviews = {f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in PAPER}
+    overviews = {f"figures/{name}.{kind}" for name in ("accuracy", "shapes") for kind in EVERY_FORMAT}
     assert made["none"] == set()
-    assert made["paper"] == overviews
+    assert made["paper"] == {f"figures/accuracy.{kind}" for kind in EVERY_FORMAT} | {"figures/shapes.svg"}
     assert made["all"] == overviews | {f"figures/evidence/task_{i:02d}.png" for i in range(4)}
     drawn = {figures: found[figures].files["figures/accuracy.svg"].read_text() for figures in ("paper", "all")}
     assert drawn["paper"].count(">task ") == 3

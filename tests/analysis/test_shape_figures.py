@@ -3,22 +3,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 from shaping import describe_shapes, run_shape_tests, shapes_over_size
 
+from evalrun.reporting.drawing_files import as_figure
 from evalrun.reporting.evidence_figure import evidence_figure, found_by_tests
-from evalrun.reporting.shape_figures import LOOKS, WIDTH, size_grid, training_grid
+from evalrun.reporting.shape_figures import LOOKS, size_grid, training_grid
 from evalrun.statistics.shapes.evidence import TESTS
 from evalrun.statistics.shapes.labels import LABELS
 
 
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
+def texts(drawing):
+    return [words.text for words in drawing.words]
 
 
-def cells(figure):
+def cells(drawing):
     """The tinted grounds, without those of the legend."""
-    return [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_height() > 0.3]
+    return [area for area in drawing.areas if np.ptp(area.at[:, 1]) > 20]
 
 
 def grid_of(table):
@@ -36,21 +36,19 @@ def test_a_cell_for_each_task_and_model(tidy):
     table = tidy.grid(tasks=["a", "b", "c"], stderr=0.01)
     figure = grid_of(table)
     assert len(cells(figure)) == 9
-    assert figure.get_figwidth() == WIDTH
+    assert figure.width == pytest.approx(6.9 * 72)
     shown = texts(figure)
     assert {"a", "b", "c", "tiny-", "s", "m", "l"} <= set(shown)
     signs = [LOOKS[label].sign for label in describe_shapes(table)["label"]]
     for sign in set(signs):
         assert shown.count(sign) == signs.count(sign) + 1  # and in the legend
-    lines = figure.axes[0].get_lines()
-    assert len(lines) == 9
-    assert all(len(line.get_xdata()) == 6 for line in lines)
+    assert [len(line.at) for line in figure.strokes] == [6] * 9
 
 
 def test_a_rows_cells_share_a_scale(tidy):
     table = pd.concat([tidy.curve([0.2, 0.3, 0.4]), tidy.curve([0.6, 0.8, 1.0], model="tiny-l")])
     figure = grid_of(table)
-    low, high = (line.get_ydata() for line in figure.axes[0].get_lines())
+    low, high = (-line.at[:, 1] for line in figure.strokes)  # down is larger
     assert low.max() < high.min()
     assert (high[2] - high[0]) == pytest.approx(2 * (low[2] - low[0]))
     assert {"0.20", "1.00"} <= set(texts(figure))
@@ -58,8 +56,8 @@ def test_a_rows_cells_share_a_scale(tidy):
 
 def test_tints_are_the_labels(tidy):
     figure = grid_of(tidy.curve([0.2, 0.4, 0.6, 0.8]))
-    pale = np.array(cells(figure)[0].get_facecolor()[:3])
-    np.testing.assert_allclose(1 - pale, 0.45 * (1 - np.array(to_rgb(LOOKS["positive"].color))))
+    pale = np.array(to_rgb(cells(figure)[0].color))
+    np.testing.assert_allclose(1 - pale, 0.45 * (1 - np.array(to_rgb(LOOKS["positive"].color))), atol=1 / 255)
 
 
 def test_tasks_are_grouped_by_cause(tidy):
@@ -75,7 +73,7 @@ def test_seeds_that_differ_are_mixed(tidy):
     curves = [[0.2, 0.5, 0.8], [0.8, 0.5, 0.2]]
     figure = grid_of(pd.concat([tidy.curve(curve, seed=i) for i, curve in enumerate(curves)]))
     assert len(cells(figure)) == 1
-    assert len(figure.axes[0].get_lines()) == 2
+    assert len(figure.strokes) == 2
     assert LOOKS["mixed"].sign in texts(figure)
 
 
@@ -96,7 +94,7 @@ def test_many_columns_are_thinned_and_gaps_left_empty(tidy):
 
 def test_everything_lies_on_the_page(tidy):
     table = tidy.grid(tasks=[f"task_{i}" for i in range(5)], title="A very long title, of a task that nobody knows yet")
-    figure = grid_of(table)
+    figure = as_figure(grid_of(table))
     figure.draw_without_rendering()
     for text in figure.axes[0].texts:
         box = text.get_window_extent()
@@ -108,8 +106,8 @@ def test_everything_lies_on_the_page(tidy):
 @pytest.mark.parametrize("given", [{"value": 0.5}, {"value": 0.0}, {"stderr": np.nan}, {"title": "$\\frac{$"}])
 def test_degenerate_tables(tidy, given, recwarn):
     for table in (tidy.grid(**given), tidy.grid(steps=[1], **given), tidy.grid(models=["a"], steps=[1, 2], **given)):
-        grid_of(table).draw_without_rendering()
-        size_grid(table, shapes_over_size(table, "total"), "total").draw_without_rendering()
+        as_figure(grid_of(table)).draw_without_rendering()
+        as_figure(size_grid(table, shapes_over_size(table, "total"), "total")).draw_without_rendering()
         task = table["task"].iloc[0]
         evidence_figure(table, run_shape_tests(table), task).draw_without_rendering()
     assert not recwarn.list

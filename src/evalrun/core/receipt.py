@@ -55,7 +55,12 @@ def write_receipts(path: Path, receipts: Mapping[str, Receipt]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    write_file(path, json.dumps({name: asdict(one) for name, one in receipts.items()}, indent=1))
+    write_file(path, receipts_text(receipts))
+
+
+def receipts_text(receipts: Mapping[str, Receipt]) -> str:
+    """What a file of receipts holds."""
+    return json.dumps({name: asdict(one) for name, one in receipts.items()}, indent=1)
 
 
 def key_of(*parts: Any) -> str:

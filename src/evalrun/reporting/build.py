@@ -16,6 +16,7 @@ from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
 from evalrun.reporting.html_page import render
+from evalrun.reporting.kept_pictures import MADE
 from evalrun.reporting.left_over import remove_left_over
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
@@ -61,7 +62,7 @@ def run_analysis(
     """Fit, test, class, draw and write.
 
     Files: report.html; effects.csv, .tex and .md (the headline regression) and results.csv (the table as it came);
-    tables/ with all else as CSV, some of it as LaTeX too; figures/ as PNG, PDF and SVG, as `conf.figures` says.
+    tables/ with all else as CSV, some of it as LaTeX too; figures/ as `conf.figures` says.
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
@@ -89,12 +90,13 @@ def run_analysis(
     with stage("tables"):
         contents: dict[str, str | bytes] = {**table_files(study, table)}
     with stage("figures"):
-        contents |= drawn(study, conf.figures)
+        contents |= drawn(study, conf.figures, out)
     with stage("the page"):
         contents["report.html"] = render(study, context, runs_at)
         text = _text(study, width)
         files = write_files(out, contents)
         remove_left_over(out, contents)
+        files.pop(MADE, None)  # of this folder alone
     return Analysis(files, _summary(study), text, study.notes)
 
 

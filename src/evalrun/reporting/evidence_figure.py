@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from evalrun.reporting.figures import INK, STYLE, value_name
+from evalrun.reporting.figures import INK, PAGE, STYLE, value_name
 from evalrun.reporting.scales import axis_name, log_scale
-from evalrun.reporting.shape_figures import WIDTH, chosen
+from evalrun.reporting.shape_figures import chosen
 from evalrun.statistics.shapes.evidence import TESTS
 from evalrun.statistics.shapes.noise import Array
 
@@ -50,7 +50,7 @@ def evidence_figure(table: pd.DataFrame, found: pd.DataFrame, task: str, axis: s
     columns = min(_COLUMNS, len(models))
     lines = math.ceil(len(models) / columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(min(WIDTH, 2.6 * columns), _HIGH * lines + 0.95), layout="constrained")
+        figure = Figure(figsize=(min(PAGE, 2.6 * columns), _HIGH * lines + 0.95), layout="constrained")
         FigureCanvasAgg(figure)
         first: Axes | None = None
         for place, model in enumerate(models):

@@ -13,7 +13,7 @@ from evalrun.core.atomic import write_files
 from evalrun.core.stages import stage
 from evalrun.core.version import __version__
 from evalrun.reporting.families_figure import families_figure
-from evalrun.reporting.figure_files import PAPER, image_files
+from evalrun.reporting.figure_files import EVERY_FORMAT, image_files
 from evalrun.reporting.regression_table import csv_text
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
@@ -68,7 +68,7 @@ def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: M
     if len(set(scored.values())) > 1:
         told = ", ".join(f"{name} by {how}" for name, how in scored.items())
         notes.insert(0, f"The families were not scored in the same way: {told}.")
-    images = image_files("families", families_figure, (points,), PAPER)
+    images = image_files("families", families_figure, (points,), EVERY_FORMAT)
     page = _page(points, notes, images["figures/families.svg"].decode())
     return write_files(folder, {**images, "families.csv": csv_text(points), "report.html": page})["report.html"]
 

@@ -1,43 +1,65 @@
-"""The figures that lie beside the report, in the formats that papers take."""
+"""The figures that lie beside the report: which they are, of which tasks, and in which formats."""
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from evalrun.reporting.drawing import Drawing
+from evalrun.reporting.drawing_files import figure_bytes, saved
 from evalrun.reporting.evidence_figure import evidence_figure
-from evalrun.reporting.figures import STYLE, accuracy_figure, scaling_figure
+from evalrun.reporting.kept_pictures import KeptPictures
 from evalrun.reporting.shape_figures import size_grid, training_grid
+from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
-Job = tuple[str, Callable[..., Figure], tuple[Any, ...], tuple[str, ...]]  # path, what draws it, of what, formats
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
-PAPER = ("png", "pdf", "svg")
+EVERY_FORMAT = ("svg", "png", "pdf")
 PAGE_OF_TASKS = 24  # that a page has room for
 PAYS = 16  # figures from which on it pays to start processes
-# Without a date and with fixed ids the same results give the same bytes.
-_UNDATED: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_SEEN = [  # columns of the table that a figure shows
+    *("task", "title", "cause", "role", "metric", "higher_is_better", "chance", "model", "seed", "step"),
+    *("tokens", "flops", "n_params_nominal", "n_params", "n_params_nonembedding", "value", "stderr"),
+]
 
 
-def drawn(study: Findings, figures: str) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is asked for."""
+
+    name: str  # path below figures/, without an ending
+    draw: Callable[..., Drawing | Figure]
+    given: tuple[Any, ...]  # what `draw` takes
+    kinds: tuple[str, ...] = ("svg",)  # formats
+
+
+def drawn(study: Findings, figures: str, out: Path) -> dict[str, bytes]:
     """Path below the report's folder -> the picture; figures over size only where there are several sizes.
+
+    Pictures that lie there already, made from the same by the same code, are taken as they are.
 
     Args:
         study: What was found.
         figures: paper, all or none.
+        out: The report's folder, with what an earlier analysis left.
     """
-    jobs = {"none": lambda _: [], "paper": _paper, "all": _all}[figures]
-    images = each(image_files, jobs(study), PAYS)
-    return {path: content for image in images for path, content in image.items()}
+    pictures = {"none": lambda _: [], "paper": _paper, "all": _all}[figures](study)
+    kept = KeptPictures(out)
+    known = {one.name: kept.find(one.name, (one.draw.__name__, one.given, one.kinds)) for one in pictures}
+    new = [one for one in pictures if known[one.name] is None]
+    made = each(image_files, [(one.name, one.draw, one.given, one.kinds) for one in new], PAYS)
+    known |= {one.name: images for one, images in zip(new, made, strict=True)}
+    images = {one.name: known[one.name] or {} for one in pictures}
+    files = {path: content for own in images.values() for path, content in own.items()}
+    return {**files, **kept.receipts(images)}
 
 
 def folded(study: Findings, figures: str) -> list[str]:
@@ -51,8 +73,8 @@ def folded(study: Findings, figures: str) -> list[str]:
     ]
 
 
-def _paper(study: Findings) -> list[Job]:
-    """The figures that a paper prints, of as many tasks as a page has room for: those whose values differ most."""
+def _paper(study: Findings) -> list[Picture]:
+    """Figures of as many tasks as a page has room for, those whose values differ most; the first as papers take it."""
     values = study.table.groupby("task", sort=False)["value"]
     kept = (values.max() - values.min()).sort_values(ascending=False, kind="stable").index[:PAGE_OF_TASKS]
     table, shapes, size_shapes = (
@@ -61,15 +83,15 @@ def _paper(study: Findings) -> list[Job]:
     return _overviews(study.choice, table.reset_index(drop=True), shapes, size_shapes, ("svg",))
 
 
-def _all(study: Findings) -> list[Job]:
-    """Every task in every figure, and for each the evidence for its shapes."""
-    jobs = _overviews(study.choice, study.table, study.shapes, study.size_shapes, PAPER)
+def _all(study: Findings) -> list[Picture]:
+    """Every task in every figure and format, and for each the evidence for its shapes."""
+    pictures = _overviews(study.choice, study.table, study.shapes, study.size_shapes, EVERY_FORMAT)
     found = dict(list(study.evidence.groupby("task", sort=False)))
-    for task, rows in study.table.groupby("task", sort=False):
+    for task, rows in study.table[_SEEN].groupby("task", sort=False):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(task))
         given = (rows, found[task], str(task), study.choice.axis)
-        jobs.append((f"evidence/{name}", evidence_figure, given, ("png",)))
-    return jobs
+        pictures.append(Picture(f"evidence/{name}", evidence_figure, given, ("png",)))
+    return pictures
 
 
 def _overviews(
@@ -77,8 +99,8 @@ def _overviews(
     table: pd.DataFrame,
     shapes: pd.DataFrame,
     size_shapes: pd.DataFrame,
-    of_size: tuple[str, ...],
-) -> list[Job]:
+    others: tuple[str, ...],
+) -> list[Picture]:
     """Curves and shapes over training, and over size where there are several.
 
     Args:
@@ -86,38 +108,32 @@ def _overviews(
         table: Rows of the tasks to show.
         shapes: Their labels over training.
         size_shapes: Their labels over size.
-        of_size: Formats of the figures over size.
+        others: Formats of all figures but the first.
     """
-    size = PARAMS[choice.params]
-    jobs: list[Job] = [
-        ("accuracy", accuracy_figure, (table, choice.axis), PAPER),
-        ("shapes", training_grid, (table, shapes), PAPER),
+    size, table = PARAMS[choice.params], table[_SEEN]
+    labels = shapes[["task", "model", "label"]]
+    pictures = [
+        Picture("accuracy", drawn_over_training, (table, choice.axis), EVERY_FORMAT),
+        Picture("shapes", training_grid, (table, labels), others),
     ]
     if table.loc[table[size] > 0, size].nunique() > 1:
-        jobs.append(("scaling", scaling_figure, (table, size), of_size))
-        jobs.append(("shapes_over_size", size_grid, (table, size_shapes, choice.params), of_size))
-    return jobs
+        given = (table, size_shapes[["task", "step", "label"]], choice.params)
+        pictures.append(Picture("scaling", drawn_over_size, (table, size), others))
+        pictures.append(Picture("shapes_over_size", size_grid, given, others))
+    return pictures
 
 
 def image_files(
-    path: str, draw: Callable[..., Figure], given: tuple[Any, ...], kinds: tuple[str, ...]
+    name: str, draw: Callable[..., Drawing | Figure], given: tuple[Any, ...], kinds: tuple[str, ...]
 ) -> dict[str, bytes]:
-    """Draw a figure and save it in each format: file name -> bytes, the same for the same input.
+    """Draw a picture and save it in each format: path below the report's folder -> bytes, the same for the same input.
 
     Args:
-        path: Its name below figures/, without an ending.
-        draw: Makes the figure.
+        name: Below figures/, without an ending.
+        draw: Makes the drawing, or the figure.
         given: Arguments of `draw`.
-        kinds: Endings: pdf, png, svg.
+        kinds: Endings: svg, png, pdf.
     """
-    images = {}
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "evalrun"}), warnings.catch_warnings():
-        # A title in a script that the fonts lack shows boxes; that is no reason to fail.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = draw(*given)
-        for kind in kinds:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
-            figure.set_layout_engine("none")  # laid out now: half of the time of the next format
-            images[f"figures/{path}.{kind}"] = buffer.getvalue()
-    return images
+    made = draw(*given)
+    images = saved(made, kinds) if isinstance(made, Drawing) else figure_bytes(made, kinds)
+    return {f"figures/{name}.{kind}": content for kind, content in images.items()}

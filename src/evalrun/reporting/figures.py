@@ -23,6 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from evalrun.core.palette import model_colors
+from evalrun.reporting.drawing import FONTS
 from evalrun.reporting.scales import axis_name, log_scale
 
 INK, FAINT = "#1f2328", "#8b949e"  # text; axes and the chance line
@@ -30,7 +31,7 @@ COLUMN, PAGE = 3.3, 6.9  # inches: a column of a paper, and both of them
 # Names that come from users are shown as they are: a dollar sign is no formula.
 STYLE: Any = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.sans-serif": FONTS,
     "font.size": 8,
     "text.parse_math": False,
     "text.color": INK,

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from evalrun.core.errors import StorageError
-from evalrun.reporting.figure_files import OVERVIEWS, PAPER
+from evalrun.reporting.figure_files import EVERY_FORMAT, OVERVIEWS
+from evalrun.reporting.kept_pictures import MADE
 from evalrun.reporting.table_files import TABLES
 
 
@@ -21,7 +22,8 @@ def remove_left_over(out: Path, made: Collection[str]) -> None:
         StorageError: one of them cannot be removed.
     """
     may_be = [f"tables/{name}.csv" for name in TABLES]
-    may_be += [f"figures/{name}.{kind}" for name in OVERVIEWS for kind in PAPER]
+    may_be += [f"figures/{name}.{kind}" for name in OVERVIEWS for kind in EVERY_FORMAT]
+    may_be += [MADE]
     may_be += [f"figures/evidence/{path.name}" for path in (out / "figures" / "evidence").glob("*.png")]
     for name in may_be:
         if name not in made:

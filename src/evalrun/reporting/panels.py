@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.figures import Series
-from evalrun.reporting.panel_svg import PanelScale, draw_panel, scale_of
+from evalrun.reporting.line_values import Array, floats, grouped, line_values
+from evalrun.reporting.panel_drawing import (
+    PanelInk,
+    PanelScale,
+    draw_axes,
+    draw_panel,
+    name_across,
+    name_lines,
+    ranges_of,
+)
 from evalrun.reporting.scales import si
+
+_PLAIN, _NAMED = (237.6, 151.2), (295.2, 180.0)  # width and height; the second has names beside its lines
+_TOP, _BOTTOM, _RIGHT, _NAMES = 4.0, 27.0, 4.0, 36.0  # margins; the last has room for names
+_TITLE = 11.0  # room for what the values are
+_TICKS = 5
 
 
 def panel(
@@ -39,14 +55,26 @@ def panel(
         order of the axis.
     """
     rows = rows[rows[x] > 0]
-    curves = rows.groupby([by, x], as_index=False)[["value", "stderr"]].mean()
-    scale = scale_of(rows, curves, x, named)
-    svg = draw_panel(rows, curves, series, [colors[line.color] for line in series], scale, x, by, named)
-    text = json.dumps(_points(scale, rows, series, x, by), separators=(",", ":"))
+    lines = line_values(rows, x, by)
+    ranges, (width, height) = ranges_of(rows, lines, x), _NAMED if named else _PLAIN
+    left, right = ranges.labels_width + (_TITLE if named else 0), width - (_NAMES if named else _RIGHT)
+    scale = PanelScale(ranges, left, right, _TOP, height - _BOTTOM)
+    ink = PanelInk([colors[line.color] for line in series], "var(--ink)", "var(--faint)")
+    sheet = Drawing(width, height)
+    draw_axes(sheet, rows, scale, ink, x, by, _TICKS)
+    name_across(sheet, rows, scale, ink, x)
+    ends = draw_panel(sheet, lines, series, scale, ink)
+    if named:
+        name_lines(sheet, rows, series, ends, scale, ink)
+    points = {"w": round(width, 1), "h": round(height, 1), "lines": _points(scale, rows, series, x, by)}
+    text = json.dumps(points, separators=(",", ":"))
+    svg = sheet.svg(alone=False)
     return {"svg": Markup(svg), "points": Markup(text.replace("<", "\\u003c"))}  # no run's id ends the script
 
 
-def _points(scale: PanelScale, rows: pd.DataFrame, series: Sequence[Series], x: str, by: str) -> dict[str, Any]:
+def _points(
+    scale: PanelScale, rows: pd.DataFrame, series: Sequence[Series], x: str, by: str
+) -> list[list[tuple[Any, ...]]]:
     """Where each value is drawn, so that the page can answer a pointer: in units of the SVG.
 
     Args:
@@ -56,27 +84,48 @@ def _points(scale: PanelScale, rows: pd.DataFrame, series: Sequence[Series], x: 
         x: The column across.
         by: The column whose values are lines.
     """
+    lines: dict[Any, list[tuple[Any, ...]]] = {line.key: [] for line in series}
+    if rows.empty:
+        return list(lines.values())
     place, amount, unit = ("step", "tokens", "tokens") if by == "model" else ("model", x, "parameters")
-    shown = list(dict.fromkeys([x, amount, "value", "stderr", "n"]))
-    groups = rows.groupby([by, place])
-    mean = groups[shown].mean()
-    runs = groups["run_id"].agg(["first", "nunique"])
-    mean["run"] = runs["first"].astype(object).where(runs["nunique"] == 1, None)
-    mean = mean.reset_index().sort_values([by, x], kind="stable")
-    lines: dict[Any, list[list[Any]]] = {line.key: [] for line in series}
-    at = scale.place(mean[x], mean["value"]).tolist()
-    for (across, down), row in zip(at, mean.to_dict("records"), strict=True):
-        if row[by] in lines:
-            lines[row[by]].append(
-                [
-                    round(across, 1),
-                    round(down, 1),
-                    f"step {row['step']:.0f}" if place == "step" else str(row["model"]),
-                    f"{si(row[amount])} {unit}",
-                    round(float(row["value"]), 4),
-                    None if pd.isna(row["stderr"]) else round(float(row["stderr"]), 4),
-                    None if pd.isna(row["n"]) else round(row["n"]),
-                    row["run"],
-                ]
-            )
-    return {"w": round(scale.width, 1), "h": round(scale.height, 1), "lines": list(lines.values())}
+    codes, keys = pd.factorize(rows[by])
+    places, names = pd.factorize(rows[place], sort=True)
+    groups = grouped(codes, places)
+    runs = rows["run_id"].to_numpy(dtype=object)
+    is_one = groups.is_one(pd.factorize(rows["run_id"])[0])
+    across, value = groups.mean(floats(rows, x)), groups.mean(floats(rows, "value"))
+    owner = groups.first(codes)
+    order = np.lexsort((np.arange(len(owner)), across, owner))
+    at = np.round(scale.place(across, value), 1)[order]
+    told = zip(
+        owner[order].tolist(),
+        at[:, 0].tolist(),
+        at[:, 1].tolist(),
+        _told(groups.first(places)[order], lambda code: _named(names[code], place)),
+        _told(groups.mean(floats(rows, amount))[order], lambda count: f"{si(count)} {unit}"),
+        np.round(value[order], 4).tolist(),
+        _known(np.round(groups.mean(floats(rows, "stderr"))[order], 4)),
+        [None if count is None else round(count) for count in _known(groups.mean(floats(rows, "n"))[order])],
+        np.where(is_one, groups.first(runs), None)[order].tolist(),
+        strict=True,
+    )
+    for code, *point in told:
+        if keys[code] in lines:
+            lines[keys[code]].append(tuple(point))
+    return list(lines.values())
+
+
+def _named(place: Any, kind: str) -> str:
+    return f"step {place:.0f}" if kind == "step" else str(place)
+
+
+def _told(values: Any, say: Callable[[Any], str]) -> list[str]:
+    """Values in words, each different one said once."""
+    different, which = np.unique(values, return_inverse=True)
+    words = [say(value) for value in different.tolist()]
+    return [words[i] for i in which.tolist()]
+
+
+def _known(values: Array) -> list[float | None]:
+    """Values, None for NaN."""
+    return [None if value != value else value for value in values.tolist()]

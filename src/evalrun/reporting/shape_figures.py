@@ -1,8 +1,7 @@
 """The shapes at a glance: a grid of word-sized curves, each on its label's tint with its label's sign.
 
-Grids are drawn on one axes whose units are inches, so that a picture keeps its type size whatever its number of rows.
-Colours are those of Okabe & Ito (2008), which the common kinds of colour blindness keep apart; the signs say the same
-in grey.
+Rows have one height, so that a picture keeps its type size whatever its number of rows. Colours are those of Okabe &
+Ito (2008), which the common kinds of colour blindness keep apart; the signs say the same in grey.
 """
 
 from __future__ import annotations
@@ -12,27 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.colors import to_hex, to_rgb
 
 from evalrun.core.causes import by_cause
-from evalrun.reporting.figures import INK, PAGE, STYLE, common_head, value_name
+from evalrun.reporting.drawing import Area, Drawing, Stroke, Words
+from evalrun.reporting.figures import INK, PAGE, common_head, value_name
+from evalrun.reporting.line_values import Array, floats, grouped
 from evalrun.reporting.scales import si
 from evalrun.statistics.regression.model_frame import PARAMS
-from evalrun.statistics.shapes.curves import CurveSet, over_size, over_training
-from evalrun.statistics.shapes.noise import Array
 
-WIDTH = PAGE
-_LEFT, _RIGHT, _MARGIN = 1.55, 0.36, 0.08  # of a grid
-_ROW, _HEAD, _HEADING, _FOOT = 0.4, 0.3, 0.21, 0.62
-_MOST, _WIDEST = 14, 1.0  # columns; inches of a cell
+_LEFT, _RIGHT, _MARGIN = 111.6, 25.9, 5.8  # of a grid, in points
+_ROW, _HEAD, _HEADING, _FOOT = 28.8, 21.6, 15.1, 44.6
+_MOST, _WIDEST = 14, 72.0  # columns; width of a cell
 _NARROWEST = 0.05  # of the value's range shown in a row: level curves must not look like mountains
+_SMALL_CAPITAL = 0.36  # height of a letter's middle above its base line, in sizes of the type
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ LOOKS = {
 }
 
 
-def training_grid(table: pd.DataFrame, shapes: pd.DataFrame) -> Figure:
+def training_grid(table: pd.DataFrame, shapes: pd.DataFrame) -> Drawing:
     """Draw tasks (rows, grouped by cause) by models (columns, small to large): each curve over training.
 
     Args:
@@ -66,17 +60,17 @@ def training_grid(table: pd.DataFrame, shapes: pd.DataFrame) -> Figure:
         shapes: What `describe_shapes` returns for it. A model whose seeds differ in their labels is mixed.
 
     Returns:
-        A figure to be saved, 6.9 inches wide. Of more than 14 models as many are shown, evenly chosen.
+        A drawing, 6.9 inches wide. Of more than 14 models as many are shown, evenly chosen.
     """
     sizes = table.groupby("model")["n_params"].max().reset_index().sort_values(["n_params", "model"])
     models = chosen([str(model) for model in sizes["model"]])
     prefix = common_head(models)
     heads = {model: model[len(prefix) :] for model in models}
     note = f"{value_name(table)} over training tokens (log scale)"
-    return _grid(over_training(table), shapes, "model", heads, prefix, note)
+    return _grid(table, _curves(table, ["task", "model", "seed"], "tokens"), shapes, heads, prefix, note)
 
 
-def size_grid(table: pd.DataFrame, shapes: pd.DataFrame, params: str) -> Figure:
+def size_grid(table: pd.DataFrame, shapes: pd.DataFrame, params: str) -> Drawing:
     """Draw tasks (rows, grouped by cause) by steps (columns): each curve over model size.
 
     Args:
@@ -85,91 +79,107 @@ def size_grid(table: pd.DataFrame, shapes: pd.DataFrame, params: str) -> Figure:
         params: A key of `model_frame.PARAMS`: nominal, total or nonembedding.
 
     Returns:
-        A figure to be saved, 6.9 inches wide. Of more than 14 steps as many are shown, evenly chosen.
+        A drawing, 6.9 inches wide. Of more than 14 steps as many are shown, evenly chosen.
     """
     steps = chosen(sorted(table["step"].unique()))
     heads = {step: si(step) for step in steps}
     note = f"{value_name(table)} over model size (log scale)"
-    return _grid(over_size(table, PARAMS[params]), shapes, "step", heads, "training step ", note)
+    known = table[table[PARAMS[params]] > 0]
+    return _grid(known, _curves(known, ["task", "step"], PARAMS[params]), shapes, heads, "training step ", note)
+
+
+_Curves = dict[tuple[Any, Any], list[tuple[Array, Array]]]  # task and column -> x and values of its curves
+
+
+def _curves(table: pd.DataFrame, by: list[str], x: str) -> _Curves:
+    """The curves of each task and column, several where there are seeds; values of one place are averaged.
+
+    Args:
+        table: Rows with positive values of `x`.
+        by: The task, the column, and what else tells curves apart.
+        x: Column of the axis.
+    """
+    codes = table.groupby(by, dropna=False, sort=False).ngroup().to_numpy()
+    across = floats(table, x)
+    groups = grouped(codes, across)
+    owner, place, value = groups.first(codes), np.log10(groups.first(across)), groups.mean(floats(table, "value"))
+    begin = np.flatnonzero(np.diff(owner, prepend=-1))
+    tasks, names = (groups.first(table[name].to_numpy()) for name in by[:2])
+    found: _Curves = {}
+    for first, last in zip(begin, [*begin[1:], len(owner)], strict=True):
+        found.setdefault((tasks[first], names[first]), []).append((place[first:last], value[first:last]))
+    return found
 
 
 @dataclass(frozen=True)
 class _Grid:
     """What a grid's rows have in common."""
 
-    curves: CurveSet
-    pieces: dict[tuple[Any, Any], list[slice]]  # task and column -> the rows of its curves, several where seeds are
+    curves: _Curves
     labels: dict[Any, str]  # task and column -> label
     columns: list[Any]
 
     @property
     def wide(self) -> float:
         """Width of a cell."""
-        return min((WIDTH - _LEFT - _RIGHT) / len(self.columns), _WIDEST)
+        return min((72 * PAGE - _LEFT - _RIGHT) / len(self.columns), _WIDEST)
 
 
-def _grid(curves: CurveSet, shapes: pd.DataFrame, column: str, heads: dict[Any, str], corner: str, note: str) -> Figure:
+def _grid(
+    table: pd.DataFrame, curves: _Curves, shapes: pd.DataFrame, heads: dict[Any, str], corner: str, note: str
+) -> Drawing:
     """Small curves, a row a task and a column a model or step, framed and labelled by their shape.
 
     Args:
+        table: The rows that the curves are of.
         curves: Those to draw.
-        shapes: Their labels, as `describe_shapes` or `shapes_over_size` return them.
-        column: Of the table, whose values are the grid's columns: model or step.
-        heads: Value of that column -> its heading, in order.
+        shapes: Their labels, with the task and the column's value first.
+        heads: Value of the column -> its heading, in order.
         corner: What the rows are.
         note: What a cell shows.
     """
-    pieces: dict[tuple[Any, Any], list[slice]] = {}
-    tasks, names = curves.rows["task"].to_numpy(), curves.rows[column].to_numpy()
-    for begin, length in zip(curves.begin, curves.length, strict=True):
-        pieces.setdefault((tasks[begin], names[begin]), []).append(slice(begin, begin + length))
-    cells = shapes.groupby(["task", column], sort=False)["label"]
-    labels = {key: str(own.iloc[0]) if own.nunique() == 1 else "mixed" for key, own in cells}
-    grid = _Grid(curves, pieces, labels, list(heads))
-    about = [name for name in ("task", "title", "cause", "role") if name in curves.rows.columns]
-    groups = by_cause(
-        [dict(zip(about, task, strict=True)) for task in curves.rows.drop_duplicates("task")[about].to_numpy()]
-    )
-    shown = [label for label in LOOKS if label in {labels.get((task, head)) for task in set(tasks) for head in heads}]
+    column = "model" if "model" in shapes.columns else "step"
+    labels: dict[Any, str] = {}
+    for task, name, label in zip(shapes["task"], shapes[column], shapes["label"], strict=True):
+        labels[task, name] = label if labels.setdefault((task, name), label) == label else "mixed"
+    grid = _Grid(curves, labels, list(heads))
+    about = table.drop_duplicates("task")[["task", "title", "cause", "role"]]
+    groups = by_cause([{str(name): value for name, value in task.items()} for task in about.to_dict("records")])
+    tasks = set(about["task"])
+    shown = [label for label in LOOKS if label in {labels.get((task, head)) for task in tasks for head in heads}]
     height = _HEAD + _FOOT + sum(_ROW * len(group) + _HEADING * bool(name) for name, group in groups)
-    with mpl.rc_context(STYLE):
-        figure, axes = _canvas(height)
-        top = height - _HEAD
-        for place, head in enumerate(heads.values()):
-            axes.text(_LEFT + (place + 0.5) * grid.wide, top + 0.06, head, ha="center", va="bottom", fontsize=7)
-        axes.text(_LEFT - 0.06, top + 0.06, corner, ha="right", va="bottom", fontsize=7, style="italic")
-        for name, group in groups:
-            if name:
-                axes.text(_MARGIN, top - 0.6 * _HEADING, name, fontsize=7, va="center", style="italic")
-                top -= _HEADING
-            for task in group:
-                _row(axes, grid, task, top)
-                top -= _ROW
-        _legend(axes, shown, top - 0.27)
-        scale = "Cells of a row share one scale: its ends are on the right."
-        axes.text(_MARGIN, top - 0.5, f"Each cell: {note}. {scale}", fontsize=6.5, va="center")
-    return figure
+    sheet = Drawing(72 * PAGE, height)
+    for place, head in enumerate(heads.values()):
+        sheet.words.append(Words(head, _LEFT + (place + 0.5) * grid.wide, _HEAD - 4.3, INK, anchor="middle"))
+    sheet.words.append(Words(corner, _LEFT - 4.3, _HEAD - 4.3, INK, anchor="end", is_italic=True))
+    top = _HEAD
+    for name, group in groups:
+        if name:
+            _say(sheet, name, _MARGIN, top + 0.6 * _HEADING, is_italic=True)
+            top += _HEADING
+        for task in group:
+            _row(sheet, grid, task, top)
+            top += _ROW
+    _legend(sheet, shown, top + 19.4)
+    scale = "Cells of a row share one scale: its ends are on the right."
+    _say(sheet, f"Each cell: {note}. {scale}", _MARGIN, top + 36, 6.5)
+    return sheet
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height))
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(0, height)
-    return figure, axes
+def _say(sheet: Drawing, text: str, across: float, middle: float, size: float = 7, **style: Any) -> None:
+    """Words with their middle at a height."""
+    sheet.words.append(Words(text, across, middle + _SMALL_CAPITAL * size, INK, size, **style))
 
 
-def _row(axes: Axes, grid: _Grid, task: dict[Any, Any], top: float) -> None:
+def _row(sheet: Drawing, grid: _Grid, task: dict[Any, Any], top: float) -> None:
     """One task: its title, a cell a column, and the ends of the scale."""
-    own = [piece for name in grid.columns for piece in grid.pieces.get((task["task"], name), [])]
-    value = grid.curves.rows["value"].to_numpy(dtype="float64")
-    title = "\n".join(textwrap.wrap(str(task["title"]), 24, max_lines=2, placeholder=" …")) or str(task["task"])
-    axes.text(_LEFT - 0.08, top - _ROW / 2, title, ha="right", va="center", fontsize=7.5, linespacing=1.05)
+    own = [curve for name in grid.columns for curve in grid.curves.get((task["task"], name), [])]
+    title = textwrap.wrap(str(task["title"]), 24, max_lines=2, placeholder=" …") or [str(task["task"])]
+    for line, words in enumerate(title):
+        _say(sheet, words, _LEFT - 5.8, top + _ROW / 2 + 9 * (line - (len(title) - 1) / 2), 7.5, anchor="end")
     if not own:
         return
-    x, y = (np.concatenate([values[piece] for piece in own]) for values in (grid.curves.x, value))
+    x, y = (np.concatenate(values) for values in zip(*own, strict=True))
     low, high = float(y.min()), float(y.max())
     if high - low < _NARROWEST:
         low, high = (low + high - _NARROWEST) / 2, (low + high + _NARROWEST) / 2
@@ -177,34 +187,30 @@ def _row(axes: Axes, grid: _Grid, task: dict[Any, Any], top: float) -> None:
         left, look = _LEFT + place * grid.wide, LOOKS.get(grid.labels.get((task["task"], name), ""))
         if look is None:
             continue
-        _tint(axes, left, top - _ROW, grid.wide, _ROW, look)
-        pieces = grid.pieces[task["task"], name]
-        for piece in pieces:
-            across = left + grid.wide * (0.1 + 0.8 * _share(grid.curves.x[piece], float(x.min()), float(x.max())))
-            up = top - _ROW * (0.87 - 0.74 * _share(value[piece], low, high))
-            axes.plot(
-                across,
-                up,
-                color=INK,
-                linewidth=1.0 if len(pieces) == 1 and len(up) <= 20 else 0.5,
-                solid_capstyle="round",
-            )
-        corner = _quiet_corner([(grid.curves.x[piece], value[piece]) for piece in pieces], low, high)
-        inward = max(0.13 * grid.wide, 0.08)
-        at = left + (inward if corner[0] == 0 else grid.wide - inward), top - _ROW * (0.24 if corner[1] == 1 else 0.76)
-        axes.text(*at, look.sign, ha="center", va="center", fontsize=7, fontweight="bold")
+        _tint(sheet, left, top, grid.wide, _ROW, look)
+        curves = grid.curves[task["task"], name]
+        for places, values in curves:
+            across = left + grid.wide * (0.1 + 0.8 * _share(places, float(x.min()), float(x.max())))
+            down = top + _ROW * (0.87 - 0.74 * _share(values, low, high))
+            width = 1.0 if len(curves) == 1 and len(down) <= 20 else 0.5
+            sheet.strokes.append(Stroke(np.column_stack([across, down]), INK, width))
+        corner = _quiet_corner(curves, low, high)
+        inward = max(0.13 * grid.wide, 5.8)
+        at = left + (inward if corner[0] == 0 else grid.wide - inward), top + _ROW * (0.24 if corner[1] == 1 else 0.76)
+        _say(sheet, look.sign, *at, anchor="middle", is_bold=True)
     digits = 2 if high - low < 10 else 0
-    right = _LEFT + len(grid.columns) * grid.wide + 0.06
-    axes.text(right, top - 0.22 * _ROW, f"{high:.{digits}f}", va="center", fontsize=6)
-    axes.text(right, top - 0.78 * _ROW, f"{low:.{digits}f}", va="center", fontsize=6)
+    right = _LEFT + len(grid.columns) * grid.wide + 4.3
+    _say(sheet, f"{high:.{digits}f}", right, top + 0.22 * _ROW, 6)
+    _say(sheet, f"{low:.{digits}f}", right, top + 0.78 * _ROW, 6)
 
 
-def _tint(axes: Axes, left: float, bottom: float, wide: float, high: float, look: PanelStyle) -> None:
+def _tint(sheet: Drawing, left: float, top: float, wide: float, high: float, look: PanelStyle) -> None:
     """A cell's ground: its label's colour, paled so that the curve stands out, framed where there is none."""
-    gap = 0.015
-    where = (left + gap, bottom + gap), wide - 2 * gap, high - 2 * gap
-    pale = [1 - 0.45 * (1 - channel) for channel in to_rgb(look.color)]
-    axes.add_patch(Rectangle(*where, facecolor=pale, edgecolor="#d0d7de", linewidth=0.4))
+    gap = 1.1
+    left, top, right, bottom = left + gap, top + gap, left + wide - gap, top + high - gap
+    red, green, blue = (1 - 0.45 * (1 - channel) for channel in to_rgb(look.color))
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    sheet.areas.append(Area(corners, to_hex((red, green, blue)), edge="#d0d7de"))
 
 
 def _share(values: Array, low: float, high: float) -> Array:
@@ -220,13 +226,13 @@ def _quiet_corner(curves: Sequence[tuple[Array, Array]], low: float, high: float
     return max(corners, key=lambda corner: float(np.hypot(x - corner[0], y - corner[1]).min().round(2)))
 
 
-def _legend(axes: Axes, labels: Sequence[str], middle: float) -> None:
+def _legend(sheet: Drawing, labels: Sequence[str], middle: float) -> None:
     left = _MARGIN
     for label in labels:
-        _tint(axes, left, middle - 0.085, 0.2, 0.17, LOOKS[label])
-        axes.text(left + 0.1, middle, LOOKS[label].sign, ha="center", va="center", fontsize=7, fontweight="bold")
-        axes.text(left + 0.24, middle, label, va="center", fontsize=6.5)
-        left += 0.34 + 0.052 * len(label)
+        _tint(sheet, left, middle - 6.1, 14.4, 12.2, LOOKS[label])
+        _say(sheet, LOOKS[label].sign, left + 7.2, middle, anchor="middle", is_bold=True)
+        _say(sheet, label, left + 17.3, middle, 6.5)
+        left += 24.5 + 3.75 * len(label)
 
 
 def chosen(columns: list[Any]) -> list[Any]:
