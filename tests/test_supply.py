@@ -286,9 +286,9 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
 
 
 def test_a_revisions_commit_is_known_when_its_files_are_gone(cache: Path) -> None:
-    from evalrun.checkpoints import ResolvedCheckpoint
+    from evalrun.checkpoints import ResolvedCheckpoint, kept_commits
 
-    assert downloads.recall(CELL) is None
-    downloads.remember([ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
-    assert downloads.recall(CELL) == ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
-    assert downloads.recall(replace(CELL, revision=None)) is None
+    assert kept_commits.recall(CELL) is None
+    kept_commits.remember([ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")])
+    assert kept_commits.recall(CELL) == ResolvedCheckpoint(CELL, "hub:EleutherAI/pythia-70m@c1", None, "c1")
+    assert kept_commits.recall(replace(CELL, revision=None)) is None

@@ -15,6 +15,7 @@ tensor_values  weights that are no numbers
 devices       what it is scored on
 tokenizer, token_rules, token_ends, token_keys   its tokenizer, and where its file and its class part a text
 downloads, download_log, read_ahead              what a sweep fetches, keeps and reads ahead
+kept_commits  which commits revisions were
 suites        the steps of a model, and where each is
 audit         steps that are another step's
 tiny          the embedded suite

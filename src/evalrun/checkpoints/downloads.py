@@ -9,7 +9,6 @@ deletion, never somebody else's files.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -24,9 +23,8 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints import ResolvedCheckpoint, download_log
-from evalrun.checkpoints.download_log import FOLDER, MARK, LedgerState
+from evalrun.checkpoints.download_log import MARK, LedgerState
 from evalrun.config.schema import Config, parse_size
-from evalrun.core.atomic import keep_file
 from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.process import is_alive
 from evalrun.core.records import Checkpoint
@@ -248,34 +246,12 @@ def sizes(location: str, commit: str, trust_pickle: bool) -> dict[str, int]:
     }
 
 
-def remember(places: Sequence[ResolvedCheckpoint]) -> None:
-    """Keep which commit each revision is, for a later start without the hub, when its files may be gone."""
-    known = _commits()
-    news = {_name(place.cell): place.commit for place in places if place.commit is not None}
-    if all(known.get(name) == commit for name, commit in news.items()):
-        return
-    keep_file(FOLDER / "commits.json", json.dumps(known | news, indent=1, sort_keys=True))
-
-
-def recall(cell: Checkpoint) -> ResolvedCheckpoint | None:
-    """A hub checkpoint as it was when it was last seen; its files may not be here."""
-    commit = _commits().get(_name(cell)) if cell.revision is not None else None
-    return None if commit is None else ResolvedCheckpoint(cell, f"hub:{cell.location}@{commit}", None, commit)
-
-
 def _snapshot(cell: Checkpoint, commit: str) -> Path:
     return checkpoints.repository_cache(cell.location) / "snapshots" / commit
 
 
 def _is_there(snapshot: Path) -> bool:
     return snapshot.is_dir() and any(snapshot.iterdir())
-
-
-def _commits() -> dict[str, str]:
-    try:
-        return {str(name): str(commit) for name, commit in json.loads((FOLDER / "commits.json").read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def _name(cell: Checkpoint) -> str:

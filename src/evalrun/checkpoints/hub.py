@@ -59,9 +59,14 @@ def wanted(name: str, trust_pickle: bool) -> bool:
 def repository_cache(location: str) -> Path:
     """Where the hub's cache keeps a repository, there or not."""
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=location, repo_type="model")
+    return _repository_in(constants.HF_HUB_CACHE, location)
+
+
+@lru_cache(maxsize=1000)  # asked for each of a repository's checkpoints
+def _repository_in(cache: str, location: str) -> Path:
+    # As huggingface_hub.file_download.repo_folder_name has it, which takes a second to be imported.
+    return Path(cache) / "--".join(["models", *location.split("/")])
 
 
 def cached_commit(cell: Checkpoint) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,8 +92,11 @@ def _tokens_from(located: ResolvedCheckpoint, fetched: Path | None = None) -> Pa
         folder = next((one for one in sorted(snapshots) if tokenizer.is_in(one)), None)
     elif source is not None or located.folder is not None:
         folder = located.folder if source is None else Path(source)
+    elif fetched is None:
+        snapshot = os.path.join(repository_cache(cell.location), "snapshots", str(located.commit))
+        return Path(snapshot) if os.path.isdir(snapshot) else None
     else:
-        folder = fetched or repository_cache(cell.location) / "snapshots" / str(located.commit)
+        folder = fetched
     return folder if folder is not None and folder.is_dir() else None
 
 

@@ -7,7 +7,6 @@ tokenizer, which is loaded once for each and remembered in the cache of plans.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -46,7 +45,7 @@ def mark(folder: Path | None, cache: str | None) -> str:
     if folder is None or notes().kept(folder, "follows its file", partial(_follows, folder)):
         return ""
     key = _key(tokenizer.content(folder))
-    note = None if cache is None else Path(cache) / f"tokens-{key[:32]}.json"
+    note = None if cache is None else os.path.join(cache, f"tokens-{key[:32]}.json")
     with _one:
         if key not in _known and (found := _noted(note)) is not None:
             _known[key] = found
@@ -91,7 +90,7 @@ def _of_own(folder: Path | None, identity: str, cache: str | None, what: str) ->
         what: Which way: `added` or `left_off`.
     """
     key = _key(identity) if what == "added" else _key(f"{what} {identity}")
-    note = None if cache is None else Path(cache) / f"{what}-{key[:32]}.json"
+    note = None if cache is None else os.path.join(cache, f"{what}-{key[:32]}.json")
     with _one:
         if key not in _known and (found := _noted(note)) is not None:
             _known[key] = found
@@ -142,18 +141,22 @@ def _follows(folder: Path) -> bool:
     return "auto_map" in said or (named in token_rules.FOLLOWING and not kind.startswith(_OWN_CLASS))
 
 
-def _remember(key: str, answer: bool | None, note: Path | None) -> None:
+def _remember(key: str, answer: bool | None, note: str | None) -> None:
     """Keep an answer for this process and, if there is one, for the next."""
     _known[key] = answer
     if note is not None and answer is not None:
-        keep_file(note, json.dumps(answer))
+        keep_file(Path(note), json.dumps(answer))
 
 
-def _noted(note: Path | None) -> bool | None:
-    with contextlib.suppress(OSError, ValueError):
-        said = None if note is None else json.loads(note.read_text())
-        return said if isinstance(said, bool) else None
-    return None
+def _noted(note: str | None) -> bool | None:
+    if note is None:
+        return None
+    try:
+        with open(note, encoding="utf-8") as file:
+            said = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, bool) else None
 
 
 def _asked(folder: Path, by: str = "", what: str = "") -> bool | None:

@@ -6,7 +6,7 @@ What stands for text is put in quotes before Hydra reads it; what Hydra reads as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
@@ -77,6 +77,7 @@ def spelt(key: str, value: str, is_read: Callable[[str], bool]) -> str:
     return _marked(key, value)
 
 
+@lru_cache(maxsize=200)  # of a file that is checked, and then read
 def yaml_text(text: str, package: str) -> str:
     """A YAML file of the user's with quotes around what stands where text is expected.
 

@@ -18,12 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config.as_typed import yaml_text
 from evalrun.config.omegaconf_private import node_of
 from evalrun.config.own_yaml import conf_dir, own_file, read
-from evalrun.config.schema import Config
+from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, ModelConf, ScorerConf, TrackingConf
 from evalrun.core.errors import suggest
 
 Options = Callable[[str], Sequence[str]]
 ROOT = "_global_"  # the package of a file whose keys are those of the whole configuration
-TYPED = ("model", "checkpoint", "scorer", "tracking", "analysis")  # groups whose keys the schema knows
+TYPED = {  # groups whose keys the schema knows
+    "model": ModelConf,
+    "checkpoint": CheckpointConf,
+    "scorer": ScorerConf,
+    "tracking": TrackingConf,
+    "analysis": AnalysisConf,
+}
 LAUNCHER = "hydra/launcher"
 _PACKAGE = "# @package"
 _KINDS = {IntegerNode: "a whole number", FloatNode: "a number", BooleanNode: "true or false", StringNode: "one text"}
@@ -37,15 +43,16 @@ _INSTEAD = {  # words that begin a command, and how a file says them
 }
 
 
-def problems(group: str, name: str, options: Options) -> list[str]:
-    """What is wrong in a file of the user's, and in those that its defaults name.
+def problems(group: str, names: Sequence[str], options: Options) -> list[str]:
+    """What is wrong in files of the user's, and in those that their defaults name.
 
     Args:
         group: Such as `model` or `experiment`.
-        name: Of the option.
+        names: Of options.
         options: Called with a group's name, gives the names of its options.
     """
-    return list(dict.fromkeys(_problems(group, name, options, ())))
+    sound: set[Path] = set()
+    return list(dict.fromkeys(problem for name in names for problem in _problems(group, name, options, (), sound)))
 
 
 def must_be(node: Any, value: Any = None) -> str:
@@ -57,7 +64,7 @@ def must_be(node: Any, value: Any = None) -> str:
     return _KINDS.get(type(node), "`key: value` lines, as in conf/")
 
 
-def _problems(group: str, name: str, options: Options, above: tuple[Path, ...]) -> Iterator[str]:
+def _problems(group: str, name: str, options: Options, above: tuple[Path, ...], sound: set[Path]) -> Iterator[str]:
     """Mistakes of one file of the user's and of those that its defaults name; nothing where it is not the user's.
 
     Args:
@@ -65,10 +72,21 @@ def _problems(group: str, name: str, options: Options, above: tuple[Path, ...]) 
         name: Its name without the ending.
         options: Names in a group.
         above: The files that led to it, to find circles.
+        sound: Files without a mistake, which many may name; this one is added if it is one.
     """
     path = own_file(group, name)
-    if path is None:
+    if path is None or path in sound:
         return
+    found = list(_problems_of(path, group, name, options, above, sound))
+    if not found:
+        sound.add(path)
+    yield from found
+
+
+def _problems_of(
+    path: Path, group: str, name: str, options: Options, above: tuple[Path, ...], sound: set[Path]
+) -> Iterator[str]:
+    """Mistakes of a file of the user's and of those that its defaults name, found once each."""
     if path in above:
         yield f"{above[-1]}: defaults names {group} '{name}', which names it in turn: leave one of the two out."
         return
@@ -87,12 +105,11 @@ def _problems(group: str, name: str, options: Options, above: tuple[Path, ...]) 
         yield from found
     else:
         for inner, choice in _chosen(group, defaults):
-            yield from _problems(inner, choice, options, (*above, path))
-    schema: Any = OmegaConf.structured(Config)
+            yield from _problems(inner, choice, options, (*above, path), sound)
     if package == ROOT:
-        yield from _key_problems(path, schema, said, "")
+        yield from _key_problems(path, OmegaConf.structured(Config), said, "")
     elif kind in TYPED and package in (None, "_group_", kind):
-        yield from _key_problems(path, schema[kind], said, "")
+        yield from _key_problems(path, OmegaConf.structured(TYPED[kind]), said, "")
     elif group == LAUNCHER:
         yield from _launcher_problems(path, said, bool(defaults))
 

@@ -25,8 +25,8 @@ def by_store(job: JobSpec, runs: Sequence[RunEntry]) -> Iterator[str]:
         job: The job.
         runs: Those that the store has of its cell.
     """
-    for run in sorted(runs, key=_finished, reverse=True):
-        if run.identity is not None and may_be_of(job, run.folder) and not _is_newer(job.cell, _finished(run)):
+    for run in sorted(runs, key=_finished, reverse=True) if len(runs) > 1 else runs:
+        if run.identity is not None and may_be_of(job, run.folder) and not _is_newer_than(job.cell, run):
             yield _with_tokens(job, run.identity)
 
 
@@ -69,6 +69,10 @@ def may_be_of(job: JobSpec, folder: object) -> bool:
 
 def _finished(run: RunEntry) -> int:
     return max(run.finished_ms.values(), default=0)
+
+
+def _is_newer_than(cell: Checkpoint, run: RunEntry) -> bool:
+    return cell.revision is None and _is_newer(cell, _finished(run))
 
 
 def _with_tokens(job: JobSpec, identity: str) -> str:

@@ -6,6 +6,7 @@ Two results with one key have the same numbers: what determines a number is in t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from evalrun.checkpoints.suites import allowed
@@ -27,14 +28,20 @@ def keys_by_identity(
         files: Its tasks.
         cell: Its checkpoint, where it is known.
     """
-    settings = {"identity": identity, **_determining(config)}
+    settings = result_files.canonical({"identity": identity, **_determining(config)})
     shots, version = config.num_fewshot, task_file.lm_eval_version()
     own = {kind: allowed.left_out(config, identity, kind, cell) for kind in {file.is_rolling for file in files}}
-    keys = {
-        file.name: result_files.digest([settings, file.name, file.digest_for(shots), version, *own[file.is_rolling]])
-        for file in files
-    }
-    return run_key_of(config, identity, task_file.options_of(files)), keys
+    keys = {}
+    for file in files:  # the digest of [settings, name, ...]: grids ask for a hundred thousand, alike but for settings
+        rest = _canonical_rest(file.name, file.digest_for(shots), version, *own[file.is_rolling])
+        keys[file.name] = result_files.digest_of_text(f"[{settings}, {rest}")
+    options = task_file.options_of(files)
+    return run_key_of(config, identity, options) if options else result_files.digest_of_text(settings), keys
+
+
+@lru_cache(maxsize=10_000)
+def _canonical_rest(*items: str) -> str:
+    return result_files.canonical(items).removeprefix("[")
 
 
 def run_key_of(config: Config, identity: str, options: Mapping[str, Any]) -> str:

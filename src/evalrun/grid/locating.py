@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from evalrun import checkpoints
-from evalrun.checkpoints import downloads, folder_notes
+from evalrun.checkpoints import folder_notes, kept_commits
 from evalrun.checkpoints.suites import allowed
 from evalrun.core.errors import CheckpointError
 from evalrun.grid.job_spec import JobSpec, Stamp
@@ -23,7 +23,7 @@ def try_to_locate(job: JobSpec) -> checkpoints.ResolvedCheckpoint | CheckpointEr
             raise CheckpointError(job.release.fault)
         return allowed.locate(job.config, job.cell)
     except CheckpointError as error:
-        return downloads.recall(job.cell) or error
+        return kept_commits.recall(job.cell) or error
 
 
 def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.ResolvedCheckpoint | CheckpointError]]:
@@ -34,5 +34,5 @@ def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.Resolve
     with ThreadPoolExecutor(max_workers=_THREADS if new else 1) as pool:
         found = list(pool.map(lambda job: (job.stamp(), try_to_locate(job)), jobs))
     notes.save()
-    downloads.remember([place for _, place in found if not isinstance(place, CheckpointError)])
+    kept_commits.remember([place for _, place in found if not isinstance(place, CheckpointError)])
     return found

@@ -188,6 +188,7 @@ def _group_problems(override: Override) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
+    whole: list[str] = []
     for name in chosen:
         if name not in options and not (group == "experiment" and name == "None"):
             pattern = set("*?[") & set(name)
@@ -196,7 +197,8 @@ def _group_problems(override: Override) -> Iterator[str]:
         elif all((folder / group / f"{name}.yaml").is_file() for folder in conf_dirs()[-2:]) and len(conf_dirs()) > 1:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
         else:
-            yield from file_problems(group, name)
+            whole.append(name)
+    yield from file_problems(group, *whole)
 
 
 def _value_problems(override: Override) -> Iterator[str]:

@@ -118,9 +118,10 @@ def models() -> list[str]:
     return [name for name in group_options("model") if name != LOCAL]
 
 
-def file_problems(group: str, name: str) -> list[str]:
-    """Sentences about a file of the user's that an option of a group stands for, and about those that it builds on."""
-    return own_files.problems(group, name, _options)
+def file_problems(group: str, *names: str) -> list[str]:
+    """Sentences about files of the user's that options of a group stand for, and about those that they build on."""
+    options = cache(_options)  # there may be many files, and a look into folders for each line of them
+    return own_files.problems(group, names, options)
 
 
 def choices(override: Override) -> list[str]:

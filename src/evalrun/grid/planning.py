@@ -10,21 +10,22 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 
 from evalrun import checkpoints
 from evalrun.checkpoints.suites import checkpoint_of, gone, known_steps, release_of, released_steps_of
-from evalrun.checkpoints.suites.configured import config_of
+from evalrun.checkpoints.suites.configured import ModelFiles, config_of
 from evalrun.config.as_typed import element
 from evalrun.config.compose import compose, to_config
 from evalrun.config.schema import Config, TrackingConf
 from evalrun.config.steps import expand_steps
+from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import hide_password
 from evalrun.grid import job_keys, override_checks
 from evalrun.grid import overrides as ov
-from evalrun.grid.job_folders import FolderTemplate, root_of
+from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec, JobTasks
+from evalrun.grid.model_configs import ComposedConfigs, GroupConfig, ModelConfigs
 from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import result_files
 
@@ -39,7 +40,7 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
     """
     check(given)
     words = ov.for_hydra(given)
-    found = plan(tuple(words))
+    found = plan(tuple(words), are_checked=True)
     if problems := list(
         override_checks.unresolved([o for o in given if o.key_or_group.startswith("hydra.")], found.jobs[0].overrides)
     ):
@@ -51,7 +52,7 @@ def planned(given: Sequence[Override]) -> tuple[Plan, list[str]]:
         *ov.for_hydra([o for o in given if o.key_or_group != "tracking.uri"]),
         f"tracking.uri='{hide_password(uri)}'",
     ]
-    return plan(tuple(words)), words
+    return plan(tuple(words), are_checked=True), words
 
 
 def check(given: Sequence[Override]) -> None:
@@ -76,19 +77,22 @@ def check(given: Sequence[Override]) -> None:
     raise ConfigError(problems)
 
 
-def plan(arguments: tuple[str, ...]) -> Plan:
+@garbage.without_search()
+def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
     """Expand overrides, sweeps included, into jobs (inside a `compose.hydra_session`).
 
     Args:
         arguments: Hydra overrides as typed, without flags.
+        are_checked: `check` has seen them.
 
     Raises:
         ConfigError: anything that cannot be right, all of it at once.
     """
     given = ov.parse(arguments)
-    override_checks.check(given)
+    if not are_checked:
+        override_checks.check(given)
     merged = {o.key_or_group: o for o in [*_experiment_params(given), *given]}
-    override_checks.check(list(merged.values()))
+    override_checks.check([o for o in merged.values() if o not in given])
     model, step, task = (merged.pop(key, None) for key in ("model", "step", "task"))
     if model is None:
         raise ConfigError(f"no model is given: name one with model=..., for example {_examples()}.")
@@ -99,21 +103,23 @@ def plan(arguments: tuple[str, ...]) -> Plan:
     if task is not None:
         axes.append([f"tasks={element(ov.words(task))}"])
     jobs: list[JobSpec] = []
-    composed: list[DictConfig] = []
+    groups: list[GroupConfig] = []
     tasks: TasksByWords = {}
     problems: dict[str, None] = {}
-    for name in _ordered(model):
+    files = ModelFiles()
+    configs = ModelConfigs(hydra, files)
+    for name in _ordered(model, files):
         for fixed in itertools.product(*axes):
             try:
-                made, several = _jobs(name, fixed, ov.words(step), hydra, tasks, len(jobs))
-                jobs += [replace(job, group=len(composed)) for job in several]
-                composed.append(made)
+                made = configs.of(name, fixed)
+                jobs += _jobs(made, ov.words(step), tasks, len(jobs), len(groups))
+                groups.append(made)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
     problems.update(dict.fromkeys(_namesakes(jobs)))
     if problems:
         raise ConfigError(problems)
-    return Plan(tuple(jobs), root_of(composed[0]), tuple(composed))
+    return Plan(tuple(jobs), groups[0].folders.root, ComposedConfigs(groups))
 
 
 def _namesakes(jobs: Sequence[JobSpec]) -> Iterator[str]:
@@ -150,12 +156,12 @@ def _axis(override: Override) -> list[str]:
     return [override.input_line or ""]
 
 
-def _ordered(model: Override) -> list[str]:
+def _ordered(model: Override, files: ModelFiles) -> list[str]:
     """Model names as typed; those of a glob by size, since file names sort 12b before 70m."""
     names = ov.choices(model)
     if not isinstance(model.value(), Glob):
         return list(dict.fromkeys(names))
-    return sorted(names, key=lambda name: (_size(config_of(name).model), name))
+    return sorted(names, key=lambda name: (_size(config_of(name, files).model), name))
 
 
 def _size(model: Any) -> int:
@@ -163,18 +169,20 @@ def _size(model: Any) -> int:
     return int(model.n_params or model.n_params_nominal or 0)
 
 
-def _jobs(
-    model: str,
-    fixed: Sequence[str],
-    step: Sequence[str],
-    hydra: Sequence[str],
-    tasks: dict[tuple[object, ...], JobTasks],
-    first: int,
-) -> tuple[DictConfig, list[JobSpec]]:
-    """The jobs of one model under one combination of the other axes, in order of training, and the config of any."""
-    shared = (f"model={element(model)}", *fixed)
-    composed = compose([*hydra, *shared, "step=0"])
-    config, folders = to_config(composed), FolderTemplate(composed)
+def _jobs(shared: GroupConfig, step: Sequence[str], tasks: TasksByWords, first: int, group: int) -> Iterator[JobSpec]:
+    """The jobs of one model under one combination of the other axes, in order of training.
+
+    Args:
+        shared: What they share.
+        step: The words for their steps.
+        tasks: Those of the jobs before; what these ask for is added.
+        first: Number of the first.
+        group: Which combination it is.
+
+    Raises:
+        ConfigError: a step that is not there, or is not whole yet.
+    """
+    config, folders = shared.config, shared.folders
     asked = (*config.tasks, config.data_dir, config.trust_task_code, config.profile)
     alike = tasks.setdefault(asked, JobTasks(config))
     if config.offline:
@@ -184,14 +192,17 @@ def _jobs(
     if waiting:
         raise ConfigError(waiting)
     steps = expand_steps(step, _with_gone(config, folders, found.steps, step, alike), config.model.name)
-    return composed, [
-        spec_of(replace(config, step=n), folders, alike, (*shared, f"step={n}"), number)
-        for number, n in enumerate(steps, start=first)
-    ]
+    for number, n in enumerate(steps, start=first):
+        yield spec_of(replace(config, step=n), folders, alike, (*shared.overrides, f"step={n}"), number, group)
 
 
 def spec_of(
-    config: Config, folders: FolderTemplate, tasks: JobTasks, overrides: tuple[str, ...] = (), number: int = 0
+    config: Config,
+    folders: FolderTemplate,
+    tasks: JobTasks,
+    overrides: tuple[str, ...] = (),
+    number: int = 0,
+    group: int = 0,
 ) -> JobSpec:
     """The job of a config.
 
@@ -201,6 +212,7 @@ def spec_of(
         tasks: Its tasks, shared with jobs that ask for the same.
         overrides: That make the config.
         number: Its place in the plan.
+        group: Of the plan's composed configs, its own but for the step.
 
     Raises:
         ConfigError: a step that is not there, or whose tokens nobody knows.
@@ -208,7 +220,8 @@ def spec_of(
     """
     release = release_of(config, folders.root)
     cell = checkpoint_of(config, folders.root)
-    return JobSpec(cell, config, overrides, folders.folder(config.step, number), tasks, release, number=number)
+    folder = folders.folder(config.step, number)
+    return JobSpec(cell, config, overrides, folder, tasks, release, group, number)
 
 
 def _with_gone(

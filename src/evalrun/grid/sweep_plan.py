@@ -11,13 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.model_configs import ComposedConfigs
 from evalrun.tasks import groups
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
@@ -31,9 +30,9 @@ class Plan:
 
     jobs: tuple[JobSpec, ...]
     root: Path  # of the jobs' folders: hydra.sweep.dir
-    composed: tuple[DictConfig, ...] = field(
-        default=(), repr=False, compare=False
-    )  # whole configs, one a group of jobs
+    composed: ComposedConfigs = field(  # whole configs, one a group of jobs
+        default_factory=ComposedConfigs, repr=False, compare=False
+    )
 
     @property
     def config(self) -> Config:

@@ -26,12 +26,17 @@ log = logging.getLogger(__name__)
 FOLDER = "results"
 
 
-_canonical = json.JSONEncoder(sort_keys=True).encode  # made once: ingest asks for hundreds of thousands
+canonical = json.JSONEncoder(sort_keys=True).encode  # made once: ingest asks for hundreds of thousands
 
 
 def digest(content: Any) -> str:
     """Sha256 of plain content by its canonical JSON."""
-    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+    return digest_of_text(canonical(content))
+
+
+def digest_of_text(text: str) -> str:
+    """Sha256 of plain content that is canonical JSON already."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

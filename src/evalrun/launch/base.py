@@ -62,9 +62,10 @@ class SweepLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         self.folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        context = Context(os.getcwd(), self.config, self._plan.composed, forwarded())
-        ended: dict[int, JobResult] = {}
         works = self._jobs[initial_job_idx : initial_job_idx + len(job_overrides)]
+        composed = self._plan.composed.of(work.group for work in works)
+        context = Context(os.getcwd(), self.config, composed, forwarded())
+        ended: dict[int, JobResult] = {}
         watched = [live.Watched(work.cell.model, work.cell.n_params, work.state) for work in works]
         with live.showing(watched) as board, contextlib.closing(self.outcomes(context, works)) as outcomes:
             for done in outcomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -27,10 +27,10 @@ class JobComposer:
 
     Args:
         config: The sweep's own config.
-        composed: Of each group of jobs, as `sweep_plan.Plan` has them.
+        composed: Of each group of jobs, by its place in the plan.
     """
 
-    def __init__(self, config: DictConfig, composed: Sequence[DictConfig]) -> None:
+    def __init__(self, config: DictConfig, composed: Mapping[int, DictConfig]) -> None:
         self._config = config
         self._composed = composed
         self._group: int | None = None  # whose config is kept

@@ -35,13 +35,13 @@ class Context:
     Args:
         folder: Where the command was given: paths in configs are relative to it.
         config: The sweep's own config.
-        composed: The configs of each group of jobs, as `sweep_plan.Plan` has them.
+        composed: The configs of each group of jobs, by its place in the plan.
         environment: Variables of the command's that jobs elsewhere need.
     """
 
     folder: str
     config: DictConfig
-    composed: Sequence[DictConfig] = ()
+    composed: Mapping[int, DictConfig] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import TrackingConf
+from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, TrackingError
 from evalrun.core.records import TaskResult
 from evalrun.grid import identities, job_keys, namesakes, planning
@@ -27,7 +28,7 @@ from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import job_state, result_files
 from evalrun.journal.job_state import JobState
 from evalrun.tracking import Store
-from evalrun.tracking.layout import RunEntry, by_place
+from evalrun.tracking.layout import RunEntry
 
 RunsBySuite = dict[str, dict[str, RunEntry]]  # suite -> run key -> what is filed
 RunsByPlace = dict[tuple[object, ...], list[RunEntry]]  # (suite, model, seed, step) -> its runs
@@ -97,10 +98,11 @@ def parse_scope(words: Sequence[str]) -> Scope:
         if all(about_store):
             config = compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)])
             return Scope(own, to_config(config).tracking, root_of(config))
-        plan = planning.plan(tuple(ov.for_hydra(given)))
+        plan = planning.plan(tuple(ov.for_hydra(given)), are_checked=True)
     return Scope(own, plan.config.tracking, plan.root, plan)
 
 
+@garbage.without_search()
 def collect_progress(asked: Scope) -> Progress:
     """Survey a grid, or everything.
 
@@ -164,9 +166,19 @@ def of(jobs: Sequence[JobSpec], held: RunsBySuite | None, known: Mapping[int, st
     Raises:
         TaskError: a task's file or data cannot be read.
     """
-    places, identity = by_place(held or {}), known or {}
+    places, identity = _by_place(held or {}), known or {}
     found = [_of_job(job, places, held, identity.get(position)) for position, job in enumerate(jobs)]
     notes().save()
+    return found
+
+
+def _by_place(filed: RunsBySuite) -> RunsByPlace:
+    """The runs of each checkpoint: (suite, model, seed, step) -> its runs, from suite -> run key -> run."""
+    found: RunsByPlace = defaultdict(list)
+    for suite, runs in filed.items():
+        for run in runs.values():
+            if run.place is not None:
+                found[suite, *run.place].append(run)
     return found
 
 

@@ -56,7 +56,7 @@ class TaskFile:
         found = self.config.get("metadata")
         return found if isinstance(found, dict) else {}
 
-    @property
+    @cached_property
     def is_rolling(self) -> bool:
         """Whether whole texts are scored."""
         return bool(self.config.get("output_type") == "loglikelihood_rolling")

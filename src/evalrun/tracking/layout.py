@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,7 +171,7 @@ class RunEntry:
 
     @cached_property
     def _known(self) -> dict[str, tuple[str, int]]:  # the rest is not kept: a store may have many thousand runs
-        return {entry.task: (entry.key, entry.finished_ms) for entry in held(self.tags).values()}
+        return _keys_in(self.tags)
 
     @cached_property
     def tasks(self) -> dict[str, str]:
@@ -217,6 +216,7 @@ class Origin:
     config_yaml: str | None = None
 
 
+_REQUIRED = {field.name for field in fields(TaskEntry) if field.default is MISSING}
 _FIELDS: dict[type, set[str]] = {kind: {field.name for field in fields(kind)} for kind in (TaskEntry, Checkpoint)}
 
 
@@ -227,16 +227,6 @@ def by_key(runs: Iterable[RunEntry]) -> dict[str, RunEntry]:
         other = found.get(run.run_key)
         if other is None or len(run.tasks) >= len(other.tasks):
             found[run.run_key] = run
-    return found
-
-
-def by_place(filed: Mapping[str, Mapping[str, RunEntry]]) -> dict[tuple[object, ...], list[RunEntry]]:
-    """The runs of each checkpoint: (suite, model, seed, step) -> its runs, from suite -> run key -> run."""
-    found: dict[tuple[object, ...], list[RunEntry]] = defaultdict(list)
-    for suite, runs in filed.items():
-        for run in runs.values():
-            if run.place is not None:
-                found[suite, *run.place].append(run)
     return found
 
 
@@ -252,6 +242,19 @@ def held(tags: Mapping[str, str]) -> dict[str, TaskEntry]:
     return found
 
 
+def _keys_in(tags: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Task -> key of its result and when that was computed, of the tasks of `held`."""
+    there = [(key, tags.get(ABOUT + tag.removeprefix(TASK))) for tag, key in tags.items() if tag.startswith(TASK)]
+    about = [(key, text) for key, text in there if text]
+    try:  # read at once: a store may have a hundred thousand
+        said = json.loads(f"[{','.join([text for _, text in about])}]")
+        if len(said) == len(about) and all(one.keys() >= _REQUIRED for one in said):
+            return {one["task"]: (key, one["finished_ms"]) for one, (key, _) in zip(said, about, strict=True)}
+    except (ValueError, AttributeError):
+        pass  # others may have edited one
+    return {entry.task: (entry.key, entry.finished_ms) for entry in held(tags).values()}
+
+
 def cell_of(tags: Mapping[str, str]) -> Checkpoint | None:
     """The checkpoint that a run is of; None where no tag of it says so."""
     return _read(Checkpoint, tags, CELL) if tags.get(CELL) else None
@@ -261,15 +264,6 @@ def with_cell(tags: Mapping[str, str], cell: Checkpoint) -> str:
     """The tag of a checkpoint; what a later version said beside is kept."""
     there = _mapping(tags.get(CELL)) or {}
     return _compact({**there, **vars(cell)})
-
-
-def sweeps_of(tags: Mapping[str, str]) -> list[str]:
-    """Every sweep that wanted the run."""
-    try:
-        said = json.loads(tags.get(SWEEPS, "[]"))
-    except ValueError:
-        return []
-    return [str(name) for name in said] if isinstance(said, list) else []
 
 
 def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: str) -> Kind | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
-from evalrun.tracking import layout
+from evalrun.tracking import layout, sweep_tags
 from evalrun.tracking.run_content import RunContent
 from evalrun.tracking.slugs import metric_key, stderr_key
 
@@ -48,7 +48,7 @@ def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:
     sweeps: dict[str, list[str]] = {}
     for page in pages:
         frames.append(_frame([row for run in page for row in rows_of(run)]))
-        sweeps |= {run.run_id: layout.sweeps_of(run.tags) for run in page}
+        sweeps |= {run.run_id: sweep_tags.sweeps_of(run.tags) for run in page}
     rows = pd.concat(frames, ignore_index=True) if frames else _frame([])
     return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps)
 

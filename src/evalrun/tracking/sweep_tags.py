@@ -13,10 +13,19 @@ def sweep_tags(there: Mapping[str, str], sweep: str | None) -> dict[str, str]:
     """What the tags of a run become once a sweep has wanted it."""
     if not sweep:
         return {}
-    sweeps = [name for name in layout.sweeps_of(there) if name != sweep] + [sweep]
+    sweeps = [name for name in sweeps_of(there) if name != sweep] + [sweep]
     while len(json.dumps(sweeps)) > layout.TAG_LIMIT:
         sweeps = sweeps[1:]
     return {layout.SWEEP: sweep, layout.SWEEPS: json.dumps(sweeps)}
+
+
+def sweeps_of(tags: Mapping[str, str]) -> list[str]:
+    """Every sweep that wanted the run."""
+    try:
+        said = json.loads(tags.get(layout.SWEEPS, "[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in said] if isinstance(said, list) else []
 
 
 def is_closed(run: RunEntry) -> bool:

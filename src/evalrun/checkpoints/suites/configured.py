@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.as_typed import element, yaml_text
@@ -15,28 +17,106 @@ from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 
 
-def config_of(name: str) -> Config:
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model's file and those of its suite say together, in the types of the schema."""
+
+    model: DictConfig
+    checkpoint: DictConfig
+    suites: tuple[str, ...]  # the suite's file, and those that it builds on
+
+    @cached_property
+    def config(self) -> Config:
+        """Config of a job of which nothing else is filled in."""
+        return Config(
+            model=cast(ModelConf, OmegaConf.to_object(self.model)),
+            checkpoint=cast(CheckpointConf, OmegaConf.to_object(self.checkpoint)),
+        )
+
+
+class ModelFiles:
+    """The files of models and suites, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._folders = [Path(folder) for folder in conf_dirs()]
+        self._described: dict[str, ModelDescription | None] = {}
+
+    def description_of(self, name: str) -> ModelDescription | None:
+        """A model by the name of its file; None where its files use more of Hydra than a suite and `_self_`."""
+        if name not in self._described:
+            try:
+                self._described[name] = self._describe(name)
+            except (OmegaConfBaseException, _UnusualError, RecursionError):
+                self._described[name] = None  # said by composing it
+        return self._described[name]
+
+    def _describe(self, name: str) -> ModelDescription:
+        """A model's description.
+
+        Raises:
+            _UnusualError: only Hydra can tell what its files mean, or they leave out what they must say.
+            OmegaConfBaseException: they say what the schema does not take.
+        """
+        model = self._said("model", name)
+        match model.pop("defaults", None):
+            case [{"/checkpoint@_global_.checkpoint": str(suite)}, "_self_"]:
+                said, suites = self._chain(suite)
+            case _:
+                raise _UnusualError
+        checkpoint = OmegaConf.merge(OmegaConf.structured(CheckpointConf), said)
+        described = OmegaConf.merge(OmegaConf.structured(ModelConf), model)
+        if OmegaConf.missing_keys(described) or OmegaConf.missing_keys(checkpoint):
+            raise _UnusualError
+        return ModelDescription(cast(DictConfig, described), cast(DictConfig, checkpoint), suites)
+
+    def _chain(self, suite: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """A suite's file over those that it builds on, and the names of them all."""
+        said = self._said("checkpoint", suite)
+        match said.pop("defaults", ["_self_"]):
+            case ["_self_"]:
+                return said, (suite,)
+            case [str(base), "_self_"]:
+                below, names = self._chain(base)
+                return {**below, **said}, (suite, *names)
+        raise _UnusualError
+
+    def _said(self, group: str, name: str) -> dict[str, Any]:
+        """A file of conf/ as plain values, the first folder's that has it.
+
+        Raises:
+            _UnusualError: there is none, or only Hydra can tell what it means (a package, an interpolation).
+        """
+        if (group, name) not in self._read:
+            self._read[group, name] = self._plain(group, name)
+        if (found := self._read[group, name]) is None:
+            raise _UnusualError
+        return dict(found)
+
+    def _plain(self, group: str, name: str) -> dict[str, Any] | None:
+        path = next((p for folder in self._folders if (p := folder / group / f"{name}.yaml").is_file()), None)
+        if path is None:
+            return None
+        try:
+            text = path.read_text(encoding="utf-8")
+            said = yaml.load(yaml_text(text, group), Loader=_LOADER)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return None
+        return said if isinstance(said, dict) and "@package" not in text and "${" not in text else None
+
+
+def config_of(name: str, files: ModelFiles | None = None) -> Config:
     """The model and suite that model=NAME stands for, as in a job's config; nothing else of it is filled in.
 
     Args:
         name: An option of the group `model` (inside a `compose.hydra_session`).
+        files: Those that were read already.
 
     Raises:
         ConfigError: it cannot be composed.
     """
-    model = _plain("model", name)
-    if model is not None:
-        suite = model.pop("defaults")
-        try:
-            checkpoint = OmegaConf.merge(OmegaConf.structured(CheckpointConf), _chain(suite))
-            described = OmegaConf.merge(OmegaConf.structured(ModelConf), model)
-            if not OmegaConf.missing_keys(described) and not OmegaConf.missing_keys(checkpoint):
-                return Config(
-                    model=cast(ModelConf, OmegaConf.to_object(described)),
-                    checkpoint=cast(CheckpointConf, OmegaConf.to_object(checkpoint)),
-                )
-        except (OmegaConfBaseException, _UnusualError, RecursionError):
-            pass  # said by composing it
+    if (described := (files or ModelFiles()).description_of(name)) is not None:
+        return described.config
     whole = to_config(compose([f"model={element(name)}", "step=0"]))
     return Config(model=whole.model, checkpoint=whole.checkpoint)
 
@@ -45,44 +125,4 @@ class _UnusualError(Exception):
     """A file that only Hydra can read."""
 
 
-def _plain(group: str, name: str) -> dict[str, Any] | None:
-    """A model's file, with its suite's name under `defaults`; None where it uses more of Hydra than that."""
-    try:
-        said = _read(group, name)
-    except _UnusualError:
-        return None
-    match said.get("defaults"):
-        case [{"/checkpoint@_global_.checkpoint": str(suite)}, "_self_"]:
-            return {**said, "defaults": suite}
-    return None
-
-
-def _chain(suite: str) -> dict[str, Any]:
-    """A suite's file over those that it builds on."""
-    said = _read("checkpoint", suite)
-    match said.pop("defaults", ["_self_"]):
-        case ["_self_"]:
-            return said
-        case [str(base), "_self_"]:
-            return {**_chain(base), **said}
-    raise _UnusualError
-
-
-def _read(group: str, name: str) -> dict[str, Any]:
-    """A file of conf/ as plain values, the first folder's that has it.
-
-    Raises:
-        _UnusualError: there is none, or only Hydra can tell what it means (a package, an interpolation).
-    """
-    for folder in conf_dirs():
-        path = Path(folder) / group / f"{name}.yaml"
-        if path.is_file():
-            try:
-                text = path.read_text(encoding="utf-8")
-                said = yaml.safe_load(yaml_text(text, group))
-            except (yaml.YAMLError, ValueError, RecursionError):
-                raise _UnusualError from None
-            if "@package" in text or "${" in text or not isinstance(said, dict):
-                raise _UnusualError
-            return said
-    raise _UnusualError
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it: in a tenth of the time

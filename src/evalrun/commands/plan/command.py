@@ -65,4 +65,4 @@ def _grid(overrides: Sequence[str]) -> Plan:
     with hydra_session():
         given = ov.parse(overrides)
         planning.check(given)
-        return planning.plan(tuple(ov.for_hydra(given)))
+        return planning.plan(tuple(ov.for_hydra(given)), are_checked=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun import checkpoints, progress
-from evalrun.checkpoints import ResolvedCheckpoint, downloads
+from evalrun.checkpoints import ResolvedCheckpoint, downloads, kept_commits
 from evalrun.checkpoints.suites import allowed
 from evalrun.commands.plan.needed_data import DatasetNeed, data_of
 from evalrun.config.schema import Config
@@ -119,7 +119,7 @@ def _commits(cells: Sequence[Checkpoint], fault: str | None) -> dict[tuple[str, 
                         found[place, str(cell.revision)] = _commit_in(refs, cell)
         return found
     for cell in cells:
-        recalled = downloads.recall(cell)
+        recalled = kept_commits.recall(cell)
         commit = checkpoints.cached_commit(cell) or (recalled.commit if recalled else None)
         found[cell.location, str(cell.revision)] = commit or CheckpointError(f"{cell.label} is not in the local cache.")
     return found
@@ -196,6 +196,8 @@ def _is_here(job: JobSpec, located: ResolvedCheckpoint | None, problem: str | No
         if located is None:
             return False
         folder = checkpoints.repository_cache(cell.location) / "snapshots" / str(located.commit)
+        if not folder.is_dir():
+            return False
     try:
         checkpoints.check_folder(folder, cell, job.config.trust_pickle, unused_weights=True)
     except CheckpointError:

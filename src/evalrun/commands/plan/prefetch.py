@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evalrun import checkpoints
-from evalrun.checkpoints import downloads
+from evalrun.checkpoints import kept_commits
 from evalrun.checkpoints.suites import allowed
 from evalrun.commands.plan.inventory import JobNeeds, take_inventory
 from evalrun.commands.plan.render import size
@@ -45,7 +45,7 @@ def prefetch(plan: Plan) -> str:
             f"the hub is {found.hub}, and {counted(len(wanted), 'checkpoint')} must come from it: connect, run again."
         )
     jobs = [job for job in wanted if job.located is not None]
-    downloads.remember([job.located for job in found.jobs if job.located is not None])
+    kept_commits.remember([job.located for job in found.jobs if job.located is not None])
     _check_room(sum(job.download or 0 for job in jobs))
     fetched, failed = _Fetch(jobs).run()
     made, unmade = _data([need for need in found.data if need.state in ("missing", "unknown")], plan.config)
