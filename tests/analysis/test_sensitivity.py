@@ -77,6 +77,9 @@ def test_an_effect_that_rests_on_one_model_is_told(table):
     assert "one (parameters: without m4)" in told
     assert "rises" not in told
     assert "1 stays so with every parameter count, on the logit scale and without any one model" in told
+    rising = study.sensitivity["task"] == "rises"
+    (told,) = sensitivity_sentences(replace(study, sensitivity=study.sensitivity[~rising]))
+    assert "none stays so with every parameter count" in told
     section = next(section for section in sections(study) if section.title == "Does it hang on a choice?")
     rows = {(row[0].text, row[1].text): row for row in section.rows}
     assert rows["one", "parameters"][-1].text == "m4"

@@ -4,6 +4,7 @@ import pytest
 
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.errors import AnalysisError
+from evalrun.statistics.row_groups import row_groups
 from evalrun.statistics.table import prepare
 
 
@@ -220,3 +221,12 @@ def test_a_missing_title_is_the_task(tidy):
 def test_tasks_are_sorted_as_people_count(tidy):
     tasks = prepare(tidy.table([{"task": t, "title": t} for t in ("task 10", "Task 2", "a")]), None).table["task"]
     assert tasks.tolist() == ["a", "Task 2", "task 10"]
+
+
+def test_rows_are_grouped_as_a_frame_is(tidy):
+    table = tidy.grid().sample(frac=1, random_state=0)[["task", "model", "step", "value"]]
+    groups = row_groups(table, "task", "model")
+    frames = dict(list(table.groupby(["task", "model"], sort=False)))
+    assert list(groups) == list(frames)
+    assert all(groups[key] == frame.to_dict("records") for key, frame in frames.items())
+    assert list(row_groups(table, "step")) == table["step"].unique().tolist()

@@ -12,6 +12,7 @@ from evalrun.reporting.section_tables import Section, TableCell, interval_cell, 
 from evalrun.reporting.sentences import course, run_name, smallest_change_text
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
+from evalrun.statistics.row_groups import row_groups
 
 MOST = 40  # rows of a table in the page; all are in the CSV file beside it
 
@@ -24,13 +25,13 @@ def over_size(study: Findings) -> Section | None:
         return None
     chosen = [steps[round(i * (len(steps) - 1) / 7)] for i in range(8)] if len(steps) > 8 else steps
     rows = []
-    for _, own in shapes.groupby("task", sort=False):
-        by_step = {row["step"]: row for row in own.to_dict("records")}
+    for own in row_groups(shapes[["task", "title", "step", "label", "sentence"]], "task").values():
+        by_step = {row["step"]: row for row in own}
         cells = [
             TableCell(by_step[step]["label"], "", by_step[step]["sentence"]) if step in by_step else TableCell("")
             for step in chosen
         ]
-        rows.append([TableCell(str(own["title"].iloc[0])), *cells])
+        rows.append([TableCell(str(own[0]["title"])), *cells])
     return Section(
         "Shapes over size",
         "Each task’s values over model size at one step: inverse is inverse scaling proper. Hover for the course.",

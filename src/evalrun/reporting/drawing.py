@@ -107,21 +107,22 @@ class Drawing:
         return f'<?xml version="1.0" encoding="utf-8"?>\n{head}\n{ground}\n' + "\n".join(marks) + "\n</svg>\n"
 
 
-def _pairs(at: Points) -> str:
+def pairs(at: Points) -> str:
+    """Points as SVG writes them: `1.0,2.5 3.0,4.5`."""
     return ("%.1f,%.1f " * len(at))[:-1] % tuple(at.ravel().tolist())
 
 
 def _area(area: Area) -> str:
     opacity = f"; fill-opacity: {area.opacity:.3f}" if area.opacity < 1 else ""
     edge = f"; stroke: {area.edge}; stroke-width: .4" if area.edge else ""
-    return f'<polygon points="{_pairs(area.at)}" style="fill: {area.color}{opacity}{edge}"/>'
+    return f'<polygon points="{pairs(area.at)}" style="fill: {area.color}{opacity}{edge}"/>'
 
 
 def _stroke(line: Stroke) -> str:
     style = f"stroke: {line.color}; stroke-width: {line.width:g}"
     if line.opacity < 1:
         style += f"; stroke-opacity: {line.opacity:g}"
-    return f'<polyline points="{_pairs(line.at)}" style="{style}{_dashed(line.dashes)}"/>'
+    return f'<polyline points="{pairs(line.at)}" style="{style}{_dashed(line.dashes)}"/>'
 
 
 def _rules(rules: Rules) -> str:

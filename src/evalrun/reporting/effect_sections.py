@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,12 +10,13 @@ import pandas as pd
 from evalrun.core.text import counted, listed
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.equivalence_words import MARK, marked, smallest_effect_text
-from evalrun.reporting.regression_table import q_text, raw_text, titled
+from evalrun.reporting.regression_table import by_effect, q_text, raw_text, titled
 from evalrun.reporting.section_tables import Section, TableCell, signed
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.regression.sensitivity import CHOSEN, COUNT, SCALE, WITHOUT
+from evalrun.statistics.row_groups import row_groups
 
 _MOST = 8  # effects that a sentence names
 
@@ -27,10 +28,9 @@ def per_ten(study: Findings) -> Section | None:
     if own["raw_estimate"].isna().all():
         return None
     rows = []
-    for _, task in own.groupby("task", sort=False):
-        by_effect = {row["effect"]: row for row in task.to_dict("records")}
-        cells = [_raw(by_effect[effect], study.choice.alpha) for effect in EFFECTS]
-        rows.append([TableCell(titled(task)), *cells])
+    for task in row_groups(own, "task").values():
+        cells = [_raw(row, study.choice.alpha) for row in by_effect(task)]
+        rows.append([TableCell(titled(task[0])), *cells])
     axis = effect_name("tokens", study.choice.axis)
     units = "log-odds" if study.choice.methods[0] == "quasibinomial" else "the metric’s units"
     return Section(
@@ -72,9 +72,9 @@ def sensitivity(study: Findings) -> Section | None:
     found = turned(found)
     single = found[found["kind"].isin([CHOSEN, COUNT, SCALE])]["variant"].drop_duplicates().tolist()
     rows = []
-    for (_, effect), own in found.groupby(["task", "effect"], sort=False):
-        by_variant = {row["variant"]: row for row in own[own["kind"] != WITHOUT].to_dict("records")}
-        label = TableCell(titled(own) if effect == EFFECTS[0] else "")
+    for (_, effect), own in row_groups(found, "task", "effect").items():
+        by_variant = {row["variant"]: row for row in own if row["kind"] != WITHOUT}
+        label = TableCell(titled(own[0]) if effect == EFFECTS[0] else "")
         cells = [_t(by_variant.get(name)) for name in single]
         rows.append([label, TableCell(effect_name(str(effect), study.choice.axis)), *cells, *_without(own)])
     name = METHODS[str(found["method"].iloc[0])].name
@@ -94,14 +94,15 @@ def _t(row: Any) -> TableCell:
     return TableCell(signed(row["t"], 2), "number q yes" if row["significant"] else "number not")
 
 
-def _without(own: pd.DataFrame) -> list[TableCell]:
+def _without(own: Sequence[Mapping[Any, Any]]) -> list[TableCell]:
     """The range of t without one model, and the models that change whether it is significant."""
-    left = own[(own["kind"] == WITHOUT) & own["p"].notna()]
-    chosen = own[own["kind"] == CHOSEN].iloc[0]
-    if left.empty or pd.isna(chosen["p"]):
+    left = [row for row in own if row["kind"] == WITHOUT and pd.notna(row["p"])]
+    chosen = next(row for row in own if row["kind"] == CHOSEN)
+    if not left or pd.isna(chosen["p"]):
         return [TableCell("–", "number not"), TableCell("", "words")]
-    moved = left[left["significant"] != chosen["significant"]]["variant"].tolist()
-    span = f"{signed(left['t'].min(), 2)} to {signed(left['t'].max(), 2)}"
+    moved = [row["variant"] for row in left if row["significant"] != chosen["significant"]]
+    known = [row["t"] for row in left if pd.notna(row["t"])] or [float("nan")]
+    span = f"{signed(min(known), 2)} to {signed(max(known), 2)}"
     return [TableCell(span, "number"), TableCell(listed(moved, 4), "words")]
 
 
@@ -115,16 +116,16 @@ def sensitivity_sentences(study: Findings) -> Iterator[str]:
     if chosen.empty or others.empty:
         yield from _gained(study)
         return
-    lost = []
+    lost, other = [], row_groups(others, "task", "effect")
     for row in chosen.to_dict("records"):
-        own = others[(others["task"] == row["task"]) & (others["effect"] == row["effect"])]
-        gone = own[~own["significant"] | ~own["same_sign"]]
-        if len(gone):
-            why = listed([_words(one) for one in gone.to_dict("records")], 3)
+        own = other.get((row["task"], row["effect"]), [])
+        gone = [one for one in own if not one["significant"] or not one["same_sign"]]
+        if gone:
+            why = listed([_words(one) for one in gone], 3)
             lost.append(f"{row['title']} ({effect_name(row['effect'], study.choice.axis)}: {why})")
     kept = len(chosen) - len(lost)
     name = METHODS[str(found["method"].iloc[0])].name
-    stay = f"{kept or 'none'} {'stays' if kept == 1 else 'stay'} so"
+    stay = f"{kept or 'none'} {'stays' if kept <= 1 else 'stay'} so"
     yield (
         f"Of {counted(len(chosen), 'effect')} significant by {name} {stay} "
         f"with every parameter count, on the logit scale and without any one model"
@@ -139,9 +140,8 @@ def _gained(study: Findings) -> Iterator[str]:
     plain = found.loc[(found["kind"] == CHOSEN) & found["p"].notna() & ~found["significant"], key]
     others = plain.merge(found[(found["kind"] != CHOSEN) & found["significant"]], on=key)
     named = []
-    for _, own in others.groupby(key, sort=False):
-        first = own.iloc[0]
-        why = listed([_words(one) for one in own.to_dict("records")], 3)
+    for own in row_groups(others, *key).values():
+        first, why = own[0], listed([_words(one) for one in own], 3)
         named.append(f"{first['title']} ({effect_name(first['effect'], study.choice.axis)}: {why})")
     if named:
         get = "gets" if len(named) == 1 else "get"

@@ -174,7 +174,7 @@ def new_figure(width: float, height: float) -> NotebookFigure:
 
 def value_name(table: pd.DataFrame) -> str:
     """What the table's values are called together."""
-    metrics = {str(metric) for metric in table["metric"]}
+    metrics = {str(metric) for metric in table["metric"].unique()}
     if metrics <= {"acc", "acc_norm", "mc1", "mc2"}:
         return "Accuracy"
     return metrics.pop() if len(metrics) == 1 else "Metric value"

@@ -13,10 +13,12 @@ import pandas as pd
 from evalrun.core.causes import by_cause
 from evalrun.core.version import __version__
 from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
+from evalrun.reporting.drawing import pairs
 from evalrun.reporting.effect_words import DOWN, effect_names, meaning, signs, which_stars
 from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.highlights import examples
+from evalrun.reporting.line_values import floats
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
@@ -25,6 +27,7 @@ from evalrun.reporting.sentences import course, rank, run_name, smallest_change_
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
+from evalrun.statistics.row_groups import row_groups
 from evalrun.statistics.shapes.labels import label_of
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 
@@ -222,21 +225,17 @@ def _sparks(
     rows: pd.DataFrame, shapes: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """A word-sized curve of each model with its label, all on one scale."""
-    x, y = np.log10(rows["tokens"]), rows["value"]
+    x, y = np.log10(floats(rows, "tokens")), floats(rows, "value")
     wide, high = float(np.ptp(x)) or 1.0, max(float(np.ptp(y)), 0.02)
-    placed = pd.DataFrame(
-        {
-            "model": rows["model"],
-            "seed": rows["seed"].fillna(-1),
-            "across": 2 + 60 * (x - x.min()) / wide,
-            "down": 18 - 16 * (y - y.min()) / high,
-        }
-    ).sort_values("across", kind="stable")
+    placed = np.column_stack([2 + 60 * (x - x.min()) / wide, 18 - 16 * (y - y.min()) / high])
+    models, names = pd.factorize(rows["model"])
+    seeds = pd.factorize(rows["seed"], sort=True, use_na_sentinel=False)[0]
+    order = np.lexsort((placed[:, 0], seeds, models))
+    begin = np.flatnonzero(np.diff(models[order] * (seeds.max() + 1) + seeds[order], prepend=-1))
     points: dict[str, list[str]] = {}
-    for (model, _), own in placed.groupby(["model", "seed"], sort=True):
-        pairs = zip(own["across"].tolist(), own["down"].tolist(), strict=True)
-        points.setdefault(str(model), []).append(" ".join(f"{a:.1f},{d:.1f}" for a, d in pairs))
-    labels = {str(model): label_of(curves) for model, curves in shapes.groupby("model")}
+    for own in np.split(order, begin[1:]):
+        points.setdefault(str(names[models[own[0]]]), []).append(pairs(placed[own]))
+    labels = {str(model): label_of(curves) for model, curves in row_groups(shapes[["model", "label"]], "model").items()}
     return [
         {
             "points": points.get(str(line.key), []),

@@ -13,6 +13,7 @@ from evalrun.reporting.section_tables import Section, TableCell, interval_cell
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import METHODS
 from evalrun.statistics.regression.model_frame import PREDICTORS
+from evalrun.statistics.row_groups import row_groups
 
 _METHOD = "mixed"
 
@@ -24,10 +25,10 @@ def ahead(study: Findings) -> Section | None:
         return None
     down = study.table.groupby("task")["higher_is_better"].first()
     axis, rows = effect_name("tokens", study.choice.axis), []
-    for task, own in found.groupby("task", sort=False):
-        by_place = {row["ahead"]: row for row in own.to_dict("records")}
+    for task, own in row_groups(found, "task").items():
+        by_place = {row["ahead"]: row for row in own}
         notes = {str(row["note"]).removeprefix("no prediction: ") for row in by_place.values() if pd.isna(row["value"])}
-        title = titled(own.assign(higher_is_better=bool(down[task])))
+        title = titled({**own[0], "higher_is_better": bool(down[task])})
         rows.append(
             [
                 TableCell(title),

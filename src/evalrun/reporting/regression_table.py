@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
 from evalrun.reporting.section_tables import signed
 from evalrun.statistics.regression.equivalence import COLUMNS
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
+from evalrun.statistics.row_groups import row_groups
 
 CSV_COLUMNS = [
     *("task", "effect", "estimate", "low", "high", "t", "df", "p", "q", "stderr"),
@@ -59,8 +60,8 @@ def effects_latex(effects: pd.DataFrame, correction: str, alpha: float) -> str:
         r"Task & $t$ & $q$ & $t$ & $q$ & $t$ & $q$ \\",
         r"\midrule",
     ]
-    for _, rows in effects.groupby("task", sort=False):
-        cells = [latex_escape(titled(rows))]
+    for rows in row_groups(effects, "task").values():
+        cells = [latex_escape(titled(rows[0]))]
         for row in by_effect(rows):
             pair = ["--", "--"]
             if pd.notna(row["p"]):
@@ -79,8 +80,8 @@ def effects_markdown(effects: pd.DataFrame, correction: str, alpha: float) -> st
     """A pipe table, one row a task; significant effects are bold. Arguments as for `effects_latex`."""
     heads = [name[0].upper() + name[1:] for name in effect_names(_axis(effects))]
     lines = [f"| Task | {' | '.join(heads)} |", "|---|---|---|---|"]
-    for _, rows in effects.groupby("task", sort=False):
-        cells = [markdown_escape(titled(rows))]
+    for rows in row_groups(effects, "task").values():
+        cells = [markdown_escape(titled(rows[0]))]
         for row in by_effect(rows):
             text = "–" if pd.isna(row["p"]) else f"{t_text(row)}, q {q_relation(row['q'])}"
             cells.append(f"**{text}**" if row["q"] < alpha else text)
@@ -97,8 +98,8 @@ def effects_markdown(effects: pd.DataFrame, correction: str, alpha: float) -> st
 def _per_ten_markdown(effects: pd.DataFrame, heads: list[str]) -> list[str]:
     """A pipe table of the effects per factor of ten, in the metric's units, with their intervals."""
     lines = [f"| Task, per factor of ten | {' | '.join(heads)} |", "|---|---|---|---|"]
-    for _, rows in effects.groupby("task", sort=False):
-        cells = [markdown_escape(titled(rows)), *(raw_text(row) for row in by_effect(rows))]
+    for rows in row_groups(effects, "task").values():
+        cells = [markdown_escape(titled(rows[0])), *(raw_text(row) for row in by_effect(rows))]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -115,7 +116,7 @@ def unfitted(effects: pd.DataFrame, escape: Callable[[str], str] = str) -> list[
     return found
 
 
-def t_text(row: Mapping[str, Any]) -> str:
+def t_text(row: Mapping[Any, Any]) -> str:
     """`t(60) = -2.88`; degrees of freedom that are no whole number with one digit, none where t has none."""
     if pd.isna(row["t"]):
         return "no t"
@@ -136,9 +137,9 @@ def raw_text(row: Mapping[Any, Any]) -> str:
     return text if pd.isna(row["raw_low"]) else f"{text} ({signed(row['raw_low'], 3)} to {signed(row['raw_high'], 3)})"
 
 
-def titled(rows: pd.DataFrame) -> str:
+def titled(row: Mapping[Any, Any]) -> str:
     """A task's title, with an arrow where less is better of its metric."""
-    return str(rows["title"].iloc[0]) + ("" if rows["higher_is_better"].iloc[0] else f" {DOWN}")
+    return str(row["title"]) + ("" if row["higher_is_better"] else f" {DOWN}")
 
 
 def _axis(effects: pd.DataFrame) -> str:
@@ -170,10 +171,10 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def by_effect(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of one task and method as dicts, in the order of `EFFECTS`."""
-    by_name = {str(row["effect"]): row for row in rows.to_dict("records")}
-    return [{str(name): value for name, value in by_name[effect].items()} for effect in EFFECTS]
+def by_effect(rows: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """The rows of one task and method in the order of `EFFECTS`."""
+    by_name = {str(row["effect"]): row for row in rows}
+    return [by_name[effect] for effect in EFFECTS]
 
 
 def csv_text(frame: pd.DataFrame) -> str:

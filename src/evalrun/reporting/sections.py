@@ -18,6 +18,7 @@ from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
+from evalrun.statistics.row_groups import row_groups
 
 
 def sections(study: Findings) -> list[Section]:
@@ -63,9 +64,9 @@ def _methods(study: Findings) -> Section | None:
     if len(methods) < 2:
         return None
     rows = []
-    for (_, effect), own in turned(study.effects).groupby(["task", "effect"], sort=False):
-        by_method = {row["method"]: row for row in own.to_dict("records")}
-        label = TableCell(titled(own) if effect == EFFECTS[0] else "")
+    for (_, effect), own in row_groups(turned(study.effects), "task", "effect").items():
+        by_method = {row["method"]: row for row in own}
+        label = TableCell(titled(own[0]) if effect == EFFECTS[0] else "")
         name = TableCell(effect_name(str(effect), study.choice.axis))
         rows.append([label, name, *(_t(by_method[method], study.choice.alpha) for method in methods)])
     return Section(

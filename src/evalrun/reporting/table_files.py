@@ -23,6 +23,7 @@ from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import EFFECTS
 from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.reliability.intervals import with_intervals
+from evalrun.statistics.row_groups import row_groups
 
 Column = tuple[str, Callable[[Any], str]]  # heading, and how a value is written
 
@@ -80,24 +81,24 @@ def _methods_latex(study: Findings) -> str:
         rf"Task & Effect & {heads} \\",
         r"\midrule",
     ]
-    for (_, effect), rows in turned(study.effects).groupby(["task", "effect"], sort=False):
-        by_method = {row["method"]: row for row in rows.to_dict("records")}
+    for (_, effect), rows in row_groups(turned(study.effects), "task", "effect").items():
+        by_method = {row["method"]: row for row in rows}
         cells = []
         for method in methods:
             row = by_method[method]
-            q = "" if pd.isna(row["q"]) else q_text(row["q"]).replace("<", r"\ensuremath{<}")
-            t = f"${row['t']:.2f}$" if pd.notna(row["t"]) else "--"
+            q: str = "" if pd.isna(row["q"]) else q_text(row["q"]).replace("<", r"\ensuremath{<}")
+            t: str = f"${row['t']:.2f}$" if pd.notna(row["t"]) else "--"
             cells += [t, rf"\textbf{{{q}}}" if row["q"] < alpha else q]
         name = effect_name(str(effect), study.choice.axis)
-        lines.append(" & ".join([latex_escape(titled(rows)), name, *cells]) + r" \\")
+        lines.append(" & ".join([latex_escape(titled(rows[0])), name, *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def _per_ten_latex(study: Findings) -> str:
     """Tasks down: the effects per factor of ten with their intervals, in the metric's units, by the headline method."""
     wide = [
-        {"title": titled(rows), **{str(row["effect"]): raw_text(row) for row in rows.to_dict("records")}}
-        for _, rows in turned(study.headline).groupby("task", sort=False)
+        {"title": titled(rows[0]), **{str(row["effect"]): raw_text(row) for row in rows}}
+        for rows in row_groups(turned(study.headline), "task").values()
     ]
     heads = dict(zip(EFFECTS, effect_names(study.choice.axis), strict=True))
     columns: dict[str, Column] = {"title": ("Task", str)}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalrun.reporting.effect_words import DOWN, effect_names
 from evalrun.reporting.regression_table import by_effect, q_text, unfitted
+from evalrun.statistics.row_groups import row_groups
 
 TWO_STORIES = "~"  # beside the effect of training where curve and slope disagree
 
@@ -38,8 +39,9 @@ def effects_text(
         beside: The same rows by OLS; None where that is the headline itself, or was not fitted.
         two_stories: Tasks whose effect of training is marked.
     """
-    tasks = [(str(task), by_effect(rows)) for task, rows in effects.groupby("task", sort=False)]
-    plain = {} if beside is None else {str(task): by_effect(rows) for task, rows in beside.groupby("task", sort=False)}
+    tasks = [(str(task), by_effect(rows)) for task, rows in row_groups(effects, "task").items()]
+    others = {} if beside is None else row_groups(beside, "task")
+    plain = {str(task): by_effect(rows) for task, rows in others.items()}
     heads = ["task", *(f"{name} t (q)" for name in effect_names(axis)), "shape"]
     cells = _cells([rows for _, rows in tasks], alpha, "*")
     body = []
@@ -86,20 +88,20 @@ def _span(rows: list[list[str]]) -> int:
     return sum(max(len(row[column]) + 2 for row in rows) for column in range(1, len(rows[0])))
 
 
-def _cells(tasks: list[list[dict[str, Any]]], alpha: float, mark: str) -> list[list[str]]:
+def _cells(tasks: list[list[Mapping[Any, Any]]], alpha: float, mark: str) -> list[list[str]]:
     """t, q and mark of the three effects of each task, with t under t."""
     places = [max(len(_t(rows[k]["t"])) for rows in tasks) for k in range(3)]
     return [[_cell(row, alpha, mark, place) for row, place in zip(rows, places, strict=True)] for rows in tasks]
 
 
-def _cell(row: Mapping[str, Any], alpha: float, mark: str, place: int) -> str:
+def _cell(row: Mapping[Any, Any], alpha: float, mark: str, place: int) -> str:
     if pd.isna(row["p"]):
         return "-"
     t = "" if pd.isna(row["t"]) else f"{_t(row['t']):>{place}} "
     return f"{t}({q_text(row['q'])})" + (mark if row["q"] < alpha else "")
 
 
-def _ols(row: Mapping[str, Any], place: int, alpha: float) -> str:
+def _ols(row: Mapping[Any, Any], place: int, alpha: float) -> str:
     return f"{_t(row['t'], 1):>{place}}{'+' if row['q'] < alpha else ' '}"
 
 

@@ -9,7 +9,7 @@ independent tasks; checkpoints answer the same items, so it is too large rather 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.causes import CONTROL
+from evalrun.statistics.row_groups import Row, row_groups
 
 _Z = 1.96  # two-sided 5 %
 _MOST = 5  # tasks that are told of
@@ -62,13 +63,13 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
             f"{count} {'task falls' if count == 1 else 'tasks fall'} in some model, and no control task was scored: "
             "whether general performance stayed high meanwhile is not known (task=...,controls adds some)."
         ]
-    by_task = [rows for _, rows in falls.groupby("task", sort=False)]
+    by_task, scored = list(row_groups(falls, "task").values()), _scored(controls)
     # Those that fall in most curves, in the order of the table.
     first = sorted(sorted(range(len(by_task)), key=lambda place: -len(by_task[place]))[:_MOST])
     sentences = []
     for rows in (by_task[place] for place in first):
-        moves = [_move(row, controls) for row in rows.to_dict("records")]
-        sentences.append(f"{rows['title'].iloc[0]} falls in {len(moves)} {_curves(moves)}: {_told(moves)}.")
+        moves = [_move(row, scored) for row in rows]
+        sentences.append(f"{rows[0]['title']} falls in {len(moves)} {_curves(moves)}: {_told(moves)}.")
     more = len(by_task) - len(first)
     if more:
         what = "1 more task falls" if more == 1 else f"{more} more tasks fall"
@@ -76,12 +77,25 @@ def control_sentences(table: pd.DataFrame, shapes: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:
+_Scored = Mapping[tuple[Any, ...], Mapping[str, Row]]
+
+
+def _scored(controls: pd.DataFrame) -> _Scored:
+    """Model, seed (None without) and step -> task -> its row."""
+    found: dict[tuple[Any, ...], dict[str, Row]] = {}
+    shown = controls[["model", "seed", "step", "task", "title", "value", "stderr"]]
+    for (model, seed, step), rows in row_groups(shown, "model", "seed", "step").items():
+        place = (model, None if pd.isna(seed) else seed, step)
+        found.setdefault(place, {}).update({row["task"]: row for row in rows})
+    return found
+
+
+def _move(row: Row, scored: _Scored) -> _Move:
     """How a model's controls moved while a task's curve did; within 1.96 standard errors of their mean they stayed.
 
     Args:
         row: The curve's shape, with the steps between which it moved.
-        controls: Rows of the control tasks.
+        scored: What the controls scored at each checkpoint.
     """
     ends = _SPANS[row["label"]]
     if row["label"] == "non-monotonic" and (row["to_value"] > row["from_value"]) == row["higher_is_better"]:
@@ -89,18 +103,19 @@ def _move(row: Mapping[Hashable, Any], controls: pd.DataFrame) -> _Move:
     first, last = (row[f"{end}_step"] for end in ends)
     seed = row["seed"]
     name = str(row["model"]) + ("" if pd.isna(seed) else f" seed {seed:.0f}")
-    same_seed = controls["seed"].isna() if pd.isna(seed) else controls["seed"] == seed
-    own = controls[(controls["model"] == row["model"]) & same_seed]
-    before, after = (own[own["step"] == step].set_index("task") for step in (first, last))
-    both = [task for task in before.index if task in after.index]
+    before, after = (scored.get((row["model"], None if pd.isna(seed) else seed, step), {}) for step in (first, last))
+    both = [task for task in before if task in after]
     if not both:
         return _Move(name, None, np.nan, np.nan, ())
-    before, after = before.loc[both], after.loc[both]
-    change = float((after["value"] - before["value"]).mean())
-    error = float(np.sqrt((before["stderr"].fillna(0) ** 2 + after["stderr"].fillna(0) ** 2).sum()) / len(both))
+    values, errors = (
+        np.array([[end[task][column] for task in both] for end in (before, after)], dtype="float64")
+        for column in ("value", "stderr")
+    )
+    change = float((values[1] - values[0]).mean())
+    error = float(np.sqrt((np.nan_to_num(errors) ** 2).sum()) / len(both))
     verb = "stayed" if abs(change) <= _Z * error else "rose" if change > 0 else "fell"
-    titles = tuple(str(title) for title in before["title"])
-    return _Move(name, verb, float(before["value"].mean()), float(after["value"].mean()), titles)
+    titles = tuple(str(before[task]["title"]) for task in both)
+    return _Move(name, verb, float(values[0].mean()), float(values[1].mean()), titles)
 
 
 def _curves(moves: list[_Move]) -> str:

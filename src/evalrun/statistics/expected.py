@@ -8,6 +8,7 @@ import pandas as pd
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.text import counted, listed
+from evalrun.statistics.row_groups import Row
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
 
 AGREES, DIFFERS, OPEN, ABSENT = "agrees", "differs", "not decided", "no curve"
@@ -54,18 +55,18 @@ def compare_labels(
             continue
         curves = of_largest(own)[task] if over == TRAINING else _last(own)
         found = label_of(curves)
-        where = str(curves["model"].iloc[0]) if over == TRAINING else f"step {curves['step'].iloc[0]:.0f}"
+        where = str(curves[0]["model"]) if over == TRAINING else f"step {curves[0]['step']:.0f}"
         verdict = AGREES if found == label else OPEN if found in _UNDECIDED else DIFFERS
         alike = int((own["label"] == label).sum())
         rows.append([task, str(own["title"].iloc[0]), label, found, where, verdict, alike, len(own)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _last(curves: pd.DataFrame) -> pd.DataFrame:
+def _last(curves: pd.DataFrame) -> list[Row]:
     """The curve over size at the last step that has enough sizes for a label; else at the last."""
     labelled = curves[curves["label"] != "too few points"]
     found: pd.DataFrame = labelled if len(labelled) else curves
-    last: pd.DataFrame = found[found["step"] == found["step"].max()]
+    last: list[Row] = found[found["step"] == found["step"].max()].to_dict("records")
     return last
 
 

@@ -34,7 +34,8 @@ axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ import pandas as pd
 
 from evalrun.core.stages import stage
 from evalrun.statistics.regression.model_frame import PARAMS
+from evalrun.statistics.row_groups import Row, row_groups
 from evalrun.statistics.shapes.curves import over_size
 from evalrun.statistics.shapes.decision import Batch, Decision, bent, decide
 from evalrun.statistics.shapes.noise import FEWEST_RESIDUALS
@@ -124,18 +126,20 @@ def _labelled(decision: Decision) -> Iterator[tuple[Batch, Labelled]]:
         yield batch, label(batch.curves, batch.moves, decision.level, found, decision.settings)
 
 
-def of_largest(shapes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def of_largest(shapes: pd.DataFrame) -> dict[str, list[Row]]:
     """The rows of `describe_shapes` for each task's largest model: one, or one for each seed."""
     chosen = {}
-    for task, rows in shapes.groupby("task", sort=False):
-        largest = rows[rows["n_params"] == rows["n_params"].max()] if rows["n_params"].notna().any() else rows
-        chosen[str(task)] = largest[largest["model"] == largest["model"].iloc[-1]]
+    told = shapes.filter(items=["task", "title", "model", "n_params", "label", "sentence"])
+    for task, rows in row_groups(told, "task").items():
+        sizes = [row["n_params"] for row in rows if row["n_params"] == row["n_params"]]
+        largest = [row for row in rows if row["n_params"] == max(sizes)] if sizes else rows
+        chosen[str(task)] = [row for row in largest if row["model"] == largest[-1]["model"]]
     return chosen
 
 
-def label_of(curves: pd.DataFrame) -> str:
+def label_of(curves: Iterable[Row]) -> str:
     """The label that all curves (seeds) share, else `mixed`."""
-    labels = set(curves["label"])
+    labels = {row["label"] for row in curves}
     return str(labels.pop()) if len(labels) == 1 else "mixed"
 
 
@@ -143,9 +147,8 @@ def headlines(shapes: pd.DataFrame) -> dict[str, str]:
     """Task name -> one sentence about its largest model; with several seeds, how many of them show which shape."""
     told = {}
     for task, curves in of_largest(shapes).items():
-        first = curves.iloc[0]
-        counted = curves["label"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-        listed = ", ".join(f"{label} in {count}" for label, count in counted.items())
+        first, count = curves[0], Counter(row["label"] for row in curves)
+        listed = ", ".join(f"{label} in {count[label]}" for label in sorted(count, key=lambda one: (-count[one], one)))
         several = f"{first['title']} in {first['model']}: of {len(curves)} seeds, {listed}"
         told[task] = str(first["sentence"]) if len(curves) == 1 else several
     return told
