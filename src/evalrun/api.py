@@ -26,10 +26,11 @@ from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands.compare import compare as compare_checkpoints
 from evalrun.commands.compare.selection import HOW
+from evalrun.commands.items import follow_table
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.commands.table_input import config_of, final_steps, one_study, prepared_rows, with_full_keys
-from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.commands.table_input import config_of, families, final_steps, one_study, prepared_rows, with_full_keys
+from evalrun.core.errors import ConfigError, suggest
 from evalrun.predicting import predict
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
@@ -37,11 +38,10 @@ from evalrun.tracking import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.config.schema import AnalysisConf
     from evalrun.reporting.figures import NotebookFigure
+    from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
-log = logging.getLogger(__name__)
-__all__ = ["compare", "evaluate", "falls", "fit", "plot", "predict", "report", "results", "shapes"]
+__all__ = ["compare", "evaluate", "falls", "fit", "items", "plot", "predict", "report", "results", "shapes"]
 
 
 def evaluate(
@@ -191,6 +191,27 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
             return find_falls(decision, describe_shapes(decision))
 
 
+def items(
+    table: pd.DataFrame, task: str | None = None, *, root: Path | str | None = None, **settings: Value
+) -> ItemDynamics:
+    """Follow the items of a task over training: which are learned, lost and regained, and which answer took over.
+
+    Args:
+        table: As for `fit`; its items are read from the store.
+        task: Which task, where the table has several.
+        root: As for `falls`.
+        **settings: As for `falls`: `item_guess=0.6`.
+
+    Returns:
+        Frames (`items`: a row an item and model; `classes`, `transitions`, ...), all answers as arrays, and notes.
+
+    Raises:
+        ConfigError, AnalysisError, TrackingError: as `falls`; or there are no items that can be followed.
+    """
+    with inprocess.session(root):
+        return follow_table(table, task, settings)
+
+
 def compare(
     a: str, b: str, *, suite: str | None = None, root: Path | str | None = None, **settings: Value
 ) -> pd.DataFrame:
@@ -219,7 +240,7 @@ def compare(
         named = [a, b, *([] if suite is None else [f"suite={suite}"])]
         found = compare_checkpoints([*named, *inprocess.words(with_full_keys(settings))])
     for note in found.notes:
-        log.warning(note)
+        logging.getLogger(__name__).warning(note)
     return found.tasks
 
 
@@ -274,23 +295,6 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
         raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
     conf = config_of(settings).analysis
     if x == "flops" and "suite" in table and table["suite"].nunique() > 1:
-        return _across_families(table, conf)
+        return families(table, conf)
     rows = prepared_rows(table, conf)
     return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
-
-
-def _across_families(table: pd.DataFrame, conf: AnalysisConf) -> NotebookFigure:
-    """The last checkpoints of several suites over training compute.
-
-    Raises:
-        AnalysisError: no task is in two of them.
-    """
-    from evalrun.reporting.families_figure import families_figure
-    from evalrun.statistics.families import last_checkpoints
-
-    points, notes = last_checkpoints({str(suite): prepared_rows(own, conf) for suite, own in table.groupby("suite")})
-    if points.empty:
-        raise AnalysisError(f"the suites have no task in common: draw one at a time. {' '.join(notes)}".rstrip())
-    for note in notes:
-        log.warning(note)
-    return families_figure(points)

@@ -107,6 +107,9 @@ class AnalysisConf:
     cluster_by: str | None = MISSING  # a column of the tasks' data: items with one value belong together; null: none
     item_model: str | None = MISSING  # reml or ml: regression of single answers; null: none
     item_model_most: int = MISSING  # checkpoints of a task, at most, that it is fitted to
+    item_dynamics: bool = MISSING  # where items are read: which are learned, lost and regained
+    item_guess: float | None = MISSING  # probability that a guess is right; null: one over an item's choices
+    item_slip: float = MISSING  # share of wrong answers, at most, to items that are known
     figures: str = MISSING  # paper, all or none: which figures are drawn as files
     draws: int = MISSING  # of each bootstrap and permutation test
     seed: int = MISSING  # of all of them

@@ -118,13 +118,17 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
 
 
 def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
-    """Sentences about the model of single answers."""
+    """Sentences about what is made of single answers."""
     if analysis.item_model is not None and analysis.item_model not in ITEM_MODELS:
         yield f"analysis.item_model is '{analysis.item_model}': {suggest(analysis.item_model, ITEM_MODELS)}"
     if analysis.cluster_by is not None and not analysis.items:
         yield f"analysis.cluster_by is '{analysis.cluster_by}', but no items are read: set analysis.items=true with it."
     if analysis.item_model_most < 1:
         yield f"analysis.item_model_most is {analysis.item_model_most}: it must be 1 checkpoint or more."
+    if analysis.item_guess is not None and not 0 <= analysis.item_guess < 1:
+        yield f"analysis.item_guess is {analysis.item_guess}: it is a probability below 1, or null for 1 / choices."
+    if not 0 < analysis.item_slip < 0.5:
+        yield f"analysis.item_slip is {analysis.item_slip}: it is a share above 0 and below 0.5."
 
 
 def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:

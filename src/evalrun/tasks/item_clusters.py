@@ -29,17 +29,18 @@ def item_clusters(file: TaskFile, column: str) -> Iterator[tuple[int, str, str |
     if column not in columns:
         raise TaskError(f"the data of task '{file.name}' has no column '{column}': {suggest(column, columns)}")
     for place, document in enumerate(documents):
-        yield place, _hash(document), _text(document.get(column))
+        yield place, document_hash(document), as_text(document.get(column))
 
 
-def _hash(document: Any) -> str:
+def document_hash(document: Any) -> str:
     """The doc_hash of lm-eval's samples."""
     from lm_eval.utils import handle_non_serializable, hash_string
 
     return str(hash_string(json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)))
 
 
-def _text(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
+    """A value of a row as text, lists and objects as JSON; None where there is none."""
     if value is None or value != value or value == "":
         return None
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

@@ -18,6 +18,7 @@ from evalrun.tracking.slugs import ITEMS, items_path
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,14 @@ class ItemReader:
         Raises:
             TrackingError: the server fails, or knows no such run.
         """
+        table = self.table(run_id, task, columns)
+        if table is None:
+            return None
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def table(self, run_id: str, task: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Items as an Arrow table: lists of numbers stay together, which is many times as fast to compute with."""
         path = self._path(run_id, task)
         if path is None:
             return None
@@ -100,8 +109,7 @@ class ItemReader:
             with pq.ParquetFile(path) as file:
                 there = set(file.schema_arrow.names)
                 some = None if columns is None else [name for name in dict.fromkeys(columns) if name in there]
-                frame: pd.DataFrame = file.read(columns=some).to_pandas()
-                return frame
+                return file.read(columns=some)
         except (pa.ArrowException, OSError) as error:
             log.warning("the per-item results of task '%s' on run %s cannot be read: %s", task, run_id, error)
             return None

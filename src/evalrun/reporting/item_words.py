@@ -1,0 +1,49 @@
+"""The texts of a task's items, found again in the task's file and put in the order of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from evalrun.core.errors import EvalrunError
+from evalrun.statistics.dynamics.distractors import ItemWords, Words
+from evalrun.tasks import task_file
+from evalrun.tasks.item_texts import ItemText, item_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalrun.config.schema import Config
+
+_NONE = ItemText(-1, "", "", (), {})
+
+
+def words_of(config: Config) -> Words:
+    """Finds the texts of items by doc_id, and by doc_hash where the results have it: data that was changed says so."""
+
+    @cache
+    def find(task: str) -> Sequence[ItemText] | str:
+        try:
+            (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
+            return list(item_texts(file))
+        except EvalrunError as error:
+            return " ".join(error.problems).rstrip(".")
+
+    def words(task: str, keys: pd.DataFrame) -> ItemWords:
+        """The texts in the order of the keys, or why there are none."""
+        texts = find(task)
+        if isinstance(texts, str):
+            return ItemWords((), {}, (), f"No texts of choices: {texts}.")
+        by_id = {text.doc_id: text for text in texts}
+        hashes = keys["doc_hash"].tolist() if "doc_hash" in keys else [None] * len(keys)
+        own = [by_id.get(int(doc), _NONE) for doc in keys["doc_id"]]
+        same = [one.doc_hash == told or not told for one, told in zip(own, hashes, strict=True)]
+        if not all(same):
+            other = f"{same.count(False)} of {len(own)} items are not those of the task's data as it is now"
+            return ItemWords((), {}, (), f"No texts of choices: {other}.")
+        names = dict.fromkeys(name for one in own for name in one.columns)
+        columns = {name: tuple(one.columns.get(name, "") for one in own) for name in names}
+        return ItemWords(tuple(one.choices for one in own), columns, tuple(one.prompt for one in own))
+
+    return words

@@ -1,0 +1,230 @@
+"""A task's items over all checkpoints of all models: who answered what, when, as arrays of small numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evalrun.core.text import counted, listed
+from evalrun.statistics.dynamics.item_sheet import Integers, ItemSheet, Tables, read_sheet
+from evalrun.statistics.items.values import Floats
+from evalrun.statistics.table import checkpoint_name
+
+Singles = np.ndarray[Any, np.dtype[np.float32]]
+_UNCLEAR = 0.05  # share of answers between right and wrong, beyond which they are other values and no ties
+_SHOWN = 5  # items that a note names
+_FREE = 0.0  # a free answer is not guessed
+_SUREST = 0.95  # a guess, at most: nothing could be told of items that every guess gets right
+
+
+@dataclass(frozen=True)
+class ItemCurve:
+    """What one model, with one seed, answered over its training."""
+
+    model: str
+    seed: float  # NaN where there is one
+    n_params: float
+    steps: Floats  # (checkpoints,)
+    tokens: Floats  # (checkpoints,) increasing
+    run_ids: tuple[str, ...]
+    right: Singles  # (checkpoints, items) 1, 0, a tie's share of right choices; NaN: no finite log-probability
+    margin: Singles  # (checkpoints, items) log-probability of the right choice less the best wrong one's, nats; or NaN
+    chosen: np.ndarray[Any, np.dtype[np.int8]]  # (checkpoints, items) place of the likeliest choice; -1: none
+
+    @property
+    def label(self) -> str:
+        """The model's name, with its seed where it has several."""
+        return self.model if np.isnan(self.seed) else f"{self.model} seed {self.seed:.0f}"
+
+    def at(self, step: float) -> int:
+        """The place of a step among the checkpoints."""
+        return int(np.flatnonzero(self.steps == step)[0])
+
+
+@dataclass(frozen=True)
+class ItemGrid:
+    """All curves of a task, on the same items in the same order."""
+
+    task: str
+    title: str
+    metric: str
+    keys: pd.DataFrame  # doc_id and, where they are there, doc_hash: (items,) each
+    gold: Integers  # (items,) place of the right choice; -1: not one known place
+    choices: Integers  # (items,) how many; 0: a free answer
+    guess: Floats  # (items,) probability that a guess is right
+    curves: tuple[ItemCurve, ...]  # by size, name and seed
+    notes: list[str]  # checkpoints and items that were left out, by name
+
+
+def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) -> ItemGrid | str:
+    """Read all answers to one task; or a sentence's worth of words on why there are none.
+
+    Items are those that all checkpoints have, told by doc_id and doc_hash. Checkpoints without items, and checkpoints
+    that share none, or were prompted otherwise, are left out by name.
+
+    Args:
+        rows: Of `Prepared.table`, of one task.
+        tables: Gives per-item results.
+        guess: Probability that a guess is right; None: one over an item's choices, 0 for free answers, and the task's
+            chance where the number of right choices is not known.
+    """
+    first = rows.iloc[0]
+    found: list[tuple[dict[Any, Any], ItemSheet]] = []
+    without: list[str] = []
+    for row in rows.to_dict("records"):
+        sheet = read_sheet(tables, str(row["run_id"]), str(row["task"]), str(row["metric"]))
+        if sheet is None:
+            without.append(checkpoint_name(row))
+        else:
+            found.append((row, _slim(sheet, found[0][1].keys if found else sheet.keys)))
+    if not found:
+        return "no items are in the store"
+    notes = [f"No items, and left out: {listed(without, 12)}."] if without else []
+    aligned = _aligned(found)
+    if isinstance(aligned, str):
+        return aligned
+    kept, more = aligned
+    sheets = [sheet for _, sheet in kept]
+    if why := _unfit(sheets):
+        return why
+    gold, choices = sheets[0].gold, sheets[0].choices
+    keys = sheets[0].keys.select([name for name in ("doc_id", "doc_hash") if name in sheets[0].keys.column_names])
+    return ItemGrid(
+        task=str(first["task"]),
+        title=str(first["title"]),
+        metric=str(first["metric"]),
+        keys=keys.to_pandas(),
+        gold=gold,
+        choices=choices,
+        guess=_guess(gold, choices, float(first["chance"]), guess),
+        curves=tuple(_curves(kept)),
+        notes=[*notes, *more],
+    )
+
+
+def _slim(sheet: ItemSheet, known: pa.Table) -> ItemSheet:
+    """A sheet in a tenth of its memory: without choices' log-probabilities, its keys the known ones where equal."""
+    keys = known if _same(sheet.keys, known) else sheet.keys
+    right, margin, chosen = (
+        sheet.right.astype(np.float32),
+        sheet.margin.astype(np.float32),
+        sheet.chosen.astype(np.int8),
+    )
+    return ItemSheet(keys, right, margin, chosen, sheet.gold, sheet.choices, None)
+
+
+def _unfit(sheets: Sequence[ItemSheet]) -> str:
+    """Why answers cannot be followed; empty where they can be."""
+    values = np.concatenate([sheet.right for sheet in sheets[:: max(1, len(sheets) // 8)]])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "no item has a finite log-probability"
+    unclear = float(((values != 0) & (values != 1)).mean())
+    if values.min() < 0 or values.max() > 1 or (unclear > _UNCLEAR and len(np.unique(values)) > 16):
+        return "its items are not right or wrong: there is nothing to be learned or lost"
+    return ""
+
+
+def _guess(gold: Integers, choices: Integers, chance: float, given: float | None) -> Floats:
+    """(items,) the probability that a guess is right."""
+    if given is not None:
+        return np.full(len(gold), given)
+    several = np.where(choices > 1, chance if np.isfinite(chance) else 0.5, _FREE)
+    return np.minimum(np.where(gold >= 0, 1 / np.maximum(choices, 1), several), _SUREST)
+
+
+def _curves(kept: Sequence[tuple[Mapping[Any, Any], ItemSheet]]) -> Iterator[ItemCurve]:
+    """One for each model and seed, its checkpoints in order of tokens."""
+    places: dict[tuple[float, str, float], list[int]] = {}
+    for place, (row, _) in enumerate(kept):
+        places.setdefault((float(row["n_params"]), str(row["model"]), _seed(row)), []).append(place)
+    for (n_params, model, seed), own in sorted(places.items()):
+        own = sorted(own, key=lambda place: float(kept[place][0]["tokens"]))
+        about, sheets = [kept[place][0] for place in own], [kept[place][1] for place in own]
+        yield ItemCurve(
+            model=model,
+            seed=np.nan if seed < 0 else seed,
+            n_params=n_params,
+            steps=np.array([row["step"] for row in about], dtype=np.float64),
+            tokens=np.array([row["tokens"] for row in about], dtype=np.float64),
+            run_ids=tuple(str(row["run_id"]) for row in about),
+            right=np.stack([sheet.right for sheet in sheets]).astype(np.float32),
+            margin=np.stack([sheet.margin for sheet in sheets]).astype(np.float32),
+            chosen=np.stack([sheet.chosen for sheet in sheets]).astype(np.int8),
+        )
+
+
+def _seed(row: Mapping[Any, Any]) -> float:
+    return -1.0 if pd.isna(row["seed"]) else float(row["seed"])
+
+
+_Kept = list[tuple[dict[Any, Any], ItemSheet]]
+
+
+def _aligned(found: _Kept) -> tuple[_Kept, list[str]] | str:
+    """All sheets on the items that they share; or why there are none.
+
+    The items of the first are the measure. A checkpoint that has other items is named, and how many it shares.
+    """
+    measure = found[0][1].keys
+    if all(_same(sheet.keys, measure) for _, sheet in found) and _unique(measure):
+        return found, []
+    if not all(_unique(sheet.keys) for _, sheet in found):
+        return "items cannot be told apart: a doc_id repeats"
+    indices = [_index(sheet.keys) for _, sheet in found]
+    largest = max(indices, key=len)
+    prompts = dict(zip(largest, _prompts(found[indices.index(largest)][1].keys), strict=True))
+    kept, notes, shared = [], [], list(largest)
+    for (row, sheet), index in zip(found, indices, strict=True):
+        both = [key for key in largest if key in index]
+        own = dict(zip(index, _prompts(sheet.keys), strict=True))
+        unlike = sum(own[key] != prompts[key] for key in both if own[key] and prompts[key])
+        if not both or unlike:
+            what = f"the prompts of {unlike} of {len(both)} items are others" if both else "it shares no item"
+            notes.append(f"{checkpoint_name(row)} is left out: {what}.")
+            continue
+        if missing := [key for key in largest if key not in index]:
+            names = listed([str(key[0]) for key in missing], _SHOWN)
+            notes.append(f"{checkpoint_name(row)} lacks {counted(len(missing), 'item')} (doc_id {names}).")
+        kept.append((row, sheet, index))
+        shared = [key for key in shared if key in index]
+    if not shared:
+        return "the checkpoints share no item: " + " ".join(notes)
+    if len(shared) < len(largest):
+        notes.append(f"What follows is about the {counted(len(shared), 'item')} that all have, of {len(largest)}.")
+    return [(row, _taken(sheet, [index[key] for key in shared])) for row, sheet, index in kept], notes
+
+
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    if one is not other and list(one.column_names) != list(other.column_names):
+        return False
+    return one is other or bool(one.equals(other))
+
+
+def _unique(keys: pa.Table) -> bool:
+    return bool(pc.count_distinct(keys["doc_id"]).as_py() == keys.num_rows)
+
+
+def _index(keys: pa.Table) -> dict[tuple[Any, str], int]:
+    """doc_id and doc_hash -> place."""
+    hashes = keys["doc_hash"].to_pylist() if "doc_hash" in keys.column_names else [""] * keys.num_rows
+    pairs = zip(keys["doc_id"].to_pylist(), hashes, strict=True)
+    return {(doc, str(digest)): place for place, (doc, digest) in enumerate(pairs)}
+
+
+def _prompts(keys: pa.Table) -> list[str]:
+    if "prompt_hash" not in keys.column_names:
+        return [""] * keys.num_rows
+    return [text or "" for text in keys["prompt_hash"].to_pylist()]
+
+
+def _taken(sheet: ItemSheet, at: Sequence[int]) -> ItemSheet:
+    places = np.asarray(at, dtype=np.int64)
+    arrays = {name: getattr(sheet, name)[places] for name in ("right", "margin", "chosen", "gold", "choices")}
+    return replace(sheet, keys=sheet.keys.take(pa.array(places)), **arrays)
