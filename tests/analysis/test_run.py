@@ -179,7 +179,7 @@ def test_report_has_both_schemes_and_prints(analysis):
 @pytest.mark.release
 def test_figures_are_those_that_were_asked_for(tidy, tmp_path, monkeypatch):
     """A paper's figures show a page of tasks, and the notes say so; all shows every one with its evidence."""
-    monkeypatch.setattr("evalrun.reporting.figure_files.PAGE_OF_TASKS", 3)
+    monkeypatch.setattr("evalrun.reporting.tasks_of_a_page.PAGE_OF_TASKS", 3)
     table = tidy.grid(models=["tiny-l"], tasks=[f"task_{i:02d}" for i in range(4)], steps=[1, 2, 4, 8])
     table["value"] = np.where(table["task"] == "task_03", 0.5, table["value"])  # the one that differs least
     found = {
@@ -199,6 +199,28 @@ def test_figures_are_those_that_were_asked_for(tidy, tmp_path, monkeypatch):
     assert not [note for figures in ("none", "all") for note in found[figures].notes if "3 of" in note]
     for got in found.values():
         assert got.files["report.html"].read_text().count('<div class="panel"') >= 4
+
+
+def test_tasks_beyond_a_page_are_folded_and_all_are_seen_at_a_glance(tidy, tmp_path, monkeypatch):
+    monkeypatch.setattr("evalrun.reporting.tasks_of_a_page.PAGE_OF_TASKS", 2)
+    table = tidy.grid(models=["tiny-l"], tasks=[f"task_{i}" for i in range(4)], steps=[1, 2, 4])
+    table["value"] = np.where(table["task"].isin(["task_0", "task_2"]), 0.5, table["value"])  # differ least
+    made = run_analysis(table.assign(n=0.0), conf(methods=["ols"], figures="none"), "x", tmp_path, {})
+    text = made.files["report.html"].read_text()
+    assert Page(text).open == []
+    tasks = text[text.index('id="tasks"') : text.index('id="regression"')]
+    before, fold = tasks.split('<details class="more">')
+    assert "<summary>2 more tasks</summary>" in fold
+    assert [re.findall(r"<h3>(.*?)</h3>", part) for part in (before, fold)] == [
+        ["task 1", "task 3"],
+        ["task 0", "task 2"],
+    ]
+    linked = dict(re.findall(r'<a href="#(task-\d)"><svg.*?</svg><b>(.*?)</b>', before))
+    assert list(linked.values()) == [f"task {i}" for i in range(4)]
+    for place, title in linked.items():  # a tile leads to the task that it shows
+        assert re.search(rf'<figure id="{place}">.*?<h3>{title}</h3>', tasks, re.DOTALL)
+    assert "an unknown number of items" in text  # none is known where 0 is said
+    assert ",0,null" not in text
 
 
 def test_no_table_or_figure_of_an_earlier_analysis_is_left(tidy, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Shot
+from .conftest import Shot, report_of, study
 
 # How many texts are seen, and those whose contrast is less than 4.5 (WCAG 2.2, success criterion 1.4.3).
 CONTRASTS = """() => {
@@ -113,6 +113,36 @@ def test_on_paper(page: Any, tmp_path: Path) -> None:
     }
     page.pdf(path=tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().count(b"/Type /Page\n") < 20
+
+
+def test_a_page_of_many_tasks_folds_those_beyond_the_first(browser: Any, tmp_path: Path, shot: Shot) -> None:
+    made = report_of(study(models=3, tasks=30, steps=5), tmp_path, "")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(made.as_uri())
+    fold = page.locator("details.more")
+    assert page.locator(".tiles a").count() == 30
+    assert page.locator("figure:visible h3").count() == 24
+    hidden = fold.locator("h3").first.text_content()
+    link = page.locator(".tiles a").filter(has=page.get_by_text(hidden, exact=True))
+    link.focus()
+    shot(page, "report_tiles")
+    page.keyboard.press("Enter")
+    assert fold.evaluate("fold => fold.open")
+    assert fold.get_by_role("heading", name=hidden).is_visible()
+    assert 0 <= fold.locator("figure").first.bounding_box()["y"] < 900
+    fold.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert not fold.evaluate("fold => fold.open")
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(CONTRASTS)[1] == []
+    page.emulate_media(media="print")
+    assert page.locator(".tiles a").first.is_visible()  # what is folded is still seen
+    assert not fold.is_visible()
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.emulate_media(media="screen")
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    page.close()
 
 
 def test_on_a_phone(page: Any, shot: Shot) -> None:

@@ -17,13 +17,13 @@ from evalrun.reporting.evidence_figure import evidence_figure
 from evalrun.reporting.kept_pictures import KeptPictures
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
+from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
 EVERY_FORMAT = ("svg", "png", "pdf")
-PAGE_OF_TASKS = 24  # that a page has room for
 PAYS = 16  # figures from which on it pays to start processes
 _SEEN = [  # columns of the table that a figure shows
     *("task", "title", "cause", "role", "metric", "higher_is_better", "chance", "model", "seed", "step"),
@@ -64,19 +64,18 @@ def drawn(study: Findings, figures: str, out: Path) -> dict[str, bytes]:
 
 def folded(study: Findings, figures: str) -> list[str]:
     """What is to be said of tasks that the figures leave out."""
-    tasks = study.table["task"].nunique()
-    if figures != "paper" or tasks <= PAGE_OF_TASKS:
+    tasks, shown = study.table["task"].nunique(), len(tasks_of_a_page(study.table))
+    if figures != "paper" or tasks == shown:
         return []
     return [
-        f"The figures beside the report show {PAGE_OF_TASKS} of {tasks} tasks, those whose values differ most; the "
+        f"The figures beside the report show {shown} of {tasks} tasks, those whose values differ most; the "
         "report shows every task, and analysis.figures=all draws them."
     ]
 
 
 def _paper(study: Findings) -> list[Picture]:
     """Figures of as many tasks as a page has room for, those whose values differ most; the first as papers take it."""
-    values = study.table.groupby("task", sort=False)["value"]
-    kept = (values.max() - values.min()).sort_values(ascending=False, kind="stable").index[:PAGE_OF_TASKS]
+    kept = tasks_of_a_page(study.table)
     table, shapes, size_shapes = (
         rows[rows["task"].isin(kept)] for rows in (study.table, study.shapes, study.size_shapes)
     )

@@ -7,28 +7,26 @@ from importlib import metadata
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 
 from evalrun.core.causes import by_cause
+from evalrun.core.text import counted
 from evalrun.core.version import __version__
 from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
-from evalrun.reporting.drawing import pairs
 from evalrun.reporting.effect_words import DOWN, effect_names, meaning, signs, which_stars
 from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.highlights import examples
-from evalrun.reporting.line_values import floats
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
 from evalrun.reporting.sentences import course, rank, run_name, smallest_change_text, summary
+from evalrun.reporting.small_curves import sparks
+from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
-from evalrun.statistics.row_groups import row_groups
-from evalrun.statistics.shapes.labels import label_of
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
@@ -62,14 +60,18 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
     groups = [(str(task), rows) for task, rows in study.table.groupby("task", sort=False)]
     opening = _opening(study, view, dict(groups), series, colors)
     methods = [_effects(effects) for effects in (study.headline, study.beside) if effects is not None]
+    first = tasks_of_a_page(study.table)
+    is_folded = len(groups) > len(first)
     tasks = [
-        _task(study, view, task, rows, series, colors, methods) | panel(rows, series, colors, view.x, view.by)
-        for task, rows in groups
+        _task(study, view, task, rows, series, colors, methods)
+        | panel(rows, series, colors, view.x, view.by, has_tile=is_folded)
+        | {"id": f"task-{number}", "is_first": task in first}
+        for number, (task, rows) in enumerate(groups, start=1)
     ]
     return template.render(
         suite=study.suite,
         what=value_name(study.table),
-        counts=_counts(study.table),
+        counts=_counts(study.table) | {"folded": f"{counted(len(groups) - len(first), 'more task')}"},
         summary=summary(study),
         opening=opening,
         runs_at=runs_at,
@@ -77,6 +79,8 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         light=[line.color for line in series],
         dark=[line.color for line in dark],
         groups=by_cause(tasks),
+        first=_those(tasks, is_first=True),
+        more=_those(tasks, is_first=False),
         has={
             "chance": bool(study.table["chance"].notna().any()),
             "seeds": bool(study.shapes.groupby(["task", "model"]).size().max() > 1),
@@ -103,6 +107,12 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         sections=sections(study),
         references=references(study),
     )
+
+
+def _those(tasks: list[dict[str, Any]], is_first: bool) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The tasks of the first page, or the others, under the headings of all."""
+    groups = [(cause, [task for task in own if task["is_first"] == is_first]) for cause, own in by_cause(tasks)]
+    return [(cause, own) for cause, own in groups if own]
 
 
 def _opening(
@@ -149,7 +159,7 @@ def _counts(table: pd.DataFrame) -> dict[str, str]:
         "range": _span([f"{n:.0f}" for n in (steps[0], steps[-1])]),
         "tokens": _span([si(n) for n in (table["tokens"].min(), table["tokens"].max())]),
         "tasks": f"{items.size} task{'s' if items.size > 1 else ''}",
-        "items": f"{items.sum():,.0f} items" if items.notna().all() else "an unknown number of items",
+        "items": f"{items.sum():,.0f} items" if items.gt(0).all() else "an unknown number of items",
         "rows": f"{len(table):,} result{'s' if len(table) > 1 else ''}",
     }
 
@@ -198,7 +208,7 @@ def _task(
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
         "beside": [_effect(other[name], study.choice.alpha) for other in others for name in EFFECTS],
         "two_stories": task in set(study.two_stories["task"]),
-        "sparks": _sparks(rows, shapes, series, colors) if view.over == "training" else [],
+        "sparks": sparks(rows, shapes, series, colors) if view.over == "training" else [],
     }
 
 
@@ -219,31 +229,6 @@ def _effect(row: Mapping[Any, Any], alpha: float) -> dict[str, Any]:
     t = "no t" if pd.isna(row["t"]) else f"{row['t']:+.2f}".replace("-", "−")
     t += "" if pd.isna(row["df"]) else f" ({df_text(row['df'])})"
     return {"t": t, "q": q_relation(row["q"]), "significant": row["q"] < alpha, "note": ""}
-
-
-def _sparks(
-    rows: pd.DataFrame, shapes: pd.DataFrame, series: list[Series], colors: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """A word-sized curve of each model with its label, all on one scale."""
-    x, y = np.log10(floats(rows, "tokens")), floats(rows, "value")
-    wide, high = float(np.ptp(x)) or 1.0, max(float(np.ptp(y)), 0.02)
-    placed = np.column_stack([2 + 60 * (x - x.min()) / wide, 18 - 16 * (y - y.min()) / high])
-    models, names = pd.factorize(rows["model"])
-    seeds = pd.factorize(rows["seed"], sort=True, use_na_sentinel=False)[0]
-    order = np.lexsort((placed[:, 0], seeds, models))
-    begin = np.flatnonzero(np.diff(models[order] * (seeds.max() + 1) + seeds[order], prepend=-1))
-    points: dict[str, list[str]] = {}
-    for own in np.split(order, begin[1:]):
-        points.setdefault(str(names[models[own[0]]]), []).append(pairs(placed[own]))
-    labels = {str(model): label_of(curves) for model, curves in row_groups(shapes[["model", "label"]], "model").items()}
-    return [
-        {
-            "points": points.get(str(line.key), []),
-            "color": colors[line.color],
-            "label": labels.get(str(line.key), ""),
-        }
-        for line in series
-    ]
 
 
 def _evidence(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -100,6 +100,17 @@
     return from;
   };
 
+  // A link to a folded task unfolds it, in browsers too that do not do so by themselves.
+  const unfold = () => {
+    const there = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    const fold = there && there.closest("details:not([open])");
+    if (!fold) return;
+    fold.open = true;
+    there.scrollIntoView();
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+
   for (const panel of document.querySelectorAll(".panel")) {
     const drawing = panel.querySelector("svg");
     const title = panel.closest("figure").querySelector("h2, h3").textContent;

@@ -23,6 +23,7 @@ from evalrun.reporting.panel_drawing import (
     ranges_of,
 )
 from evalrun.reporting.scales import si
+from evalrun.reporting.small_curves import tile
 
 _PLAIN, _NAMED = (237.6, 151.2), (295.2, 180.0)  # width and height; the second has names beside its lines
 _TOP, _BOTTOM, _RIGHT, _NAMES = 4.0, 27.0, 4.0, 36.0  # margins; the last has room for names
@@ -37,6 +38,7 @@ def panel(
     x: str,
     by: str = "model",
     named: bool = False,
+    has_tile: bool = False,
 ) -> dict[str, Any]:
     """Draw one task.
 
@@ -47,12 +49,13 @@ def panel(
         x: Column of the horizontal axis.
         by: Column whose values are lines: model, or step for curves over size.
         named: Write each line's name at its end.
+        has_tile: Draw the task as a tile among many, too.
 
     Returns:
-        `svg`, the drawing; `points`, JSON for the page's script: width and height of the drawing, and for each series
-        (by its position) a list of [across, down, the checkpoint's step (over size: its model), its tokens (its
-        parameters), value, standard error or null, items or null, MLflow run or null where several were averaged], in
-        order of the axis.
+        `svg`, the drawing; `tile`, where it is asked for, the small one; `points`, JSON for the page's script: width
+        and height of the drawing, and for each series (by its position) a list of [across, down, the checkpoint's step
+        (over size: its model), its tokens (its parameters), value, standard error or null, items or null, MLflow run
+        or null where several were averaged], in order of the axis.
     """
     rows = rows[rows[x] > 0]
     lines = line_values(rows, x, by)
@@ -68,8 +71,10 @@ def panel(
         name_lines(sheet, rows, series, ends, scale, ink)
     points = {"w": round(width, 1), "h": round(height, 1), "lines": _points(scale, rows, series, x, by)}
     text = json.dumps(points, separators=(",", ":"))
-    svg = sheet.svg(alone=False)
-    return {"svg": Markup(svg), "points": Markup(text.replace("<", "\\u003c"))}  # no run's id ends the script
+    drawn = {"svg": Markup(sheet.svg(alone=False))}
+    if has_tile:
+        drawn["tile"] = tile(lines, ranges, series, colors)
+    return {**drawn, "points": Markup(text.replace("<", "\\u003c"))}  # no run's id ends the script
 
 
 def _points(
@@ -105,7 +110,7 @@ def _points(
         _told(groups.mean(floats(rows, amount))[order], lambda count: f"{si(count)} {unit}"),
         np.round(value[order], 4).tolist(),
         _known(np.round(groups.mean(floats(rows, "stderr"))[order], 4)),
-        [None if count is None else round(count) for count in _known(groups.mean(floats(rows, "n"))[order])],
+        [round(count) if count else None for count in _known(groups.mean(floats(rows, "n"))[order])],
         np.where(is_one, groups.first(runs), None)[order].tolist(),
         strict=True,
     )
