@@ -1,17 +1,22 @@
-"""The one call of lm-eval: tasks and a loaded model in; metrics and per-item results out."""
+"""Tasks and a loaded model in; metrics and per-item results out, as lm-eval's `evaluate` gives them.
+
+Requests, answers, filters, metrics and standard errors are lm-eval's own code; what its evaluator works out about the
+items again for each checkpoint is worked out once (see `asked_items`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lm_eval.evaluator import evaluate
-
 from evalrun.core.errors import TaskError
+from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
@@ -57,40 +62,99 @@ def score(
         TaskError: a task yields no number.
     """
     tallies = {name: TieCounter() for name in tasks}
+    items = {name: asked_items(task, limit) for name, task in tasks.items()}
     lm.parted.clear()
     lm.lost_texts = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_bars())
         stack.enter_context(in_process())
         for name, task in tasks.items():
+            _refuse(name, task)
             stack.enter_context(_holding(task, rendered(task, limit)))
+            stack.enter_context(remembered(task, items[name]))
             stack.enter_context(answered(task))
             stack.enter_context(counted(task, tallies[name], ties == "first"))
-        found = evaluate(lm=lm, task_dict={"tasks": dict(tasks)}, limit=limit, bootstrap_iters=bootstrap_iters)
-    assert found is not None
-    return {name: _score_of(found, name, task, tallies[name], lm) for name, task in tasks.items()}
+        _ask(lm, [request for task in tasks.values() for request in task.instances])
+        return {
+            name: _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm) for name, task in tasks.items()
+        }
 
 
-def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: TieCounter, lm: CheckpointLM) -> Score:
-    """A task's numbers and items from what lm-eval returns.
+def _refuse(name: str, task: Any) -> None:
+    """Refuse what lm-eval's evaluator refuses.
+
+    Raises:
+        TaskError: the task runs what a model writes, or asks about pictures or sounds.
+    """
+    if getattr(task, "UNSAFE_CODE", False):
+        raise TaskError(
+            f"task '{name}' runs code that the model writes (unsafe_code), which evalrun does not: leave it out."
+        )
+    if getattr(task, "MULTIMODAL", False):
+        raise TaskError(f"task '{name}' asks about pictures or sounds, and the checkpoint reads text: leave it out.")
+
+
+def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
+    """Have all requests answered, those of a kind together."""
+    by_kind: dict[str, list[Any]] = defaultdict(list)
+    for request in requests:
+        by_kind[request.request_type] += [request] * request.repeats
+    for kind, asked in by_kind.items():
+        for request, answer in zip(asked, getattr(lm, kind)(asked), strict=True):
+            request.resps.append(answer)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One item under one filter: what was answered, and the metrics of that."""
+
+    item: AskedItem
+    filtered_by: str
+    answers: list[Any]  # of each request, as the filter leaves it
+    metrics: Mapping[str, Any]
+
+
+def _judged(task: Any, items: Sequence[AskedItem]) -> list[_Judged]:
+    """The metrics of a task's answered items, by lm-eval's code or the task's own."""
+    task.apply_filters()
+    own_code = callable(task.config.process_results)  # which may write into the row that it is handed
+    found = []
+    for name in task.instances[0].filtered_resps:
+        for item in items:
+            answers = [request.filtered_resps[name] for request in item.requests]
+            metrics = task.process_results(deepcopy(item.doc) if own_code else item.doc, answers)
+            found.append(_Judged(item, name, answers, metrics))
+    return found
+
+
+def _score_of(
+    name: str, task: Any, items: Sequence[AskedItem], bootstrap_iters: int, tally: TieCounter, lm: CheckpointLM
+) -> Score:
+    """A task's numbers and items from the answers to its requests.
 
     Args:
-        found: lm-eval's results of one task, with samples.
         name: The task.
         task: lm-eval's object of it.
-        tally: Ties that were counted meanwhile.
-        lm: What scored it.
+        items: Its items.
+        bootstrap_iters: For standard errors without a closed form.
+        tally: Where ties are counted meanwhile.
+        lm: What answered.
 
     Raises:
         TaskError: its metrics gave no number.
     """
-    metrics, stderrs = _split_metrics(found["results"][name])
+    judged = _judged(task, items)
+    values: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for one in judged:
+        for metric, value in one.metrics.items():
+            values[metric, one.filtered_by].append(value)
+    found, n = lm_eval_private.aggregated(task, values, bootstrap_iters)
+    metrics, stderrs = _split_metrics(found)
     if not metrics:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
     primary = "acc" if "acc" in metrics else next(iter(metrics))
     shape = {"metric_list": task.config.metric_list, "filter_list": task.config.filter_list}
-    better = scores.directions(shape, metrics, found["higher_is_better"][name])
-    n = int(found["n-samples"][name]["effective"])
+    better = scores.directions(shape, metrics, task.higher_is_better())
     return Score(
         metrics=metrics,
         stderrs=stderrs,
@@ -98,38 +162,33 @@ def _score_of(found: Mapping[str, Any], name: str, task: Any, tally: TieCounter,
         higher_is_better=better[primary],
         lower=sorted(metric for metric in metrics if not better[metric]),
         n=n,
-        num_fewshot=int(found["n-shot"][name] or 0),
-        items=_items(found["samples"][name], found["configs"][name].get("target_delimiter") or ""),
+        num_fewshot=int(task.config.num_fewshot or 0),
+        items=_items(judged),
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
-        lost=_lost(found["samples"][name]) or min(lm.lost_texts, n),  # texts are generated for one task at a time
+        lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
     )
 
 
-def _lost(samples: Sequence[Mapping[str, Any]]) -> int:
+def _lost(judged: Iterable[_Judged]) -> int:
     """Items whose log-likelihoods say nothing: of a choice, of a single text, of a rolling one."""
     lost = set()
-    for sample in samples:
-        answers = [answer[0] if _is_loglikelihood(answer) else answer for answer in sample["filtered_resps"]]
+    for one in judged:
+        answers = [answer[0] if _is_loglikelihood(answer) else answer for answer in one.answers]
         numbers = [answer for answer in answers if isinstance(answer, float)]
         if numbers and all_lost(numbers):
-            lost.add(sample["doc_id"])
+            lost.add(one.item.doc_id)
     return len(lost)
 
 
 @contextlib.contextmanager
 def _holding(task: Any, requests: list[Any]) -> Iterator[None]:
-    """Let lm-eval's evaluator find a task's requests instead of rendering them again."""
-
-    def find(**_: Any) -> None:
-        lm_eval_private.set_requests(task, requests)
-
+    """Let a task hold requests that were rendered before, without the answers of another checkpoint."""
     forget_answers(requests)
-    task.build_all_requests = find
+    lm_eval_private.set_requests(task, requests)
     try:
         yield
     finally:
-        del task.build_all_requests
         forget_answers(requests)
 
 
@@ -151,7 +210,7 @@ def _split_metrics(results: Mapping[str, Any]) -> tuple[dict[str, float], dict[s
     return metrics, stderrs
 
 
-def _items(samples: Sequence[Mapping[str, Any]], delimiter: str) -> pd.DataFrame:
+def _items(judged: Sequence[_Judged]) -> pd.DataFrame:
     """One row an item (and filter).
 
     Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
@@ -162,28 +221,31 @@ def _items(samples: Sequence[Mapping[str, Any]], delimiter: str) -> pd.DataFrame
     """
     import pandas as pd
 
-    rows = []
-    for sample in samples:
-        asked = zip(sample["filtered_resps"], sample["arguments"], strict=False)  # a filter may drop what was generated
-        answered = [(answer, words[1]) for answer, words in asked if _is_loglikelihood(answer)]
-        answers = [answer for answer, _ in answered]
-        logprobs = [float(answer[0]) for answer in answers]
-        own = len(logprobs) // (1 + ("acc_mutual_info" in sample["metrics"]))  # then come those without the question
-        row: dict[str, Any] = {
-            "doc_id": int(sample["doc_id"]),
-            "target": json.dumps(sample["target"], default=str),
-            "prediction": chosen(logprobs[:own]) if logprobs else -1,
-            "logprobs": logprobs,
-            "greedy": [bool(answer[1]) for answer in answers],
-            "choice_chars": [len(text.removeprefix(delimiter)) for _, text in answered],
-            "response": "" if answers else json.dumps(sample["filtered_resps"], default=str),
-            "filter": sample["filter"],
-        }
-        for metric in sample["metrics"]:
-            value = sample[metric]
-            row[metric] = float(value) if isinstance(value, (int, float)) else json.dumps(value, default=str)
-        rows.append(row | {key: sample[key] for key in ("doc_hash", "prompt_hash", "target_hash")})
-    return pd.DataFrame(rows).sort_values(["filter", "doc_id"], ignore_index=True)
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for one in judged:
+        item = one.item
+        asked = zip(one.answers, item.choice_chars, strict=False)  # a filter may drop what was generated
+        answered = [(answer, chars) for answer, chars in asked if _is_loglikelihood(answer)]
+        logprobs = [float(answer[0]) for answer, _ in answered]
+        own = len(logprobs) // (1 + ("acc_mutual_info" in one.metrics))  # then come those without the question
+        columns["doc_id"].append(item.doc_id)
+        columns["target"].append(item.target_json)
+        columns["prediction"].append(chosen(logprobs[:own]) if logprobs else -1)
+        columns["logprobs"].append(logprobs)
+        columns["greedy"].append([bool(answer[1]) for answer, _ in answered])
+        columns["choice_chars"].append([chars for _, chars in answered])
+        columns["response"].append("" if answered else json.dumps(one.answers, default=str))
+        columns["filter"].append(one.filtered_by)
+    for metric in dict.fromkeys(metric for one in judged for metric in one.metrics):
+        columns[metric] = [_cell(one.metrics.get(metric, math.nan)) for one in judged]
+    for key in ("doc_hash", "prompt_hash", "target_hash"):
+        columns[key] = [getattr(one.item, key) for one in judged]
+    return pd.DataFrame(columns).sort_values(["filter", "doc_id"], ignore_index=True)
+
+
+def _cell(value: Any) -> float | str:
+    """An item's value of a metric as it is kept."""
+    return float(value) if isinstance(value, (int, float)) else json.dumps(value, default=str)
 
 
 def _is_loglikelihood(answer: Any) -> bool:

@@ -52,7 +52,8 @@ def _choices(task: Any, plain: Any, document: Mapping[str, Any], results: Any) -
         document: The row.
         results: Log-likelihoods of the choices.
     """
-    gold = task.doc_to_target(document)
+    of_items = task.doc_to_target
+    gold = of_items(document)
     task.multiple_target = 0
     if not isinstance(gold, list):
         single: dict[str, Any] = plain(document, results)
@@ -64,5 +65,5 @@ def _choices(task: Any, plain: Any, document: Mapping[str, Any], results: Any) -
             for metric, value in plain(document, results).items():
                 best[metric] = max(best.get(metric, value), value)
     finally:
-        task.__dict__.pop("doc_to_target", None)
+        task.doc_to_target = of_items
     return best

@@ -5,7 +5,7 @@ The methods that `scoring.lm_eval_model` overrides are private too; they are in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,24 @@ def index_of(folder: Path) -> dict[str, Any]:
 def set_requests(task: Any, requests: Sequence[Any]) -> None:
     """Give a task its requests, as its `build_all_requests` would."""
     task._instances = requests
+
+
+def aggregated(
+    task: Any, values: Mapping[tuple[str, str], Sequence[Any]], bootstrap_iters: int
+) -> tuple[dict[str, Any], int]:
+    """A task's metrics and standard errors from those of its items.
+
+    Args:
+        task: lm-eval's task object.
+        values: (metric, filter) -> an item's value each.
+        bootstrap_iters: For standard errors without a closed form.
+
+    Returns:
+        `metric,filter` and `metric_stderr,filter` -> number; how many items there were.
+    """
+    from lm_eval.evaluator_utils import _compute_task_aggregations
+
+    found: tuple[dict[str, Any], int] = _compute_task_aggregations(
+        task, {key: list(some) for key, some in values.items()}, bootstrap_iters
+    )
+    return found
