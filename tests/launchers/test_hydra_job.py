@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from evalrun.config.compose import hydra_session
 from evalrun.config.hydra_private import Callbacks
@@ -24,6 +24,7 @@ from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 from evalrun.launch import hydra_job
 from evalrun.launch.job_configs import JobComposer
+from evalrun.launch.job_logging import JobLogging
 
 WORDS = ("model=toy/toy-s", "task=alpha", "step=1,8", "+hydra.job.env_set.GREETING='good day'")
 
@@ -95,9 +96,9 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_a_job_leaves_and_sees_what_hydras_own_run_leaves_and_sees(sweep: Any) -> None:
     master, composer, jobs, loader = sweep()
-    before = HydraConfig.instance().cfg
-    for job in jobs:
-        ours = hydra_job.run(composer.compose(job), job.folder, Callbacks(master), seen)
+    before, logs = HydraConfig.instance().cfg, JobLogging()
+    for job in [*jobs, *jobs]:
+        ours = hydra_job.run(composer.compose(job), job.folder, Callbacks(master), seen, logs)
         left = files(job.folder)
         assert {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"} < left.keys()
         assert HydraConfig.instance().cfg is before
@@ -141,7 +142,7 @@ def test_what_a_job_raises_is_returned_and_its_callbacks_hear_of_it(sweep: Any) 
     def fails(_: DictConfig) -> None:
         raise ValueError("on purpose")
 
-    done = hydra_job.run(composer.compose(jobs[0]), jobs[0].folder, callbacks, fails)
+    done = hydra_job.run(composer.compose(jobs[0]), jobs[0].folder, callbacks, fails, JobLogging())
     assert done.status is JobStatus.FAILED
     (_, _), (_, told) = own.heard
     assert told is done
@@ -157,5 +158,48 @@ def test_a_job_that_cannot_write_its_folder_leaves_hydra_as_it_was(sweep: Any) -
     jobs[0].folder.parent.mkdir(parents=True, exist_ok=True)
     jobs[0].folder.write_text("a file")
     with pytest.raises(OSError, match="exists"):
-        hydra_job.run(composer.compose(jobs[0]), jobs[0].folder, Callbacks(master), seen)
+        hydra_job.run(composer.compose(jobs[0]), jobs[0].folder, Callbacks(master), seen, JobLogging())
     assert HydraConfig.instance().cfg == before
+
+
+def test_each_of_many_jobs_logs_to_its_own_file_whatever_libraries_do_between(sweep: Any, tmp_path: Path) -> None:
+    from evalrun.launch import job_logging
+
+    _, composer, jobs, _ = sweep()
+    jobs = [*jobs, *jobs, jobs[0]]
+    logs, log, calls = JobLogging(), logging.getLogger("evalrun.test"), []
+    plain = job_logging.configure_log
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job_logging, "configure_log", lambda *args: calls.append(1) or plain(*args))
+        for place, job in enumerate(jobs):
+            hydra = composer.compose(job).whole.hydra
+            folder = tmp_path / str(place)
+            folder.mkdir()
+            with flag_override(hydra, ["struct", "readonly"], False):
+                hydra.runtime.output_dir = str(folder)
+            logs.begin(hydra)
+            log.info("of job %d", place)
+            if place == 2:
+                logging.basicConfig(level=logging.ERROR, force=True)  # as libraries do
+    assert len(calls) == 2, "for the first job, and after the one that changed it"
+    texts = [next((tmp_path / str(place)).glob("*.log")).read_text() for place in range(len(jobs))]
+    assert [text.split("]")[-1].strip() for text in texts] == [
+        f"INFO evalrun.test: of job {place}" for place in range(len(jobs))
+    ]
+
+
+def test_a_job_whose_log_cannot_be_opened_leaves_the_one_before_as_it_was(sweep: Any, tmp_path: Path) -> None:
+    _, composer, jobs, _ = sweep()
+    logs = JobLogging()
+    hydra = composer.compose(jobs[0]).whole.hydra
+    for place in (tmp_path, tmp_path / "missing", tmp_path):
+        with flag_override(hydra, ["struct", "readonly"], False):
+            hydra.runtime.output_dir = str(place)
+        if place.exists():
+            logs.begin(hydra)
+        else:
+            with pytest.raises(OSError, match="No such file"):
+                logs.begin(hydra)
+        logging.getLogger("evalrun.test").info("a line")
+    (log,) = tmp_path.glob("*.log")
+    assert log.read_text().count("a line") == 3

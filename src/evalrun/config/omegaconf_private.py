@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
 import yaml
-from omegaconf import Container, OmegaConf, StringNode
+from omegaconf import Container, DictConfig, OmegaConf, StringNode
 from omegaconf._utils import get_omega_conf_dumper
 
 
@@ -49,7 +49,40 @@ def to_yaml(config: Container, resolve: bool = False, under: str | None = None) 
         under: A key to put it under.
     """
     plain: Any = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
-    plain = plain if under is None else {under: plain}
+    return _dumped(plain if under is None else {under: plain})
+
+
+class YamlSections:
+    """The text of `to_yaml`, again and again, of a config of which a few sections alone change.
+
+    Args:
+        changing: The keys of these sections.
+        under: A key to put it under.
+    """
+
+    def __init__(self, changing: Collection[str], under: str | None = None) -> None:
+        self._changing = changing
+        self._under = under
+        self._texts: dict[str, str] = {}
+
+    def text(self, config: DictConfig) -> str:
+        """The YAML of the config as it is now; what is in none of the changing sections, as it was at first."""
+        plain = {key: _plain(node_of(config, key)) for key in self._changing} if self._texts else _plain(config)
+        self._texts |= {key: self._section(key, value) for key, value in plain.items()}
+        return ("" if self._under is None else f"{self._under}:\n") + "".join(self._texts.values())
+
+    def _section(self, key: str, value: Any) -> str:
+        """A key with its value, as far to the right as it stands in the whole."""
+        if self._under is None:
+            return _dumped({key: value})
+        return _dumped({self._under: {key: value}}).partition("\n")[2]
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, enum_to_str=True) if OmegaConf.is_config(node) else node._value()
+
+
+def _dumped(plain: Any) -> str:
     return str(yaml.dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
 
 

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
+from hydra.core.utils import JobReturn, JobStatus, env_override
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from evalrun.config.hydra_private import Callbacks
 from evalrun.config.omegaconf_private import to_yaml
 from evalrun.launch.job_configs import JobConfig
+from evalrun.launch.job_logging import JobLogging
 
 
-def run(config: JobConfig, folder: Path, callbacks: Callbacks, function: Callable[[DictConfig], Any]) -> JobReturn:
+def run(
+    config: JobConfig,
+    folder: Path,
+    callbacks: Callbacks,
+    function: Callable[[DictConfig], Any],
+    job_logging: JobLogging,
+) -> JobReturn:
     """Run a function where Hydra's settings, logging, variables and callbacks are those of a job.
 
     Args:
@@ -29,6 +36,7 @@ def run(config: JobConfig, folder: Path, callbacks: Callbacks, function: Callabl
         folder: The job's, made if it is not there.
         callbacks: The sweep's.
         function: Gets the config without Hydra's node.
+        job_logging: Of the jobs before it in this process.
 
     Returns:
         What it returned, or the exception that it raised, as Hydra hands it to callbacks.
@@ -37,7 +45,7 @@ def run(config: JobConfig, folder: Path, callbacks: Callbacks, function: Callabl
         OSError: the folder cannot be written.
     """
     if config.whole.hydra.callbacks:  # somebody else's code, which may keep or change what it is given
-        config = JobConfig(*copy.deepcopy((config.whole, config.task)))
+        config = copy.deepcopy(config)
     whole, hydra = config.whole, config.whole.hydra
     with flag_override(hydra, ["struct", "readonly"], False):
         hydra.runtime.output_dir = str(folder.absolute())
@@ -46,7 +54,7 @@ def run(config: JobConfig, folder: Path, callbacks: Callbacks, function: Callabl
     HydraConfig.instance().cfg = whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        configure_log(hydra.job_logging, hydra.verbose)
+        job_logging.begin(hydra)
         if hydra.output_subdir is not None:
             _write(config, folder / hydra.output_subdir)
         done = JobReturn(
@@ -71,8 +79,8 @@ def _write(config: JobConfig, folder: Path) -> None:
     """The three files by which Hydra says what a job was composed of."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "config": to_yaml(config.task),
-        "hydra": to_yaml(config.whole.hydra, under="hydra"),
+        "config": config.task_yaml.text(config.task),
+        "hydra": config.hydra_yaml.text(config.whole.hydra),
         "overrides": to_yaml(config.whole.hydra.overrides.task),
     }
     for name, text in texts.items():

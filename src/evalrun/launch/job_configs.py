@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from evalrun.config.omegaconf_private import YamlSections
 from evalrun.grid.job_spec import JobSpec
 
 
@@ -16,6 +17,8 @@ class JobConfig(NamedTuple):
 
     whole: DictConfig  # with Hydra's node
     task: DictConfig  # without it, as a job sees it
+    hydra_yaml: YamlSections  # the text of Hydra's node
+    task_yaml: YamlSections  # the text of the rest
 
 
 class JobComposer:
@@ -41,7 +44,7 @@ class JobComposer:
         if job.group != self._group:
             self._kept, self._group = self._made(job.group), job.group
         whole, words = self._kept.whole, list(job.words)
-        for config in self._kept:
+        for config in (whole, self._kept.task):
             with flag_override(config, ["struct", "readonly"], False):
                 config.step, config.sweep = job.config.step, job.config.sweep
         with flag_override(whole.hydra, ["struct", "readonly"], False):
@@ -58,7 +61,9 @@ class JobComposer:
             typed = OmegaConf.to_container(self._config.hydra.overrides.hydra, resolve=False)
             whole.hydra.overrides.hydra = typed
         OmegaConf.copy_cache(from_config=self._config, to_config=whole)  # times are those of the sweep's start
-        return JobConfig(whole, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
+        task = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        of_a_job = ("overrides", "job", "runtime")  # what `compose` and `hydra_job.run` set
+        return JobConfig(whole, task, YamlSections(of_a_job, "hydra"), YamlSections(("step", "sweep")))
 
 
 def _dirname(words: Sequence[str], shape: DictConfig) -> str:

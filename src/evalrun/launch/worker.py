@@ -22,6 +22,7 @@ from evalrun.core.secrets import masked
 from evalrun.grid.job_spec import JobSpec
 from evalrun.launch import hydra_job
 from evalrun.launch.job_configs import JobComposer
+from evalrun.launch.job_logging import JobLogging
 from evalrun.launch.jobs import JobResult, Status
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Worker:
         self.context = context
         self.process = pipeline.JobProcess(is_ours=True)
         self.composer = JobComposer(context.config, context.composed)
+        self.job_logging = JobLogging()
 
     def expect(self, works: Sequence[JobSpec]) -> None:
         """Say which jobs come, one after the other, so that their files are read ahead."""
@@ -119,7 +121,7 @@ class Worker:
                 return _evaluated(work, config, self.process)
 
         callbacks = Callbacks(self.context.config)
-        done = hydra_job.run(self.composer.compose(work), work.folder, callbacks, function)
+        done = hydra_job.run(self.composer.compose(work), work.folder, callbacks, function, self.job_logging)
         if done.status is JobStatus.COMPLETED:
             return Status.DONE, str(done.return_value)
         error = done._return_value
