@@ -192,6 +192,8 @@ def _score(
 ) -> Iterator[TaskResult]:
     """Score tasks, those that share prompts together; each bundle is in the journal before the next begins."""
     with collector.importing(for_good=process.is_ours):
+        import pyarrow.parquet as pq
+
         from evalrun import scoring
         from evalrun.scoring import attempts
         from evalrun.tasks import builder
@@ -231,7 +233,7 @@ def _score(
             for name in (name for name in scores if name not in lost):
                 builder.warn_of_ties(built[name], name, located.cell.label, scores[name].ties, scores[name].n)
                 buffer = io.BytesIO()
-                scores[name].items.to_parquet(buffer, index=False)
+                pq.write_table(scores[name].table, buffer)
                 result = TaskResult(
                     key=keys[name],
                     run_key=run_key,

@@ -101,7 +101,9 @@ def test_lm_eval_has_the_same_accuracy_by_length_and_brier_score(workspace: Path
         ScorerConf("lm_eval", "auto", "float32", "cpu", 8, False, 100), lambda rows: None,
     )  # fmt: skip
     score = scoring.score(lm, builder.build(task_file.resolve(["long"]), None), None, 100)["long"]
-    assert score.items["choice_chars"].tolist() == [[len(choice) for choice in row["choices"]] for row in rows]
+    assert [list(one) for one in score.items["choice_chars"]] == [
+        [len(choice) for choice in row["choices"]] for row in rows
+    ]
     values, note = per_item(score.items)
     assert note == ""
     assert values["acc_norm"].tolist() == score.items["acc_norm"].tolist()

@@ -27,6 +27,7 @@ from evalrun.tasks import lm_eval_private, scores
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,16 @@ class Score:
     lower: list[str]  # the metrics of which less is better
     n: int
     num_fewshot: int
-    items: pd.DataFrame  # one row an item: see `_items`
+    table: pa.Table  # one row an item: see `_table`
     ties: dict[str, int]  # metric -> items whose highest value several choices share; those with any
     parted: int  # items scored from where the tokens of their choices part (see `parting`)
     lost: int  # items with a log-likelihood, or a generated text, that is no number
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """One row an item; the columns are those of `table`."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
 
 
 def score(
@@ -163,7 +170,7 @@ def _score_of(
         lower=sorted(metric for metric in metrics if not better[metric]),
         n=n,
         num_fewshot=int(task.config.num_fewshot or 0),
-        items=_items(judged),
+        table=_table(judged),
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
         lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
@@ -210,7 +217,7 @@ def _split_metrics(results: Mapping[str, Any]) -> tuple[dict[str, float], dict[s
     return metrics, stderrs
 
 
-def _items(judged: Sequence[_Judged]) -> pd.DataFrame:
+def _table(judged: Iterable[_Judged]) -> pa.Table:
     """One row an item (and filter).
 
     Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
@@ -219,10 +226,11 @@ def _items(judged: Sequence[_Judged]) -> pd.DataFrame:
     lm-eval's acc_norm divides by; one column a metric; doc_hash, prompt_hash, target_hash as lm-eval makes them;
     filter.
     """
-    import pandas as pd
+    import pyarrow as pa
 
+    rows = sorted(judged, key=lambda one: (one.filtered_by, one.item.doc_id))
     columns: dict[str, list[Any]] = defaultdict(list)
-    for one in judged:
+    for one in rows:
         item = one.item
         asked = zip(one.answers, item.choice_chars, strict=False)  # a filter may drop what was generated
         answered = [(answer, chars) for answer, chars in asked if _is_loglikelihood(answer)]
@@ -236,11 +244,13 @@ def _items(judged: Sequence[_Judged]) -> pd.DataFrame:
         columns["choice_chars"].append([chars for _, chars in answered])
         columns["response"].append("" if answered else json.dumps(one.answers, default=str))
         columns["filter"].append(one.filtered_by)
-    for metric in dict.fromkeys(metric for one in judged for metric in one.metrics):
-        columns[metric] = [_cell(one.metrics.get(metric, math.nan)) for one in judged]
+    lists = {"logprobs": pa.list_(pa.float64()), "greedy": pa.list_(pa.bool_()), "choice_chars": pa.list_(pa.int64())}
+    made = {name: pa.array(values, lists.get(name)) for name, values in columns.items()}
+    for metric in dict.fromkeys(metric for one in rows for metric in one.metrics):
+        made[metric] = pa.array([_cell(one.metrics[metric]) if metric in one.metrics else None for one in rows])
     for key in ("doc_hash", "prompt_hash", "target_hash"):
-        columns[key] = [getattr(one.item, key) for one in judged]
-    return pd.DataFrame(columns).sort_values(["filter", "doc_id"], ignore_index=True)
+        made[key] = pa.array([getattr(one.item, key) for one in rows])
+    return pa.table(made)
 
 
 def _cell(value: Any) -> float | str:
