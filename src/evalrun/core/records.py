@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +85,8 @@ class TaskResult:
         return int((self.settings.get("ties") or {}).get(self.primary_metric, 0))
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict for JSON."""
-        return dataclasses.asdict(self)
+        """A dict for JSON, to be read alone: what is below the checkpoint's and its own keys is the record's."""
+        return {**vars(self), "cell": dict(vars(self.cell))}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TaskResult:

@@ -197,8 +197,7 @@ def _target(folder: Path, name: str) -> Path:
 
 def _texts(group: layout.Delivery, origin: layout.Origin | None) -> dict[str, str]:
     if origin is None:
-        # A record a line: half the time of indented JSON. The same as to_json, without its deep copies.
-        records = [_json({**vars(result), "cell": vars(result.cell)}) for result, _ in group]
+        records = [_json(result.to_json()) for result, _ in group]  # one a line: half the time of indented JSON
         return {"results.json": "[" + ",\n ".join(records) + "]\n"}
     texts = {run_files.record_name(result): run_files.record_text(result) for result, _ in group}
     return texts if origin.config_yaml is None else texts | {runs.CONFIG: origin.config_yaml}

@@ -52,6 +52,7 @@ class MlflowConnection:
             hide_password(uri)
         )  # a server's password is in the environment then, and in no message of MLflow's
         self._client: Any = None
+        self._settled: tuple[int, int] | None = None  # device and inode of the database that was looked through
 
     @property
     def remote(self) -> bool:
@@ -240,9 +241,14 @@ class MlflowConnection:
             if self.database is None:
                 database_schema.check_server(self.uri, self.shown, self.upgrade)
                 return
+            file = self.database.stat()
+            if self._settled == (file.st_dev, file.st_ino):  # by an earlier job of this process
+                return
             database_schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
             if may_write:
                 moved.settle(self.database, self.root, self.patience_s)
+                file = self.database.stat()
+                self._settled = file.st_dev, file.st_ino
 
     def _check_sqlite(self, path: Path) -> None:
         """Ask SQLite itself, which answers sooner and clearer than MLflow: is this a database, and may we write now?"""
