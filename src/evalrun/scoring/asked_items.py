@@ -65,6 +65,13 @@ def asked_items(task: Any, limit: int | None) -> list[AskedItem]:
 
 
 def _asked(task: Any, doc_id: int, requests: list[Any]) -> AskedItem:
+    """What hangs on a row alone.
+
+    Args:
+        task: lm-eval's task object.
+        doc_id: The row's place.
+        requests: lm-eval's instances of the row, in the order of the choices.
+    """
     doc, delimiter = requests[0].doc, task.config.target_delimiter or ""
     target = task.doc_to_target(doc)
     has_choices = task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)

@@ -28,7 +28,7 @@ class ItemsFile:
 def read(path: Path, expected: int) -> ItemsFile:
     """Read the samples of one task.
 
-    Columns: those of evalrun's own items (evaluate._items): doc_id, target, prediction, logprobs in nats, greedy,
+    Columns: those of evalrun's own items (evaluate._table): doc_id, target, prediction, logprobs in nats, greedy,
     response, filter, one a metric, hashes.
 
     Args:
