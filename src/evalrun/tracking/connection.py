@@ -48,11 +48,10 @@ class MlflowConnection:
             path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
             self.database = path.expanduser().absolute()
             uri = f"sqlite:///{self.database}"
-        self.uri = restore_password(
-            hide_password(uri)
-        )  # a server's password is in the environment then, and in no message of MLflow's
+        # A server's password is in the environment then, and in no message of MLflow's.
+        self.uri = restore_password(hide_password(uri))
         self._client: Any = None
-        self._settled: tuple[int, int] | None = None  # device and inode of the database that was looked through
+        self._settled: int | None = None  # inode of the database that was looked through
 
     @property
     def remote(self) -> bool:
@@ -140,7 +139,7 @@ class MlflowConnection:
                 )
         if found is not None and found.lifecycle_stage != "active":
             raise self.deleted(name, found.experiment_id)
-        if found is not None and create and kind and not found.tags.get("evalrun.kind"):  # of somebody else's making
+        if found is not None and create and kind and not found.tags.get("evalrun.kind"):  # somebody else's
             self.tag_experiment(found.experiment_id, "evalrun.kind", kind)
         return found
 
@@ -241,14 +240,11 @@ class MlflowConnection:
             if self.database is None:
                 database_schema.check_server(self.uri, self.shown, self.upgrade)
                 return
-            file = self.database.stat()
-            if self._settled == (file.st_dev, file.st_ino):  # by an earlier job of this process
-                return
-            database_schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
-            if may_write:
-                moved.settle(self.database, self.root, self.patience_s)
-                file = self.database.stat()
-                self._settled = file.st_dev, file.st_ino
+            if self._settled != self.database.stat().st_ino:  # else by an earlier job of this process
+                database_schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
+                if may_write:
+                    moved.settle(self.database, self.root, self.patience_s)
+                    self._settled = self.database.stat().st_ino
 
     def _check_sqlite(self, path: Path) -> None:
         """Ask SQLite itself, which answers sooner and clearer than MLflow: is this a database, and may we write now?"""
@@ -266,8 +262,7 @@ class MlflowConnection:
         from mlflow.utils.rest_utils import http_request
 
         creds = get_default_host_creds(self.uri.rstrip("/"))
-        with self.guard("greeting the server"):
-            # One plain request: the client's own retries wait for minutes.
+        with self.guard("greeting the server"):  # one plain request: the client's own retries wait for minutes
             reply = http_request(
                 creds, "/health", "GET", timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False
             )
@@ -298,9 +293,7 @@ class MlflowConnection:
             try:
                 engine = sqlalchemy.create_engine(url)
             except ImportError as error:
-                raise TrackingError(
-                    f"{self.shown} needs the Python package '{error.name}'; install it "
-                    "(`pip install psycopg2-binary` for PostgreSQL) or start `mlflow server` and use its address."
-                ) from error
+                do = "install it (PostgreSQL: `pip install psycopg2-binary`), or use an `mlflow server`."
+                raise TrackingError(f"{self.shown} needs the Python package '{error.name}'; {do}") from error
             engine.connect().close()
             engine.dispose()
