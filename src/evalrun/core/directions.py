@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 # lm-eval's metrics of which less is better, and those of its older versions.
 LOWER = frozenset({"ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "ter", "wer"})
 LOWER |= {"brier_score", "likelihood_difference", "likelihood_diff"}
 
 
+@lru_cache(maxsize=10_000)  # asked of every result of a table
 def is_lower_better(metric: str) -> bool:
     """Whether less is better of a metric by its name, which may end in the name of a filter: `ter_strip`."""
     parts = metric.split("_")

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -217,7 +217,9 @@ class Origin:
 
 
 _REQUIRED = {field.name for field in fields(TaskEntry) if field.default is MISSING}
-_FIELDS: dict[type, set[str]] = {kind: {field.name for field in fields(kind)} for kind in (TaskEntry, Checkpoint)}
+_FIELDS: dict[type, frozenset[str]] = {  # a task's key has a tag of its own
+    kind: frozenset(field.name for field in fields(kind)) - {"key"} for kind in (TaskEntry, Checkpoint)
+}
 
 
 def by_key(runs: Iterable[RunEntry]) -> dict[str, RunEntry]:
@@ -266,17 +268,21 @@ def with_cell(tags: Mapping[str, str], cell: Checkpoint) -> str:
     return _compact({**there, **vars(cell)})
 
 
-def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: str) -> Kind | None:
+def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: Any) -> Kind | None:
     """What a tag holds, or None, which is said once: others may have copied or edited it."""
-    said = _mapping(tags[name])
     try:
-        known = _FIELDS[kind]
-        return kind(**{key: value for key, value in (said or {}).items() if key in known} | more)
+        return kind(**_fields(_FIELDS[kind], tags[name]), **more)
     except TypeError:
         if tags[name] not in _unread:
             _unread.add(tags[name])
             log.warning("a run's tag '%s' is not as evalrun writes it, so what it speaks of is passed over", name)
         return None
+
+
+@lru_cache(maxsize=10_000)  # of an ingested table many checkpoints say the same of a task
+def _fields(known: frozenset[str], text: str) -> Mapping[str, Any]:
+    """What a tag's text says of some fields, to be read only."""
+    return {key: value for key, value in (_mapping(text) or {}).items() if key in known}
 
 
 def _mapping(text: str | None) -> dict[str, Any] | None:

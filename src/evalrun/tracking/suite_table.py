@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
@@ -16,6 +17,10 @@ from evalrun.tracking.slugs import metric_key, stderr_key
 
 _TYPES = {name: column.dtype for name, column in TABLE_COLUMNS.items()}
 _ORDER = ["n_params", "model", "seed", "step", "task", "metric", "finished_ms", "task_key", "run_id"]
+_OF_RESULT = (  # the other columns are its checkpoint's
+    *("task", "title", "cause", "role", "metric", "value", "stderr", "n", "chance", "primary", "higher_is_better"),
+    *("disputed", "task_key", "finished_ms"),
+)
 _PLACE = ["model", "seed", "step", "task_key", "metric"]
 
 Row = dict[str, Any]
@@ -47,32 +52,45 @@ def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:
     frames: list[pd.DataFrame] = []
     sweeps: dict[str, list[str]] = {}
     for page in pages:
-        frames.append(_frame([row for run in page for row in rows_of(run)]))
+        frames.append(_frame(page))
         sweeps |= {run.run_id: sweep_tags.sweeps_of(run.tags) for run in page}
     rows = pd.concat(frames, ignore_index=True) if frames else _frame([])
     return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps)
 
 
-def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(TABLE_COLUMNS)).astype(_TYPES)
+def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
+    """The rows of some runs; none of one whose tags cannot be read.
+
+    What is a checkpoint's own is made once for it, not once a row.
+    """
+    checkpoints: list[Row] = []
+    scores: list[Row] = []
+    rows_each: list[int] = []
+    for run in runs:
+        entries, cell = layout.held(run.tags), layout.cell_of(run.tags)
+        if not entries or cell is None:
+            continue
+        before = len(scores)
+        scores += _scores(run, entries)
+        rows_each.append(len(scores) - before)
+        own = {"flops": cell.flops, "weights": run.tags.get("evalrun.weights", ""), "run_id": run.run_id}
+        checkpoints.append({**vars(cell), **own, "settings": run.tags.get(layout.SETTINGS, "")})
+    left = _typed(checkpoints, [name for name in TABLE_COLUMNS if name not in _OF_RESULT])
+    right = _typed(scores, list(_OF_RESULT))
+    left = left.take(np.repeat(np.arange(len(rows_each)), rows_each)).reset_index(drop=True)
+    return pd.concat([left, right], axis=1)[list(TABLE_COLUMNS)]
 
 
-def rows_of(run: RunContent) -> Iterator[Row]:
-    """The rows of one run, one a task and metric; none where its tags cannot be read.
+def _typed(rows: Sequence[Row], names: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=names).astype({name: _TYPES[name] for name in names})
+
+
+def _scores(run: RunContent, entries: Mapping[str, layout.TaskEntry]) -> Iterator[Row]:
+    """What a run's rows say of its results, one a task and metric.
 
     Only tasks whose key is on the run count: they are there completely, even if the run was killed later.
     """
-    tags, metrics = run.tags, run.metrics
-    entries = layout.held(tags)
-    cell = layout.cell_of(tags)
-    if not entries or cell is None:
-        return
-    checkpoint = {name: value for name, value in vars(cell).items() if name in TABLE_COLUMNS} | {
-        "flops": cell.flops,
-        "weights": tags.get("evalrun.weights", ""),
-        "run_id": run.run_id,
-        "settings": tags.get(layout.SETTINGS, ""),
-    }
+    metrics = run.metrics
     for entry in entries.values():
         for metric in [*entry.metrics, *entry.missing]:
             # What is not finite was not logged: missing stays missing.
@@ -80,7 +98,7 @@ def rows_of(run: RunContent) -> Iterator[Row]:
             if value is None:
                 continue  # being written this moment: a server may read the metrics before and the tags after
             has_stderr = entry.metrics.get(metric, False)
-            yield checkpoint | {
+            yield {
                 "task": entry.task,
                 "title": entry.title,
                 "cause": entry.cause,
