@@ -7,6 +7,7 @@ import pytest
 import evalrun
 import evalrun.errors
 from evalrun.core.palette import family_looks
+from evalrun.reporting.families_drawing import drawn_over_compute
 from evalrun.reporting.families_figure import families_figure
 from evalrun.reporting.families_page import write_families
 from evalrun.statistics.families import last_checkpoints
@@ -67,7 +68,39 @@ def test_the_page_has_the_figure_the_numbers_and_what_differs(families, tmp_path
     assert "The families were not scored in the same way: one by lm_eval float16, two by lm_eval float32." in text
     assert "alone" in text
     assert len(pd.read_csv(tmp_path / "families.csv")) == 5
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {f"families.{k}" for k in ("png", "pdf", "svg")}
+    files = {f"families.{kind}" for kind in ("png", "pdf", "svg")}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == files | {"made.json"}
+
+
+def test_the_pages_figure_is_drawn_again_when_a_number_of_it_changes(families, tmp_path, monkeypatch):
+    drawn = []
+
+    def image_files(*given):
+        drawn.append(given[0])
+        return {"figures/families.svg": b"<svg>%d</svg>" % len(drawn)}
+
+    monkeypatch.setattr("evalrun.reporting.families_page.image_files", image_files)
+    other = {**families, "one": families["one"].assign(value=families["one"]["value"] + 0.001)}
+    for tables in (families, families, other):
+        page = write_families(tmp_path, tables, dict.fromkeys(families, "lm_eval")).read_text()
+    assert len(drawn) == 2
+    assert "<svg>2</svg>" in page
+
+
+def test_the_pages_figure_has_a_line_marks_and_bars_for_each_family(families):
+    points, _ = last_checkpoints(families)
+    drawing = drawn_over_compute(points)
+    colors = [color for color, _ in family_looks(2)]
+    curves = {line.color: line.at for line in drawing.strokes if len(line.at) > 1}
+    bars = {rules.color: np.array(rules.ends) for rules in drawing.rules if rules.color in colors}
+    assert [len(bars[color]) for color in colors] == [9, 6]  # each with its two ends
+    for color, name in zip(colors, ("one", "two"), strict=True):
+        upright = bars[color][::3]
+        np.testing.assert_allclose(upright[:, 0], curves[color][:, 0])
+        values = points.loc[points["family"] == name, "value"]
+        assert np.argsort(-curves[color][:, 1]).tolist() == np.argsort(values.to_numpy()).tolist()
+    assert {"one", "two", "chance", "±1 standard error"} <= {words.text for words in drawing.words}
+    assert len(drawing.dots[0].at) == 1  # the legend's: the first family's are discs, the second's squares
 
 
 def test_families_without_a_task_in_common_have_no_page(families, tmp_path):

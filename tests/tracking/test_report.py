@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import resource
 from pathlib import Path
 
 import mlflow
@@ -44,6 +46,26 @@ def test_a_report_that_fails_is_failed(store: Store, tmp_path: Path) -> None:
     (run,) = client.search_runs([client.get_experiment_by_name("pythia-report").experiment_id])
     assert run.info.status == "FAILED"
     assert run.data.tags["evalrun.state"] != "complete"
+
+
+def test_a_disk_without_room_for_a_report_is_one_sentence(store: Store, tmp_path: Path) -> None:
+    """Nothing larger than the database can be written, and the page is."""
+    page = tmp_path / "report.html"
+    page.write_bytes(b"x" * 8_000_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, hard))
+    try:
+        with pytest.raises(TrackingError) as found:
+            store.log_report("pythia", {"report.html": page}, {}, {}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (said,) = found.value.problems
+    assert re.fullmatch(r"MLflow at \S+ failed while filing the report: \[Errno 27\] File too large[^\n]*\.", said)
+    client = MlflowClient(store.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("pythia-report").experiment_id])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["evalrun.state"] != "complete"
+    assert store.log_report("pythia", {"report.html": page}, {}, {}, {}) != run.info.run_id
 
 
 def test_a_report_may_be_without_files(store: Store) -> None:

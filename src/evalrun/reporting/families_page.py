@@ -12,8 +12,9 @@ import pandas as pd
 from evalrun.core.atomic import write_files
 from evalrun.core.stages import stage
 from evalrun.core.version import __version__
-from evalrun.reporting.families_figure import families_figure
+from evalrun.reporting.families_drawing import drawn_over_compute
 from evalrun.reporting.figure_files import EVERY_FORMAT, image_files
+from evalrun.reporting.kept_pictures import KeptPictures
 from evalrun.reporting.regression_table import csv_text
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
@@ -68,8 +69,10 @@ def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: M
     if len(set(scored.values())) > 1:
         told = ", ".join(f"{name} by {how}" for name, how in scored.items())
         notes.insert(0, f"The families were not scored in the same way: {told}.")
-    images = image_files("families", families_figure, (points,), EVERY_FORMAT)
+    kept = KeptPictures(folder)
+    images = kept.find("families", (points,)) or image_files("families", drawn_over_compute, (points,), EVERY_FORMAT)
     page = _page(points, notes, images["figures/families.svg"].decode())
+    images = {**images, **kept.receipts({"families": images})}
     return write_files(folder, {**images, "families.csv": csv_text(points), "report.html": page})["report.html"]
 
 
