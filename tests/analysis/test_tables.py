@@ -8,6 +8,7 @@ import pytest
 
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.reporting import regression_table
+from evalrun.reporting.csv_text import as_csv
 from evalrun.reporting.terminal_table import effects_text
 from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import RegressionSettings, fit_interactions
@@ -123,3 +124,32 @@ def test_notes_are_told_once(tidy):
 )
 def test_q(q, text):
     assert regression_table.q_text(q) == text
+
+
+ODD = pd.DataFrame(
+    {
+        "text": ["plain", 'a "quoted", one', "two\nlines", "", None, "cr\rhere", " space", "ünïcode", "'", "a;b"],
+        "number": [0.1, -0.0, 0.0, np.nan, np.inf, -np.inf, 1e22, 1e-7, 14067712.0, 1 / 3],
+        "whole": pd.array([1, None, 3, 4, 5, 6, 7, 8, 9, -10], dtype="Int64"),
+        "int": range(10),
+        "truth": [True, False] * 5,
+        "mixed": pd.Series([1, True, 1.0, "1", None, np.nan, -0.0, "x,y", ("a", 1), pd.NA], dtype=object),
+        'a "name", odd': 1.5,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ODD,
+        ODD[:0],
+        ODD[["text"]],
+        ODD.assign(text=ODD["text"].astype(object)),
+        ODD.assign(day=pd.Timestamp("2020-01-01"), small=np.float32(0.1)),
+        ODD.assign(kind=ODD["text"].astype("category")),
+    ],
+    ids=["odd", "no row", "one column", "object", "left to pandas", "category"],
+)
+def test_csv_is_what_pandas_writes(frame):
+    assert as_csv(frame) == frame.to_csv(index=False, lineterminator="\n")

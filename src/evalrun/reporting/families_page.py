@@ -12,10 +12,10 @@ import pandas as pd
 from evalrun.core.atomic import write_files
 from evalrun.core.stages import stage
 from evalrun.core.version import __version__
+from evalrun.reporting.csv_text import csv_text
 from evalrun.reporting.families_drawing import drawn_over_compute
 from evalrun.reporting.figure_files import EVERY_FORMAT, image_files
 from evalrun.reporting.kept_pictures import KeptPictures
-from evalrun.reporting.regression_table import csv_text
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
 from evalrun.statistics.table import prepare

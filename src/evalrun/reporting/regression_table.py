@@ -9,6 +9,7 @@ import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.text import listed, markdown_escape
+from evalrun.reporting.csv_text import csv_text
 from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
 from evalrun.reporting.section_tables import signed
 from evalrun.statistics.regression.equivalence import COLUMNS
@@ -175,12 +176,3 @@ def by_effect(rows: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
     """The rows of one task and method in the order of `EFFECTS`."""
     by_name = {str(row["effect"]): row for row in rows}
     return [by_name[effect] for effect in EFFECTS]
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A frame as CSV, whole numbers as such."""
-    whole = frame.copy()
-    for column in ("seed", "step", "n", "tokens", "df"):
-        if column in whole and pd.api.types.is_float_dtype(whole[column]) and (whole[column].dropna() % 1 == 0).all():
-            whole[column] = whole[column].astype("Int64")  # a missing seed makes the others 1.0, 2.0
-    return str(whole.to_csv(index=False, lineterminator="\n"))

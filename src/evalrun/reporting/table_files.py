@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.reporting.csv_text import csv_text
 from evalrun.reporting.effect_words import effect_name, effect_names
 from evalrun.reporting.regression_table import (
-    csv_text,
     effects_csv,
     effects_latex,
     effects_markdown,

@@ -36,7 +36,7 @@ def write(found: ItemDynamics, folder: Path) -> list[Path]:
     Raises:
         StorageError: a file cannot be written.
     """
-    from evalrun.reporting.regression_table import csv_text
+    from evalrun.reporting.csv_text import csv_text
 
     contents: dict[str, str | bytes] = {
         f"{name}.csv": csv_text(frame) for name in TABLES if len(frame := getattr(found, name))
