@@ -83,6 +83,12 @@ def _losses(found: ItemDynamics, alpha: float) -> Iterator[str]:
     if none:
         what = "No loss of known items" if len(none) == len(found.losses) else f"{', '.join(none)}: no loss"
         yield f"{what} is shown: guesses and slips explain what went from right to wrong."
+    hidden = [curve_label(row) for row in found.losses.to_dict("records") if row["lost_high"] < 0]
+    if hidden:
+        yield (
+            f"{', '.join(hidden)}: guesses stay the same from checkpoint to checkpoint, so that a share of lost items "
+            "cannot be told."
+        )
 
 
 def _falls(found: ItemDynamics) -> Iterator[str]:
@@ -133,6 +139,8 @@ def _took_over(found: ItemDynamics) -> Iterator[str]:
         part = ""
         if most and most["high"] < right["low"]:
             part = f" Most was lost where {most['value']} ({_change(most)})."
+        if not (to or part):
+            continue
         yield (
             f"{curve_label(first)}, from step {first['peak_step']:.0f} to {first['trough_step']:.0f}: the probability "
             f"of the right choice went from {right['before']:.2f} to {right['after']:.2f}.{to}{part}"

@@ -14,15 +14,18 @@ from matplotlib.figure import Figure
 from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.drawing_files import figure_bytes, saved
 from evalrun.reporting.evidence_figure import evidence_figure
+from evalrun.reporting.heat_map_figure import given_of, heat_map_figure
 from evalrun.reporting.kept_pictures import KeptPictures
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
+from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
+OF_TASKS = ("evidence", "items")  # folders of figures of single tasks
 EVERY_FORMAT = ("svg", "png", "pdf")
 PAYS = 16  # figures from which on it pays to start processes
 _SEEN = [  # columns of the table that a figure shows
@@ -79,7 +82,20 @@ def _paper(study: Findings) -> list[Picture]:
     table, shapes, size_shapes = (
         rows[rows["task"].isin(kept)] for rows in (study.table, study.shapes, study.size_shapes)
     )
-    return _overviews(study.choice, table.reset_index(drop=True), shapes, size_shapes, ("svg",))
+    falling = [one for one in study.dynamics.tasks if one.task in set(kept) and len(one.distractors)]
+    return [
+        *_overviews(study.choice, table.reset_index(drop=True), shapes, size_shapes, ("svg",)),
+        *map(_answers, falling),
+    ]
+
+
+def _answers(found: ItemDynamics) -> Picture:
+    """A task's right answers, items by checkpoints."""
+    return Picture(f"items/{_file_name(found.task)}", heat_map_figure, given_of(found), ("png",))
+
+
+def _file_name(task: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", task)
 
 
 def _all(study: Findings) -> list[Picture]:
@@ -87,10 +103,9 @@ def _all(study: Findings) -> list[Picture]:
     pictures = _overviews(study.choice, study.table, study.shapes, study.size_shapes, EVERY_FORMAT)
     found = dict(list(study.evidence.groupby("task", sort=False)))
     for task, rows in study.table[_SEEN].groupby("task", sort=False):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(task))
         given = (rows, found[task], str(task), study.choice.axis)
-        pictures.append(Picture(f"evidence/{name}", evidence_figure, given, ("png",)))
-    return pictures
+        pictures.append(Picture(f"evidence/{_file_name(str(task))}", evidence_figure, given, ("png",)))
+    return [*pictures, *map(_answers, study.dynamics.tasks)]
 
 
 def _overviews(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from evalrun.core.errors import StorageError
-from evalrun.reporting.figure_files import EVERY_FORMAT, OVERVIEWS
+from evalrun.reporting.figure_files import EVERY_FORMAT, OF_TASKS, OVERVIEWS
 from evalrun.reporting.kept_pictures import MADE
 from evalrun.reporting.table_files import TABLES
 
@@ -24,7 +24,7 @@ def remove_left_over(out: Path, made: Collection[str]) -> None:
     may_be = [f"tables/{name}.csv" for name in TABLES]
     may_be += [f"figures/{name}.{kind}" for name in OVERVIEWS for kind in EVERY_FORMAT]
     may_be += [MADE]
-    may_be += [f"figures/evidence/{path.name}" for path in (out / "figures" / "evidence").glob("*.png")]
+    may_be += [f"figures/{kind}/{path.name}" for kind in OF_TASKS for path in (out / "figures" / kind).glob("*.png")]
     for name in may_be:
         if name not in made:
             try:

@@ -19,6 +19,17 @@ class TableCell:
 
 
 @dataclass(frozen=True)
+class SectionPicture:
+    """A picture below a table."""
+
+    title: str  # of the pictures from here on; empty to go on
+    name: str
+    alt: str  # what it shows, for those who do not see it
+    address: str  # its bytes, as a data: address
+    said: Sequence[str] = ()  # sentences about the pictures from here on
+
+
+@dataclass(frozen=True)
 class Section:
     """One table with its heading."""
 
@@ -27,6 +38,7 @@ class Section:
     heads: Sequence[str]
     rows: Sequence[Sequence[TableCell]]
     more: str = ""  # what the page leaves out, and where it is
+    pictures: Sequence[SectionPicture] = ()
 
 
 def number_cell(value: float, digits: int, hint: str = "") -> TableCell:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting import curve_sections, effect_sections, item_section, prediction_section
+from evalrun.reporting import curve_sections, dynamics_section, effect_sections, item_section, prediction_section
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.expected_section import expected_labels
@@ -31,6 +31,7 @@ def sections(study: Findings) -> list[Section]:
         _corrections(study),
         _pooled(study),
         item_section.by_items(study),
+        dynamics_section.learned_and_lost(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
         prediction_section.ahead(study),
@@ -50,6 +51,8 @@ def references(study: Findings) -> dict[str, str]:
     found |= _OTHER_METHODS
     if study.item_effects["p"].notna().any():
         found |= item_section.REFERENCES
+    if study.dynamics.tasks:
+        found |= dynamics_section.REFERENCES
     if len(study.continuous):
         found |= {
             metric.title[0].upper() + metric.title[1:]: f"{metric.sentence} {metric.source}."

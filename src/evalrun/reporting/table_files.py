@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -114,6 +115,19 @@ def _fixed(digits: int) -> Callable[[float], str]:
     return lambda value: f"{value:.{digits}f}"
 
 
+DYNAMICS = ("classes", "losses", "transitions", "agreement", "returned", "distractors")
+
+
+def dynamics_table(name: str, study: Findings) -> pd.DataFrame:
+    """One of the tables about items over training, of all tasks."""
+    frames = []
+    for one in study.dynamics.tasks:
+        own: pd.DataFrame = getattr(one, name)
+        if len(own):
+            frames.append(pd.DataFrame({"task": one.task, "title": one.title, **own}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
 _INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high", "interval", "n"]
 # Name -> frame; written as CSV where it has a row.
 TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
@@ -134,6 +148,7 @@ TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "artefacts": lambda study: study.artefacts,
     "clustered": lambda study: study.clustered,
     "item_model": lambda study: study.item_effects,
+    **{f"items_{name}": partial(dynamics_table, name) for name in DYNAMICS},
     "noise": lambda study: study.signal,
     "seeds": lambda study: study.seeds,
     "intervals": lambda study: with_intervals(study.table, study.choice.alpha)[_INTERVALS],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import pandas as pd
 from evalrun.core.errors import AnalysisError
 from evalrun.core.stages import stage
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
+from evalrun.statistics.dynamics.followed import Followed, follow_tasks
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.clustered_errors import clustered_errors
@@ -69,6 +70,7 @@ class Findings:
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
     clustered: pd.DataFrame  # clustered_errors.clustered_errors; empty without clusters
+    dynamics: Followed  # followed.follow_tasks; empty where items are not read
     item_effects: pd.DataFrame  # item_model.fit_items; empty where answers are not modelled
     signal: pd.DataFrame  # snr.signal_to_noise
     seeds: pd.DataFrame  # seeds.seed_variance
@@ -127,16 +129,15 @@ def analyze_table(
     effects = with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
     decision = decide_curves(rows, conf, items, clusters)
     shapes = describe_shapes(decision)
+    falls = find_falls(decision, shapes)
+    dynamics = follow_tasks(rows, falls, conf, items)
     size_shapes = shapes_over_size(rows, conf.params, decision.settings)
-    continuous = measured.table
     diagnostics = diagnose(rows, choice)
     coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
-    told = [*capped([f"Not scored: {why}" for why in failed]), *coverage_sentences(coverage)]
-    told += capped([f"Items not clustered: {why}." for why in unclustered(rows["task"].unique(), clusters)])
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*told, *prepared.notes, *measured.notes],
+        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *dynamics.notes],
         coverage=coverage,
         choice=choice,
         metric=conf.metric,
@@ -153,16 +154,24 @@ def analyze_table(
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
-        falls=find_falls(decision, shapes),
-        continuous=continuous,
-        artefacts=of_curves_that_move(find_artefacts(rows, continuous), shapes),
+        falls=falls,
+        continuous=measured.table,
+        artefacts=of_curves_that_move(find_artefacts(rows, measured.table), shapes),
         clustered=clustered_errors(rows, items, clusters, conf.alpha),
+        dynamics=dynamics,
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
     )
+
+
+def _told(failed: Sequence[str], coverage: Coverage, rows: pd.DataFrame, clusters: Clusters | None) -> Iterator[str]:
+    """What was not scored, or not clustered, and which cells are missing."""
+    yield from capped([f"Not scored: {why}" for why in failed])
+    yield from coverage_sentences(coverage)
+    yield from capped([f"Items not clustered: {why}." for why in unclustered(rows["task"].unique(), clusters)])
 
 
 def choice_of(conf: AnalysisConf) -> RegressionSettings:

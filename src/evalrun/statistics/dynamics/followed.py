@@ -55,17 +55,16 @@ def follow_task(
 
 
 @stage("items over training")
-def follow_tasks(
-    table: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items | None, words: Words | None
-) -> Followed:
+def follow_tasks(table: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items | None) -> Followed:
     """Follow the items of every task that has several checkpoints of a model.
+
+    Wrong choices are told apart by their places: texts are in the tasks' files, whose changes a report does not notice.
 
     Args:
         table: Rows of `Prepared.table`.
         falls: `shapes.falls.find_falls` of them.
         conf: What to do: conf/analysis.
         items: Gives per-item results; None for an empty answer.
-        words: Gives the texts of the items; None to do without.
     """
     if items is None or not conf.item_dynamics:
         return Followed([], [])
@@ -74,7 +73,7 @@ def follow_tasks(
         if rows.groupby(["model", "seed"], dropna=False).size().max() < 2:
             continue
         try:
-            one = follow_task(rows, falls, conf, items, words)
+            one = follow_task(rows, falls, conf, items, None)
         except AnalysisError as error:
             notes += [f"{rows['title'].iloc[0]}: {problem}" for problem in error.problems]
             continue

@@ -1,0 +1,113 @@
+"""One task's answers, items by checkpoints, and the answers that took over in its falls: a panel a model."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+
+from evalrun.reporting.dynamics_words import curve_label, tokens_text
+from evalrun.reporting.figures import INK, STYLE
+from evalrun.statistics.dynamics.distractors import COLUMN, POSITION, RIGHT, TEXT
+from evalrun.statistics.dynamics.heat_maps import HeatMap
+from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
+
+_WRONG, _KNOWN = "#efe0cc", "#0b5c8a"  # told apart by all common kinds of colour vision, and in grey
+_COLORS = LinearSegmentedColormap.from_list("answers", [_WRONG, _KNOWN])
+_COLUMNS, _MOST = 4, 12  # panels side by side, and in all
+_BARS = 8  # answers shown of a fall
+_TICKS = 4
+
+
+def given_of(found: ItemDynamics) -> tuple[Any, ...]:
+    """What `heat_map_figure` draws of a task, as plain values and tables."""
+    maps = tuple(
+        (one.label, tuple(one.tokens.tolist()), one.items, pd.DataFrame(one.shares)) for one in found.maps[:_MOST]
+    )
+    return found.title, maps, found.distractors
+
+
+def heat_map_figure(title: str, maps: tuple[Any, ...], moved: pd.DataFrame) -> Figure:
+    """Draw one task: right answers of each model, items in the order in which they are learned; below, its falls.
+
+    Args:
+        title: Of the task.
+        maps: Label, tokens of the checkpoints, number of items and shares of right answers of each curve.
+        moved: `distractors.distractors` of the task.
+
+    Returns:
+        A figure to be saved, 6.9 inches wide at most.
+    """
+    falls = [
+        (curve_label(own.iloc[0].to_dict()), own)
+        for _, own in moved.groupby(["model", "seed"], dropna=False, sort=False)
+    ][:_COLUMNS]
+    columns = min(_COLUMNS, max(len(maps), len(falls), 2))
+    lines = math.ceil(len(maps) / columns)
+    rows = lines + bool(falls)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.72 * columns, 1.7 * lines + 1.8 * bool(falls) + 0.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        for place, (label, tokens, items, shares) in enumerate(maps):
+            axes = figure.add_subplot(rows, columns, place + 1)
+            _map(axes, label, np.array(tokens), items, shares.to_numpy())
+            axes.set_ylabel(f"{items:,} items" if place % columns == 0 else "", fontsize=7)
+        for place, (label, own) in enumerate(falls):
+            _bars(figure.add_subplot(rows, columns, lines * columns + place + 1), label, own)
+        figure.suptitle(
+            f"{title}: right answers (dark) by item and tokens", fontsize=9, fontweight="bold", x=0.01, ha="left"
+        )
+    return figure
+
+
+def _map(axes: Axes, label: str, tokens: Any, items: int, shares: Any) -> None:
+    """One model's answers; the checkpoints stand side by side, as far apart as each other."""
+    axes.imshow(shares, cmap=_COLORS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    last = len(tokens) - 1
+    ticks = sorted({round(place * last / max(1, _TICKS - 1)) for place in range(_TICKS)})
+    axes.set_xticks(ticks, [tokens_text(float(tokens[place])) for place in ticks], fontsize=6)
+    axes.set_yticks([])
+    axes.set_title(label, fontsize=7.5, loc="left", pad=3)
+
+
+def _bars(axes: Axes, label: str, own: pd.DataFrame) -> None:
+    """Of one fall, the change of probability of the right choice and of the wrong ones that changed most."""
+    kinds = own["by"].isin([TEXT]) if (own["by"] == TEXT).sum() > 1 else own["by"].isin([POSITION])
+    wrong = own[kinds | (own["by"] == COLUMN)].sort_values("change", ascending=False).head(_BARS - 1)
+    shown = pd.concat([own[own["by"] == RIGHT], wrong])[::-1]
+    names = [_short(str(row["by"]), str(row["value"])) for row in shown.to_dict("records")]
+    at = np.arange(len(shown))
+    color = [_KNOWN if by == RIGHT else "#b4551d" for by in shown["by"]]
+    reach = np.nan_to_num((shown["high"] - shown["low"]).to_numpy(np.float64) / 2)
+    axes.barh(at, shown["change"], color=color, height=0.66)
+    axes.errorbar(shown["change"], at, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.6)
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.set_yticks(at, names, fontsize=5.8)
+    first = own.iloc[0]
+    axes.set_title(
+        f"{label}, step {first['peak_step']:.0f} to {first['trough_step']:.0f}", fontsize=6.5, loc="left", pad=3
+    )
+    axes.set_xlabel("change of probability", fontsize=6.5)
+
+
+def _short(by: str, value: str) -> str:
+    if by == RIGHT:
+        return "right"
+    name = {POSITION: f"wrong, place {value}", COLUMN: f"= {value}"}.get(by, value)
+    return name if len(name) <= 16 else f"{name[:15]}…"
+
+
+def picture(one: HeatMap) -> bytes:
+    """The answers of one curve as a PNG of a pixel for each row and checkpoint, without axes: the page scales it."""
+    buffer = io.BytesIO()
+    imsave(buffer, one.shares, cmap=_COLORS, vmin=0, vmax=1, format="png")
+    return buffer.getvalue()

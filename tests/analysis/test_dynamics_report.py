@@ -1,0 +1,123 @@
+"""Items over training in the report: the section, its pictures and sentences, the tables and figures beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_items import MadeStore, items_frame, learned_at, made_course, made_curve, table_rows
+from PIL import Image
+
+from evalrun.commands.table_input import config_of
+from evalrun.reporting.build import run_analysis
+from evalrun.reporting.dynamics_words import choice_name, percent, q_said, tokens_text
+from evalrun.reporting.heat_map_figure import picture
+from evalrun.statistics.dynamics.distractors import POSITION, TEXT
+from evalrun.statistics.dynamics.heat_maps import HeatMap, heat_map
+from evalrun.statistics.dynamics.item_classes import follow, states
+
+HOSTILE = "<script>alert(1)</script>"
+MISLED = [0, 0, 0, 1, 2, 4, 5, 6, 5, 4, 2, 1, 0]  # of 7 items, at each step
+
+
+def made_task(task, n=100):
+    """Per-item results of two models whose items turn to the second choice and back, and their rows."""
+    random = np.random.default_rng(1)
+    gold, known = random.integers(0, 4, n), random.random(n) < 2 / 3
+    frames, runs, values = {}, [], []
+    for model in ("small", "large"):
+        for place, share in enumerate(MISLED):
+            logprobs = random.normal(-5, 1, (n, 4))
+            logprobs[np.flatnonzero(known), gold[known]] += 8
+            logprobs[np.arange(n) % 7 < share, 1] += 20
+            run = f"{task}-{model}-{place}"
+            frames[run, task] = items_frame(logprobs, gold)
+            runs.append((run, model, 2**place))
+            values.append(float(frames[run, task]["acc"].mean()))
+    return MadeStore(frames), table_rows(runs, values, task)
+
+
+def report(table, store, out, **settings):
+    conf = config_of({"items": True, "methods": ["ols"], "draws": 99, **settings}).analysis
+    return run_analysis(table, conf, "made", out, {}, items=store)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    store, rows = made_task("turning")
+    out = tmp_path_factory.mktemp("report")
+    return report(rows.assign(title=HOSTILE), store, out), out
+
+
+def test_the_page_says_and_shows_what_items_do(made):
+    page = made[0].files["report.html"].read_text()
+    section = page[page.index("<h2>Items over training</h2>") :]
+    assert HOSTILE not in page
+    said = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert "large loses items that it knew, more than guesses and slips explain (q &lt; .001)" in said
+    assert "The items that return are those that were lost" in said
+    assert "the second choice where it is wrong" in said
+    pictures = [base64.b64decode(one) for one in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", section)]
+    assert [Image.open(io.BytesIO(one)).size for one in pictures] == [(len(MISLED), 100)] * 2
+    assert "Viterbi" in page
+
+
+def test_the_tables_and_the_figure_lie_beside_it(made):
+    files, out = made[0].files, made[1]
+    classes = pd.read_csv(files["tables/items_classes.csv"])
+    assert classes.groupby("model")["items"].sum().eq(100).all()
+    assert list(classes.columns[:2]) == ["task", "title"]
+    for name in ("losses", "transitions", "agreement", "returned", "distractors"):
+        assert len(pd.read_csv(files[f"tables/items_{name}.csv"])), name
+    assert Image.open(out / "figures/items/turning.png").size[0] > 600
+
+
+def test_what_is_not_asked_for_is_not_there_and_what_was_is_removed(tmp_path):
+    store, rows = made_task("turning", n=30)
+    first = report(rows, store, tmp_path)
+    assert "figures/items/turning.png" in first.files
+    for items, without in ((store, {"item_dynamics": False}), (None, {"items": False})):
+        again = report(rows, items, tmp_path, **without)
+        assert not any("items_" in name or "figures/items" in name for name in again.files)
+        assert not (tmp_path / "figures/items/turning.png").exists()
+        assert not (tmp_path / "tables/items_classes.csv").exists()
+        assert "Items over training" not in again.files["report.html"].read_text()
+
+
+def test_items_that_cannot_be_followed_are_noted(tmp_path):
+    store, rows = made_task("turning", n=30)
+    for frame in store.frames.values():
+        frame["doc_id"] = 0
+    found = report(rows, store, tmp_path, figures="none")
+    assert "Turning: task 'turning' cannot be followed item by item: items cannot be told apart: a doc_id repeats." in (
+        found.notes
+    )
+
+
+def test_items_stand_in_the_order_in_which_they_are_learned():
+    at = np.random.default_rng(0).integers(0, 31, 1000)
+    right, _ = made_course(learned_at(at, 30), 4, 1)
+    curve = made_curve(right)
+    courses = follow(right, states(np.full(1000, 0.25), 0.05, 0.05, 30))
+    found = heat_map(curve, courses)
+    assert found.shares.shape == (240, 30)
+    assert found.shares.mean() == pytest.approx(right.mean(), abs=0.02)
+    share = found.shares.mean(axis=1)
+    assert np.corrcoef(share, np.arange(240))[0, 1] < -0.95
+    small = HeatMap("m", found.tokens, found.steps, 2, np.array([[0.0, 1.0]], np.float32))
+    pixels = np.asarray(Image.open(io.BytesIO(picture(small))).convert("L"))
+    assert pixels[0, 0] > pixels[0, 1] + 60  # also in grey, right is the darker
+
+
+def test_words():
+    assert [tokens_text(n) for n in (0.5, 1234, 2.1e9, 3e11, 1.5e12, np.inf, np.nan)] == [
+        *("0.5", "1.23k", "2.1B", "300B", "1.5T", "∞", "–"),
+    ]
+    assert (percent(-0.034), percent(np.nan)) == ("−3 %", "–")
+    assert (q_said(0.0001), q_said(0.034)) == ("q < .001", "q = .034")
+    assert choice_name(POSITION, "2") == "the second choice where it is wrong"
+    assert choice_name(TEXT, "x" * 50) == f"the wrong choice “{'x' * 39}…”"
