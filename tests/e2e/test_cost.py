@@ -130,7 +130,7 @@ def test_a_config_of_the_next_step_is_the_one_that_hydra_composes(workspace: Pat
         assert (len(plan.jobs), len(plan.composed)) == (12, 4)
         for job in plan.jobs:
             job = replace(job.of_sweep("63e8210975"), number=3)
-            ours, task = composer.compose(job)
+            ours, task, *_ = composer.compose(job)
             theirs = loader.load_sweep_config(master, list(job.words))
             with open_dict(theirs):
                 theirs.hydra.job.id, theirs.hydra.job.num = "3", 3
