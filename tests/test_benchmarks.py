@@ -209,3 +209,21 @@ def test_the_analysis_benchmark_makes_stores_and_compares_builds(tmp_path: Path)
         assert 50 < row["memory"] < 2000  # MB
     assert len((stores / "this" / "paper" / "all.tsv").read_text().splitlines()) == 1 + 8 * 8 * 12
     assert "paper" in done.stdout
+
+
+@pytest.mark.release
+def test_the_benchmark_of_items_counts_what_pandas_counts(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    words = ["--items", "40", "--checkpoints", "8", "--models", "2", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "items.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["same"]
+    assert found["dynamics"]["result"]["wrong to right"] > 0
+    assert found["ratio"] == pytest.approx(found["dynamics"]["seconds"] / found["pandas"]["seconds"])

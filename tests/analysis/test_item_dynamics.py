@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -222,8 +224,8 @@ def test_ages_and_classes_are_recovered(checkpoints, k, slip):
     assert age_coverage(checkpoints, k, slip, 20_000, 11)[0] > 0.945
     found = recovery(checkpoints, k, slip, 5000, 12)
     if (checkpoints, k) != (30, 2):  # ten answers of two choices are too few for one item
-        assert min(found.values()) > 0.95, found
-    assert found["never"] > 0.95
+        assert min(found.values()) > 0.92, found
+    assert found["never"] > 0.92
     assert found["always right"] > 0.95
 
 
@@ -459,3 +461,40 @@ def test_losses_by_chance_are_told_beside_the_losses():
     assert sum(expected.values()) == pytest.approx(1000)
     assert sum(expected[name] for name in LOSING) == pytest.approx(lost, abs=15)
     assert set(expected) == set(CLASSES)
+
+
+def of_the_embedded_suite(model):
+    """The answers of a model of `evalrun tiny` (seed 0) to the 300 items of tiny_obey_quote, at its 11 steps."""
+    kept = np.load(Path(__file__).with_name("tiny_obey_quote.npz"))
+    right = np.unpackbits(kept[model], axis=1)[:, : int(kept["items"])].astype(np.float32)
+    curve = made_curve(right, model=model)
+    return replace(curve, steps=kept["steps"].astype(np.float64), tokens=kept["steps"] * 1536.0)
+
+
+@pytest.mark.parametrize(("model", "peak", "trough"), [("tiny_m", 8, 256), ("tiny_l", 1, 256)])
+def test_what_the_embedded_suite_loses_comes_back_and_so_does_the_rest(model, peak, trough):
+    """Its U is no forgetting: at the peak it guesses, at the bottom it prefers the quote's word, then it knows all."""
+    curve = of_the_embedded_suite(model)
+    found = item_dynamics(
+        made_grid([curve], 2), [Turn(model, np.nan, peak, trough, 1024, 55)], tables_of(MadeStore({})), None, SETTINGS
+    )
+    back = found.returned.iloc[0]
+    assert back["lost"] > 100
+    assert back["lost_returned"] / back["lost"] > 0.99  # those that were lost return
+    assert back["other_returned"] / back["other"] > 0.95  # and those that were not
+    assert back["p"] > 0.05
+    fall = found.transitions[found.transitions["kind"] == "fall"].iloc[0]
+    assert abs(fall["known"]) < 0.05
+    assert fall["misled"] > 0.6
+    assert fall["lost_low"] <= 0 <= fall["lost_high"]
+    assert fall["p"] > 0.05
+    classes = found.classes.set_index("class")["items"]
+    assert classes["learned for good"] > 240
+    assert classes["lost"] < 5
+
+
+def test_guesses_that_stay_the_same_are_noted():
+    notes = item_dynamics(
+        made_grid([of_the_embedded_suite("tiny_xs")], 2), [], tables_of(MadeStore({})), None, SETTINGS
+    ).notes
+    assert any("its guesses stay the same from checkpoint to checkpoint" in note for note in notes)

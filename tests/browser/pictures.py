@@ -103,6 +103,9 @@ def of_mlflow(browser: Any, folder: Path) -> None:
 def main(demo: Path, study: Path | None = None) -> None:
     """Make all of them."""
     save("demo", (newest(demo, "tiny") / "figures" / "accuracy.png").read_bytes())
+    answers = newest(demo, "tiny") / "figures" / "items" / "tiny_obey_quote.png"
+    if answers.exists():  # of an analysis that reads items: analysis=referee
+        save("items", answers.read_bytes())
     with sync_playwright() as playwright:
         chromium = Path("/usr/bin/chromium")
         own = {"executable_path": str(chromium)} if chromium.exists() else {}
