@@ -9,9 +9,12 @@ later one tags; every run begins from the same bytes:
 - `many`: 8 models x 26 checkpoints x 87 tasks, without the number of items.
 - `paper`: 8 models x 8 checkpoints x 12 tasks, shaped like the published (`--published FILE`: the real ones).
 - `huge`: the checkpoints of `big` x 107 tasks, a million results.
+- `sweep`: the checkpoints of `big` on the hub x 12 tasks, evaluated by one command of 61 models that ended well
+  (`finished_sweep.py` files what it would have).
 
 The work, on them: `ingest` (the table of `big` into nothing), `analyze` (a store that was never analysed), `again` (at
-once after it), `one_more` (after one more checkpoint was filed), `many_tasks`, `paper` (whole command), `million`.
+once after it), `one_more` (after one more checkpoint was filed), `many_tasks`, `paper` (whole command), `million`, and
+of the finished sweep `status`, `plan` and `rerun` (the same command again, without its analysis).
 With `--against`, a commit or the folder of another build, both builds do each in turn, from nothing; the ratio is that
 build's seconds over this one's. The ratio of `million` is growth: its seconds over those of `analyze`, of this build.
 Memory is the highest resident set of a process, in MB; seconds are wall time, and CPU beside it.
@@ -55,7 +58,8 @@ TASKS = (
     "memo_trap", "neqa", "redefine", "pattern_match_suppression", "hindsight_neglect", "into_the_unknown",
     "modus_tollens", "repetitive_algebra", "resisting_correction", "sig_figs", "arc_easy", "piqa",
 )  # fmt: skip
-WORKS = ("ingest", "analyze", "again", "one_more", "many_tasks", "paper", "million")
+SWEPT = ("status", "plan", "rerun")
+WORKS = ("ingest", "analyze", "again", "one_more", "many_tasks", "paper", *SWEPT, "million")
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,10 @@ class Place:
         shutil.copyfile(self._kept, store / "mlflow.db")
 
 
-def execute(build: Path, folder: Path, *words: str, codes: tuple[int, ...] = (0, 1)) -> Cost:
-    """Run evalrun's command of a build in a folder.
+def execute(
+    build: Path, folder: Path, *words: str, codes: tuple[int, ...] = (0, 1), script: Sequence[str] = ("-m", "evalrun")
+) -> Cost:
+    """Run evalrun's command of a build in a folder, or a script with its modules.
 
     Raises:
         SystemExit: it fails; what it said is shown.
@@ -110,7 +116,7 @@ def execute(build: Path, folder: Path, *words: str, codes: tuple[int, ...] = (0,
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "evalrun", *words], cwd=folder, env={**os.environ, **quiet}, stdout=said, stderr=said
+            [sys.executable, *script, *words], cwd=folder, env={**os.environ, **quiet}, stdout=said, stderr=said
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -188,6 +194,36 @@ def ingest(place: Place, build: Path) -> Iterator[tuple[str, Cost]]:
         yield "ingest", execute(build, Path(empty), "ingest", str(place.folder / "all.tsv"))
 
 
+def swept(folder: Path, build: Path, scale: float, wanted: Sequence[str]) -> Iterator[tuple[str, Cost]]:
+    """What a finished sweep costs that is asked about, planned and started again."""
+    place, conf = folder / ("this" if build == HERE else "other") / "sweep", HERE / "conf" / "model"
+    steps = "all" if scale == 1 else ",".join(map(str, suites(scale)[0][2]))
+    words = ["model=glob(every/*)", f"step={steps}", "task=paper"]
+    start = ["-m", *words, "analysis.after_sweep=false"]
+    if not (place / "made").exists():
+        for group in ("model/every", "checkpoint"):
+            (place / "conf" / group).mkdir(parents=True, exist_ok=True)
+        for file in [*conf.glob("pythia-*.yaml"), *conf.glob("pythia-deduped/*.yaml")]:
+            _copy(file, place, f"{file.parent.name}-{file.name}")
+        for seed in range(1, 10):
+            suite = "defaults:\n  - polypythia\n  - _self_\n\nseed: %d\n"
+            (place / "conf" / "checkpoint" / f"seed{seed}.yaml").write_text(suite % seed)
+            for file in conf.glob("polypythia/*.yaml"):
+                _copy(file, place, f"seed{seed}-{file.name}", "checkpoint: polypythia", f"checkpoint: seed{seed}")
+        execute(build, place, *words, script=[str(HERE / "benchmarks" / "finished_sweep.py")], codes=(0,))
+        execute(build, place, *start, codes=(0,))  # the first start notes on the runs that the sweep wants them
+        (place / "made").touch()
+    for name, command in (("status", ["status", *words]), ("plan", ["plan", *words]), ("rerun", start)):
+        if name in wanted:
+            yield name, execute(build, place, *command, codes=(0,))
+
+
+def _copy(file: Path, place: Path, name: str, old: str = "", new: str = "") -> None:
+    """A shipped model's file as a user's own, without what an earlier build does not know."""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("aliases:")]
+    (place / "conf" / "model" / "every" / name).write_text("\n".join(lines).replace(old, new) + "\n")
+
+
 def measure(folder: Path, build: Path, wanted: Sequence[str], arguments: argparse.Namespace) -> dict[str, Cost]:
     """Each piece of work once with one build."""
     found: dict[str, Cost] = {}
@@ -195,6 +231,8 @@ def measure(folder: Path, build: Path, wanted: Sequence[str], arguments: argpars
         found |= ingest(made(folder, "big", build, arguments), build)
     if {"analyze", "again", "one_more"} & set(wanted):
         found |= study(made(folder, "big", build, arguments), build, wanted)
+    if set(SWEPT) & set(wanted):
+        found |= swept(folder, build, arguments.scale, wanted)
     for work, name in (("many_tasks", "many"), ("paper", "paper"), ("million", "huge")):
         if work in wanted:
             place = made(folder, name, build, arguments)

@@ -194,7 +194,7 @@ def test_the_sweep_benchmark_takes_the_sweep_apart(tmp_path: Path) -> None:
 @pytest.mark.release
 def test_the_analysis_benchmark_makes_stores_and_compares_builds(tmp_path: Path) -> None:
     file, stores = tmp_path / "found.json", tmp_path / "stores"
-    works = ["--only", "ingest", "--only", "paper"]
+    works = ["--only", "ingest", "--only", "paper", "--only", "status", "--only", "rerun"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "analysis.py"), *works, "--scale", "0.01", "--repeats", "1",
          "--against", str(ROOT), "--keep", str(stores), "--json", str(file)],
@@ -202,7 +202,7 @@ def test_the_analysis_benchmark_makes_stores_and_compares_builds(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())["work"]
-    assert list(found) == ["ingest", "paper"]
+    assert list(found) == ["ingest", "paper", "status", "rerun"]
     for row in found.values():
         assert row["min"] <= row["ratio_median"] <= row["max"]
         assert row["ratio_median"] == pytest.approx(row["before_wall_s"] / row["wall_s"])
