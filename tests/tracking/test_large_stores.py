@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_the_keys_of_a_run_are_those_of_its_tasks_whatever_others_wrote_on_it(st
     (run,) = store.filed("pythia").values()
     assert run.tasks == {result.task: result.key for result, _ in made}
     for edited in ("no json", "1, 2", '{"task": "beta"}', "[]", "null", '{"task": "beta"}, {"task": "beta"}'):
-        tags = {**run.tags, f"{layout.ABOUT}beta": edited}
+        tags = {**run.tags, f"{layout.ABOUT}beta": edited, f"{layout.TASK}half": "written"}
         other = RunEntry(run.run_id, True, tags)
         assert set(other.tasks) == {entry.task for entry in layout.held(tags).values()} == {"alpha", "gamma"}
         assert other.tasks["alpha"] == run.tasks["alpha"]
@@ -58,3 +59,26 @@ def test_kept_commits_are_read_again_when_the_file_is_another(tmp_path: Path, mo
     assert second.commit == "b" * 40
     file.unlink()
     assert kept_commits.recall(cell) is None
+
+
+def test_a_run_is_seen_whole_or_not_at_all_while_others_write(store: Store, tmp_path: Path) -> None:
+    """Tags are asked for after runs: what is written between the two must not come in halves."""
+    made = [make_result(tmp_path / "made", "alpha", make_cell(step=step)) for step in range(1, 9)]
+    store.deliver_many(made[:1])
+    ended = threading.Event()
+
+    def write() -> None:
+        for one in made[1:]:
+            Store(store.conf).deliver_many([one])
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = 0
+    while not ended.is_set() or seen == 0:
+        for run in store.filed("pythia").values():
+            assert run.tasks.keys() == {"alpha"}
+            assert run.tags[layout.STATE] == "complete"
+        seen += 1
+    writer.join()
+    assert len(store.filed("pythia")) == len(made)

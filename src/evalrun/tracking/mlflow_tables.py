@@ -55,7 +55,7 @@ __all__ = [
     "session",
     "set_tags",
 ]
-_CACHE_KB = 200_000
+_CACHE_KB = 50_000
 
 
 def session(client: Any, read_only: bool) -> Any:

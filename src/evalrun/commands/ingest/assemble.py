@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def candidate(found: ParsedResult, part: TaskPart, cell: Checkpoint) -> Candidat
         "source": _name_of(found.file),
         "source_task": found.task,
     }
-    settings = {key: value for key, value in settings.items() if value is not None}
+    settings = _shared({key: value for key, value in settings.items() if value is not None})
     run_key = _run_key(cell, [settings.get(key) for key in _IDENTITY])
     samples = None if found.samples is None else _digest(found.samples)
     result = TaskResult(
@@ -109,6 +110,19 @@ def _run_key(cell: Checkpoint, identity: Sequence[Any]) -> str:
 @lru_cache(maxsize=1000, typed=True)
 def _digest_of(suite: str, model: str, seed: int | None, step: int, *identity: Any) -> str:
     return digest([{"ingested": True, **dict(zip(_IDENTITY, identity, strict=True))}, suite, model, seed, step])
+
+
+def _shared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that many results have are kept once; none are changed."""
+    try:
+        return _settings(*itertools.chain.from_iterable(settings.items()))
+    except TypeError:  # a list or a mapping is among them
+        return settings
+
+
+@lru_cache(maxsize=1000, typed=True)
+def _settings(*words: Any) -> dict[str, Any]:
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @lru_cache(maxsize=1000)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from evalrun.checkpoints.suites import checkpoint_of, known_steps, step_called
-from evalrun.checkpoints.suites.configured import config_of
+from evalrun.checkpoints.suites.configured import ModelFiles, config_of
 from evalrun.commands.ingest.model_args import ModelArgs
 from evalrun.config.schema import CheckpointConf, Config, ModelConf
 from evalrun.config.step_names import needs_list
@@ -241,9 +241,6 @@ def _seed(found: re.Match[str]) -> int | None:
 
 
 def _configured() -> list[ModelEntry]:
-    return [_known(name) for name in ov.models()]
-
-
-def _known(name: str) -> ModelEntry:
-    config = config_of(name)
-    return ModelEntry(config.model, config.checkpoint)
+    files = ModelFiles()
+    configs = [config_of(name, files) for name in ov.models()]
+    return [ModelEntry(config.model, config.checkpoint) for config in configs]

@@ -79,7 +79,7 @@ def read(path: Path, shown: str) -> tuple[list[ParsedResult], list[Skipped]]:
             again += 1
         groups[place, again][metric] = row
     left += [Skipped(shown, _filed_without(name, places), "number") for name, places in unread.items()]
-    return [_found(shown, rows) for rows in groups.values()], left
+    return [_found(shown, groups.pop(place)) for place in list(groups)], left
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
