@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from evalrun import study
 from evalrun.commands.help import TIMINGS
 from evalrun.config.compose import hydra_session
+from evalrun.core import garbage
 from evalrun.core.progress_line import watched
 from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
@@ -18,7 +19,7 @@ from evalrun.tracking.slugs import slug
 
 def command(words: Sequence[str]) -> int:
     """`analyze`: from the store to tables, figures and a report."""
-    with watched("analysis") as clock:
+    with watched("analysis") as clock, garbage.rarer_search():
         _analyze([word for word in words if word != TIMINGS])
     if TIMINGS in words:
         print(timings(clock))
