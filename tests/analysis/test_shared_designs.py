@@ -12,6 +12,7 @@ from made_study import made_study
 from statsmodels.regression.linear_model import OLS
 
 from evalrun.statistics.regression.diagnostics import diagnose
+from evalrun.statistics.regression.estimators import predict_ols
 from evalrun.statistics.regression.interactions import METHODS, RegressionSettings, fit_interactions
 from evalrun.statistics.regression.model_frame import task_frames
 from evalrun.statistics.regression.pooled import fit_pooled
@@ -60,3 +61,21 @@ def test_a_model_left_out_is_a_fit_of_the_others(study) -> None:
     alone = fit_interactions(study[study["model"] != "m-160m"], CHOICE)
     alone = alone[alone["method"] == own["method"].iloc[0]].reset_index(drop=True)
     np.testing.assert_allclose(own[["estimate", "t", "p"]], alone[["estimate", "t", "p"]], rtol=1e-12)
+
+
+def test_diagnostics_and_predictions_are_those_of_statsmodels(study) -> None:
+    looked = diagnose(study, CHOICE).set_index("task")
+    for frame in task_frames(study, CHOICE):
+        fit, row = OLS(frame.design.y, frame.design.x).fit(), looked.loc[frame.labels["task"]]
+        squares = np.column_stack([frame.design.x, frame.design.x[:, [1, 2]] ** 2])
+        cooks = fit.get_influence().cooks_distance[0]
+        np.testing.assert_allclose(row["influence"], cooks.max(), rtol=1e-10)
+        assert f"step {frame.rows['step'].iloc[cooks.argmax()]}" in row["influence_at"]
+        aics = fit.aic, OLS(frame.design.y, squares).fit().aic
+        np.testing.assert_allclose(row[["aic_linear", "aic_quadratic"]].astype("float64"), aics, rtol=1e-10)
+        new = np.array([[1.0, 2.0, -1.0, -2.0], [1.0, 0.3, 0.1, 0.03]])
+        there = fit.get_prediction(new)
+        found = predict_ols(frame.design, new)
+        np.testing.assert_allclose([one.value for one in found], there.predicted_mean, rtol=1e-10)
+        np.testing.assert_allclose([one.stderr for one in found], there.se_obs, rtol=1e-10)
+        assert {one.df for one in found} == {fit.df_resid}

@@ -231,7 +231,7 @@ def _slopes(theta: Array, bounds: Array) -> list[Array]:
     return list(beside)
 
 
-@lru_cache(maxsize=128)  # the predictions are by the fit that the tests are of
+@lru_cache(maxsize=1024)  # the predictions are by the fit that the tests are of
 def _reml(sums: _Sums) -> _Maximum | None:
     """The fit at the maximum; None without one."""
 

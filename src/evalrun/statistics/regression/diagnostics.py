@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.regression.linear_model import OLS
+from scipy.special import ndtr
 
 from evalrun.core.stages import stage
 from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.bounded import logistic
 from evalrun.statistics.regression.clustered import FEW
+from evalrun.statistics.regression.estimators import Plane
 from evalrun.statistics.regression.interactions import INDEPENDENT, check, fit_design
 from evalrun.statistics.regression.model_frame import (
     Array,
@@ -88,9 +88,10 @@ def _task(frame: TaskFrame, choice: RegressionSettings) -> dict[str, Any]:
     if design is None or frame.exact:
         why = "the fit is exact" if frame.exact else next(iter(frame.notes.values()))
         return {**row, "warnings": f"not looked at: {why}"}
-    r, p = _autocorrelation(frame.rows, design)
-    linear, quadratic = _aics(design)
-    influence = _influence(frame.rows, design, choice)
+    plane = Plane.of(design)
+    r, p = _autocorrelation(frame, plane)
+    linear, quadratic = _aics(design, plane)
+    influence = _influence(frame, plane, choice)
     row |= {
         "autocorrelation": r,
         "autocorrelation_p": p,
@@ -124,31 +125,27 @@ def _warnings(row: dict[str, Any], influence: _Influence, design: Design, choice
     return told
 
 
-def _ols(design: Design) -> Any:
-    return OLS(design.y, design.x).fit()
-
-
-def _autocorrelation(rows: pd.DataFrame, design: Design) -> tuple[float, float]:
+def _autocorrelation(frame: TaskFrame, plane: Plane) -> tuple[float, float]:
     """Correlation of residuals of neighbouring checkpoints, and its two-sided p (r times sqrt(pairs) as normal).
 
     Args:
-        rows: Of the design, which say run and tokens.
-        design: The regression.
+        frame: The rows, which say run and tokens.
+        plane: The regression.
 
     Returns:
         NaN twice where no residual has a neighbour or they are 0.
     """
-    residuals = pd.DataFrame({"residual": _ols(design).resid, "tokens": rows["tokens"].to_numpy()})
-    residuals["run"] = rows.groupby(["suite", "model", "seed"], dropna=False, sort=False).ngroup().to_numpy()
-    ordered = residuals.sort_values(["run", "tokens"], kind="stable")
-    run, residual = ordered["run"].to_numpy(), ordered["residual"].to_numpy()
+    rows = frame.table[["suite", "model", "seed", "tokens"]].iloc[frame.used]
+    run = rows.groupby(["suite", "model", "seed"], dropna=False, sort=False).ngroup().to_numpy()
+    order = np.lexsort((rows["tokens"].to_numpy(), run))
+    run, residual = run[order], plane.residuals[order]
     follows = run[1:] == run[:-1]
     before, after = residual[:-1][follows], residual[1:][follows]
     size = float(np.sqrt((before @ before) * (after @ after)))
     if size == 0:
         return np.nan, np.nan
     r = float(before @ after) / size
-    return r, float(2 * stats.norm.sf(abs(r) * np.sqrt(len(before))))
+    return r, float(2 * ndtr(-abs(r) * np.sqrt(len(before))))
 
 
 def _dispersion(design: Design) -> float:
@@ -157,29 +154,46 @@ def _dispersion(design: Design) -> float:
     return np.nan if fit is None else float(fit.scale)
 
 
-def _aics(design: Design) -> tuple[float, float]:
+def _aics(design: Design, plane: Plane) -> tuple[float, float]:
+    """Akaike's criterion without and with the squares of the predictors; NaN where these are not free.
+
+    Args:
+        design: The regression.
+        plane: Its fit.
+    """
     names = [k + 1 for k, name in enumerate(design.effects) if name != "interaction"]
     squares = np.column_stack([design.x, design.x[:, names] ** 2])
+    linear = _aic(plane.residuals, design.geometry.rank)
     if len(squares) <= squares.shape[1] or np.linalg.matrix_rank(squares) < squares.shape[1]:
-        return float(_ols(design).aic), np.nan
-    return float(_ols(design).aic), float(OLS(design.y, squares).fit().aic)
+        return linear, np.nan
+    left = design.y - squares @ np.linalg.lstsq(squares, design.y, rcond=None)[0]
+    return linear, _aic(left, squares.shape[1])
 
 
-def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -> _Influence:
+def _aic(residuals: Array, coefficients: int) -> float:
+    """By the likelihood of normal errors at their maximum (`statsmodels.OLS`)."""
+    count = len(residuals)
+    return float(count * (np.log(2 * np.pi * (residuals @ residuals) / count) + 1) + 2 * coefficients)
+
+
+def _influence(frame: TaskFrame, plane: Plane, choice: RegressionSettings) -> _Influence:
     """The checkpoint with the largest Cook's distance, and the model without which a significance changes.
 
     Args:
-        rows: Of the design.
-        design: The regression.
+        frame: The rows and the regression's design.
+        plane: Its fit.
         choice: Headline method and level.
     """
-    fit = _ols(design)
+    design = frame.design
+    assert design is not None  # what has none is not looked at
+    leverage = design.geometry.leverage
     with np.errstate(all="ignore"):  # a row that alone decides a coefficient has no distance
-        cooks = np.nan_to_num(fit.get_influence().cooks_distance[0], nan=-np.inf, posinf=-np.inf)
+        share = leverage / (1 - leverage) ** 2 / (plane.variance * design.x.shape[1])
+        cooks = np.nan_to_num(plane.residuals**2 * share, nan=-np.inf, posinf=-np.inf)
     at = int(np.argmax(cooks))
     distance = float(cooks[at]) if np.isfinite(cooks[at]) else np.nan
-    name = checkpoint_name(rows.iloc[at].to_dict()) if np.isfinite(distance) else ""
-    shifts = _shifts(design, fit.params)
+    name = checkpoint_name(frame.table.iloc[frame.used[at]].to_dict()) if np.isfinite(distance) else ""
+    shifts = _shifts(design, plane.estimate)
     if not np.isfinite(shifts).any():
         return _Influence(distance, name, "", ())
     most = int(np.nanargmax(shifts))
@@ -188,7 +202,8 @@ def _influence(rows: pd.DataFrame, design: Design, choice: RegressionSettings) -
     both = np.isfinite(whole) & np.isfinite(less)
     crossed = both & ((whole < choice.alpha) != (less < choice.alpha))
     flips = tuple(effect for effect, crosses in zip(design.effects, crossed, strict=True) if crosses)
-    return _Influence(distance, name, str(rows["model"].to_numpy()[design.groups == most][0]), flips)
+    model = str(frame.table["model"].iloc[frame.used[int(np.argmax(design.groups == most))]])
+    return _Influence(distance, name, model, flips)
 
 
 def _shifts(design: Design, beta: Array) -> Array:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
-from statsmodels.regression.linear_model import OLS
 
 from evalrun.statistics.regression.model_frame import Array, Design
 
@@ -123,13 +122,15 @@ class Prediction:
 
 
 def predict_ols(design: Design, x: Array) -> list[Prediction]:
-    """The values of more rows, each with the variance of the coefficients and of its residual (`statsmodels.OLS`).
+    """The values of more rows, each with the variance of the coefficients and of its residual.
+
+    `statsmodels.OLS`, get_prediction, gives the same numbers.
 
     Args:
         design: The rows that were measured.
         x: (rows, columns) predictors of the new ones.
     """
-    fit = OLS(design.y, design.x).fit()
-    there = fit.get_prediction(x)
-    found = zip(there.predicted_mean, there.se_obs, strict=True)
-    return [Prediction(float(value), float(error), float(fit.df_resid)) for value, error in found]
+    fit = Plane.of(design)
+    errors = np.sqrt(fit.variance * (((x @ design.geometry.bread) * x).sum(axis=1) + 1))
+    found = zip(x @ fit.estimate, errors, strict=True)
+    return [Prediction(float(value), float(error), float(fit.df)) for value, error in found]

@@ -81,6 +81,7 @@ class TaskFrame:
     clusters: int  # number of models with usable rows
     table: pd.DataFrame  # of all tasks
     used: Codes  # which of its rows are the task's usable ones
+    data: Mapping[str, Array]  # value, parameters and tokens of these, as of `predictors`
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -166,7 +167,7 @@ def _frame(columns: _Columns, at: Codes, choice: RegressionSettings, shared: Sha
     left_out = f"{counted(lost, 'row')} without a value, a parameter count or {what} left out" if lost else ""
     data = {name: values[used] for name, values in columns.numbers.items()}
     groups = np.asarray(pd.factorize(columns.models[used])[0], dtype=np.int64)
-    constant = [name for name in PREDICTORS if _is_constant(data[name])]
+    constant = [name for name in PREDICTORS if is_constant(data[name])]
     why = unfit(data["value"], constant)
     design, flat = None, False
     if why is None:
@@ -176,10 +177,11 @@ def _frame(columns: _Columns, at: Codes, choice: RegressionSettings, shared: Sha
             why = "model sizes and training steps vary together: their effects cannot be told apart"
     notes = effect_notes(constant) if design is not None else dict.fromkeys(EFFECTS, why or "")
     clusters = int(groups.max()) + 1 if len(groups) else 0
-    return TaskFrame(labels, design, flat, notes, left_out, len(used), clusters, columns.table, used)
+    return TaskFrame(labels, design, flat, notes, left_out, len(used), clusters, columns.table, used, data)
 
 
-def _is_constant(values: Array) -> bool:
+def is_constant(values: Array) -> bool:
+    """Whether all are one number, or there are none."""
     return bool((values == values[0]).all()) if len(values) else True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.text import counted
@@ -22,8 +22,8 @@ from evalrun.statistics.regression.model_frame import (
     Array,
     RegressionSettings,
     TaskFrame,
+    is_constant,
     join_notes,
-    predictors,
     task_frames,
 )
 
@@ -143,7 +143,8 @@ def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], mis
         methods: Keys of `METHODS`.
         misfit: Why a plane does not fit; empty where it does.
     """
-    size, training = (float(frame.rows[name].max()) for name in (PARAMS[choice.params], AXES[choice.axis]))
+    columns = (frame.table[name].to_numpy(dtype="float64") for name in (PARAMS[choice.params], AXES[choice.axis]))
+    size, training = (float(column[frame.used].max()) if frame.count else np.nan for column in columns)
     places = {
         "parameters": Place(TENFOLD * size, training),
         "tokens": Place(size, TENFOLD * training),
@@ -173,37 +174,41 @@ def _rows(frame: TaskFrame, places: list[Place], choice: RegressionSettings, met
     told: list[dict[str, Any]] = [{**base, "size": place.size, "training": place.training} for place in places]
     if frame.design is None:
         return [{**row, "note": next(iter(frame.notes.values()))} for row in told]
-    data = predictors(frame.rows, choice)
-    known = data[list(PREDICTORS)]
+    known = {name: frame.data[name] for name in PREDICTORS}
+    constant = {name for name in PREDICTORS if is_constant(known[name])}
     there = np.log10([[place.size, place.training] for place in places])
-    spread = known.std(ddof=1).where(known.nunique() > 1, 1.0)
-    z = ((there - known.mean().to_numpy()) / spread.to_numpy()).T
-    columns = {"parameters": z[0], "tokens": z[1], "interaction": z[0] * z[1]}
+    z = {
+        name: (at - known[name].mean()) / (1.0 if name in constant else np.std(known[name], ddof=1))
+        for name, at in zip(PREDICTORS, there.T, strict=True)
+    }
+    columns = {**z, "interaction": z["parameters"] * z["tokens"]}
     x = np.column_stack([np.ones(len(places)), *(columns[effect] for effect in frame.design.effects)])
     for row, at, found in zip(told, there, METHODS[method](frame.design, x), strict=True):
         off = {
             name: not known[name].min() - _EQUAL < value < known[name].max() + _EQUAL
             for name, value in zip(PREDICTORS, at, strict=True)
         }
-        single = [PREDICTORS[name] for name in PREDICTORS if known[name].nunique() < 2 and off[name]]
+        single = [PREDICTORS[name] for name in PREDICTORS if name in constant and off[name]]
         if single:
             row["note"] = f"only one {single[0]}: nothing is known of another"
             continue
         beyond = [PREDICTORS[name] for name in PREDICTORS if off[name]]
         note = f"beyond what was evaluated ({' and '.join(beyond)})" if beyond else ""
-        row |= {**_numbers(frame, data["value"], found, choice.alpha), "note": join_notes(found.note, note)}
+        row |= {**_numbers(frame, found, choice.alpha), "note": join_notes(found.note, note)}
     return told
 
 
 def _is_share(frame: TaskFrame) -> bool:
-    return bool(frame.rows["value"].between(0, 1).all() and frame.labels["higher_is_better"])
+    value = frame.data["value"]
+    return bool(((value >= 0) & (value <= 1)).all() and frame.labels["higher_is_better"])
 
 
-def _numbers(frame: TaskFrame, values: pd.Series[float], found: Prediction, alpha: float) -> dict[str, float]:
+def _numbers(frame: TaskFrame, found: Prediction, alpha: float) -> dict[str, float]:
     """The prediction in the metric's units."""
-    spread, mean = float(values.std(ddof=1)), float(values.mean())
+    values = frame.data["value"]
+    spread, mean = float(np.std(values, ddof=1)), float(values.mean())
     value, error = mean + spread * found.value, spread * found.stderr
-    reach = float(stats.t.ppf(1 - alpha / 2, found.df)) * error
+    reach = float(stdtrit(found.df, 1 - alpha / 2)) * error
     ends: Array = np.array([value - reach, value + reach])
     if _is_share(frame):
         ends = np.clip(ends, 0, 1)
