@@ -1,5 +1,7 @@
 """Pictures are drawn when what they show has changed, and never shown when it has."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -78,7 +80,7 @@ def test_formats_that_were_not_asked_for_before_are_made(study, draw, tmp_path):
     assert {"shapes.png", "a.png"} <= set(pictures(tmp_path))
 
 
-@pytest.mark.parametrize("harm", ["altered", "gone", "receipt of nothing", "another version"])
+@pytest.mark.parametrize("harm", ["altered", "gone", "receipt of nothing", "receipt of others", "another version"])
 def test_a_picture_that_is_not_as_it_was_made_is_drawn_again(study, draw, tmp_path, monkeypatch, harm):
     draw(study)
     picture = tmp_path / "figures" / "evidence" / "a.png"
@@ -89,9 +91,15 @@ def test_a_picture_that_is_not_as_it_was_made_is_drawn_again(study, draw, tmp_pa
         picture.unlink()
     elif harm == "receipt of nothing":
         (tmp_path / MADE).write_text('{"evidence/a": {"key": 3}}')
+    elif harm == "receipt of others":
+        (tmp_path / "mine.txt").write_bytes(b"")
+        receipts = json.loads((tmp_path / MADE).read_text())
+        for one in receipts.values():
+            one["files"] = {"figures/../mine.txt": hashlib.sha256(b"").hexdigest()}
+        (tmp_path / MADE).write_text(json.dumps(receipts))
     else:
         monkeypatch.setattr("evalrun.core.receipt._code", lambda: "another")
-    every = harm in ("receipt of nothing", "another version")
+    every = harm not in ("altered", "gone")
     assert draw(study) == (["accuracy", "shapes", "evidence/a", "evidence/b"] if every else ["evidence/a"])
     assert picture.read_bytes() == before
 

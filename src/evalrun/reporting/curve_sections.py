@@ -47,9 +47,10 @@ def falls(study: Findings) -> Section | None:
     noise = study.shapes[[*curve, "training_noise"]]
     found = study.falls[study.falls["falls"]].merge(noise, on=curve, how="left")
     found = found.sort_values("changes", ascending=False, kind="stable")
-    runs = _runs(study.table)
+    shown = found.head(MOST)
+    runs = _runs(study.table[study.table["step"].isin([*shown["peak_step"], *shown["trough_step"]])])
     rows, least = [], smallest_change_text(study.thresholds.smallest_change)
-    for row in found.head(MOST).to_dict("records"):
+    for row in shown.to_dict("records"):
         again = row["recovered"]
         rows.append(
             [

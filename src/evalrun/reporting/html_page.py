@@ -260,7 +260,7 @@ def _thresholds(of: ShapeSettings) -> str:
 
 def _settings(study: Findings, context: Mapping[str, str]) -> dict[str, str]:
     """What was asked for and with which software, as the page lists it: name -> words."""
-    metrics = ", ".join(sorted(set(study.table["metric"])))
+    metrics = ", ".join(sorted(study.table["metric"].unique()))
     return {
         "Metric": f"{study.metric or 'primary of each task'} ({metrics})" if not study.metric else study.metric,
         "Parameters": _PARAMS[study.choice.params],

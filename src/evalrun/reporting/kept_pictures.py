@@ -36,7 +36,9 @@ class KeptPictures:
         """
         self._keys[name] = key_of(name, self._told(given))
         kept = self._receipts.get(name)
-        if kept is None or kept.key != self._keys[name]:
+        if kept is None or kept.key != self._keys[name] or not kept.files:
+            return None
+        if any(Path(path).with_suffix("") != Path("figures", name) for path in kept.files):
             return None
         try:
             files = {path: (self._out / path).read_bytes() for path in kept.files}

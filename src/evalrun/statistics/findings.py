@@ -92,7 +92,8 @@ class Findings:
     @property
     def largest(self) -> str:
         """The largest model's name."""
-        return str(self.table.sort_values(["n_params", "model"])["model"].iloc[-1])
+        models = self.table[["n_params", "model"]].drop_duplicates()
+        return str(models.sort_values(["n_params", "model"])["model"].iloc[-1])
 
 
 def analyze_table(

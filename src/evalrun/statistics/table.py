@@ -133,7 +133,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
             numbers = pd.to_numeric(rows[name], errors="coerce").astype("float64")
             rows[name] = numbers.replace([np.inf, -np.inf], np.nan)
         elif column.dtype == "str":
-            rows[name] = rows[name].astype(object).fillna("").astype(str)
+            text = rows[name] if isinstance(rows[name].dtype, pd.StringDtype) else rows[name].astype(object)
+            rows[name] = text.fillna("").astype(str)
         elif rows[name].dtype != bool:
             rows[name] = rows[name].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
     rows["title"] = rows["title"].where(rows["title"] != "", rows["task"])
@@ -154,7 +155,7 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
             raise AnalysisError(f"no task has the metric '{metric}': {suggest(metric, set(rows['metric']))}")
     notes = []
     what = "primary metric" if metric is None else f"metric '{metric}'"
-    lacking = sorted(set(rows["task"]) - set(chosen["task"]))
+    lacking = sorted(set(rows["task"].unique()) - set(chosen["task"].unique()))
     if lacking:
         notes.append(f"Left out, having no {what}: {listed(lacking, MOST_NOTES)}.")
     for task, group in chosen.groupby("task"):
