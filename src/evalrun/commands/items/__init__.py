@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
+    from evalrun.statistics.items.values import Items
 
 log = logging.getLogger(__name__)
-_OWN = ("task", "suite", "out")  # words that are read here; the others are a grid and keys of a run
+_OWN = ("task", "suite", "out", "by")  # words that are read here; the others are a grid and keys of a run
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class _ItemsRequest:
 
     task: str
     suite: str | None
+    by: str | None  # what to divide the items by
     folder: Path  # for the tables
     config: Config
     selection: study.Selection
@@ -57,7 +59,7 @@ def command(words: Sequence[str]) -> int:
     store = Store(asked.config.tracking)
     store.check_readable()
     rows = _rows(study.tables(store, asked.selection), asked)
-    found = follow(rows, asked.config, store, asked.finals)
+    found = follow(rows, asked.config, store, asked.finals, asked.by)
     suite = str(rows["suite"].iloc[0])
     files = render.write(found, asked.folder / slug(suite) / slug(asked.task))
     if "--json" in words:
@@ -67,7 +69,9 @@ def command(words: Sequence[str]) -> int:
     return 0
 
 
-def follow(table: pd.DataFrame, config: Config, store: Store, finals: dict[str, int]) -> ItemDynamics:
+def follow(
+    table: pd.DataFrame, config: Config, store: Store, finals: dict[str, int], by: str | None = None
+) -> ItemDynamics:
     """Follow the items of one task, whose texts are looked up in the task's file.
 
     Args:
@@ -75,13 +79,16 @@ def follow(table: pd.DataFrame, config: Config, store: Store, finals: dict[str, 
         config: Settings of the analysis, and where the task's data is.
         store: Where the items are.
         finals: Model -> its last released step.
+        by: `difficulty` or a column of the task's data, to divide the items by; None for the whole alone.
 
     Raises:
+        ConfigError: there is nothing to divide them by.
         AnalysisError: no result is left, or there are no items.
         TrackingError: the store cannot be read.
     """
     from evalrun.reporting.item_words import words_of
     from evalrun.statistics.dynamics.followed import follow_task
+    from evalrun.statistics.dynamics.item_parts import DIFFICULTY, divide, hidden_sentences, parts
     from evalrun.statistics.findings import decide_curves
     from evalrun.statistics.shapes.falls import find_falls
     from evalrun.statistics.shapes.labels import describe_shapes
@@ -95,8 +102,19 @@ def follow(table: pd.DataFrame, config: Config, store: Store, finals: dict[str, 
     wanted = rows[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
         decision = decide_curves(rows, conf, items, study.clusters_of(config))
-        falls = find_falls(decision, describe_shapes(decision))
-        return follow_task(rows, falls, conf, items, words_of(config))
+        falls, words = find_falls(decision, describe_shapes(decision)), words_of(config)
+        found = follow_task(rows, falls, conf, items, words)
+    if by is None or found.grid is None:
+        return found
+
+    def judge(table: pd.DataFrame, items: Items) -> tuple[pd.DataFrame, pd.DataFrame]:
+        decision = decide_curves(table, conf, items)
+        labels = describe_shapes(decision)
+        return labels, find_falls(decision, labels)
+
+    texts = None if by == DIFFICULTY else words(found.task, found.grid.keys)
+    divided = parts(found.grid, rows, falls, divide(found.grid, by, texts), judge)
+    return replace(found, parts=divided, notes=[*hidden_sentences(divided, by), *found.notes])
 
 
 def follow_table(table: pd.DataFrame, task: str | None, settings: Mapping[str, Value]) -> ItemDynamics:
@@ -141,7 +159,7 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
         plan, selection = analyze.select(rest, own.get("suite"), None)
         finals = planning.final_steps()
     folder = Path(own["out"]).expanduser() if own.get("out") else plan.root / "items"
-    return _ItemsRequest(task, own.get("suite"), folder, plan.config, selection, finals)
+    return _ItemsRequest(task, own.get("suite"), own.get("by"), folder, plan.config, selection, finals)
 
 
 def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _PAIRS = 12  # rows of agreement that are printed
-TABLES = ("classes", "losses", "transitions", "agreement", "returned", "distractors")
+TABLES = ("classes", "losses", "transitions", "agreement", "returned", "distractors", "parts")
 _HEADS = {
     "always right": "always",
     "learned for good": "learned",
@@ -109,6 +109,8 @@ def text(found: ItemDynamics, suite: str, files: list[Path], alpha: float) -> st
     parts += [line for said in sentences(found, alpha) for line in _wrapped(said)]
     if len(found.agreement):
         parts += ["", *_agreement(found)]
+    if len(found.parts):
+        parts += ["", *_parts(found)]
     if found.notes:
         parts += ["", *(line for note in found.notes for line in _wrapped(note))]
     return "\n".join([*parts, "", f"tables: {files[0].parent}" if files else ""])
@@ -132,6 +134,22 @@ def _classes(found: ItemDynamics) -> Iterator[str]:
         chance = float(own.loc[own["class"].isin(LOSING), "by_chance"].sum())
         age = f"{middle} ({low} to {high})" if mine["age"].notna().any() else "–"
         yield f"{label:<{width}} {numbers}  {chance:>14.1f}  {age}"
+
+
+def _parts(found: ItemDynamics) -> Iterator[str]:
+    """A line a part and curve: its shape and its largest fall."""
+    from evalrun.reporting.dynamics_words import curve_label, q_said
+
+    rows = found.parts.to_dict("records")
+    wide, long = (max(5, *(len(name) for name in names)) for names in ([str(row["part"]) for row in rows],
+                                                                     [curve_label(row) for row in rows]))  # fmt: skip
+    yield f"{'part':<{wide}} {'model':<{long}} {'items':>5}  {'shape':<13} largest fall"
+    for row in rows:
+        fall = ""
+        if row["falls"]:
+            fall = f"{_number(row['fall'])} from step {row['peak_step']:.0f} to {row['trough_step']:.0f}"
+            fall += f" ({q_said(row['q'])}){', hidden in the mean' if row['hidden'] else ''}"
+        yield f"{row['part']:<{wide}} {curve_label(row):<{long}} {row['n']:>5.0f}  {row['label']:<13} {fall}".rstrip()
 
 
 def _agreement(found: ItemDynamics) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -102,6 +102,7 @@ class ItemDynamics:
     returned: pd.DataFrame  # returned.RETURNED: a row a curve that falls and returns
     distractors: pd.DataFrame  # distractors.DISTRACTORS: rows of each fall
     notes: list[str]
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # item_parts.PARTS, where it was divided
 
 
 def turns_of(falls: pd.DataFrame, rows: pd.DataFrame) -> list[Turn]:
