@@ -135,6 +135,7 @@ def test_for_scripts_and_as_a_library(items: Items, filed: Path, tmp_path: Path)
         ((), 2, "items takes one task, not ''"),
         (("task=bare",), 1, "task 'bare' cannot be followed item by item: no items are in the store."),
         (("task=of_four", "analysis.item_slip=0.7"), 2, "analysis.item_slip is 0.7: it is a share above 0 and below"),
+        (("task=of_four", "by=subject"), 1, "task 'of_four' cannot be divided by 'subject': No texts of choices:"),
         (("task=of_four", "analysis.item_guess=1"), 2, "analysis.item_guess is 1.0: it is a probability below 1"),
     ],
 )
@@ -142,6 +143,17 @@ def test_mistakes_are_said(items: Items, words: tuple[str, ...], code: int, said
     found, _, err = items(*words)
     assert found == code
     assert said in err
+
+
+def test_parts_are_printed_and_written(items: Items, tmp_path: Path) -> None:
+    code, out, _ = items("task=of_four", "by=difficulty", f"out={tmp_path}")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    found = pd.read_csv(tmp_path / "pythia" / "of_four" / "parts.csv")
+    assert found.groupby("model")["part"].apply(list).to_dict() == {
+        key: ["easy", "middle", "hard"] for key in ("big", "bigger")
+    }
+    assert "easy   big" in out
 
 
 def test_one_checkpoint_has_classes_and_no_courses(items: Items, tmp_path: Path) -> None:
