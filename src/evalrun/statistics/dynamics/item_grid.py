@@ -75,16 +75,19 @@ def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) ->
             chance where the number of right choices is not known.
     """
     first = rows.iloc[0]
-    found: list[tuple[dict[Any, Any], ItemSheet]] = []
-    without: list[str] = []
-    for row in rows.to_dict("records"):
-        sheet = read_sheet(tables, str(row["run_id"]), str(row["task"]), str(row["metric"]))
+    read: list[ItemSheet] = []
+    there, missing = [], []
+    for place, result in enumerate(zip(rows["run_id"], rows["task"], rows["metric"], strict=True)):
+        sheet = read_sheet(tables, *map(str, result))
         if sheet is None:
-            without.append(checkpoint_name(row))
+            missing.append(place)
         else:
-            found.append((row, _slim(sheet, found[0][1].keys if found else sheet.keys)))
-    if not found:
+            there.append(place)
+            read.append(_slim(sheet, read[0].keys if read else sheet.keys))
+    if not read:
         return "no items are in the store"
+    found = list(zip(rows.iloc[there].to_dict("records"), read, strict=True))
+    without = [checkpoint_name(row) for row in rows.iloc[missing].to_dict("records")]
     notes = [f"No items, and left out: {listed(without, 12)}."] if without else []
     aligned = _aligned(found)
     if isinstance(aligned, str):
