@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -25,7 +26,7 @@ _WRONG, _KNOWN = "#efe0cc", "#0b5c8a"  # told apart by all common kinds of colou
 _COLORS = LinearSegmentedColormap.from_list("answers", [_WRONG, _KNOWN])
 _COLUMNS, _MOST = 4, 12  # panels side by side, and in all
 _BARS = 8  # answers shown of a fall
-_TICKS = 4
+_TICKS = 3
 
 
 def given_of(found: ItemDynamics) -> tuple[Any, ...]:
@@ -51,25 +52,35 @@ def heat_map_figure(title: str, maps: tuple[Any, ...], moved: pd.DataFrame) -> F
         (curve_label(own.iloc[0].to_dict()), own)
         for _, own in moved.groupby(["model", "seed"], dropna=False, sort=False)
     ][:_COLUMNS]
-    columns = min(_COLUMNS, max(len(maps), len(falls), 2))
-    lines = math.ceil(len(maps) / columns)
-    rows = lines + bool(falls)
+    columns = min(_COLUMNS, max(len(maps), len(falls), 3))
+    above, below = 1.7 * math.ceil(len(maps) / columns) + 0.4, 1.9 * bool(falls)  # inches
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.72 * columns, 1.7 * lines + 1.8 * bool(falls) + 0.5), layout="constrained")
+        figure = Figure(figsize=(1.72 * columns, above + below), layout="constrained")
         FigureCanvasAgg(figure)
+        # Each half has its columns, for the names of answers are no reason to set the maps apart.
+        halves: Any = figure.subfigures(2, 1, height_ratios=[above, below]) if falls else [figure]
+        upper, *lower = halves
         for place, (label, tokens, items, shares) in enumerate(maps):
-            axes = figure.add_subplot(rows, columns, place + 1)
-            _map(axes, label, np.array(tokens), items, shares.to_numpy())
+            axes = upper.add_subplot(math.ceil(len(maps) / columns), columns, place + 1)
+            _map(axes, label, np.array(tokens), shares.to_numpy())
             axes.set_ylabel(f"{items:,} items" if place % columns == 0 else "", fontsize=7)
+        shared = _answers(falls)
         for place, (label, own) in enumerate(falls):
-            _bars(figure.add_subplot(rows, columns, lines * columns + place + 1), label, own)
-        figure.suptitle(
-            f"{title}: right answers (dark) by item and tokens", fontsize=9, fontweight="bold", x=0.01, ha="left"
-        )
+            axes = lower[0].add_subplot(1, columns, place + 1)
+            _bars(axes, label, own)
+            if shared and place:
+                axes.set_yticklabels([])
+        heading = fill(f"{title}: right answers (dark) by item and tokens", 22 * columns)
+        upper.suptitle(heading, fontsize=9, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
-def _map(axes: Axes, label: str, tokens: Any, items: int, shares: Any) -> None:
+def _answers(falls: list[tuple[str, pd.DataFrame]]) -> bool:
+    """Whether the bars of all falls stand for the same answers in the same order, so that names are needed once."""
+    return len({tuple(names) for names in (_named(own)[1] for _, own in falls)}) == 1
+
+
+def _map(axes: Axes, label: str, tokens: Any, shares: Any) -> None:
     """One model's answers; the checkpoints stand side by side, as far apart as each other."""
     axes.imshow(shares, cmap=_COLORS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     last = len(tokens) - 1
@@ -79,12 +90,17 @@ def _map(axes: Axes, label: str, tokens: Any, items: int, shares: Any) -> None:
     axes.set_title(label, fontsize=7.5, loc="left", pad=3)
 
 
-def _bars(axes: Axes, label: str, own: pd.DataFrame) -> None:
-    """Of one fall, the change of probability of the right choice and of the wrong ones that changed most."""
+def _named(own: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Of one fall the right choice and the wrong ones that changed most, from below, and what to call them."""
     kinds = own["by"].isin([TEXT]) if (own["by"] == TEXT).sum() > 1 else own["by"].isin([POSITION])
     wrong = own[kinds | (own["by"] == COLUMN)].sort_values("change", ascending=False).head(_BARS - 1)
     shown = pd.concat([own[own["by"] == RIGHT], wrong])[::-1]
-    names = [_short(str(row["by"]), str(row["value"])) for row in shown.to_dict("records")]
+    return shown, [_short(str(row["by"]), str(row["value"])) for row in shown.to_dict("records")]
+
+
+def _bars(axes: Axes, label: str, own: pd.DataFrame) -> None:
+    """Of one fall, the change of probability of each answer."""
+    shown, names = _named(own)
     at = np.arange(len(shown))
     color = [_KNOWN if by == RIGHT else "#b4551d" for by in shown["by"]]
     reach = np.nan_to_num((shown["high"] - shown["low"]).to_numpy(np.float64) / 2)
@@ -94,7 +110,7 @@ def _bars(axes: Axes, label: str, own: pd.DataFrame) -> None:
     axes.set_yticks(at, names, fontsize=5.8)
     first = own.iloc[0]
     axes.set_title(
-        f"{label}, step {first['peak_step']:.0f} to {first['trough_step']:.0f}", fontsize=6.5, loc="left", pad=3
+        f"{label}\nstep {first['peak_step']:.0f} to {first['trough_step']:.0f}", fontsize=6.5, loc="left", pad=3
     )
     axes.set_xlabel("change of probability", fontsize=6.5)
 
