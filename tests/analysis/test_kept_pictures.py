@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from shaping import conf_of
 
@@ -12,7 +13,7 @@ from evalrun.core.atomic import write_files
 from evalrun.reporting import figure_files
 from evalrun.reporting.build import run_analysis
 from evalrun.reporting.drawing import Drawing, Words
-from evalrun.reporting.kept_pictures import MADE
+from evalrun.reporting.kept_pictures import MADE, KeptPictures
 from evalrun.statistics.findings import analyze_table
 
 
@@ -110,3 +111,12 @@ def test_the_receipt_stays_in_its_folder(tidy, tmp_path):
         found = run_analysis(table, conf_of(methods=["ols"], items=False, figures=figures), "x", tmp_path, {})
         assert MADE not in found.files  # which are filed in MLflow
         assert (tmp_path / MADE).exists() == (figures == "paper")
+
+
+def test_a_table_that_is_gone_lends_its_digest_to_no_other(tmp_path):
+    kept = KeptPictures(tmp_path)
+    keys = []
+    for value in range(50):  # each takes the place of the one before in memory
+        assert kept.find(f"{value}", (pd.DataFrame({"value": [value]}),)) is None
+        keys.append(kept._told((pd.DataFrame({"value": [value]}),)))
+    assert len(set(keys)) == len(keys)

@@ -25,7 +25,8 @@ class KeptPictures:
         self._out = out
         self._receipts = read_receipts(out / MADE)
         self._keys: dict[str, str] = {}
-        self._frames: dict[int, str] = {}  # identity of a table -> its digest: several pictures show one
+        # Identity of a table -> the table, so that no other has it, and its digest: several pictures show one.
+        self._frames: dict[int, tuple[pd.DataFrame, str]] = {}
 
     def find(self, name: str, given: tuple[Any, ...]) -> dict[str, bytes] | None:
         """A picture's files, path -> bytes, if they were made from what is given now; None if they are to be made.
@@ -69,5 +70,5 @@ class KeptPictures:
             return given
         if id(given) not in self._frames:
             rows = pd.util.hash_pandas_object(given, index=False).to_numpy()
-            self._frames[id(given)] = f"{list(given.columns)} {hashlib.sha256(rows.tobytes()).hexdigest()}"
-        return self._frames[id(given)]
+            self._frames[id(given)] = given, f"{list(given.columns)} {hashlib.sha256(rows.tobytes()).hexdigest()}"
+        return self._frames[id(given)][1]
