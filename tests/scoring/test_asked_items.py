@@ -166,11 +166,10 @@ def test_code_that_writes_into_its_row_finds_it_unwritten_at_the_next_checkpoint
         assert found.metrics["acc"] == 3
 
 
-@pytest.mark.parametrize(("flag", "why"), [("UNSAFE_CODE", "code that the model writes"), ("MULTIMODAL", "pictures")])
-def test_what_lm_evals_evaluator_refuses_is_refused_by_name(
-    flag: str, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = built(MULTIPLE_CHOICE)
-    monkeypatch.setattr(task, flag, True, raising=False)
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [("unsafe_code: true", "code that the model writes"), ('doc_to_image: "{{question}}"', "pictures")],
+)
+def test_what_lm_evals_evaluator_refuses_is_refused_by_name(line: str, why: str) -> None:
     with pytest.raises(TaskError, match=f"task 'made' .*{why}"):
-        scoring.score(ByLength(3), {"made": task}, None, 0)  # type: ignore[arg-type]
+        built(f"{MULTIPLE_CHOICE}{line}\n")

@@ -76,7 +76,6 @@ def score(
         stack.enter_context(quiet_bars())
         stack.enter_context(in_process())
         for name, task in tasks.items():
-            _refuse(name, task)
             stack.enter_context(_holding(task, rendered(task, limit)))
             stack.enter_context(remembered(task, items[name]))
             stack.enter_context(answered(task))
@@ -85,20 +84,6 @@ def score(
         return {
             name: _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm) for name, task in tasks.items()
         }
-
-
-def _refuse(name: str, task: Any) -> None:
-    """Refuse what lm-eval's evaluator refuses.
-
-    Raises:
-        TaskError: the task runs what a model writes, or asks about pictures or sounds.
-    """
-    if getattr(task, "UNSAFE_CODE", False):
-        raise TaskError(
-            f"task '{name}' runs code that the model writes (unsafe_code), which evalrun does not: leave it out."
-        )
-    if getattr(task, "MULTIMODAL", False):
-        raise TaskError(f"task '{name}' asks about pictures or sounds, and the checkpoint reads text: leave it out.")
 
 
 def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:

@@ -76,6 +76,7 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
         raise
     except Exception as error:  # datasets, pyarrow and jinja raise their own
         raise TaskError(task_faults.load_sentence(file, error)) from error
+    _refuse(file.name, task)
     own = task.get_config("num_fewshot")
     if num_fewshot is not None and own == 0:  # as lm-eval has it: a task that says 0 means it
         log.warning("%s is defined with num_fewshot: 0, so num_fewshot=%d does not apply to it", file.name, num_fewshot)
@@ -87,6 +88,20 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
         raise TaskError(f"task '{file.name}': in {where}, {wrong}.")
     documents.check_examples(file, task)
     return task
+
+
+def _refuse(name: str, task: Any) -> None:
+    """Refuse what lm-eval's evaluator refuses.
+
+    Raises:
+        TaskError: the task runs what a model writes, or asks about pictures or sounds.
+    """
+    if getattr(task, "UNSAFE_CODE", False):
+        raise TaskError(
+            f"task '{name}' runs code that the model writes (unsafe_code), which evalrun does not: leave it out."
+        )
+    if getattr(task, "MULTIMODAL", False):
+        raise TaskError(f"task '{name}' asks about pictures or sounds, and the checkpoint reads text: leave it out.")
 
 
 def _mended(config: dict[str, Any], file: TaskFile) -> dict[str, Any]:
