@@ -12,10 +12,9 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from evalrun.statistics.dynamics.ages import Ages, rank_correlation
-from evalrun.statistics.dynamics.guessing import Chances, known
+from evalrun.statistics.dynamics.guessing import Chances, known, reach_of
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
 from evalrun.statistics.items.values import Floats
 
@@ -108,7 +107,5 @@ def cohens_kappa(x: Floats, y: Floats, alpha: float) -> tuple[float, float, tupl
     kappa = (observed - expected) / (1 - expected)
     pull = (2 * q - 1) * (x - p) + (2 * p - 1) * (y - q)  # of an item on what is expected
     influence = (same - observed) / (1 - expected) - (1 - observed) / (1 - expected) ** 2 * pull
-    if len(x) < 2:
-        return observed, expected, (kappa, np.nan, np.nan)
-    reach = -float(ndtri(alpha / 2)) * float(influence.std(ddof=1)) / np.sqrt(len(x))
+    reach = reach_of(influence, alpha)
     return observed, expected, (kappa, kappa - reach, kappa + reach)

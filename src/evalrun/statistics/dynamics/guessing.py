@@ -177,11 +177,15 @@ def _between(curve: ItemCurve, chances: Chances, pair: Pair, alpha: float) -> di
 
 def mean_interval(each: Floats, alpha: float) -> tuple[float, float, float]:
     """A mean over items with its normal interval; NaN ends of a single item."""
-    mean = float(each.mean())
-    if len(each) < 2:
-        return mean, np.nan, np.nan
-    reach = -float(ndtri(alpha / 2)) * float(each.std(ddof=1)) / np.sqrt(len(each))
+    mean, reach = float(each.mean()), reach_of(each, alpha)
     return mean, mean - reach, mean + reach
+
+
+def reach_of(each: Floats, alpha: float) -> float:
+    """Half of the normal interval of a mean over items, or of what they add up to by their influences; NaN of one."""
+    if len(each) < 2:
+        return np.nan
+    return -float(ndtri(alpha / 2)) * float(each.std(ddof=1)) / float(np.sqrt(len(each)))
 
 
 def _bounds(each: list[Floats], alpha: float) -> tuple[float, float, float]:

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 from scipy.stats import hypergeom
 
-from evalrun.statistics.dynamics.guessing import known
+from evalrun.statistics.dynamics.guessing import known, reach_of
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
 from evalrun.statistics.items.paired import corrected
 from evalrun.statistics.items.values import Floats
@@ -81,7 +80,7 @@ def _shares(x: Floats, y: Floats, alpha: float) -> dict[str, object]:
         return {"note": "too few items were known at the peak to correct for guessing"}
     lost, other = float((x * y).mean()) / p, float(((1 - x) * y).mean()) / (1 - p)
     influence = x * (y - lost) / p - (1 - x) * (y - other) / (1 - p)
-    reach = -float(ndtri(alpha / 2)) * float(influence.std(ddof=1)) / np.sqrt(len(x))
+    reach = reach_of(influence, alpha)
     difference = lost - other
     return {
         "lost_share": lost,
