@@ -13,12 +13,11 @@ from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands.items import render
 from evalrun.commands.run.inprocess import Value
-from evalrun.commands.table_input import config_of, final_steps, one_study
+from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
-from evalrun.grid import planning
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
     from evalrun.statistics.items.values import Items
 
-log = logging.getLogger(__name__)
 _OWN = ("task", "suite", "out", "by")  # words that are read here; the others are a grid and keys of a run
 
 
@@ -42,7 +40,6 @@ class _ItemsRequest:
     folder: Path  # for the tables
     config: Config
     selection: study.Selection
-    finals: dict[str, int]
 
 
 def command(words: Sequence[str]) -> int:
@@ -59,7 +56,7 @@ def command(words: Sequence[str]) -> int:
     store = Store(asked.config.tracking)
     store.check_readable()
     rows = _rows(study.tables(store, asked.selection), asked)
-    found = follow(rows, asked.config, store, asked.finals, asked.by)
+    found = follow(rows, asked.config, store, asked.by)
     suite = str(rows["suite"].iloc[0])
     files = render.write(found, asked.folder / slug(suite) / slug(asked.task))
     if "--json" in words:
@@ -69,16 +66,13 @@ def command(words: Sequence[str]) -> int:
     return 0
 
 
-def follow(
-    table: pd.DataFrame, config: Config, store: Store, finals: dict[str, int], by: str | None = None
-) -> ItemDynamics:
+def follow(table: pd.DataFrame, config: Config, store: Store, by: str | None = None) -> ItemDynamics:
     """Follow the items of one task, whose texts are looked up in the task's file.
 
     Args:
         table: Its rows of the tidy table.
         config: Settings of the analysis, and where the task's data is.
         store: Where the items are.
-        finals: Model -> its last released step.
         by: `difficulty` or a column of the task's data, to divide the items by; None for the whole alone.
 
     Raises:
@@ -92,13 +86,9 @@ def follow(
     from evalrun.statistics.findings import decide_curves
     from evalrun.statistics.shapes.falls import find_falls
     from evalrun.statistics.shapes.labels import describe_shapes
-    from evalrun.statistics.table import prepare
 
     conf = config.analysis
-    prepared = prepare(table, conf.metric, finals, conf.same_within)
-    for note in prepared.notes:
-        log.warning(note)
-    rows = prepared.table
+    rows = prepared_rows(table, conf)
     wanted = rows[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
         decision = decide_curves(rows, conf, items, study.clusters_of(config))
@@ -137,8 +127,7 @@ def follow_table(table: pd.DataFrame, task: str | None, settings: Mapping[str, V
     if task is not None and task not in there:
         raise ConfigError(f"there are no results of task '{task}': {suggest(str(task), there)}")
     config = config_of(settings)
-    rows = one_study(table if task is None else table[table["task"] == task])
-    return follow(rows, config, Store(config.tracking), final_steps(rows))
+    return follow(table if task is None else table[table["task"] == task], config, Store(config.tracking))
 
 
 def _ask(words: Sequence[str]) -> _ItemsRequest:
@@ -157,9 +146,8 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
     rest = [word for word in words if word.partition("=")[0] not in _OWN]
     with hydra_session():
         plan, selection = analyze.select(rest, own.get("suite"), None)
-        finals = planning.final_steps()
     folder = Path(own["out"]).expanduser() if own.get("out") else plan.root / "items"
-    return _ItemsRequest(task, own.get("suite"), own.get("by"), folder, plan.config, selection, finals)
+    return _ItemsRequest(task, own.get("suite"), own.get("by"), folder, plan.config, selection)
 
 
 def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame:
