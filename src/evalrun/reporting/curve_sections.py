@@ -9,9 +9,10 @@ import pandas as pd
 
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, TableCell, interval_cell, number_cell
-from evalrun.reporting.sentences import course, run_name, smallest_change_text
+from evalrun.reporting.sentences import course, smallest_change_text
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.row_groups import row_groups
 
 MOST = 40  # rows of a table in the page; all are in the CSV file beside it

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting.dynamics_words import curve_label, percent, q_said, same_seed, sentences, tokens_text
+from evalrun.reporting.dynamics_words import percent, q_said, same_seed, sentences, tokens_text
 from evalrun.reporting.heat_map_figure import picture
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, SectionPicture, TableCell
 from evalrun.statistics.dynamics.item_classes import ALWAYS, LEARNED, LOST, NEVER, REGAINED, UNSTABLE
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.naming import run_name
 
 REFERENCES = {
     "Items over training": "The course of each item is the best of all courses between known and guessed, each change "
@@ -68,7 +69,7 @@ def _rows(found: ItemDynamics, alpha: float) -> Iterator[list[TableCell]]:
         names = (ALWAYS, LEARNED, REGAINED, LOST, UNSTABLE, NEVER)
         yield [
             TableCell(title),
-            TableCell(curve_label(row)),
+            TableCell(run_name(row)),
             *(TableCell(f"{counts[name]:,}", "number") for name in names),
             TableCell(f"({chance:.0f})", "number"),
             _loss(row, alpha),

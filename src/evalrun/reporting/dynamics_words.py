@@ -9,31 +9,24 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.text import counted
+from evalrun.reporting.scales import si
 from evalrun.statistics.dynamics.distractors import COLUMN, PART, POSITION, RIGHT, TEXT
 from evalrun.statistics.dynamics.guessing import FALL
 from evalrun.statistics.dynamics.item_classes import LOSING
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
+from evalrun.statistics.naming import run_name
 from evalrun.tasks.right_answers import ordinal
 
-_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _FALL = ["model", "seed", "peak_step", "trough_step"]
 _OFTEN = 0.05  # of the wrong choices that a text must be, to be named in a sentence
 _LONGEST = 40  # characters of a choice's text
-
-
-def curve_label(row: Mapping[Any, Any], seed: str = "seed", model: str = "model") -> str:
-    """`pythia-70m seed 2`: a row's model, with its seed where it has one."""
-    return str(row[model]) if pd.isna(row[seed]) else f"{row[model]} seed {row[seed]:.0f}"
 
 
 def tokens_text(tokens: float) -> str:
     """`2.1B`; a dash where it is not known."""
     if not np.isfinite(tokens):
         return "–" if np.isnan(tokens) else "∞"
-    for size, unit in _UNITS:
-        if tokens >= size:
-            return f"{tokens / size:.3g}{unit}"
-    return f"{tokens:.3g}"
+    return si(tokens)
 
 
 def percent(share: float) -> str:
@@ -69,12 +62,12 @@ def _losses(found: ItemDynamics, alpha: float) -> Iterator[str]:
         if pd.isna(row["q"]):
             continue
         if row["q"] >= alpha:
-            none.append(curve_label(row))
+            none.append(run_name(row))
             continue
         own = found.classes[(found.classes["model"] == row["model"]) & same_seed(found.classes, row["seed"])]
         chance = float(own.loc[own["class"].isin(LOSING), "by_chance"].sum())
         yield (
-            f"{curve_label(row)} loses items that it knew, more than guesses and slips explain ({q_said(row['q'])}): "
+            f"{run_name(row)} loses items that it knew, more than guesses and slips explain ({q_said(row['q'])}): "
             f"of {counted(int(row['items']), 'item')} {percent(row['lost'])} ({percent(row['lost_low'])} to "
             f"{percent(row['lost_high'])}) are known at one checkpoint and not at a later one, on average over all "
             f"pairs of checkpoints; {row['lost_items']:.0f} single items are seen to be lost or unstable, where "
@@ -83,7 +76,7 @@ def _losses(found: ItemDynamics, alpha: float) -> Iterator[str]:
     if none:
         what = "No loss of known items" if len(none) == len(found.losses) else f"{', '.join(none)}: no loss"
         yield f"{what} is shown: guesses and slips explain what went from right to wrong."
-    hidden = [curve_label(row) for row in found.losses.to_dict("records") if row["lost_high"] < 0]
+    hidden = [run_name(row) for row in found.losses.to_dict("records") if row["lost_high"] < 0]
     if hidden:
         yield (
             f"{', '.join(hidden)}: guesses stay the same from checkpoint to checkpoint, so that a share of lost items "
@@ -102,7 +95,7 @@ def _falls(found: ItemDynamics) -> Iterator[str]:
             )
         known, lost, low, high = (percent(max(0.0, row[name])) for name in ("known", "lost", "lost_low", "lost_high"))
         yield (
-            f"{curve_label(row)}, from step {row['from_step']:.0f} to {row['to_step']:.0f}: "
+            f"{run_name(row)}, from step {row['from_step']:.0f} to {row['to_step']:.0f}: "
             f"{row['right_to_wrong']:.0f} answers went from right to wrong and {row['wrong_to_right']:.0f} from wrong "
             f"to right. Corrected for guesses, {known} of the items were known at first, and {lost} were lost "
             f"({low} to {high}).{below}"
@@ -112,7 +105,7 @@ def _falls(found: ItemDynamics) -> Iterator[str]:
 def _returns(found: ItemDynamics, alpha: float) -> Iterator[str]:
     """Whether the items that return are those that were lost."""
     for row in found.returned.to_dict("records"):
-        where = f"{curve_label(row)}, back at step {row['return_step']:.0f}"
+        where = f"{run_name(row)}, back at step {row['return_step']:.0f}"
         if pd.isna(row["q"]):
             yield f"{where}: whether the lost items return cannot be tested, {row['note']}."
             continue
@@ -142,7 +135,7 @@ def _took_over(found: ItemDynamics) -> Iterator[str]:
         if not (to or part):
             continue
         yield (
-            f"{curve_label(first)}, from step {first['peak_step']:.0f} to {first['trough_step']:.0f}: the probability "
+            f"{run_name(first)}, from step {first['peak_step']:.0f} to {first['trough_step']:.0f}: the probability "
             f"of the right choice went from {right['before']:.2f} to {right['after']:.2f}.{to}{part}"
         )
 

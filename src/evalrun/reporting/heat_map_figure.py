@@ -16,11 +16,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from evalrun.reporting.dynamics_words import curve_label, tokens_text
+from evalrun.reporting.dynamics_words import tokens_text
 from evalrun.reporting.figures import INK, STYLE
 from evalrun.statistics.dynamics.distractors import COLUMN, POSITION, RIGHT, TEXT
 from evalrun.statistics.dynamics.heat_maps import HeatMap
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
+from evalrun.statistics.naming import run_name
 
 _WRONG, _KNOWN = "#efe0cc", "#0b5c8a"  # told apart by all common kinds of colour vision, and in grey
 _COLORS = LinearSegmentedColormap.from_list("answers", [_WRONG, _KNOWN])
@@ -49,8 +50,7 @@ def heat_map_figure(title: str, maps: tuple[Any, ...], moved: pd.DataFrame) -> F
         A figure to be saved, 6.9 inches wide at most.
     """
     falls = [
-        (curve_label(own.iloc[0].to_dict()), own)
-        for _, own in moved.groupby(["model", "seed"], dropna=False, sort=False)
+        (run_name(own.iloc[0].to_dict()), own) for _, own in moved.groupby(["model", "seed"], dropna=False, sort=False)
     ][:_COLUMNS]
     columns = min(_COLUMNS, max(len(maps), len(falls), 3))
     above, below = 1.7 * math.ceil(len(maps) / columns) + 0.4, 1.9 * bool(falls)  # inches

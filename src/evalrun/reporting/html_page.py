@@ -21,10 +21,11 @@ from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
-from evalrun.reporting.sentences import course, rank, run_name, smallest_change_text, summary
+from evalrun.reporting.sentences import course, rank, smallest_change_text, summary
 from evalrun.reporting.small_curves import sparks
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.regression.interactions import CORRECTIONS, EFFECTS, METHODS
 from evalrun.statistics.regression.orientation import turned
 from evalrun.statistics.shapes.thresholds import ShapeSettings

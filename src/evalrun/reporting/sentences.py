@@ -17,6 +17,7 @@ from evalrun.statistics.coverage import coverage_sentences
 from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
 
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
@@ -118,11 +119,6 @@ def _recovered(falls: int, again: int) -> str:
     if falls == 1:
         return " and recovers" if again else " and does not recover"
     return f"; {again or 'none'} of them {'recover' if again > 1 else 'recovers'}"
-
-
-def run_name(row: Any) -> str:
-    """A training run: the model, with the seed where there is one."""
-    return str(row["model"]) + ("" if pd.isna(row["seed"]) else f" seed {row['seed']:.0f}")
 
 
 def course(row: Any) -> str:

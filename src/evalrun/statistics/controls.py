@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.causes import CONTROL
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.row_groups import Row, row_groups
 
 _Z = 1.96  # two-sided 5 %
@@ -102,7 +103,7 @@ def _move(row: Row, scored: _Scored) -> _Move:
         ends = ("against_from", "against_to")  # the larger of its two moves is a rise
     first, last = (row[f"{end}_step"] for end in ends)
     seed = row["seed"]
-    name = str(row["model"]) + ("" if pd.isna(seed) else f" seed {seed:.0f}")
+    name = run_name(row)
     before, after = (scored.get((row["model"], None if pd.isna(seed) else seed, step), {}) for step in (first, last))
     both = [task for task in before if task in after]
     if not both:

@@ -18,6 +18,17 @@ def checkpoint_name(row: Mapping[Any, Any]) -> str:
     return f"{row['model']}{step}{seed}"
 
 
+def run_name(row: Any, model: str = "model", seed: str = "seed") -> str:
+    """`pythia-70m seed 2`: a training run, by its model, with its seed where it has one.
+
+    Args:
+        row: Of a table, or the like.
+        model: The name of the column that has the model.
+        seed: The same of the seed.
+    """
+    return str(row[model]) + ("" if pd.isna(row[seed]) else f" seed {row[seed]:.0f}")
+
+
 def capped(notes: list[str]) -> list[str]:
     """The first notes of one kind, and how many more there are."""
     more = len(notes) - MOST_NOTES

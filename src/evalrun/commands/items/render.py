@@ -118,16 +118,17 @@ def text(found: ItemDynamics, suite: str, files: list[Path], alpha: float) -> st
 
 def _classes(found: ItemDynamics) -> Iterator[str]:
     """A line a curve: how many items of each class, the ages' middle half."""
-    from evalrun.reporting.dynamics_words import curve_label, same_seed, tokens_text
+    from evalrun.reporting.dynamics_words import same_seed, tokens_text
     from evalrun.statistics.dynamics.item_classes import LOSING
+    from evalrun.statistics.naming import run_name
 
     by_curve = list(found.classes.groupby(["model", "seed"], dropna=False, sort=False))
-    width = max(5, max(len(curve_label(own.iloc[0].to_dict())) for _, own in by_curve))
+    width = max(5, max(len(run_name(own.iloc[0].to_dict())) for _, own in by_curve))
     heads = " ".join(f"{head:>8}" for head in _HEADS.values())
     yield f"{'items':<{width}} {heads}  lost by chance  age in tokens"
     for _, own in by_curve:
         row = own.iloc[0].to_dict()
-        counts, label = dict(zip(own["class"], own["items"].astype(int), strict=True)), curve_label(row)
+        counts, label = dict(zip(own["class"], own["items"].astype(int), strict=True)), run_name(row)
         mine = found.items[(found.items["model"] == row["model"]) & same_seed(found.items, row["seed"])]
         low, middle, high = (tokens_text(float(age)) for age in mine["age"].quantile([0.25, 0.5, 0.75]).tolist())
         numbers = " ".join(f"{counts[name]:>8}" for name in _HEADS)
@@ -138,26 +139,27 @@ def _classes(found: ItemDynamics) -> Iterator[str]:
 
 def _parts(found: ItemDynamics) -> Iterator[str]:
     """A line a part and curve: its shape and its largest fall."""
-    from evalrun.reporting.dynamics_words import curve_label, q_said
+    from evalrun.reporting.dynamics_words import q_said
+    from evalrun.statistics.naming import run_name
 
     rows = found.parts.to_dict("records")
     wide, long = (max(5, *(len(name) for name in names)) for names in ([str(row["part"]) for row in rows],
-                                                                     [curve_label(row) for row in rows]))  # fmt: skip
+                                                                     [run_name(row) for row in rows]))  # fmt: skip
     yield f"{'part':<{wide}} {'model':<{long}} {'items':>5}  {'shape':<13} largest fall"
     for row in rows:
         fall = ""
         if row["falls"]:
             fall = f"{_number(row['fall'])} from step {row['peak_step']:.0f} to {row['trough_step']:.0f}"
             fall += f" ({q_said(row['q'])}){', hidden in the mean' if row['hidden'] else ''}"
-        yield f"{row['part']:<{wide}} {curve_label(row):<{long}} {row['n']:>5.0f}  {row['label']:<13} {fall}".rstrip()
+        yield f"{row['part']:<{wide}} {run_name(row):<{long}} {row['n']:>5.0f}  {row['label']:<13} {fall}".rstrip()
 
 
 def _agreement(found: ItemDynamics) -> Iterator[str]:
     """A line a pair of curves, the first so many."""
-    from evalrun.reporting.dynamics_words import curve_label
+    from evalrun.statistics.naming import run_name
 
     rows = found.agreement.to_dict("records")
-    named = [(f"{curve_label(row)} and {curve_label(row, 'other_seed', 'other_model')}", row) for row in rows[:_PAIRS]]
+    named = [(f"{run_name(row)} and {run_name(row, 'other_model', 'other_seed')}", row) for row in rows[:_PAIRS]]
     head = "answers that agree"
     width = max(len(head), max(len(name) for name, _ in named))
     yield f"{head:<{width}} {'observed':>8} {'by chance':>9}  {'kappa':<21} ages"

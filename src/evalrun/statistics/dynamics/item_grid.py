@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from evalrun.core.text import counted, listed
 from evalrun.statistics.dynamics.item_sheet import Integers, ItemSheet, Tables, read_sheet
 from evalrun.statistics.items.values import Floats
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.table import checkpoint_name
 
 Singles = np.ndarray[Any, np.dtype[np.float32]]
@@ -40,7 +41,7 @@ class ItemCurve:
     @property
     def label(self) -> str:
         """The model's name, with its seed where it has several."""
-        return self.model if np.isnan(self.seed) else f"{self.model} seed {self.seed:.0f}"
+        return run_name(vars(self))
 
     def at(self, step: float) -> int:
         """The place of a step among the checkpoints."""

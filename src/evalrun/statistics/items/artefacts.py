@@ -39,6 +39,7 @@ from scipy.stats import norm
 from evalrun.core.stages import stage
 from evalrun.core.text import counted
 from evalrun.statistics.items.continuous import METRICS, Floats, Integers
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.reliability.intervals import standard_errors
 
 LABELS = ("only in accuracy", "in both", "opposite", "none")
@@ -270,8 +271,7 @@ def _notes(value: Floats, doublings: Floats, shown: _Moves, known: np.ndarray[An
 
 def _sentence(row: Mapping[Any, Any]) -> str:
     """`Trap in m: accuracy falls from 0.81 (step 2) to 0.30 (step 4), 0.8 of its range; ...: only in accuracy`."""
-    seed = "" if pd.isna(row["seed"]) else f" seed {row['seed']:.0f}"
-    head = f"{row['title']} in {row['model']}{seed}: "
+    head = f"{row['title']} in {run_name(row)}: "
     if pd.isna(row["from_step"]):
         return f"{head}{row['of']} makes no move that counts: {row['label']}"
     goes = "rises" if row["to_value"] > row["from_value"] else "falls"

@@ -42,6 +42,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.stages import stage
+from evalrun.statistics.naming import run_name
 from evalrun.statistics.regression.model_frame import PARAMS
 from evalrun.statistics.row_groups import Row, row_groups
 from evalrun.statistics.shapes.curves import over_size
@@ -212,8 +213,7 @@ def _sentence(row: dict[Any, Any], point: str) -> str:
     def at(what: str) -> str:
         return f"{row[f'{what}_value']:.{digits}f} ({name(what)})"
 
-    seed = "" if point == "model" or pd.isna(row["seed"]) else f" seed {row['seed']:.0f}"
-    where = f"in {row['model']}{seed}" if point == "step" else f"at step {row['step']:.0f}"
+    where = f"in {run_name(row)}" if point == "step" else f"at step {row['step']:.0f}"
     if label == "too few points":
         what = "checkpoint" if point == "step" else "model"
         body = f"{row['points']} {what}" + ("s" if row["points"] > 1 else "")
