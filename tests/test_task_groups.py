@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from evalrun.config.compose import compose, hydra_session, to_config
+from evalrun.core.task_group import TaskGroup, tasks_of
 from evalrun.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import job_keys
 from evalrun.tasks import groups, task_file
+from evalrun.tasks.group_tree import single, task_groups
 
 
 def write(workspace: Path, name: str, text: str) -> None:
@@ -66,7 +68,6 @@ def test_a_groups_options_make_another_run(workspace: Path) -> None:
     assert alone == grouped
     assert few[0] != alone[0]
     assert not set(few[1].values()) & set(alone[1].values())
-    assert groups.averaged(["plain", "few", "alpha"]) == ["plain"]
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,49 @@ def test_mistakes_in_a_groups_list(workspace: Path, members: str, expected: str)
     write(workspace, "mine", f"group: mine\ntask: {members}\n")
     with pytest.raises(EvalrunError, match=expected):
         shots("mine")
+
+
+def test_what_groups_hold_and_how_they_weigh_it(workspace: Path) -> None:
+    text = "group: inner\ntask: [beta]\nmetadata: {title: Within}\n"
+    write(workspace, "inner", text + "aggregate_metric_list: {metric: acc, weight_by_size: false}\n")
+    text = "group: outer\ntask: [inner, {group: more, group_alias: More, task: [alpha, beta]}, alpha]\n"
+    write(workspace, "outer", text + "aggregate_metric_list: [{metric: acc}, {metric: brier, weight_by_size: false}]\n")
+    found = task_groups(["outer", "alpha"])
+    assert found == {
+        "outer": TaskGroup("outer", "outer", ("inner", "more", "alpha"), {"acc": True, "brier": False}),
+        "inner": TaskGroup("inner", "Within", ("beta",), {"acc": False}),
+        "more": TaskGroup("more", "More", ("alpha", "beta"), {}),
+    }
+    assert [found["outer"].is_by_size(metric) for metric in ("acc", "brier", "other")] == [True, False, True]
+    assert not found["more"].is_by_size("acc")  # lm-eval has no mean of it
+    assert tasks_of(found, "outer") == ("beta", "alpha")
+    assert single(found) == ["the group 'inner' holds one task, 'beta', and so has no mean beside that task's value."]
+    assert task_groups(["alpha", "beta"]) == {}
+
+
+def test_groups_and_tags_of_lm_eval() -> None:
+    found = task_groups(["mmlu"])
+    assert next(iter(found)) == "mmlu"
+    assert found["mmlu"].members == ("mmlu_stem", "mmlu_other", "mmlu_social_sciences", "mmlu_humanities")
+    assert len(tasks_of(found, "mmlu")) == 57
+    assert len(found["mmlu_stem"].members) == 19  # the tasks of the tag that its file names
+    assert (found["mmlu_stem"].title, found["mmlu_stem"].by_size) == ("stem", {"acc": True})
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"mine": "[mine, alpha]"}, "the task set 'mine' contains itself"),
+        ({"mine": "[theirs, alpha]", "theirs": "[mine, beta]"}, "the task set 'mine' contains itself"),
+        ({"mine": "[{group: mine, task: [alpha, beta]}]"}, "the task set 'mine' contains itself"),
+        ({"mine": "[{group: alpha, task: [alpha, beta]}]"}, "'alpha' is the name of a group and of a task: rename"),
+        ({"mine": "[beta, {group: alpha, task: [beta, tiny_recall]}]"}, "'alpha' is the name of a group and of a task"),
+        ({"mine": "[{group: x, task: [alpha]}, {group: y, task: [{group: x, task: [beta]}]}]"}, "two groups .*'x'"),
+        ({"mine": "[alpha, bteta]"}, "unknown task 'bteta'.*did you mean"),
+    ],
+)
+def test_groups_that_cannot_be(workspace: Path, files: dict[str, str], expected: str) -> None:
+    for name, listed in files.items():
+        write(workspace, name, f"group: {name}\ntask: {listed}\n")
+    with pytest.raises(ConfigError, match=expected):
+        task_groups(["mine"])

@@ -18,6 +18,7 @@ from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.model_configs import ComposedConfigs
 from evalrun.tasks import groups
+from evalrun.tasks.group_tree import single, task_groups
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
 _HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade")
@@ -79,8 +80,7 @@ class Plan:
             said.update(dict.fromkeys(released_steps_of(config).notes))
             if config.checkpoint.tokens_per_step == 1:
                 said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
-        for name in groups.averaged(self.tasks):
-            said[f"{name} asks for a mean over its tasks, which is not computed: read each task's own value."] = None
+        said.update(dict.fromkeys(single(task_groups(self.tasks))))
         return list(said)
 
     def to_json(self) -> list[dict[str, Any]]:

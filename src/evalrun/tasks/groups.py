@@ -23,13 +23,27 @@ _TASKS_OWN = frozenset({"data", "include", "profiles", "class", "custom_dataset"
 
 
 @dataclass(frozen=True)
+class GroupHead:
+    """What a group says of itself; a tag is a name for several tasks, and no group."""
+
+    name: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+    is_tag: bool = False
+
+
+@dataclass(frozen=True)
 class Member:
     """A task, and what the groups that it was named by set in it."""
 
     name: str
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-    group: str = ""  # that set them
+    within: tuple[GroupHead, ...] = ()  # the groups that it was named by, the outermost first
+
+    @property
+    def group(self) -> str:
+        """The innermost group, which set the options; empty for none."""
+        return next((head.name for head in reversed(self.within) if not head.is_tag), "")
 
 
 def own_names() -> dict[str, Path]:
@@ -75,26 +89,11 @@ def members(names: Iterable[str]) -> Iterator[Member]:
         ConfigError: a name that is no task.
         TaskError: a group that cannot be read.
     """
-    yield from _named(list(names), own_names(), {}, "", ())
-
-
-def averaged(names: Iterable[str]) -> list[str]:
-    """Those of the names that are groups for which a mean over their tasks is asked (`aggregate_metric_list`)."""
-    own, found = own_names(), []
-    for name in names:
-        if name in own:
-            content: Mapping[str, Any] = load(own[name], tolerant=True)
-        elif _lm_eval_file(name) is None and name in (index := lm_eval_index()):
-            content = index[name].cfg or {}
-        else:
-            continue
-        if content.get("aggregate_metric_list"):
-            found.append(name)
-    return found
+    yield from _named(list(names), own_names(), {}, ())
 
 
 def _named(
-    names: Iterable[Any], own: Mapping[str, Path], options: Mapping[str, Any], group: str, within: tuple[str, ...]
+    names: Iterable[Any], own: Mapping[str, Path], options: Mapping[str, Any], within: tuple[GroupHead, ...]
 ) -> Iterator[Member]:
     """The tasks that names mean, those of sets in their place.
 
@@ -102,46 +101,62 @@ def _named(
         names: As a command or a set has them.
         own: Name -> file, of conf/task.
         options: What the sets above give to their tasks.
-        group: The innermost set, or empty.
-        within: The sets above, to find circles.
+        within: The sets above.
 
     Raises:
         ConfigError: a name of nothing, or a set within itself.
     """
     for name in names:
-        if name in within:
-            raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
+        _refuse_circle(name, own, within)
         if name not in own:
-            yield from _lm_evals(name, own, options, group, within)
+            yield from _lm_evals(name, own, options, within)
             continue
         content = load(own[name])
         if is_group(content):
             _check(name, own[name], content)
-            yield from _inside(name, content, own, options, (*within, name))
+            yield from _inside(content, own, options, (*within, GroupHead(name, content)))
         else:
-            yield Member(name, own[name], options, group)
+            yield Member(name, own[name], options, within)
+
+
+def _refuse_circle(name: Any, own: Mapping[str, Path], within: tuple[GroupHead, ...]) -> None:
+    """See that a group is not within itself.
+
+    Raises:
+        ConfigError: it is, or a group that is defined in another's list has the name of a task in it.
+    """
+    if not any(name == head.name for head in within):
+        return
+    if name in own and not is_group(load(own[name], tolerant=True)):
+        raise ConfigError(f"'{name}' is the name of a group and of a task: rename the group.")
+    raise ConfigError(f"the task set '{name}' contains itself: take it out of its own list.")
 
 
 def _inside(
-    name: str, content: Mapping[str, Any], own: Mapping[str, Path], above: Mapping[str, Any], within: tuple[str, ...]
+    content: Mapping[str, Any], own: Mapping[str, Path], above: Mapping[str, Any], within: tuple[GroupHead, ...]
 ) -> Iterator[Member]:
     """The tasks of a group's content.
 
     Args:
-        name: The group's.
         content: Of its file, or of an entry in a group above.
         own: As `own_names` returns them.
         above: Options that groups above it set.
         within: The groups above, itself included.
+
+    Raises:
+        ConfigError: a name of nothing, or a group within itself.
+        TaskError: a task that is defined in the group.
     """
+    name = within[-1].name
+    _refuse_circle(name, own, within[:-1])
     options = {**{key: value for key, value in content.items() if key not in _SAID}, **above}
     listed = content["task"] if isinstance(content["task"], list) else [content["task"]]
     for member in listed:
         if not isinstance(member, Mapping):
-            yield from _named([member], own, options, name, within)
+            yield from _named([member], own, options, within)
         elif "group" in member and isinstance(member.get("task"), list):
             inner = str(member["group"])
-            yield from _inside(inner, member, own, options, (*within, inner))
+            yield from _inside(member, own, options, (*within, GroupHead(inner, member)))
         else:
             named = member.get("group", member.get("task"))
             if not _is_known(named, own):
@@ -150,7 +165,7 @@ def _inside(
                     "it as a file of its own, and name that."
                 )
             given = {key: value for key, value in member.items() if key not in _SAID}
-            yield from _named([named], own, {**options, **given}, name, within)
+            yield from _named([named], own, {**options, **given}, within)
 
 
 def _is_known(name: Any, own: Mapping[str, Path]) -> bool:
@@ -158,12 +173,12 @@ def _is_known(name: Any, own: Mapping[str, Path]) -> bool:
 
 
 def _lm_evals(
-    name: Any, own: Mapping[str, Path], options: Mapping[str, Any], group: str, within: tuple[str, ...]
+    name: Any, own: Mapping[str, Path], options: Mapping[str, Any], within: tuple[GroupHead, ...]
 ) -> Iterator[Member]:
     """Files of an lm-eval task, group or tag; a task in a file of its own name needs no index of all of them."""
     path = _lm_eval_file(name)
     if path is not None:
-        yield Member(name, path, options, group)
+        yield Member(name, path, options, within)
         return
     index = lm_eval_index()
     if name not in index:
@@ -173,11 +188,11 @@ def _lm_evals(
         raise ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
     entry = index[name]
     if entry.kind.name == "TAG":
-        yield from _named(sorted(entry.tags), {}, options, group, (*within, name))
+        yield from _named(sorted(entry.tags), {}, options, (*within, GroupHead(name, is_tag=True)))
     elif entry.kind.name == "GROUP":
-        yield from _inside(name, entry.cfg, {}, options, (*within, name))
+        yield from _inside(entry.cfg, {}, options, (*within, GroupHead(name, entry.cfg)))
     else:
-        yield Member(name, entry.yaml_path, options, group)
+        yield Member(name, entry.yaml_path, options, within)
 
 
 @lru_cache(maxsize=4096)
