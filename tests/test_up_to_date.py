@@ -17,6 +17,7 @@ from evalrun.config.schema import Config
 from evalrun.core import receipt
 from evalrun.core.atomic import write_file
 from evalrun.reporting import build
+from evalrun.reporting.task_sources import TaskSources
 from evalrun.tracking import Store
 from tracking.conftest import make_cell, make_result
 
@@ -140,6 +141,77 @@ def test_a_report_that_was_deleted_is_filed_again(config: Config, store: Store, 
     (run,) = client.search_runs([client.get_experiment_by_name("pythia-report").experiment_id])
     client.delete_run(run.info.run_id)
     assert analyse(config, tmp_path)[1] == 1
+
+
+def texts_shown(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> None:
+    """A report is the choices of an item and the clusters of the task `mine`, as its file has them."""
+
+    def choices_alone(*given: object) -> build.Analysis:
+        out, words, clusters = given[3], given[-1], given[-2]
+        texts = words("mine", pd.DataFrame({"doc_id": [0]}))  # type: ignore[operator]
+        told = "" if clusters is None else clusters("mine").items  # type: ignore[operator]
+        cluster = "" if told is None or isinstance(told, str) else told["cluster"][0]
+        seen.append(f"{' '.join(texts.choices[0])} {cluster}".rstrip() if texts.choices else texts.why)
+        assert isinstance(out, Path)
+        return build.Analysis({"report.html": write_file(out / "report.html", f"<html>{seen[-1]}")}, {}, "", [])
+
+    monkeypatch.setattr(build, "run_analysis", choices_alone)
+
+
+def write_task(folder: Path, wrong: str) -> None:
+    (folder / "conf/task").mkdir(parents=True, exist_ok=True)
+    (folder / "mine.jsonl").write_text(f'{{"q": "Is it?", "a": "yes", "b": "{wrong}"}}\n')
+    (folder / "conf/task/mine.yaml").write_text(
+        "task: mine\ndata: mine.jsonl\noutput_type: multiple_choice\ndoc_to_text: '{{q}}'\n"
+        "doc_to_choice: '{{[a, b]}}'\ndoc_to_target: 0\n"
+    )
+
+
+def test_what_a_task_says_is_told_by_its_files(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for change in (lambda: None, lambda: write_task(tmp_path, "no"), lambda: write_task(tmp_path, "never")):
+        change()
+        told += [TaskSources(config, None).digest("mine") for _ in range(2)]
+    assert told[::2] == told[1::2]
+    assert len(set(told)) == 3
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("column", [None, "b"])
+def test_texts_and_clusters_that_have_changed_make_it_again(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+    texts_shown(monkeypatch, seen)
+    config.analysis.items, config.analysis.cluster_by = True, column
+    made = []
+    for change in (lambda: None, lambda: write_task(tmp_path, "no"), lambda: write_task(tmp_path, "never")):
+        change()
+        made += [analyse(config, tmp_path)[1], analyse(config, tmp_path)[1]]
+    assert made == [1, 0] * 3
+    assert seen[0].startswith("No texts of choices: unknown task 'mine'")
+    assert seen[1:] == (["yes no", "yes never"] if column is None else ["yes no no", "yes never never"])
+
+
+@pytest.mark.release
+def test_a_task_that_changes_while_it_is_read_is_not_missed(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path, "no")
+    seen: list[str] = []
+    texts_shown(monkeypatch, seen)
+    kept = Store.log_report
+
+    def log_report(self: Store, *args: object) -> str:
+        write_task(tmp_path, "never")  # after its texts were read
+        return kept(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "log_report", log_report)
+    assert [analyse(config, tmp_path)[1] for _ in range(3)] == [1, 1, 0]
+    assert seen == ["yes no", "yes never"]
 
 
 @pytest.mark.release

@@ -29,7 +29,8 @@ from evalrun.commands.compare.selection import HOW
 from evalrun.commands.items import follow_table
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.commands.table_input import config_of, families, final_steps, one_study, prepared_rows, with_full_keys
+from evalrun.commands.table_input import config_of, families, prepared_rows, with_full_keys
+from evalrun.commands.table_report import write_report
 from evalrun.core.errors import ConfigError, suggest
 from evalrun.predicting import predict
 from evalrun.progress import sweep_start
@@ -260,17 +261,9 @@ def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = No
         ConfigError, AnalysisError, TrackingError: as `falls`.
         StorageError: a file cannot be written.
     """
-    from evalrun.reporting.build import run_analysis
-
-    out = Path(out).expanduser().absolute()
+    absolute = Path(out).expanduser().absolute()
     with inprocess.session(root):
-        config = config_of(settings)
-        rows, store, finals = one_study(table), Store(config.tracking), final_steps(table)
-        context = {"Tracking store": store.uri} if config.analysis.items else {}
-        with study.items_of(config, store, rows) as items:
-            suite, clusters = rows["suite"].iloc[0], study.clusters_of(config)
-            found = run_analysis(rows, config.analysis, suite, out, context, finals, items, clusters=clusters)
-    return found.files["report.html"]
+        return write_report(table, absolute, settings)
 
 
 def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookFigure:

@@ -14,6 +14,7 @@ from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
 from evalrun.core.records import Checkpoint
 from evalrun.core.stages import stage
+from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
@@ -92,9 +93,10 @@ def analyse(
         AnalysisError: nothing to analyse.
         TrackingError: the store cannot be read.
     """
-    store = Store(config.tracking)
+    store, sources = Store(config.tracking), TaskSources(config, clusters_of(config))
     with stage("what has changed"):
-        kept = KeptReports(folder, store.state(), _inputs(config, store, selection, finals, command, failed))
+        inputs = _inputs(config, store, selection, finals, command, failed)
+        kept = KeptReports(folder, store.state(), inputs, sources.digest)
         pages = kept.all_of_them()
     if pages is not None:
         print(f"{_are_up_to_date(pages)}: nothing has changed since the last analysis.")
@@ -119,9 +121,10 @@ def analyse(
             if (page := kept.page_of(title, suite)) is not None:
                 print(f"{_are_up_to_date([page])}: its results have not changed.")
             else:
-                made, run = _report(config, store, suite, title, rows, out, context, finals, failed, wanted)
+                sources.begin()
+                made, run = _report(config, store, sources, suite, title, rows, out, context, finals, failed, wanted)
                 page = made["report.html"]
-                kept.made(title, suite, page, made.values(), run)
+                kept.made(title, suite, page, made.values(), run, sources.read())
             reports.append(page)
     beside = []
     if len({str(rows["suite"].iloc[0]) for rows in families.values()}) > 1:
@@ -143,10 +146,8 @@ def _inputs(
     finals: Mapping[str, int] | None,
     command: str | None,
     failed: Sequence[str],
-) -> tuple[object, ...] | None:
-    """All that goes into reports beside the store; None where that is more than can be told here."""
-    if config.analysis.cluster_by is not None:
-        return None  # from the tasks' data
+) -> tuple[object, ...]:
+    """All that goes into reports beside the store and what `TaskSources` reads."""
     tasks = selection.task_names()
     return config.analysis, store.uri, selection, tasks, sorted((finals or {}).items()), command, list(failed)
 
@@ -233,6 +234,7 @@ def clusters_of(config: Config) -> Clusters | None:
 def _report(
     config: Config,
     store: Store,
+    sources: TaskSources,
     suite: str,
     title: str,
     table: pd.DataFrame,
@@ -247,6 +249,7 @@ def _report(
     Args:
         config: Settings of the analysis.
         store: Where items are read and the report is filed.
+        sources: Where texts and clusters of items are read.
         suite: Names the experiment.
         title: Of the page.
         table: The rows to analyse.
@@ -268,10 +271,9 @@ def _report(
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
-        runs = store.run_address(suite)
-        clusters = clusters_of(config)
+        runs, clusters, words = store.run_address(suite), sources.clusters, sources.words
         found = run_analysis(
-            table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters
+            table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters, words
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     with stage("the report in MLflow"):

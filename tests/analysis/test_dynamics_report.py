@@ -16,7 +16,7 @@ from evalrun.commands.table_input import config_of
 from evalrun.reporting.build import run_analysis
 from evalrun.reporting.dynamics_words import choice_name, percent, q_said, tokens_text
 from evalrun.reporting.heat_map_figure import picture
-from evalrun.statistics.dynamics.distractors import POSITION, TEXT
+from evalrun.statistics.dynamics.distractors import POSITION, TEXT, ItemWords
 from evalrun.statistics.dynamics.heat_maps import HeatMap, heat_map
 from evalrun.statistics.dynamics.item_classes import follow, states
 
@@ -86,6 +86,38 @@ def test_what_is_not_asked_for_is_not_there_and_what_was_is_removed(tmp_path):
         assert not (tmp_path / "figures/items/turning.png").exists()
         assert not (tmp_path / "tables/items_classes.csv").exists()
         assert "Items over training" not in again.files["report.html"].read_text()
+
+
+def colours(task, keys):
+    """Texts of four choices, the second of which is shown with what HTML and mathematics make of it."""
+    choices = ("red", f"{HOSTILE} $\\nothing{{", "blue", "grey")
+    return ItemWords((choices,) * len(keys), {"trap": (choices[1],) * len(keys)}, ("?",) * len(keys))
+
+
+def test_the_answer_that_took_over_is_shown_with_its_text(tmp_path):
+    store, rows = made_task("turning")
+    conf = config_of({"items": True, "methods": ["ols"], "draws": 99, "figures": "paper"}).analysis
+    found = run_analysis(rows, conf, "made", tmp_path, {}, items=store, words=colours)
+    page = found.files["report.html"].read_text()
+    section = page[page.index("<h2>Which answer took over</h2>") :]
+    assert HOSTILE not in page
+    assert "wrong, as in column trap" in section
+    assert "wrong, “&lt;script&gt;alert(1)&lt;/script&gt; $\\nothing{”" in section
+    (picture,) = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", section)
+    assert b"<svg" in base64.b64decode(picture)
+    texts = pd.read_csv(found.files["tables/items_distractors.csv"]).query("by == 'text'")
+    most = texts.sort_values("change").iloc[-1]
+    assert most["value"].startswith(HOSTILE)
+    assert most["low"] > 0.3
+    assert not any("told apart by their places alone" in note for note in found.notes)
+
+
+def test_texts_that_cannot_be_had_are_noted(tmp_path):
+    store, rows = made_task("turning", n=60)
+    conf = config_of({"items": True, "methods": ["ols"], "draws": 99, "figures": "none"}).analysis
+    none = ItemWords((), {}, (), "No texts of choices: gone.")
+    found = run_analysis(rows, conf, "made", tmp_path, {}, items=store, words=lambda *_: none)
+    assert "Answers of Turning are told apart by their places alone. No texts of choices: gone." in found.notes
 
 
 def test_items_that_cannot_be_followed_are_noted(tmp_path):

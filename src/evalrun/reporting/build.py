@@ -22,6 +22,7 @@ from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
 from evalrun.statistics.coverage import Place
+from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.items.clusters import Clusters
@@ -58,6 +59,7 @@ def run_analysis(
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
     clusters: Clusters | None = None,
+    words: Words | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -77,6 +79,7 @@ def run_analysis(
         failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+        words: Gives the texts of a task's items; None to do without.
 
     Returns:
         The files, counts, text and notes.
@@ -85,7 +88,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters)
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words)
     study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
     with stage("tables"):
         contents: dict[str, str | bytes] = {**table_files(study, table)}

@@ -49,9 +49,7 @@ def heat_map_figure(title: str, maps: tuple[Any, ...], moved: pd.DataFrame) -> F
     Returns:
         A figure to be saved, 6.9 inches wide at most.
     """
-    falls = [
-        (run_name(own.iloc[0].to_dict()), own) for _, own in moved.groupby(["model", "seed"], dropna=False, sort=False)
-    ][:_COLUMNS]
+    falls = _falls(moved)
     columns = min(_COLUMNS, max(len(maps), len(falls), 3))
     above, below = 1.7 * math.ceil(len(maps) / columns) + 0.4, 1.9 * bool(falls)  # inches
     with mpl.rc_context(STYLE):
@@ -64,15 +62,45 @@ def heat_map_figure(title: str, maps: tuple[Any, ...], moved: pd.DataFrame) -> F
             axes = upper.add_subplot(math.ceil(len(maps) / columns), columns, place + 1)
             _map(axes, label, np.array(tokens), shares.to_numpy())
             axes.set_ylabel(f"{items:,} items" if place % columns == 0 else "", fontsize=7)
-        shared = _answers(falls)
-        for place, (label, own) in enumerate(falls):
-            axes = lower[0].add_subplot(1, columns, place + 1)
-            _bars(axes, label, own)
-            if shared and place:
-                axes.set_yticklabels([])
+        if lower:
+            _draw_falls(lower[0], falls, columns)
         heading = fill(f"{title}: right answers (dark) by item and tokens", 22 * columns)
         upper.suptitle(heading, fontsize=9, fontweight="bold", x=0.01, ha="left")
     return figure
+
+
+def answers_figure(moved: pd.DataFrame) -> Figure:
+    """Draw the falls of a task alone: the change of probability of each answer, a panel a model.
+
+    Args:
+        moved: `distractors.distractors` of the task, with a row at least.
+
+    Returns:
+        A figure to be saved, 6.9 inches wide at most.
+    """
+    falls = _falls(moved)
+    columns = max(len(falls), 2)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.72 * columns, 1.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw_falls(figure, falls, columns)
+    return figure
+
+
+def _falls(moved: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each fall, with its model, as many as there is room for."""
+    by_curve = moved.groupby(["model", "seed"], dropna=False, sort=False)
+    return [(run_name(own.iloc[0].to_dict()), own) for _, own in by_curve][:_COLUMNS]
+
+
+def _draw_falls(figure: Any, falls: list[tuple[str, pd.DataFrame]], columns: int) -> None:
+    """Bars of each fall side by side; the answers are named once where they are the same."""
+    shared = _answers(falls)
+    for place, (label, own) in enumerate(falls):
+        axes = figure.add_subplot(1, columns, place + 1)
+        _bars(axes, label, own)
+        if shared and place:
+            axes.set_yticklabels([])
 
 
 def _answers(falls: list[tuple[str, pd.DataFrame]]) -> bool:

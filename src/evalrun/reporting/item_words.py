@@ -6,32 +6,48 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from evalrun.checkpoints.hub import left_alone
 from evalrun.core.errors import EvalrunError
-from evalrun.statistics.dynamics.distractors import ItemWords, Words
 from evalrun.tasks import task_file
 from evalrun.tasks.item_texts import ItemText, item_texts
+from evalrun.tasks.needed_data import data_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.config.schema import Config
+    from evalrun.statistics.dynamics.distractors import ItemWords, Words
 
 _NONE = ItemText(-1, "", "", (), {})
 
 
-def words_of(config: Config) -> Words:
-    """Finds the texts of items by doc_id, and by doc_hash where the results have it: data that was changed says so."""
+def words_of(config: Config, fetch: bool = True) -> Words:
+    """Finds the texts of items by doc_id, and by doc_hash where the results have it: data that was changed says so.
+
+    Args:
+        config: Where the tasks' files are.
+        fetch: Whether data that is on the hub and not here is downloaded.
+    """
 
     @cache
     def find(task: str) -> Sequence[ItemText] | str:
         try:
             (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
-            return list(item_texts(file))
+            if fetch:
+                return list(item_texts(file))
+            if any(need.state == "missing" for need in data_of([file])):
+                return (
+                    f"the data of task '{task}' is on the hub and not here (`python -m evalrun prefetch task={task}`)"
+                )
+            with left_alone():
+                return list(item_texts(file))
         except EvalrunError as error:
             return " ".join(error.problems).rstrip(".")
 
     def words(task: str, keys: pd.DataFrame) -> ItemWords:
         """The texts in the order of the keys, or why there are none."""
+        from evalrun.statistics.dynamics.distractors import ItemWords
+
         texts = find(task)
         if isinstance(texts, str):
             return ItemWords((), {}, (), f"No texts of choices: {texts}.")

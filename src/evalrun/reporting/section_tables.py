@@ -27,6 +27,7 @@ class SectionPicture:
     alt: str  # what it shows, for those who do not see it
     address: str  # its bytes, as a data: address
     said: Sequence[str] = ()  # sentences about the pictures from here on
+    kind: str = "answers"  # or drawn: how it is set
 
 
 @dataclass(frozen=True)

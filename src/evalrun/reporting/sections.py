@@ -9,6 +9,7 @@ import pandas as pd
 
 from evalrun.reporting import curve_sections, dynamics_section, effect_sections, item_section, prediction_section
 from evalrun.reporting.coverage_section import coverage
+from evalrun.reporting.distractor_section import took_over
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.expected_section import expected_labels
 from evalrun.reporting.regression_sentences import significant
@@ -32,6 +33,7 @@ def sections(study: Findings) -> list[Section]:
         _pooled(study),
         item_section.by_items(study),
         dynamics_section.learned_and_lost(study),
+        took_over(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
         prediction_section.ahead(study),

@@ -7,7 +7,7 @@ analysis in which nothing has changed is known without reading a result.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class KeptReports:
     Args:
         folder: Of the reports.
         state: The store's; None where it cannot be asked quickly: then all is made again.
-        inputs: All that goes into a report beside the store; None where it cannot be told whether that has changed.
+        inputs: All that goes into a report beside the store and the files of tasks.
+        digest: Task -> what its file and data are now, of those whose texts or clusters a report shows.
     """
 
-    def __init__(self, folder: Path, state: FileState | None, inputs: object) -> None:
+    def __init__(self, folder: Path, state: FileState | None, inputs: object, digest: Callable[[str], str]) -> None:
         self._folder = folder
-        self._state = state if inputs is not None else None
+        self._state = state
+        self._digest = digest
         self._key = "" if self._state is None else key_of(inputs)
         self._kept = {} if self._state is None else read_receipts(folder / _FILE)
         self._new: dict[str, Receipt] = {}
@@ -46,8 +48,9 @@ class KeptReports:
             receipts = [self._kept[title] for title in _loaded(kept, "all")]
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        is_same = kept.key == self._key_of_all(self._state, read)
-        return pages if is_same and all(one.is_whole(self._folder) for one in receipts) else None
+        if kept.key != self._key_of_all(self._state, read) or not all(one.is_whole(self._folder) for one in receipts):
+            return None
+        return pages if all(self._has_same_tasks(one) for one in receipts) else None
 
     def saw(self, suite: str, content: str | None) -> None:
         """Note what the results of a suite are, as they were read now."""
@@ -60,13 +63,26 @@ class KeptReports:
             return None
         if "page" not in kept.about or not self._state.has(kept.about.get("run", "")):
             return None
+        if not self._has_same_tasks(kept):
+            return None
         self._new[title] = kept
         return self._folder / kept.about["page"]
 
-    def made(self, title: str, suite: str, page: Path, files: Iterable[Path], run: str) -> None:
-        """Keep what a report was made from."""
+    def made(
+        self, title: str, suite: str, page: Path, files: Iterable[Path], run: str, tasks: Mapping[str, str]
+    ) -> None:
+        """Keep what a report was made from.
+
+        Args:
+            title: Of the report.
+            suite: Whose results it shows.
+            page: The report.
+            files: All of its files.
+            run: That it was filed as.
+            tasks: The tasks whose files were read, each with its digest before that.
+        """
         if self._state is not None and None not in self._read[suite]:
-            about = {"page": str(page.relative_to(self._folder)), "run": run}
+            about = {"page": str(page.relative_to(self._folder)), "run": run, "tasks": json.dumps(dict(tasks))}
             self._new[title] = receipt_of(self._key_of(suite), self._folder, files, about)
 
     def close(self, beside: Iterable[Path], is_all: bool) -> None:
@@ -91,6 +107,14 @@ class KeptReports:
             if all(digests == self._now(self._state, suite) for suite, digests in self._read.items()):
                 new[_ALL] = Receipt(stamp_first, {}, about)
         write_receipts(self._folder / _FILE, new)
+
+    def _has_same_tasks(self, kept: Receipt) -> bool:
+        """Whether the files of tasks that a report was made from are what they were before they were read."""
+        try:
+            tasks = _loaded(kept, "tasks") if "tasks" in kept.about else {}
+            return all(self._digest(task) == digest for task, digest in tasks.items())
+        except (ValueError, AttributeError):
+            return False
 
     def _now(self, state: FileState, suite: str) -> tuple[str, str | None]:
         return state.content(suite), state.items(suite)

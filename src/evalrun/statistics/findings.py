@@ -11,6 +11,7 @@ import pandas as pd
 from evalrun.core.errors import AnalysisError
 from evalrun.core.stages import stage
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
+from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.dynamics.followed import Followed, follow_tasks
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
@@ -105,6 +106,7 @@ def analyze_table(
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
     clusters: Clusters | None = None,
+    words: Words | None = None,
 ) -> Findings:
     """Fit the regressions, test the curves and their falls, and class their shapes.
 
@@ -117,6 +119,7 @@ def analyze_table(
         failed: Why checkpoints that were wanted have no result, a sentence each.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+        words: Gives the texts of a task's items; None to do without.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
@@ -128,10 +131,8 @@ def analyze_table(
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     effects = with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
-    decision = decide_curves(rows, conf, items, clusters)
-    shapes = describe_shapes(decision)
-    falls = find_falls(decision, shapes)
-    dynamics = follow_tasks(rows, falls, conf, items)
+    decision, shapes, falls = judge_curves(rows, conf, items, clusters)
+    dynamics = follow_tasks(rows, falls, conf, items, words)
     size_shapes = shapes_over_size(rows, conf.params, decision.settings)
     diagnostics = diagnose(rows, choice)
     coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
@@ -195,6 +196,22 @@ def decide_curves(
     """
     curves: CurveSet = over_training(rows, conf.axis)
     return decide(curves if items is None else on_the_same_items(curves, items, clusters), ShapeSettings.of(conf))
+
+
+def judge_curves(
+    rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None, clusters: Clusters | None = None
+) -> tuple[Decision, pd.DataFrame, pd.DataFrame]:
+    """The decision about curves over training, their shapes (`describe_shapes`) and their falls (`find_falls`).
+
+    Args:
+        rows: Of `Prepared.table`.
+        conf: What to do: conf/analysis.
+        items: Gives per-item results; None to do without.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+    """
+    decision = decide_curves(rows, conf, items, clusters)
+    shapes = describe_shapes(decision)
+    return decision, shapes, find_falls(decision, shapes)
 
 
 def _last(table: pd.DataFrame) -> int:

@@ -82,6 +82,11 @@ def problems(names: Iterable[str]) -> list[str]:
     return found
 
 
+def has_file(name: str) -> bool:
+    """Whether a task or set stands in a file of its own name; told at once, where an index of lm-eval takes seconds."""
+    return name in own_names() or _lm_eval_file(name) is not None
+
+
 def members(names: Iterable[str]) -> Iterator[Member]:
     """The tasks that names stand for, in order; one named twice comes twice.
 

@@ -9,7 +9,6 @@ from evalrun import checkpoints
 from evalrun.checkpoints.suites import location, released_steps_of
 from evalrun.checkpoints.suites.configured import config_of
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
-from evalrun.commands.plan.needed_data import data_of
 from evalrun.config.compose import hydra_session
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
@@ -17,6 +16,7 @@ from evalrun.core.errors import EvalrunError, TaskError
 from evalrun.core.text import counted
 from evalrun.grid import overrides as ov
 from evalrun.tasks import groups, task_file
+from evalrun.tasks.needed_data import data_of
 from evalrun.tasks.task_file import TaskFile
 from evalrun.tasks.task_yaml import load
 

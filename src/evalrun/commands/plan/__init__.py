@@ -1,7 +1,6 @@
 """What a sweep needs before it runs: checkpoints and data to fetch, disk, memory, time; and fetching it.
 
 inventory    what is done, what is here, what is missing
-needed_data  the data of its tasks
 cost         memory, devices and time
 detectable   what differences and effects it can show
 render       inventory and cost, for people and for machines

@@ -14,12 +14,12 @@ from pathlib import Path
 from evalrun import checkpoints, progress
 from evalrun.checkpoints import ResolvedCheckpoint, downloads, kept_commits
 from evalrun.checkpoints.suites import allowed
-from evalrun.commands.plan.needed_data import DatasetNeed, data_of
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, TrackingError
 from evalrun.core.records import Checkpoint
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
+from evalrun.tasks.needed_data import DatasetNeed, data_of
 from evalrun.tracking import RunEntry, Store
 
 _AT_ONCE = 8

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalrun import checkpoints
-from evalrun.commands.plan.needed_data import data_of
 from evalrun.commands.show import render
 from evalrun.commands.show.rendered_items import Shown, look
 from evalrun.commands.show.vocabulary import Vocabulary, find
@@ -18,6 +17,7 @@ from evalrun.core.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
+from evalrun.tasks.needed_data import data_of
 from evalrun.tasks.task_file import TaskFile
 
 _PATIENCE_S = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import pandas as pd
 
 from evalrun.core.errors import AnalysisError
 from evalrun.core.stages import stage
-from evalrun.statistics.dynamics.distractors import Words
+from evalrun.core.text import listed
+from evalrun.statistics.dynamics.distractors import ItemWords, Words
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics, ItemSettings, item_dynamics, turns_of
 from evalrun.statistics.dynamics.item_grid import read_grid
 from evalrun.statistics.dynamics.item_sheet import tables_of
@@ -55,27 +57,45 @@ def follow_task(
 
 
 @stage("items over training")
-def follow_tasks(table: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items | None) -> Followed:
+def follow_tasks(
+    table: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items | None, words: Words | None = None
+) -> Followed:
     """Follow the items of every task that has several checkpoints of a model.
-
-    Wrong choices are told apart by their places: texts are in the tasks' files, whose changes a report does not notice.
 
     Args:
         table: Rows of `Prepared.table`.
         falls: `shapes.falls.find_falls` of them.
         conf: What to do: conf/analysis.
         items: Gives per-item results; None for an empty answer.
+        words: Gives the texts of the items, which are asked for where a curve falls; None to tell wrong choices apart
+            by their places alone.
     """
     if items is None or not conf.item_dynamics:
         return Followed([], [])
     found, notes = [], []
+    textless: dict[str, str] = {}  # title -> why
+
+    def told(task: str, keys: pd.DataFrame) -> ItemWords:
+        assert words is not None
+        own = words(task, keys)
+        if own.why:
+            textless[str(table.loc[table["task"] == task, "title"].iloc[0])] = own.why
+        return own
+
     for _, rows in table.groupby("task", sort=False):
         if rows.groupby(["model", "seed"], dropna=False).size().max() < 2:
             continue
         try:
-            one = follow_task(rows, falls, conf, items, None)
+            one = follow_task(rows, falls, conf, items, None if words is None else told)
         except AnalysisError as error:
             notes += [f"{rows['title'].iloc[0]}: {problem}" for problem in error.problems]
             continue
         found.append(replace(one, grid=None, courses=()))  # tens of MB of answers a task, of which nothing is shown
-    return Followed(found, notes)
+    return Followed(found, [*notes, *_textless(textless)])
+
+
+def _textless(why: Mapping[str, str]) -> Iterator[str]:
+    """Which tasks' answers are told apart by their places alone, and why, each reason once."""
+    for reason in dict.fromkeys(why.values()):
+        titles = [title for title, own in why.items() if own == reason]
+        yield f"Answers of {listed(titles, 6)} are told apart by their places alone. {reason}"
