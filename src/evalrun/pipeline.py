@@ -25,6 +25,7 @@ from evalrun.grid.job_spec import JobResults, JobSpec
 from evalrun.grid.locating import try_to_locate
 from evalrun.journal import job_state, result_files
 from evalrun.tasks import recorded, task_file
+from evalrun.tasks.group_tree import task_groups
 from evalrun.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,9 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
         _deliver(store, undelivered, config.sweep, config_yaml, folder, unreachable)
         if fault is not None:
             raise fault
-        if not undelivered and config.sweep is not None:
+        if config.sweep is None:  # a sweep's are noted once
+            store.groups.record(cell.suite, task_groups(config.tasks))
+        elif not undelivered:
             store.mark(cell.suite, run_key, config.sweep)
     if not todo:
         log.info("%s: found done", cell.label)

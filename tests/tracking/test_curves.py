@@ -188,7 +188,7 @@ def test_hundreds_of_tasks_still_have_a_view(store: Store, make: MakeResult) -> 
         | {"cause": "", "role": "", "finished_ms": i}
         for i in range(2000)
     ]
-    views.write(store._link, "pythia", pd.DataFrame(rows))
+    views.write(store._link, "pythia", pd.DataFrame(rows), {})
     charts = view_of(store, "pythia-curves", "accuracy-against-training")["compareRunCharts"]
     assert 100 < len(charts) < 2000
 

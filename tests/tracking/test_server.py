@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from evalrun.config.schema import TrackingConf
+from evalrun.core.task_group import TaskGroup
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store, mlflow_ui
 
@@ -107,6 +108,9 @@ def test_everything_works_through_a_server(address: str, make: MakeResult, tmp_p
     table = remote.table("pythia", sweep="s")
     assert sorted(table["step"].unique()) == [2000, 4000]
     assert set(table[table["metric"] == "acc"]["stderr"]) == {0.0123456789}
+    groups = {"both": TaskGroup("both", "Both", ("memo_trap", "hell a/swag"))}
+    remote.groups.record("pythia", groups)
+    assert Store(remote.conf).groups.of("pythia") == groups
     remote.rebuild_curves("pythia")
     remote.rebuild_curves("pythia")
     assert remote.view_path("pythia").startswith("#/experiments/")

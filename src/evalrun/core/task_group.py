@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -31,21 +32,40 @@ Groups = Mapping[str, TaskGroup]
 def tasks_of(groups: Groups, name: str) -> tuple[str, ...]:
     """The tasks that a group holds at any depth, each once, in order: a mean is over these, as lm-eval has it.
 
-    Raises:
-        ValueError: the group holds itself.
+    A group that holds itself, as tags of different times may say, holds nothing by that.
     """
     return tuple(dict.fromkeys(_tasks(groups, name, ())))
 
 
 def _tasks(groups: Groups, name: str, within: tuple[str, ...]) -> list[str]:
-    if name in within:
-        raise ValueError(f"the group '{name}' holds itself")
     if name not in groups:
         return [name]
-    return [task for member in groups[name].members for task in _tasks(groups, member, (*within, name))]
+    inside = (*within, name)
+    return [task for one in groups[name].members if one not in inside for task in _tasks(groups, one, inside)]
 
 
 def outermost(groups: Groups) -> list[str]:
     """The groups that no other one holds, in order."""
     held = {member for group in groups.values() for member in group.members}
     return [name for name in groups if name not in held]
+
+
+def in_order(groups: Groups) -> dict[str, TaskGroup]:
+    """The groups, each before those that it holds."""
+    found: dict[str, TaskGroup] = {}
+    for name in [*outermost(groups), *groups]:
+        _put(groups, name, found)
+    return found
+
+
+def _put(groups: Groups, name: str, found: dict[str, TaskGroup]) -> None:
+    if name in groups and name not in found:
+        found[name] = groups[name]
+        for member in groups[name].members:
+            _put(groups, member, found)
+
+
+def mean_of(values: Sequence[float], sizes: Iterable[int] | None) -> float:
+    """The mean of tasks' values: of items, if sizes are given, which are greater than 0; else of tasks."""
+    weights = [1.0] * len(values) if sizes is None else list(map(float, sizes))
+    return math.fsum(w * value for w, value in zip(weights, values, strict=True)) / math.fsum(weights)

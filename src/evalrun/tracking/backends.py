@@ -27,6 +27,9 @@ class Backend(Protocol):
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""
 
+    def group_tags(self, suite: str) -> dict[str, str]:
+        """The tags of a suite's experiment, at least those of groups; none where there is no such suite."""
+
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date, from its table where that was read already."""
 

@@ -20,16 +20,18 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 
 from evalrun.core.palette import model_colors
+from evalrun.core.task_group import Groups
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, views
 from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.group_points import Point, group_points
+from evalrun.tracking.group_tags import groups_of
 from evalrun.tracking.results_table import search
 from evalrun.tracking.slugs import metric_key, slug
 
 DIGEST = "evalrun.points"
 _CHUNK = 1000  # MLflow's limit of metrics in one request
 
-Point = tuple[str, float, int, int]  # metric key, value, MLflow timestamp, training step
 Made = tuple[str, str]  # a sweep and the command that made it
 
 
@@ -93,7 +95,8 @@ def rebuild(
         table = read()
         if table.empty:
             return
-        curves = curves_of(table)
+        groups = groups_of(link.experiment(suite).tags)
+        curves = curves_of(table, groups)
         sizes = sorted({curve.n_params for curve in curves})
         colors = dict(zip(sizes, model_colors(sizes), strict=True))
         experiment = link.experiment(f"{suite}-curves", create=True, kind="curves")
@@ -101,11 +104,11 @@ def rebuild(
         _recolor(link, suite, colors, writer)
         if made is not None:
             _note_command(link, suite, *made, writer)
-        views.write(link, suite, table)
+        views.write(link, suite, table, groups)
 
 
-def curves_of(table: pd.DataFrame) -> list[ModelCurve]:
-    """Group the table's rows into lines: by model, seed and settings, smallest model first."""
+def curves_of(table: pd.DataFrame, groups: Groups) -> list[ModelCurve]:
+    """Sort the table's rows into lines: by model, seed and settings, smallest model first."""
     curves = []
     for settings in table["settings"].unique():
         scored = table[table["settings"] == settings]
@@ -116,7 +119,7 @@ def curves_of(table: pd.DataFrame) -> list[ModelCurve]:
             is_one_of_several = len(scored) < len(table)
             name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if is_one_of_several else "")
             curve = ModelCurve(name, model, seed, settings, int(first["n_params"]), int(first["n_params_nominal"]))
-            curve.points = _in_order(_points(mine, common))
+            curve.points = _in_order(_points(mine, common, groups))
             curves.append(curve)
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
 
@@ -140,17 +143,19 @@ def common_tasks(table: pd.DataFrame) -> set[str]:
     return set(places.index[places == place.nunique()])
 
 
-def _points(rows: pd.DataFrame, common: set[str]) -> list[Point]:
+def _points(rows: pd.DataFrame, common: set[str], groups: Groups) -> list[Point]:
     """Metrics of a curve: metric, value, Unix time in milliseconds, step; the newest result of a step counts.
 
     Args:
         rows: Of the tidy table, one model (and seed) in one way of scoring.
         common: Tasks that all steps have, over which the mean accuracy is taken.
+        groups: Groups of tasks, which have means of their own.
     """
     newest = rows.sort_values(["finished_ms", "task_key"], kind="stable")  # newer results replace older ones
     columns = ["step", "task", "metric", "value", "finished_ms", "tokens", "flops", "n_params"]
-    latest = newest.drop_duplicates(columns[:3], keep="last")[columns]
-    points: list[Point] = []
+    whole = newest.drop_duplicates(columns[:3], keep="last")
+    latest = whole[columns]
+    points = list(group_points(whole, groups))
     accuracies: dict[int, list[tuple[float, int]]] = defaultdict(list)
     numbers: dict[int, tuple[int, list[float]]] = {}
     for step, task, metric, value, when, *about in latest.itertuples(index=False, name=None):

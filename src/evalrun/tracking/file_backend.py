@@ -41,6 +41,10 @@ class FileBackend:
         found = suite_table(sqlite_reader.pages(self._link, suite, digest))
         return replace(found, stamp=stamp, digest=digest.hexdigest())
 
+    def group_tags(self, suite: str) -> dict[str, str]:
+        """The tags of a suite's experiment that tell of groups."""
+        return sqlite_reader.group_tags(self._link, suite)
+
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date; a table that is no longer what the file holds is read again."""
         from evalrun.tracking import bulk_curves, curve_runs

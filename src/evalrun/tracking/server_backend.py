@@ -45,6 +45,12 @@ class ServerBackend:
 
         return results_table.read(self._link, suite)
 
+    def group_tags(self, suite: str) -> dict[str, str]:
+        """All tags of a suite's experiment."""
+        with self._link.guard("reading groups of tasks"):
+            found = self._link.experiment(suite)
+            return {} if found is None else dict(found.tags)
+
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date; it is read anew, since others may have written since."""
         from evalrun.tracking import curve_runs

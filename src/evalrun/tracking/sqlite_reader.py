@@ -17,6 +17,7 @@ from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout, moved
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.failures import explain
+from evalrun.tracking.group_tags import GROUP
 from evalrun.tracking.run_content import RunContent
 
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
@@ -31,6 +32,7 @@ AND run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle
 _OF_KEYS = f"AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{layout.KEY}' AND value IN ({{}}))"
 
 _IDS = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active' ORDER BY run_uuid"
+_GROUPS = "SELECT key, value FROM experiment_tags WHERE experiment_id = ? AND key GLOB ? ORDER BY key"
 _FOLDERS = "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'"
 _TAGS_OF = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({}) AND key LIKE 'evalrun.%'"
 _METRICS_OF = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({})"
@@ -115,7 +117,10 @@ def _pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[tuple
     """
     with _opened(link, "reading results") as database:
         database.isolation_level = None
-        ids = [run_id for (run_id,) in database.execute(_IDS, (_experiment(link, database, suite),))]
+        experiment = _experiment(link, database, suite)
+        ids = [run_id for (run_id,) in database.execute(_IDS, (experiment,))]
+        groups = database.execute(_GROUPS, (experiment, f"{GROUP}*")).fetchall()
+        digest.update(marshal.dumps(groups, _PLAIN))
         for start in range(0, len(ids), _RUNS_A_PAGE):
             some = ids[start : start + _RUNS_A_PAGE]
             places = ",".join("?" * len(some))
@@ -126,6 +131,16 @@ def _pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[tuple
             said = [row for row in tags if row[1] not in _NOTED]
             digest.update(marshal.dumps((some, sorted(said), sorted(metrics)), _PLAIN))
             yield some, tags, metrics
+
+
+def group_tags(link: MlflowConnection, suite: str) -> dict[str, str]:
+    """The tags of a suite's experiment that tell of groups of tasks.
+
+    Raises:
+        TrackingError: the file cannot be read, or the suite's experiment was deleted.
+    """
+    with _opened(link, "reading groups of tasks") as database:
+        return dict(database.execute(_GROUPS, (_experiment(link, database, suite), f"{GROUP}*")))
 
 
 def _contents(ids: list[str], tags: list[Tag], metrics: list[Value]) -> list[RunContent]:

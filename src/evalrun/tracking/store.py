@@ -14,6 +14,7 @@ from evalrun.tracking import layout
 from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.layout import RunEntry
+from evalrun.tracking.suite_groups import SuiteGroups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ class Store:
         self.patience_s = patience_s
         self._link = MlflowConnection(conf.uri, Path(conf.root), patience_s, conf.upgrade)
         self._backend = backend_of(self._link)
+        self.groups = SuiteGroups(self._link, self._backend)  # of tasks, that suites were evaluated on
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
         """Pickle by configuration: a connection belongs to the process that opened it."""

@@ -16,13 +16,14 @@ import pandas as pd
 
 from evalrun.core.causes import by_cause
 from evalrun.core.errors import TrackingError
+from evalrun.core.task_group import Groups, tasks_of
 from evalrun.tracking import layout
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.slugs import metric_key
 
 _CURVES_VIEW = "accuracy-against-training"
 _TABLE_VIEW = "checkpoints"
-_MEAN = "Mean over tasks"  # a section
+_MEAN, _GROUPS = "Mean over tasks", "Groups of tasks"  # sections
 _WORKFLOW = "workflowType=machine_learning"  # without it the page opens as one for chat applications
 _STATE_TAG = "mlflow.sharedViewState."
 _TAG_LIMIT = 20_000  # characters of an experiment tag (mlflow.utils.validation.MAX_EXPERIMENT_TAG_VAL_LENGTH)
@@ -37,9 +38,9 @@ class Chart:
     section: str
 
 
-def write(link: MlflowConnection, suite: str, table: pd.DataFrame) -> None:
+def write(link: MlflowConnection, suite: str, table: pd.DataFrame, groups: Groups) -> None:
     """File the saved views of both experiments and the notes of all three."""
-    charts = _charts(table)
+    charts = _charts(table, groups)
     curves = link.experiment(f"{suite}-curves")
     _file(link, curves, _CURVES_VIEW, "Accuracy against training", charts, _curves_state)
     checkpoints = link.experiment(suite)
@@ -47,16 +48,21 @@ def write(link: MlflowConnection, suite: str, table: pd.DataFrame) -> None:
     write_notes(link, suite)
 
 
-def _charts(table: pd.DataFrame) -> list[Chart]:
-    """The mean over tasks, then each task's own metric, under its cause and by its title."""
+def _charts(table: pd.DataFrame, groups: Groups) -> list[Chart]:
+    """The mean over tasks, those of groups, then each task's own metric, under its cause and by its title."""
     newest = table[table["primary"]].sort_values("finished_ms", kind="stable").drop_duplicates("task", keep="last")
     shown = newest[["task", "title", "cause", "role", "metric"]]
     primary = [dict(zip(map(str, shown), row, strict=True)) for row in shown.itertuples(index=False, name=None)]
     tasks = sorted(primary, key=lambda row: str(row["title"]).casefold())
     charts = [Chart("acc/mean", "Mean accuracy", _MEAN)] if (table["metric"] == "acc").any() else []
-    for cause, group in by_cause(tasks):
+    metrics = {row["task"]: row["metric"] for row in primary}
+    for name, group in groups.items():
+        common = {metrics.get(task) for task in tasks_of(groups, name)}
+        if len(tasks_of(groups, name)) > 1 and len(common) == 1 and None not in common and name not in metrics:
+            charts.append(Chart(metric_key(str(*common), name), group.title, _GROUPS))
+    for cause, alike in by_cause(tasks):
         section = cause[:1].upper() + cause[1:] or "Tasks"
-        charts += [Chart(metric_key(row["metric"], row["task"]), row["title"], section) for row in group]
+        charts += [Chart(metric_key(row["metric"], row["task"]), row["title"], section) for row in alike]
     return charts
 
 

@@ -154,6 +154,7 @@ def _run_all(evaluation: SweepSession) -> None:
     finally:
         process.ahead.wait()
     evaluation.end_downloads()
+    evaluation.note_groups()
     if evaluation.failures:
         said = " ".join(failure.sentence for failure in evaluation.failures)
         kept = "What was computed is kept; the same call tries these again."

@@ -20,6 +20,7 @@ from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import outcome
 from evalrun.progress import sweep_start
+from evalrun.tasks.group_tree import task_groups
 from evalrun.tracking import Store
 
 
@@ -142,9 +143,21 @@ class SweepSession:
         if verdict.queued:
             return
         self.end_downloads()
+        self.note_groups()
         summary.show(self.jobs)
         if not self.has_none and self.plan.config.analysis.after_sweep:
             self._analyse(failed)
+
+    def note_groups(self) -> None:
+        """See that the store knows which groups of tasks were asked for; that it cannot be written is a failure."""
+        groups = task_groups(self.plan.tasks)
+        store = Store(self.plan.config.tracking)
+        try:
+            for suite in dict.fromkeys(job.cell.suite for job in self.jobs):
+                store.groups.record(suite, groups)
+        except EvalrunError as error:
+            complain(error)
+            self.fail("sweep", error)
 
     def end_downloads(self) -> None:
         """Nothing that this sweep downloaded is needed any more."""
