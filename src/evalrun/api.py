@@ -29,9 +29,10 @@ from evalrun.commands.compare.selection import HOW
 from evalrun.commands.items import follow_table
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.commands.table_input import config_of, families, prepared_rows, with_full_keys
+from evalrun.commands.table_input import config_of, prepared_rows, with_full_keys
+from evalrun.commands.table_plot import draw_curves
 from evalrun.commands.table_report import write_report
-from evalrun.core.errors import ConfigError, suggest
+from evalrun.core.errors import ConfigError
 from evalrun.predicting import predict
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
@@ -193,24 +194,32 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
 
 
 def items(
-    table: pd.DataFrame, task: str | None = None, *, root: Path | str | None = None, **settings: Value
+    table: pd.DataFrame,
+    task: str | None = None,
+    by: str | Sequence[str] | None = None,
+    *,
+    root: Path | str | None = None,
+    **settings: Value,
 ) -> ItemDynamics:
     """Follow the items of a task over training: which are learned, lost and regained, and which answer took over.
 
     Args:
         table: As for `fit`; its items are read from the store.
         task: Which task, where the table has several.
+        by: Divide the items by "difficulty" (to the other models), "gold_position", "prompt_length" or a column of the
+            task's data such as "subject"; several as a list. Shapes and falls have one correction over all parts.
         root: As for `falls`.
         **settings: As for `falls`: `item_guess=0.6`.
 
     Returns:
-        Frames (`items`: a row an item and model; `classes`, `transitions`, ...), all answers as arrays, and notes.
+        Frames (`items`: a row an item and model; `classes`, `transitions`, ...; with `by` also `parts`, `part_curves`),
+        all answers as arrays, and notes.
 
     Raises:
         ConfigError, AnalysisError, TrackingError: as `falls`; or there are no items that can be followed.
     """
     with inprocess.session(root):
-        return follow_table(table, task, settings)
+        return follow_table(table, task, by, settings)
 
 
 def compare(
@@ -281,13 +290,4 @@ def plot(table: pd.DataFrame, x: str = "tokens", **settings: Value) -> NotebookF
     Raises:
         ConfigError, AnalysisError: as `fit`.
     """
-    from evalrun.reporting.figures import accuracy_figure, scaling_figure
-    from evalrun.statistics.regression.model_frame import AXES, PARAMS
-
-    if x not in (*AXES, "parameters"):
-        raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
-    conf = config_of(settings).analysis
-    if x == "flops" and "suite" in table and table["suite"].nunique() > 1:
-        return families(table, conf)
-    rows = prepared_rows(table, conf)
-    return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
+    return draw_curves(table, x, settings)

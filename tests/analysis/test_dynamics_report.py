@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_items import MadeStore, items_frame, learned_at, made_course, made_curve, table_rows
 from PIL import Image
+from test_item_parts import crossing
 
 from evalrun.commands.table_input import config_of
 from evalrun.reporting.build import run_analysis
@@ -118,6 +120,36 @@ def test_texts_that_cannot_be_had_are_noted(tmp_path):
     none = ItemWords((), {}, (), "No texts of choices: gone.")
     found = run_analysis(rows, conf, "made", tmp_path, {}, items=store, words=lambda *_: none)
     assert "Answers of Turning are told apart by their places alone. No texts of choices: gone." in found.notes
+
+
+def test_a_part_that_the_mean_hides_is_said_drawn_and_tabled(tmp_path):
+    store, rows, words = crossing()
+    conf = config_of({"items": True, "methods": ["ols"], "draws": 99, "item_parts": ["template", "subject"]}).analysis
+    hostile = replace(words, columns={"template": tuple(f"{one} {HOSTILE}" for one in words.columns["template"])})
+    found = run_analysis(rows, conf, "made", tmp_path, {}, items=store, words=lambda *_: hostile)
+    page = " ".join(found.files["report.html"].read_text().split())
+    findings = page[: page.index("<h2>Parts of tasks</h2>")]
+    assert HOSTILE not in page
+    assert "The mean of Made hides a part that falls while the whole does not: where template=trap" in findings
+    section = page[page.index("<h2>Parts of tasks</h2>") :]
+    (picture,) = re.findall(r'data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)"', section)
+    assert base64.b64decode(picture).count(b"template=") == 2
+    assert found.files["figures/parts/made-template.svg"].read_bytes() == base64.b64decode(picture)
+    parts = pd.read_csv(found.files["tables/items_parts.csv"])
+    assert parts["hidden"].tolist() == [False, True]
+    assert len(pd.read_csv(found.files["tables/items_part_curves.csv"])) == 2 * len(rows)
+    assert (
+        "Parts: task 'made' has no column 'subject': choose from: difficulty, gold_position, prompt_length, template."
+        in " ".join(found.notes)
+    )
+    level, calm, _ = crossing(apart=False)
+    again = run_analysis(calm, conf, "made", tmp_path, {}, items=level, words=lambda *_: words)
+    page = " ".join(again.files["report.html"].read_text().split())
+    assert "Of 1 task, divided by template, no part is shown to fall where its task as a whole does not." in page
+    without = config_of({"items": True, "methods": ["ols"], "draws": 99}).analysis
+    run_analysis(calm, without, "made", tmp_path, {}, items=level)
+    assert not (tmp_path / "figures/parts/made-template.svg").exists()
+    assert not (tmp_path / "tables/items_parts.csv").exists()
 
 
 def test_items_that_cannot_be_followed_are_noted(tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from made_items import MadeStore, items_frame, made_curve, made_grid, table_rows
 
@@ -10,19 +13,26 @@ from evalrun.commands.table_input import config_of
 from evalrun.errors import AnalysisError, ConfigError
 from evalrun.statistics.dynamics.distractors import ItemWords
 from evalrun.statistics.dynamics.item_grid import read_grid
-from evalrun.statistics.dynamics.item_parts import PARTS, divide, hidden_sentences, parts
+from evalrun.statistics.dynamics.item_parts import (
+    PART_CURVES,
+    PARTS,
+    divide,
+    divided_task,
+    hidden_sentences,
+    parts,
+)
 from evalrun.statistics.dynamics.item_sheet import tables_of
-from evalrun.statistics.findings import decide_curves
-from evalrun.statistics.shapes.falls import find_falls
-from evalrun.statistics.shapes.labels import describe_shapes
+from evalrun.statistics.findings import part_judge
+from evalrun.statistics.items.clusters import TaskClusters
 
 CONF = config_of({"methods": ["ols"]}).analysis
 
 
-def judge(table, items):
-    decision = decide_curves(table, CONF, items)
-    labels = describe_shapes(decision)
-    return labels, find_falls(decision, labels)
+judge = part_judge(CONF)
+
+
+def parts_of(grid, rows, whole, *divisions):
+    return parts([divided_task(grid, rows, divisions)], whole, judge)
 
 
 def crossing(n=600, steps=10, apart=True):
@@ -51,8 +61,11 @@ def test_an_inverse_part_under_a_level_mean_is_found(apart):
     grid = read_grid(rows, tables_of(store))
     whole = judge(rows, store)[1]
     assert not whole["falls"].any()
-    found = parts(grid, rows, whole, divide(grid, "template", words), judge)
+    divided = parts_of(grid, rows, whole, divide(grid, "template", words))
+    found = divided.found
     assert list(found.columns) == PARTS
+    assert list(divided.curves.columns) == PART_CURVES
+    assert len(divided.curves) == 2 * len(rows)
     assert found["n"].tolist() == [300, 300]
     by = found.set_index("part")
     assert by["hidden"].to_dict() == {"plain": False, "trap": apart}
@@ -60,10 +73,13 @@ def test_an_inverse_part_under_a_level_mean_is_found(apart):
         assert by["label"].to_dict() == {"plain": "positive", "trap": "inverse"}
         assert by.loc["trap", "fall"] == pytest.approx(0.4, abs=0.07)
         assert by.loc["trap", "low"] > 0.2
-        (said,) = hidden_sentences(found, "template")
-        assert said.startswith("The mean hides a part: template=trap falls where the task as a whole does not.")
+        (said,) = hidden_sentences(found)
+        assert said.startswith(
+            "The mean of Made hides a part that falls while the whole does not: where template=trap,"
+        )
+        assert by.loc["trap", "sentence"].startswith("Made, template=trap in m")
     else:
-        assert hidden_sentences(found, "template") == []
+        assert hidden_sentences(found) == []
 
 
 def test_difficulty_is_what_the_others_find_hard():
@@ -74,7 +90,9 @@ def test_difficulty_is_what_the_others_find_hard():
     grid = made_grid([made_curve(own, model="own"), made_curve(other, model="a"), made_curve(other, model="b")], 4)
     division = divide(grid, "difficulty", None)
     assert division.names == ("easy", "middle", "hard")
-    assert [np.bincount(codes).tolist() for codes in division.codes] == [[30, 30, 30]] * 3
+    assert all(abs(np.bincount(codes) - 30).max() <= 2 for codes in division.codes)
+    shares = other.mean(axis=0)
+    assert all(len(set(division.codes[0][shares == one])) == 1 for one in shares)  # equally hard items stay together
     share = [own.mean(axis=0)[division.codes[0] == level].mean() for level in range(3)]
     assert share[0] < share[1] < share[2]
     changed = made_grid([made_curve(1 - own, model="own"), *grid.curves[1:]], 4)
@@ -86,9 +104,68 @@ def test_what_cannot_be_divided_is_said():
     grid = read_grid(rows, tables_of(store))
     with pytest.raises(ConfigError, match="has no column 'templat': did you mean 'template'"):
         divide(grid, "templat", words)
-    with pytest.raises(ConfigError, match="by=alike makes 1 parts of 10 items or more"):
+    with pytest.raises(ConfigError, match="by=alike makes 1 parts of 10 items or more of task 'made'"):
         divide(grid, "alike", words)
     with pytest.raises(AnalysisError, match="by=difficulty needs another model or seed"):
         divide(grid, "difficulty", words)
     with pytest.raises(AnalysisError, match="cannot be divided by 'template': no data"):
         divide(grid, "template", ItemWords((), {}, (), "no data"))
+    few = made_grid([made_curve(np.ones((3, 20), np.float32), model=name) for name in "ab"], 4)
+    with pytest.raises(AnalysisError, match="by=difficulty needs 30 items, 10 in each third: 'task' has 20"):
+        divide(few, "difficulty", None)
+
+
+def test_items_are_divided_by_place_length_and_numbers():
+    store, rows, words = crossing(n=200, steps=2)
+    grid = read_grid(rows, tables_of(store))
+    places = divide(grid, "gold_position", None)
+    assert places.names == ("1", "2", "3", "4")
+    assert (places.codes[0] == grid.gold).all()
+    numbers = tuple(str(at * 1.5) for at in range(200))
+    years = tuple(str(2 if at % 2 else 10) for at in range(200))
+    gaps = tuple("" if at < 100 else str(at) for at in range(200))
+    prompts = tuple("x" * (at // 50 + 1) for at in range(200))
+    columns = {"score": numbers, "shots": years, "gaps": gaps}
+    words = ItemWords(words.choices, columns, prompts)
+    assert divide(grid, "score", words).names == ("0 to 73.5", "75 to 148.5", "150 to 223.5", "225 to 298.5")
+    assert divide(grid, "shots", words).names == ("2", "10")  # by number, not by letter
+    assert np.bincount(divide(grid, "gaps", words).codes[0] + 1).tolist() == [100, 25, 25, 25, 25]
+    lengths = divide(grid, "prompt_length", words)
+    assert lengths.names == ("1", "2", "3", "4")
+    assert np.bincount(lengths.codes[0]).tolist() == [50] * 4
+    assert divide(grid, "gold_position", ItemWords((), {"gold_position": years}, ())).names == ("2", "10")
+    with pytest.raises(AnalysisError, match="no right choice has a known place"):
+        divide(replace(grid, gold=grid.gold * 0 - 1), "gold_position", None)
+
+
+def test_parts_of_several_tasks_share_one_correction_and_errors_of_clusters():
+    store, rows, words = crossing()
+    other, more, _ = crossing(n=300, apart=False)
+    store.frames |= {(f"other{run}", "calm"): frame for (run, _), frame in other.frames.items()}
+    calm = more.assign(task="calm", title="Calm", run_id="other" + more["run_id"])
+    tasks, items = pd.concat([rows, calm]), tables_of(store)
+    whole = judge(tasks, store)[1]
+    grids = [read_grid(own, items) for own in (rows, calm)]
+    texts = [words, ItemWords((), {"template": tuple("ab" * 150)}, ())]
+    divided = [
+        divided_task(grid, own, [divide(grid, "template", text), divide(grid, "gold_position", None)])
+        for grid, own, text in zip(grids, (rows, calm), texts, strict=True)
+    ]
+    found = parts(divided, whole, judge).found
+    assert found.groupby(["task", "by"], sort=False).size().to_dict() == {
+        ("made", "template"): 2,
+        ("made", "gold_position"): 4,
+        ("calm", "template"): 2,
+        ("calm", "gold_position"): 4,
+    }
+    assert found.loc[found["hidden"], ["task", "by", "part"]].to_numpy().tolist() == [["made", "template", "trap"]]
+    alone = parts(divided[:1], whole, judge).found.set_index(["by", "part"])
+    together = found[found["task"] == "made"].set_index(["by", "part"])
+    key = ("template", "trap")
+    assert alone.loc[key, "p"] == together.loc[key, "p"]
+    assert alone.loc[key, "q"] <= together.loc[key, "q"]
+    ids = pd.DataFrame({"doc_id": range(600), "doc_hash": [f"d{one}" for one in range(600)]})
+    pairs = TaskClusters("pair", ids.assign(cluster=[str(one // 40) for one in range(600)]))
+    judged = part_judge(CONF, lambda task: pairs)
+    clustered = parts(divided[:1], whole, judged).found.set_index(["by", "part"])
+    assert clustered.loc[key, "high"] - clustered.loc[key, "low"] != alone.loc[key, "high"] - alone.loc[key, "low"]

@@ -18,7 +18,6 @@ from evalrun.grid import overrides as ov
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.reporting.figures import NotebookFigure
 
 log = logging.getLogger(__name__)
 _ANALYSIS = {field.name for field in fields(AnalysisConf)} - {"shapes"}
@@ -85,20 +84,3 @@ def final_steps(table: pd.DataFrame) -> dict[str, int]:
         return {}
     with inprocess.session(None):
         return planning.final_steps()
-
-
-def families(table: pd.DataFrame, conf: AnalysisConf) -> NotebookFigure:
-    """The last checkpoints of several suites over training compute.
-
-    Raises:
-        AnalysisError: no task is in two of them.
-    """
-    from evalrun.reporting.families_figure import families_figure
-    from evalrun.statistics.families import last_checkpoints
-
-    points, notes = last_checkpoints({str(suite): prepared_rows(own, conf) for suite, own in table.groupby("suite")})
-    if points.empty:
-        raise AnalysisError(f"the suites have no task in common: draw one at a time. {' '.join(notes)}".rstrip())
-    for note in notes:
-        log.warning(note)
-    return families_figure(points)

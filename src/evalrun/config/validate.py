@@ -129,6 +129,11 @@ def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
         yield f"analysis.item_guess is {analysis.item_guess}: it is a probability below 1, or null for 1 / choices."
     if not 0 < analysis.item_slip < 0.5:
         yield f"analysis.item_slip is {analysis.item_slip}: it is a share above 0 and below 0.5."
+    if analysis.item_parts and not (analysis.items and analysis.item_dynamics):
+        missing = "analysis.items" if not analysis.items else "analysis.item_dynamics"
+        yield f"analysis.item_parts is {list(analysis.item_parts)}, but {missing} is false: set {missing}=true with it."
+    if not all(analysis.item_parts) or len(set(analysis.item_parts)) < len(analysis.item_parts):
+        yield f"analysis.item_parts is {list(analysis.item_parts)}: name each way to divide items once."
 
 
 def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from evalrun.reporting.drawing_files import figure_bytes, saved
 from evalrun.reporting.evidence_figure import evidence_figure
 from evalrun.reporting.heat_map_figure import given_of, heat_map_figure
 from evalrun.reporting.kept_pictures import KeptPictures
+from evalrun.reporting.parts_section import divided_ways, given_of_parts, parts_drawing
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
@@ -25,7 +26,7 @@ from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
-OF_TASKS = ("evidence", "items")  # folders of figures of single tasks
+OF_TASKS = {"evidence": "png", "items": "png", "parts": "[sp][vnd][gf]"}  # folders of figures of single tasks: endings
 EVERY_FORMAT = ("svg", "png", "pdf")
 PAYS = 16  # figures from which on it pays to start processes
 _SEEN = [  # columns of the table that a figure shows
@@ -86,6 +87,7 @@ def _paper(study: Findings) -> list[Picture]:
     return [
         *_overviews(study.choice, table.reset_index(drop=True), shapes, size_shapes, ("svg",)),
         *map(_answers, falling),
+        *_parts(study, set(kept)),
     ]
 
 
@@ -105,7 +107,16 @@ def _all(study: Findings) -> list[Picture]:
     for task, rows in study.table[_SEEN].groupby("task", sort=False):
         given = (rows, found[task], str(task), study.choice.axis)
         pictures.append(Picture(f"evidence/{_file_name(str(task))}", evidence_figure, given, ("png",)))
-    return [*pictures, *map(_answers, study.dynamics.tasks)]
+    everything = set(study.parts.found["task"])
+    return [*pictures, *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT)]
+
+
+def _parts(study: Findings, tasks: Collection[str], kinds: tuple[str, ...] = ("svg",)) -> Iterator[Picture]:
+    """The parts of some tasks, a picture a task and what it is divided by."""
+    for task, by in divided_ways(study):
+        if task in tasks:
+            name = f"parts/{_file_name(task)}-{_file_name(by)}"
+            yield Picture(name, parts_drawing, given_of_parts(study, task, by), kinds)
 
 
 def _overviews(

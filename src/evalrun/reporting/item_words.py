@@ -31,6 +31,7 @@ def words_of(config: Config, fetch: bool = True) -> Words:
 
     @cache
     def find(task: str) -> Sequence[ItemText] | str:
+        """The items of a task in order, or why there are none."""
         try:
             (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
             if fetch:

@@ -24,7 +24,8 @@ def remove_left_over(out: Path, made: Collection[str]) -> None:
     may_be = [f"tables/{name}.csv" for name in TABLES]
     may_be += [f"figures/{name}.{kind}" for name in OVERVIEWS for kind in EVERY_FORMAT]
     may_be += [MADE]
-    may_be += [f"figures/{kind}/{path.name}" for kind in OF_TASKS for path in (out / "figures" / kind).glob("*.png")]
+    drawn = [path for kind, ending in OF_TASKS.items() for path in (out / "figures" / kind).glob(f"*.{ending}")]
+    may_be += [str(path.relative_to(out)) for path in drawn]
     for name in may_be:
         if name not in made:
             try:

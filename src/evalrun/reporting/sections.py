@@ -12,6 +12,7 @@ from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.distractor_section import took_over
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
 from evalrun.reporting.expected_section import expected_labels
+from evalrun.reporting.parts_section import parts_of_tasks
 from evalrun.reporting.regression_sentences import significant
 from evalrun.reporting.regression_table import q_text, titled
 from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
@@ -34,6 +35,7 @@ def sections(study: Findings) -> list[Section]:
         item_section.by_items(study),
         dynamics_section.learned_and_lost(study),
         took_over(study),
+        parts_of_tasks(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
         prediction_section.ahead(study),

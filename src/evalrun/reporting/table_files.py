@@ -149,6 +149,8 @@ TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "clustered": lambda study: study.clustered,
     "item_model": lambda study: study.item_effects,
     **{f"items_{name}": partial(dynamics_table, name) for name in DYNAMICS},
+    "items_parts": lambda study: study.parts.found,
+    "items_part_curves": lambda study: study.parts.curves,
     "noise": lambda study: study.signal,
     "seeds": lambda study: study.seeds,
     "intervals": lambda study: with_intervals(study.table, study.choice.alpha)[_INTERVALS],

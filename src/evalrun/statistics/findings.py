@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,12 +13,13 @@ from evalrun.core.stages import stage
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.dynamics.followed import Followed, follow_tasks
+from evalrun.statistics.dynamics.item_parts import Judge, PartFindings, parts, task_of
 from evalrun.statistics.expected import compare_labels
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
-from evalrun.statistics.items.measured import continuous_table
+from evalrun.statistics.items.measured import Measured, continuous_table
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.diagnostics import diagnose
@@ -72,6 +73,7 @@ class Findings:
     artefacts: pd.DataFrame  # artefacts.find_artefacts
     clustered: pd.DataFrame  # clustered_errors.clustered_errors; empty without clusters
     dynamics: Followed  # followed.follow_tasks; empty where items are not read
+    parts: PartFindings  # item_parts.parts of the tasks by `analysis.item_parts`; empty where nothing is divided
     item_effects: pd.DataFrame  # item_model.fit_items; empty where answers are not modelled
     signal: pd.DataFrame  # snr.signal_to_noise
     seeds: pd.DataFrame  # seeds.seed_variance
@@ -127,9 +129,7 @@ def analyze_table(
     choice = choice_of(conf)
     prepared = prepare(table, conf.metric, finals, conf.same_within)
     measured = continuous_table(prepared.table, items)
-    rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
-    if rows.empty:
-        raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
+    rows = _left(prepared.table, measured)
     effects = with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
     decision, shapes, falls = judge_curves(rows, conf, items, clusters)
     dynamics = follow_tasks(rows, falls, conf, items, words)
@@ -160,13 +160,26 @@ def analyze_table(
         continuous=measured.table,
         artefacts=of_curves_that_move(find_artefacts(rows, measured.table), shapes),
         clustered=clustered_errors(rows, items, clusters, conf.alpha),
-        dynamics=dynamics,
+        dynamics=replace(dynamics, divided=[]),
+        parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
         signal=signal_to_noise(rows, _last(rows)),
         seeds=seed_variance(rows, conf.alpha),
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
     )
+
+
+def _left(table: pd.DataFrame, measured: Measured) -> pd.DataFrame:
+    """The rows whose items do not speak against them.
+
+    Raises:
+        AnalysisError: there are none.
+    """
+    rows = table.drop(index=measured.disbelieved).reset_index(drop=True)
+    if rows.empty:
+        raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
+    return rows
 
 
 def _told(failed: Sequence[str], coverage: Coverage, rows: pd.DataFrame, clusters: Clusters | None) -> Iterator[str]:
@@ -212,6 +225,22 @@ def judge_curves(
     decision = decide_curves(rows, conf, items, clusters)
     shapes = describe_shapes(decision)
     return decision, shapes, find_falls(decision, shapes)
+
+
+def part_judge(conf: AnalysisConf, clusters: Clusters | None = None) -> Judge:
+    """Decides about the curves of parts as about those of tasks, by one decision for all that it is given.
+
+    Args:
+        conf: What to do: conf/analysis.
+        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+    """
+
+    def judge(table: pd.DataFrame, items: Items) -> tuple[pd.DataFrame, pd.DataFrame]:
+        of_part = None if clusters is None else lambda part: clusters(task_of(part))
+        _, shapes, falls = judge_curves(table, conf, items, of_part)
+        return shapes, falls
+
+    return judge
 
 
 def _last(table: pd.DataFrame) -> int:

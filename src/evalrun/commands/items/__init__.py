@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
-    from evalrun.statistics.items.values import Items
 
 _OWN = ("task", "suite", "out", "by")  # words that are read here; the others are a grid and keys of a run
 
@@ -36,7 +35,7 @@ class _ItemsRequest:
 
     task: str
     suite: str | None
-    by: str | None  # what to divide the items by
+    by: list[str]  # what to divide the items by
     folder: Path  # for the tables
     config: Config
     selection: study.Selection
@@ -66,14 +65,14 @@ def command(words: Sequence[str]) -> int:
     return 0
 
 
-def follow(table: pd.DataFrame, config: Config, store: Store, by: str | None = None) -> ItemDynamics:
+def follow(table: pd.DataFrame, config: Config, store: Store, by: Sequence[str] = ()) -> ItemDynamics:
     """Follow the items of one task, whose texts are looked up in the task's file.
 
     Args:
         table: Its rows of the tidy table.
         config: Settings of the analysis, and where the task's data is.
         store: Where the items are.
-        by: `difficulty` or a column of the task's data, to divide the items by; None for the whole alone.
+        by: Ways to divide the items; those of `analysis.item_parts` where there are none.
 
     Raises:
         ConfigError: there is nothing to divide them by.
@@ -82,37 +81,35 @@ def follow(table: pd.DataFrame, config: Config, store: Store, by: str | None = N
     """
     from evalrun.reporting.item_words import words_of
     from evalrun.statistics.dynamics.followed import follow_task
-    from evalrun.statistics.dynamics.item_parts import DIFFICULTY, divide, hidden_sentences, parts
-    from evalrun.statistics.findings import decide_curves
-    from evalrun.statistics.shapes.falls import find_falls
-    from evalrun.statistics.shapes.labels import describe_shapes
+    from evalrun.statistics.dynamics.item_columns import DIFFICULTY
+    from evalrun.statistics.dynamics.item_parts import divide, divided_task, hidden_sentences, parts
+    from evalrun.statistics.findings import judge_curves, part_judge
 
-    conf = config.analysis
+    conf, clusters, words = config.analysis, study.clusters_of(config), words_of(config)
     rows = prepared_rows(table, conf)
     wanted = rows[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
-        decision = decide_curves(rows, conf, items, study.clusters_of(config))
-        falls, words = find_falls(decision, describe_shapes(decision)), words_of(config)
+        _, _, falls = judge_curves(rows, conf, items, clusters)
         found = follow_task(rows, falls, conf, items, words)
-    if by is None or found.grid is None:
+    ways = list(by or conf.item_parts)
+    if not ways or found.grid is None:
         return found
-
-    def judge(table: pd.DataFrame, items: Items) -> tuple[pd.DataFrame, pd.DataFrame]:
-        decision = decide_curves(table, conf, items)
-        labels = describe_shapes(decision)
-        return labels, find_falls(decision, labels)
-
-    texts = None if by == DIFFICULTY else words(found.task, found.grid.keys)
-    divided = parts(found.grid, rows, falls, divide(found.grid, by, texts), judge)
-    return replace(found, parts=divided, notes=[*hidden_sentences(divided, by), *found.notes])
+    grid = found.grid
+    divisions = [divide(grid, way, None if way == DIFFICULTY else words(found.task, grid.keys)) for way in ways]
+    divided = parts([divided_task(grid, rows, divisions)], falls, part_judge(conf, clusters))
+    notes = [*hidden_sentences(divided.found), *found.notes]
+    return replace(found, parts=divided.found, part_curves=divided.curves, notes=notes)
 
 
-def follow_table(table: pd.DataFrame, task: str | None, settings: Mapping[str, Value]) -> ItemDynamics:
+def follow_table(
+    table: pd.DataFrame, task: str | None, by: str | Sequence[str] | None, settings: Mapping[str, Value]
+) -> ItemDynamics:
     """Follow the items of a task of a table, in the current folder's store.
 
     Args:
         table: Of results.
         task: Which task; None where it has one.
+        by: What to divide the items by; None for the whole alone.
         settings: Keys of conf/analysis and the store.
 
     Raises:
@@ -127,7 +124,23 @@ def follow_table(table: pd.DataFrame, task: str | None, settings: Mapping[str, V
     if task is not None and task not in there:
         raise ConfigError(f"there are no results of task '{task}': {suggest(str(task), there)}")
     config = config_of(settings)
-    return follow(table if task is None else table[table["task"] == task], config, Store(config.tracking))
+    ways = _ways([by] if isinstance(by, str) else list(by or ()))
+    return follow(table if task is None else table[table["task"] == task], config, Store(config.tracking), ways)
+
+
+def _ways(given: Sequence[str]) -> list[str]:
+    """What to divide items by.
+
+    Raises:
+        ConfigError: an empty name, or one twice.
+    """
+    ways = [str(name).strip() for name in given]
+    if not all(ways) or len(set(ways)) < len(ways):
+        raise ConfigError(
+            f"by='{','.join(ways)}' does not name each way to divide items once: write by=difficulty, "
+            "by=gold_position, by=prompt_length or by=COLUMN, several with commas."
+        )
+    return ways
 
 
 def _ask(words: Sequence[str]) -> _ItemsRequest:
@@ -147,7 +160,8 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
     with hydra_session():
         plan, selection = analyze.select(rest, own.get("suite"), None)
     folder = Path(own["out"]).expanduser() if own.get("out") else plan.root / "items"
-    return _ItemsRequest(task, own.get("suite"), own.get("by"), folder, plan.config, selection)
+    ways = _ways(own["by"].split(",")) if "by" in own else []
+    return _ItemsRequest(task, own.get("suite"), ways, folder, plan.config, selection)
 
 
 def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame:

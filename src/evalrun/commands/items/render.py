@@ -41,6 +41,8 @@ def write(found: ItemDynamics, folder: Path) -> list[Path]:
     contents: dict[str, str | bytes] = {
         f"{name}.csv": csv_text(frame) for name in TABLES if len(frame := getattr(found, name))
     }
+    if len(found.part_curves):
+        contents["part_curves.csv"] = csv_text(found.part_curves)
     contents["items.csv"] = csv_text(found.items)
     contents["items.parquet"] = parquet(found.items)
     if found.grid is not None:
@@ -142,7 +144,7 @@ def _parts(found: ItemDynamics) -> Iterator[str]:
     from evalrun.reporting.dynamics_words import q_said
     from evalrun.statistics.naming import run_name
 
-    rows = found.parts.to_dict("records")
+    rows = [{**row, "part": f"{row['by']}={row['part']}"} for row in found.parts.to_dict("records")]
     wide, long = (max(5, *(len(name) for name in names)) for names in ([str(row["part"]) for row in rows],
                                                                      [run_name(row) for row in rows]))  # fmt: skip
     yield f"{'part':<{wide}} {'model':<{long}} {'items':>5}  {'shape':<13} largest fall"

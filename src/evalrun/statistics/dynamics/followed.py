@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalrun.core.errors import AnalysisError
+from evalrun.core.errors import AnalysisError, EvalrunError
 from evalrun.core.stages import stage
-from evalrun.core.text import listed
+from evalrun.core.text import counted, listed
 from evalrun.statistics.dynamics.distractors import ItemWords, Words
+from evalrun.statistics.dynamics.item_columns import DIFFICULTY
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics, ItemSettings, item_dynamics, turns_of
 from evalrun.statistics.dynamics.item_grid import read_grid
+from evalrun.statistics.dynamics.item_parts import DividedTask, Division, divide, divided_task
 from evalrun.statistics.dynamics.item_sheet import tables_of
 from evalrun.statistics.items.values import Items
 
@@ -27,6 +29,7 @@ class Followed:
 
     tasks: list[ItemDynamics]  # without their grids, in order of the table
     notes: list[str]  # why a task has none
+    divided: list[DividedTask]  # tasks whose parts are to be judged
 
 
 def settings_of(conf: AnalysisConf) -> ItemSettings:
@@ -71,8 +74,9 @@ def follow_tasks(
             by their places alone.
     """
     if items is None or not conf.item_dynamics:
-        return Followed([], [])
-    found, notes = [], []
+        return Followed([], [], [])
+    found, notes, divided = [], [], []
+    undivided: dict[str, list[str]] = {}  # what to divide by -> why not, of each task
     textless: dict[str, str] = {}  # title -> why
 
     def told(task: str, keys: pd.DataFrame) -> ItemWords:
@@ -90,8 +94,31 @@ def follow_tasks(
         except AnalysisError as error:
             notes += [f"{rows['title'].iloc[0]}: {problem}" for problem in error.problems]
             continue
+        divisions = list(_divisions(one, conf.item_parts, words, undivided))
+        if divisions and one.grid is not None:
+            divided.append(divided_task(one.grid, rows, divisions))
         found.append(replace(one, grid=None, courses=()))  # tens of MB of answers a task, of which nothing is shown
-    return Followed(found, [*notes, *_textless(textless)])
+    notes += [*_textless(textless), *(f"Parts: {_reason(why)}" for why in undivided.values())]
+    return Followed(found, notes, divided)
+
+
+def _divisions(
+    found: ItemDynamics, ways: Sequence[str], words: Words | None, undivided: dict[str, list[str]]
+) -> Iterator[Division]:
+    """The ways in which a task can be divided; why it cannot in others is added to `undivided`."""
+    assert found.grid is not None
+    for by in ways:
+        texts = words(found.task, found.grid.keys) if words is not None and by != DIFFICULTY else None
+        try:
+            yield divide(found.grid, by, texts)
+        except EvalrunError as error:
+            undivided.setdefault(by, []).extend(error.problems)
+
+
+def _reason(why: Sequence[str]) -> str:
+    """The first reason, and of how many tasks there is another."""
+    more = f" The same is so of {counted(len(why) - 1, 'other task')}." if len(why) > 1 else ""
+    return f"{why[0]}{more}"
 
 
 def _textless(why: Mapping[str, str]) -> Iterator[str]:

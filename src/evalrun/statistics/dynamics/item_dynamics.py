@@ -103,6 +103,7 @@ class ItemDynamics:
     distractors: pd.DataFrame  # distractors.DISTRACTORS: rows of each fall
     notes: list[str]
     parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # item_parts.PARTS, where it was divided
+    part_curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # item_parts.PART_CURVES, the same
 
 
 def turns_of(falls: pd.DataFrame, rows: pd.DataFrame) -> list[Turn]:
