@@ -11,6 +11,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints import contents, folder_notes
 from evalrun.checkpoints.folder_notes import FolderNotes
 from evalrun.checkpoints.suites import folders, local
+from evalrun.core import memory
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
 
@@ -172,8 +173,8 @@ def test_weights_are_read_once_for_their_identity_and_again_when_they_are_others
     cell = Checkpoint("toy", "toy-s", 10, 8, 10, 4, 4000, None, str(run / "step4"), None)
     first = checkpoints.locate(cell)
     folder_notes.notes().save()
-    folder_notes._notes.cache_clear()
-    assert checkpoints.locate(cell) == first
+    with memory.fresh():
+        assert checkpoints.locate(cell) == first
     assert len(read) == 1
     weights = Path(cell.location) / "model.safetensors"
     stat, held = weights.stat(), bytearray(weights.read_bytes())
@@ -183,12 +184,37 @@ def test_weights_are_read_once_for_their_identity_and_again_when_they_are_others
     assert checkpoints.locate(cell).identity != first.identity
 
 
+def test_a_command_looks_at_a_folder_once_and_answers_of_that_moment(monkeypatch, run):
+    asked: list[str] = []
+    real = folder_notes.entries
+    monkeypatch.setattr(folder_notes, "entries", lambda folder: (asked.append(str(folder)), real(folder))[1])
+    notes, folder = FolderNotes(run / "folders.json"), run / "step4"
+    with notes.one_look():
+        before = notes.entries(str(folder))
+        (folder / "new.txt").write_text("later")
+        assert notes.entries(str(folder)) == before
+        assert asked == [str(folder)]
+    assert notes.entries(str(folder)) != before
+
+
+def test_what_changes_during_a_look_is_not_kept(run):
+    notes, folder, found = FolderNotes(run / "folders.json"), run / "step4", iter((1, 2, 3))
+
+    def find() -> int:
+        (folder / "new.txt").write_text("while it is looked at")
+        return next(found)
+
+    with notes.one_look():
+        assert notes.kept(folder, "number", find) == 1
+    assert notes.kept(folder, "number", lambda: next(found)) == 2
+
+
 def test_a_run_is_looked_through_once(monkeypatch, run):
     looked: list[Path] = []
     real = folders._look
     monkeypatch.setattr(folders, "_look", lambda folder: (looked.append(folder), real(folder))[1])
     first = local.find(run, local.AUTO)
     assert len(looked) == len(set(looked)) == len(first.by_step)
-    folder_notes._notes.cache_clear()
-    assert local.find(run, local.AUTO) == first
+    with memory.fresh():
+        assert local.find(run, local.AUTO) == first
     assert len(looked) == len(first.by_step)

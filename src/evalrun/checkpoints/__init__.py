@@ -28,7 +28,6 @@ from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of, weight_file
 from evalrun.checkpoints.hub import (
     cached_commit,
     download,
-    forget,
     go_offline,
     hub_cache,
     hub_fault,
@@ -59,7 +58,6 @@ __all__ = [
     "download",
     "ends_texts",
     "fetch",
-    "forget",
     "go_offline",
     "hub_cache",
     "hub_fault",

@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.download_log import FOLDER
 from evalrun.core.atomic import keep_file
+from evalrun.core.memory import remembered
 
 FILE = FOLDER / "folders.json"
 _SETTLED_S = 2.0  # the coarsest times that file systems keep
@@ -29,7 +30,7 @@ Entries = list[tuple[str, int, int, int, int]]  # name, bytes, inode, time of ch
 
 
 class FolderNotes:
-    """The notes of one file, read once a process.
+    """The notes of one file, read once a session.
 
     Args:
         file: Where they are kept.
@@ -39,6 +40,29 @@ class FolderNotes:
         self.file = file
         self._folders = _read(file)
         self._news: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, tuple[str, Entries, str]] | None = None  # path -> full name, entries, their stamp
+
+    @contextlib.contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Look at each folder once meanwhile: what is asked about one is about it as it was at the first question."""
+        before, self._seen = self._seen, self._seen if self._seen is not None else {}
+        try:
+            yield
+        finally:
+            self._seen = before
+
+    def entries(self, folder: str) -> Entries:
+        """What lies in a folder, as `entries` says; during `one_look` what lay there when it was first asked."""
+        return self._look(folder)[1]
+
+    def _look(self, folder: str) -> tuple[str, Entries, str]:
+        if self._seen is not None and folder in self._seen:
+            return self._seen[folder]
+        found = entries(folder)
+        look = os.path.abspath(folder), found, _stamp(found)
+        if self._seen is not None:
+            self._seen[folder] = look
+        return look
 
     def kept(self, folder: Path, what: str, find: Callable[[], Any], whole: Callable[[], bool] = lambda: True) -> Any:
         """What `find` says of a folder, from the notes where the folder is as it was.
@@ -52,8 +76,7 @@ class FolderNotes:
         Raises:
             Exception: whatever `find` raises; that is not kept.
         """
-        name, before = os.path.abspath(folder), entries(folder)
-        stamp = _stamp(before)
+        name, before, stamp = self._look(str(folder))
         known = self._news.get(name) or self._folders.get(name)
         if known is not None and known.get("stamp") == stamp and what in known["found"]:
             return known["found"][what]
@@ -83,15 +106,15 @@ class FolderNotes:
 
 def notes() -> FolderNotes:
     """Those beside the jobs' folders, of the folder that the command runs in."""
-    return _notes(os.path.abspath(FILE))
+    return _notes(os.getcwd())
 
 
-@lru_cache(maxsize=4)
-def _notes(file: str) -> FolderNotes:
-    return FolderNotes(Path(file))
+@remembered
+def _notes(folder: str) -> FolderNotes:
+    return FolderNotes(Path(folder) / FILE)
 
 
-def entries(folder: Path) -> Entries:
+def entries(folder: str | Path) -> Entries:
     """What lies in a folder, and when it changed; nothing of one that cannot be read."""
     try:
         with os.scandir(folder) as found:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.memory import remembered
 from evalrun.core.records import Checkpoint
 
 DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors", "tokenizer*", "*.tiktoken", "*.py"]
@@ -145,12 +146,7 @@ def hub_fault(patience_s: float = 10) -> str | None:
     return "switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _fault_of(constants.ENDPOINT, patience_s)
 
 
-def forget() -> None:
-    """Ask the hub again when it is needed next: the network may be back."""
-    _fault_of.cache_clear()
-
-
-@lru_cache(maxsize=4)
+@remembered
 def _fault_of(endpoint: str, patience_s: float) -> str | None:
     from huggingface_hub import get_session
 

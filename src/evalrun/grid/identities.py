@@ -5,10 +5,10 @@ Only where a local checkpoint is newer than its results, or they are of another 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from evalrun import checkpoints
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.suites import allowed
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
@@ -85,8 +85,4 @@ def _is_newer(cell: Checkpoint, finished_ms: int) -> bool:
     """Whether a local checkpoint was written after its results."""
     if cell.revision is not None:
         return False
-    try:
-        with os.scandir(cell.location) as found:
-            return any(entry.stat().st_mtime_ns > finished_ms * 1_000_000 for entry in found)
-    except OSError:
-        return False
+    return any(changed > finished_ms * 1_000_000 for *_, changed, _ in notes().entries(cell.location))

@@ -219,7 +219,7 @@ def spec_of(
         CheckpointError: what is needed to say where it is cannot be read: hub or files.
     """
     release = release_of(config, folders.root)
-    cell = checkpoint_of(config, folders.root)
+    cell = checkpoint_of(config, folders.root, release)
     folder = folders.folder(config.step, number)
     return JobSpec(cell, config, overrides, folder, tasks, release, group, number)
 

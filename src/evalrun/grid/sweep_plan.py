@@ -70,7 +70,8 @@ class Plan:
     @property
     def final_steps(self) -> dict[str, int]:
         """Model -> the last step that its suite released."""
-        return {job.cell.model: released_steps_of(job.config).steps[-1] for job in self.jobs}
+        last = {job.cell.model: job.config for job in self.jobs}
+        return {model: released_steps_of(config).steps[-1] for model, config in last.items()}
 
     @cached_property
     def notes(self) -> list[str]:

@@ -110,7 +110,7 @@ def collect_progress(asked: Scope) -> Progress:
         TaskError: a task's file or data cannot be read.
     """
     store = Store(asked.tracking)
-    with hydra_session():
+    with hydra_session(), notes().one_look():
         if asked.plan is not None:
             held, fault = runs_of(store, {job.cell.suite for job in asked.plan.jobs})
             entries = list(map(_with_state, asked.plan.jobs, of(asked.plan.jobs, held)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.checkpoints import audit
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.core.errors import CheckpointError
 from evalrun.grid import job_keys, namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec
@@ -40,6 +41,20 @@ def start(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
     Raises:
         EvalrunError: when tasks or the store cannot be read, or no checkpoint at all can be found; one checkpoint's
             own fault is left to its job.
+    """
+    with notes().one_look():  # after the jobs' stamps: what changes meanwhile is seen when its job begins
+        return _started(jobs, sweep)
+
+
+def _started(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
+    """`start`, by one look at each folder.
+
+    Args:
+        jobs: The jobs.
+        sweep: The multirun that wants them.
+
+    Raises:
+        EvalrunError: as `start` says.
     """
     store = Store(jobs[0].config.tracking)
     seen = locate_all(jobs)

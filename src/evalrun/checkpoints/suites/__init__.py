@@ -11,7 +11,6 @@ sizes     exact parameter counts without reading weights
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, mo
 from evalrun.config.step_numbers import SAMPLES, TOKENS
 from evalrun.config.steps import released_steps
 from evalrun.core.errors import CheckpointError, ConfigError, suggest
+from evalrun.core.memory import forget, remembered
 from evalrun.core.records import Checkpoint
 
 __all__ = [
     "ReleasedStep",
     "ReleasedSteps",
     "checkpoint_of",
-    "forget",
     "gone",
     "known_steps",
     "location",
@@ -38,19 +37,20 @@ __all__ = [
 ]  # fmt: skip
 
 
-def checkpoint_of(config: Config, jobs: Path = computed.ROOT) -> Checkpoint:
+def checkpoint_of(config: Config, jobs: Path = computed.ROOT, release: ReleasedStep | None = None) -> Checkpoint:
     """The cell of the grid that a job's config names.
 
     Args:
         config: The job's.
         jobs: The folder of all jobs' folders, where results of a checkpoint that is gone speak of it.
+        release: What `release_of` says of it, where that is known.
 
     Raises:
         ConfigError: a step that is not there, or whose tokens nobody knows.
         CheckpointError: what is needed to say where it is cannot be read: hub or files.
     """
     model, checkpoint, step = config.model, config.checkpoint, config.step
-    root, release = location(config), release_of(config, jobs)
+    root, release = location(config), release or release_of(config, jobs)
     is_local = checkpoint.folder is not None
     total, nonembedding = _parameters(config)
     return Checkpoint(
@@ -75,7 +75,7 @@ def location(config: Config) -> str:
 
 
 def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
-    """All checkpoints of a config's model and seed; found once a process.
+    """All checkpoints of a config's model and seed; found once a session.
 
     Args:
         config: Its step does not matter.
@@ -85,20 +85,13 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
         ConfigError, CheckpointError: as `local.find` and `released.find` say.
     """
     if refresh:
-        _found.cache_clear()
+        forget(_found)
     model, checkpoint = config.model, config.checkpoint
     given = checkpoint.tokens_per_step or model.tokens_per_step
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
     )  # fmt: skip
-
-
-def forget() -> None:
-    """Look again when asked next: runs go on, and relative paths mean something else in another folder."""
-    _found.cache_clear()
-    _counted.cache_clear()
-    computed.releases.cache_clear()
 
 
 def gone(config: Config, jobs: Path = computed.ROOT) -> dict[int, ReleasedStep]:
@@ -199,7 +192,7 @@ def _parameters(config: Config) -> tuple[int, int]:
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 
-@lru_cache(maxsize=64)
+@remembered
 def _counted(root: str, place: str) -> sizes.Parameters:
     from evalrun.checkpoints.suites import folders
 
@@ -209,7 +202,7 @@ def _counted(root: str, place: str) -> sizes.Parameters:
     return folders.parameters_of(Path(root) / place)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
     counts_tokens: bool, unit: str | None, refresh: bool,

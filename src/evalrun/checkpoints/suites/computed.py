@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import json
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.suites.released_steps import ReleasedStep
+from evalrun.core.memory import remembered
 
 ROOT = Path("multirun")  # where jobs' folders are, unless hydra.sweep.dir says otherwise
 
 
-@lru_cache(maxsize=64)
+@remembered
 def releases(root: str, suite: str, model: str, present: tuple[int, ...], jobs: Path = ROOT) -> dict[int, ReleasedStep]:
     """The steps of a run that have results and no folder any more, before the last that has one.
 

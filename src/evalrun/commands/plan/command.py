@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from evalrun import checkpoints
+from evalrun.checkpoints.folder_notes import notes
 from evalrun.commands.plan import detectable, render
 from evalrun.commands.plan.inventory import take_inventory
 from evalrun.commands.plan.prefetch import prefetch as fetched
@@ -19,7 +20,8 @@ from evalrun.grid.sweep_plan import Plan
 
 def command(words: Sequence[str]) -> int:
     """`plan`: print the grid and what it needs."""
-    print(_shown(*ov.split_flags(words)))
+    with notes().one_look():  # nothing is run by what is seen
+        print(_shown(*ov.split_flags(words)))
     return 0
 
 

@@ -6,7 +6,7 @@ large the files of one of them are, which its others are taken to equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from evalrun import checkpoints, progress
 from evalrun.checkpoints import ResolvedCheckpoint, downloads, kept_commits
 from evalrun.checkpoints.suites import allowed
 from evalrun.config.schema import Config
-from evalrun.core.errors import CheckpointError, TrackingError
+from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
@@ -103,7 +103,7 @@ def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIEN
     )  # fmt: skip
     files = {file.name: file for job in jobs for file in job.files}
     data = data_of([file for file in files.values() if file.name in {task for tasks in todo for task in tasks}])
-    past = () if held is None else _past(store, held)
+    past = () if held is None else _past(held)
     return Inventory(needs, tuple(data), past, tuple(files), fault, unknown)
 
 
@@ -210,11 +210,9 @@ def _bytes_of(cells: Sequence[Checkpoint]) -> int:
     return sum(file.stat().st_size for folder in folders for file in checkpoints.weight_files(Path(folder)))
 
 
-def _past(store: Store, suites: Iterable[str]) -> tuple[RunEntry, ...]:
-    try:
-        return tuple(run for suite in suites for run in store.past(suite))
-    except TrackingError:  # it answered a moment ago
-        return ()
+def _past(held: progress.RunsBySuite) -> tuple[RunEntry, ...]:
+    """What the store holds of the suites, oldest first."""
+    return tuple(run for runs in held.values() for run in reversed(runs.values()) if run.checkpoint is not None)
 
 
 def _sizes(needing: Sequence[tuple[ResolvedCheckpoint, Config]]) -> dict[str, dict[str, int]]:

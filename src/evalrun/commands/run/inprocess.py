@@ -14,12 +14,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from evalrun import checkpoints, pipeline
-from evalrun.checkpoints import suites
+from evalrun import pipeline
 from evalrun.commands.run.session import SweepSession
 from evalrun.config.as_typed import quoted
 from evalrun.config.compose import own_hydra_session
-from evalrun.core import console
+from evalrun.core import console, memory
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import masked
 from evalrun.grid import overrides as ov
@@ -51,8 +50,7 @@ def session(root: Path | str | None) -> Iterator[None]:
                 stack.enter_context(contextlib.chdir(Path(root).expanduser()))
             except OSError as error:
                 raise ConfigError(f"root is '{root}', which is no folder to work in ({error.strerror}).") from None
-        for forget in (suites.forget, checkpoints.forget):
-            forget()  # files, configs and the network may have changed since the last time
+        stack.enter_context(memory.fresh())  # files and the network may have changed since the last time
         stack.enter_context(own_hydra_session())
         yield
 
