@@ -29,10 +29,15 @@ def try_to_locate(job: JobSpec) -> checkpoints.ResolvedCheckpoint | CheckpointEr
 def locate_all(jobs: Sequence[JobSpec]) -> list[tuple[Stamp, checkpoints.ResolvedCheckpoint | CheckpointError]]:
     """Where several jobs' checkpoints are, asked at once; each with its files as they were just before."""
     notes = folder_notes.notes()
-    # Threads that wait for nothing are in each other's way.
-    new = [job for job in jobs if job.cell.revision is not None or not notes.has(job.cell.location)]
-    with ThreadPoolExecutor(max_workers=_THREADS if new else 1) as pool:
-        found = list(pool.map(lambda job: (job.stamp(), try_to_locate(job)), jobs))
+    if any(job.cell.revision is not None or not notes.has(job.cell.location) for job in jobs):
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            found = list(pool.map(_looked_at, jobs))
+    else:  # threads that wait for nothing are in each other's way
+        found = list(map(_looked_at, jobs))
     notes.save()
     kept_commits.remember([place for _, place in found if not isinstance(place, CheckpointError)])
     return found
+
+
+def _looked_at(job: JobSpec) -> tuple[Stamp, checkpoints.ResolvedCheckpoint | CheckpointError]:
+    return job.stamp(), try_to_locate(job)
