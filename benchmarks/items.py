@@ -5,9 +5,11 @@
 
 Items are made with known courses (learned at some age, some lost again) and four choices each, and written as Parquet
 files as scoring writes them. `dynamics` reads them and makes all that `evalrun items` shows: courses, classes, ages,
-shares learned and lost, agreement, the answers of the falls. `pandas` reads one column of the same files and counts
-what changed from checkpoint to checkpoint by a plain groupby, without guesses, margins, classes or models compared.
-Each runs in a process of its own; told are its seconds, seconds of processor, and the most memory that it held.
+shares learned and lost, agreement, the answers of the falls. `page` does the same, keeps the probabilities of all
+choices too, and writes the page that shows every item, each with a prompt of some 400 characters. `pandas` reads one
+column of the same files and counts what changed from checkpoint to checkpoint by a plain groupby, without guesses,
+margins, classes or models compared. Each runs in a process of its own; told are its seconds, seconds of processor, and
+the most memory that it held, and the size of the page.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 CHOICES = 4
+PAGE = "page.html"
 SEED = 1
 
 
@@ -81,22 +85,37 @@ def write_items(folder: Path, models: int, checkpoints: int, items: int) -> None
             pq.write_table(pa.table({**fixed, **own}), folder / f"{model}-{step}.parquet")
 
 
-def dynamics(folder: Path, rows: pd.DataFrame) -> dict[str, float]:
-    """All that `evalrun items` shows."""
+def dynamics(folder: Path, rows: pd.DataFrame, has_page: bool = False) -> dict[str, float]:
+    """All that `evalrun items` shows, and its page."""
+    from evalrun.reporting.item_page import render_items
+    from evalrun.statistics.dynamics.distractors import ItemWords
     from evalrun.statistics.dynamics.item_dynamics import ItemSettings, Turn, item_dynamics
     from evalrun.statistics.dynamics.item_grid import read_grid
+    from evalrun.statistics.dynamics.packed_items import pack
 
     def tables(run_id: str, task: str, columns: Sequence[str]) -> pa.Table:
         with pq.ParquetFile(folder / f"{run_id}.parquet") as file:
             return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
-    grid = read_grid(rows, tables)
+    grid = read_grid(rows, tables, with_shares=has_page)
     assert not isinstance(grid, str), grid
     last = float(rows["step"].max())
     turns = [Turn(curve.model, np.nan, max(1.0, last // 2), last, np.nan, 1) for curve in grid.curves]
     found = item_dynamics(grid, turns, tables, None, ItemSettings(None, 0.05, 0.05, "fdr_bh", 0))
+    if has_page:
+        asked = [made_prompt(place) for place in range(len(grid.keys))]
+        columns = {"kind": tuple(f"kind {place % 12}" for place in range(len(grid.keys)))}
+        words = ItemWords((("one", "two", "three", "four"),) * len(asked), columns, tuple(asked))
+        page = render_items(pack(grid, found.courses, found.items), "Made", "made", words, found.notes)
+        (folder / PAGE).write_text(page)
     near = found.transitions[found.transitions["kind"] == "neighbours"]
     return {"wrong to right": near["wrong_to_right"].sum(), "right to wrong": near["right_to_wrong"].sum()}
+
+
+def made_prompt(place: int) -> str:
+    """Words in no order, other ones for each item."""
+    random = np.random.default_rng(place)
+    return " ".join(f"word{number}" for number in random.integers(0, 5000, 45))
 
 
 def plain_pandas(folder: Path, rows: pd.DataFrame) -> dict[str, float]:
@@ -138,6 +157,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=154)
     parser.add_argument("--models", type=int, default=8)
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
+    parser.add_argument("--keep", type=Path, help="copy the page to this file, to look at it")
     given = parser.parse_args()
     rows = made_rows(given.models, given.checkpoints, given.items)
     with tempfile.TemporaryDirectory(prefix="evalrun-items-") as name:
@@ -145,20 +165,28 @@ def main() -> None:
         write_items(folder, given.models, given.checkpoints, given.items)
         found = {
             "dynamics": spent(partial(dynamics, folder, rows)),
+            "page": spent(partial(dynamics, folder, rows, has_page=True)),
             "pandas": spent(partial(plain_pandas, folder, rows)),
         }
+        megabytes = (folder / PAGE).stat().st_size / 1e6
+        if given.keep is not None:
+            shutil.copy(folder / PAGE, given.keep)
     answers = given.items * len(rows)
     print(f"{given.items:,} items x {given.checkpoints} checkpoints x {given.models} models: {answers:,} answers")
     for way, one in found.items():
         print(f"{way:<10} {one.seconds:7.1f} s {one.processor:7.1f} s of processor {one.peak_mb:8,.0f} MB")
     ratio = found["dynamics"].seconds / found["pandas"].seconds
-    same = found["dynamics"].result == found["pandas"].result
+    same = found["dynamics"].result == found["page"].result == found["pandas"].result
+    print(f"the page is a file of {megabytes:.1f} MB")
     print(
         f"dynamics takes {ratio:.2f} times as long; the counts of changed answers are {'equal' if same else 'UNLIKE'}"
     )
     if given.json is not None:
         told = {way: asdict(one) for way, one in found.items()}
-        given.json.write_text(json.dumps({**vars(given), "json": None, **told, "ratio": ratio, "same": same}, indent=1))
+        asked = {"items": given.items, "checkpoints": given.checkpoints, "models": given.models}
+        given.json.write_text(
+            json.dumps({**asked, **told, "page_mb": megabytes, "ratio": ratio, "same": same}, indent=1)
+        )
 
 
 if __name__ == "__main__":

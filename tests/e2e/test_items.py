@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 import evalrun
 from analysis.made_items import items_frame
@@ -18,6 +19,7 @@ from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.errors import AnalysisError, ConfigError
 from evalrun.tracking import Store
+from helpers import TASK, make_rows, write_rows
 from tracking.conftest import make_cell, make_result
 
 Items = Callable[..., tuple[int, str, str]]
@@ -97,7 +99,7 @@ def test_what_it_prints_and_writes(items: Items, tmp_path: Path) -> None:
     folder = tmp_path / "pythia" / "of_four"
     assert {path.name for path in folder.iterdir()} == {
         *("classes.csv", "losses.csv", "transitions.csv", "agreement.csv", "returned.csv", "distractors.csv"),
-        *("items.csv", "items.parquet", "answers.parquet"),
+        *("items.csv", "items.parquet", "answers.parquet", "items.html"),
     }
     answers = pd.read_parquet(folder / "answers.parquet")
     assert len(answers) == 2 * len(STEPS) * N
@@ -160,3 +162,28 @@ def test_one_checkpoint_has_classes_and_no_courses(items: Items, tmp_path: Path)
     code, out, _ = items("task=another", f"out={tmp_path}")
     assert code == 0
     assert "big: one checkpoint has items, so nothing can be seen to be learned or lost." in " ".join(out.split())
+
+
+def test_the_report_links_the_pages_and_mlflow_has_them(filed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a report is made again once a page would show texts that it could not find."""
+    monkeypatch.chdir(filed)
+    words = ["analyze", "suite=pythia", "analysis.items=true", "analysis.figures=none", "analysis.draws=99"]
+    assert cli.main(words) == 0
+    folder = filed / "multirun/analysis/all/pythia"
+    assert 'href="items/of_four.html"' in (folder / "report.html").read_text()
+    page = (folder / "items/of_four.html").read_bytes()
+    assert b"No prompts and choices: unknown task" in page
+    link = MlflowClient(f"sqlite:///{filed}/mlruns/mlflow.db")
+    (experiment,) = (one for one in link.search_experiments() if one.name == "pythia-report")
+    (run,) = link.search_runs([experiment.experiment_id])
+    assert run.data.tags["evalrun.page"] == "report.html"
+    (there,) = (one for one in link.list_artifacts(run.info.run_id, "items") if one.path == "items/of_four.html")
+    assert there.file_size == len(page)
+    assert cli.main(words) == 0
+    assert len(link.search_runs([experiment.experiment_id])) == 1  # nothing has changed
+    (filed / "conf/task").mkdir(parents=True)
+    (filed / "conf/task/of_four.yaml").write_text(TASK.format(name="of_four", title="Of four"))
+    write_rows(filed / "data/of_four.jsonl", make_rows(N))
+    assert cli.main(words) == 0
+    assert b"items are not those of the task" in (folder / "items/of_four.html").read_bytes()
+    assert len(link.search_runs([experiment.experiment_id])) == 2

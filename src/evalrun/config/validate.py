@@ -22,6 +22,7 @@ ITEM_MODELS = ("reml", "ml")
 EXPECTED_OVER = ("training", "size")
 EXPECTED_LABELS = ("positive", "inverse", "U-shaped", "inverted-U", "emergent", "late drop", "non-monotonic", "flat")
 FIGURES = ("paper", "all", "none")
+ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -134,6 +135,8 @@ def _item_problems(analysis: AnalysisConf) -> Iterator[str]:
         yield f"analysis.item_parts is {list(analysis.item_parts)}, but {missing} is false: set {missing}=true with it."
     if not all(analysis.item_parts) or len(set(analysis.item_parts)) < len(analysis.item_parts):
         yield f"analysis.item_parts is {list(analysis.item_parts)}: name each way to divide items once."
+    if analysis.item_pages not in ITEM_PAGES:
+        yield f"analysis.item_pages is '{analysis.item_pages}': {suggest(analysis.item_pages, ITEM_PAGES)}"
 
 
 def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:

@@ -16,6 +16,7 @@ from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
 from evalrun.reporting.html_page import render
+from evalrun.reporting.item_page import item_pages
 from evalrun.reporting.kept_pictures import MADE
 from evalrun.reporting.left_over import remove_left_over
 from evalrun.reporting.regression_sentences import significant, stories
@@ -64,7 +65,8 @@ def run_analysis(
     """Fit, test, class, draw and write.
 
     Files: report.html; effects.csv, .tex and .md (the headline regression) and results.csv (the table as it came);
-    tables/ with all else as CSV, some of it as LaTeX too; figures/ as `conf.figures` says.
+    tables/ with all else as CSV, some of it as LaTeX too; figures/ as `conf.figures` says; items/ with a page for each
+    task whose items are followed, as `conf.item_pages` says.
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
@@ -97,6 +99,8 @@ def run_analysis(
     with stage("the page"):
         contents["report.html"] = render(study, context, runs_at)
         text = _text(study, width)
+    with stage("pages of items"):
+        contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
         files = write_files(out, contents)
         remove_left_over(out, contents)
         files.pop(MADE, None)  # of this folder alone

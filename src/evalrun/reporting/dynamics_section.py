@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalrun.reporting.dynamics_words import percent, q_said, same_seed, sentences, tokens_text
 from evalrun.reporting.heat_map_figure import picture
+from evalrun.reporting.item_page import page_name
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, SectionPicture, TableCell
 from evalrun.statistics.dynamics.item_classes import ALWAYS, LEARNED, LOST, NEVER, REGAINED, UNSTABLE
@@ -55,12 +56,13 @@ def learned_and_lost(study: Findings) -> Section | None:
         if len(rows) > _MOST
         else "",
         [one for task in turning[:_PICTURES] for one in _pictures(task, study.choice.alpha)],
+        [(one.title, page_name(one.task)) for one in found if one.packed is not None],
     )
 
 
 def _rows(found: ItemDynamics, alpha: float) -> Iterator[list[TableCell]]:
     """A row a curve of a task; its title stands in the first."""
-    title = found.title
+    title, page = found.title, page_name(found.task) if found.packed is not None else ""
     for row in found.losses.to_dict("records"):
         own = found.classes[(found.classes["model"] == row["model"]) & same_seed(found.classes, row["seed"])]
         counts = dict(zip(own["class"], own["items"], strict=True))
@@ -68,7 +70,7 @@ def _rows(found: ItemDynamics, alpha: float) -> Iterator[list[TableCell]]:
         mine = found.items[(found.items["model"] == row["model"]) & same_seed(found.items, row["seed"])]
         names = (ALWAYS, LEARNED, REGAINED, LOST, UNSTABLE, NEVER)
         yield [
-            TableCell(title),
+            TableCell(title, beside=page if title else ""),
             TableCell(run_name(row)),
             *(TableCell(f"{counts[name]:,}", "number") for name in names),
             TableCell(f"({chance:.0f})", "number"),

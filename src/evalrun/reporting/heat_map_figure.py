@@ -23,8 +23,8 @@ from evalrun.statistics.dynamics.heat_maps import HeatMap
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.naming import run_name
 
-_WRONG, _KNOWN = "#efe0cc", "#0b5c8a"  # told apart by all common kinds of colour vision, and in grey
-_COLORS = LinearSegmentedColormap.from_list("answers", [_WRONG, _KNOWN])
+WRONG, KNOWN = "#efe0cc", "#0b5c8a"  # told apart by all common kinds of colour vision, and in grey
+_COLORS = LinearSegmentedColormap.from_list("answers", [WRONG, KNOWN])
 _COLUMNS, _MOST = 4, 12  # panels side by side, and in all
 _BARS = 8  # answers shown of a fall
 _TICKS = 3
@@ -130,7 +130,7 @@ def _bars(axes: Axes, label: str, own: pd.DataFrame) -> None:
     """Of one fall, the change of probability of each answer."""
     shown, names = _named(own)
     at = np.arange(len(shown))
-    color = [_KNOWN if by == RIGHT else "#b4551d" for by in shown["by"]]
+    color = [KNOWN if by == RIGHT else "#b4551d" for by in shown["by"]]
     reach = np.nan_to_num((shown["high"] - shown["low"]).to_numpy(np.float64) / 2)
     axes.barh(at, shown["change"], color=color, height=0.66)
     axes.errorbar(shown["change"], at, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.6)

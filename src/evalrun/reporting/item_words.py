@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from evalrun.config.schema import Config
     from evalrun.statistics.dynamics.distractors import ItemWords, Words
 
-_NONE = ItemText(-1, "", "", (), {})
-
 
 def words_of(config: Config, fetch: bool = True) -> Words:
     """Finds the texts of items by doc_id, and by doc_hash where the results have it: data that was changed says so.
@@ -44,6 +42,8 @@ def words_of(config: Config, fetch: bool = True) -> Words:
                 return list(item_texts(file))
         except EvalrunError as error:
             return " ".join(error.problems).rstrip(".")
+        except Exception as error:  # of the task's own code: a report of its results does not fail by it
+            return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(".")
 
     def words(task: str, keys: pd.DataFrame) -> ItemWords:
         """The texts in the order of the keys, or why there are none."""
@@ -52,12 +52,13 @@ def words_of(config: Config, fetch: bool = True) -> Words:
         texts = find(task)
         if isinstance(texts, str):
             return ItemWords((), {}, (), f"No texts of choices: {texts}.")
-        by_id = {text.doc_id: text for text in texts}
+        by_id = {str(text.doc_id): text for text in texts}
         hashes = keys["doc_hash"].tolist() if "doc_hash" in keys else [None] * len(keys)
-        own = [by_id.get(int(doc), _NONE) for doc in keys["doc_id"]]
-        same = [one.doc_hash == told or not told for one, told in zip(own, hashes, strict=True)]
-        if not all(same):
-            other = f"{same.count(False)} of {len(own)} items are not those of the task's data as it is now"
+        found = [by_id.get(str(doc)) for doc in keys["doc_id"]]
+        own = [one for one, told in zip(found, hashes, strict=True) if one and (one.doc_hash == told or not told)]
+        if len(own) < len(found):
+            unlike = len(found) - len(own)
+            other = f"{unlike} of {len(found)} items are not those of the task's data as it is now"
             return ItemWords((), {}, (), f"No texts of choices: {other}.")
         names = dict.fromkeys(name for one in own for name in one.columns)
         columns = {name: tuple(one.columns.get(name, "") for one in own) for name in names}

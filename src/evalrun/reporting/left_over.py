@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evalrun.core.errors import StorageError
 from evalrun.reporting.figure_files import EVERY_FORMAT, OF_TASKS, OVERVIEWS
+from evalrun.reporting.item_page import FOLDER
 from evalrun.reporting.kept_pictures import MADE
 from evalrun.reporting.table_files import TABLES
 
@@ -26,6 +27,7 @@ def remove_left_over(out: Path, made: Collection[str]) -> None:
     may_be += [MADE]
     drawn = [path for kind, ending in OF_TASKS.items() for path in (out / "figures" / kind).glob(f"*.{ending}")]
     may_be += [str(path.relative_to(out)) for path in drawn]
+    may_be += [f"{FOLDER}/{path.name}" for path in (out / FOLDER).glob("*.html")]
     for name in may_be:
         if name not in made:
             try:

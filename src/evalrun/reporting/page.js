@@ -72,6 +72,17 @@
     link.addEventListener("blur", () => { tip.hidden = true; });
   }
 
+  // Pages beside this one: a viewer's frame has none, but lists the files of the report.
+  for (const link of framed ? document.querySelectorAll("a.beside") : []) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      const box = link.getBoundingClientRect();
+      say(`This viewer opens one file at a time: ${link.getAttribute("href")} is in the report’s list of artifacts.`, box.left, box.top);
+      link.focus();
+    });
+    link.addEventListener("blur", () => { tip.hidden = true; });
+  }
+
   const nearest = (points, x, y) => {
     let found = null;
     let least = REACH * REACH;

@@ -16,6 +16,7 @@ class TableCell:
     kind: str = ""  # number, yes (significant), not (not significant): how it is set
     hint: str = ""
     run: str = ""  # id of the MLflow run that it is about
+    beside: str = ""  # a page of the report's folder that is about it
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Section:
     rows: Sequence[Sequence[TableCell]]
     more: str = ""  # what the page leaves out, and where it is
     pictures: Sequence[SectionPicture] = ()
+    pages: Sequence[tuple[str, str]] = ()  # of the report's folder: title and path
 
 
 def number_cell(value: float, digits: int, hint: str = "") -> TableCell:

@@ -18,12 +18,14 @@ from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.text import listed
+from evalrun.reporting.item_words import words_of
 from evalrun.tracking import Store
 from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalrun.statistics.dynamics.distractors import Words
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
 _OWN = ("task", "suite", "out", "by")  # words that are read here; the others are a grid and keys of a run
@@ -55,9 +57,11 @@ def command(words: Sequence[str]) -> int:
     store = Store(asked.config.tracking)
     store.check_readable()
     rows = _rows(study.tables(store, asked.selection), asked)
-    found = follow(rows, asked.config, store, asked.by)
+    texts = words_of(asked.config)
+    found = follow(rows, asked.config, store, texts, asked.by)
     suite = str(rows["suite"].iloc[0])
-    files = render.write(found, asked.folder / slug(suite) / slug(asked.task))
+    page = _page(found, suite, texts if asked.config.analysis.item_pages == "prompts" else None)
+    files = render.write(found, asked.folder / slug(suite) / slug(asked.task), page)
     if "--json" in words:
         print(json.dumps(render.to_json(found, suite, files), indent=1))
     else:
@@ -65,13 +69,14 @@ def command(words: Sequence[str]) -> int:
     return 0
 
 
-def follow(table: pd.DataFrame, config: Config, store: Store, by: Sequence[str] = ()) -> ItemDynamics:
-    """Follow the items of one task, whose texts are looked up in the task's file.
+def follow(table: pd.DataFrame, config: Config, store: Store, words: Words, by: Sequence[str] = ()) -> ItemDynamics:
+    """Follow the items of one task.
 
     Args:
         table: Its rows of the tidy table.
         config: Settings of the analysis, and where the task's data is.
         store: Where the items are.
+        words: Gives their texts.
         by: Ways to divide the items; those of `analysis.item_parts` where there are none.
 
     Raises:
@@ -79,13 +84,12 @@ def follow(table: pd.DataFrame, config: Config, store: Store, by: Sequence[str] 
         AnalysisError: no result is left, or there are no items.
         TrackingError: the store cannot be read.
     """
-    from evalrun.reporting.item_words import words_of
     from evalrun.statistics.dynamics.followed import follow_task
     from evalrun.statistics.dynamics.item_columns import DIFFICULTY
     from evalrun.statistics.dynamics.item_parts import divide, divided_task, hidden_sentences, parts
     from evalrun.statistics.findings import judge_curves, part_judge
 
-    conf, clusters, words = config.analysis, study.clusters_of(config), words_of(config)
+    conf, clusters = config.analysis, study.clusters_of(config)
     rows = prepared_rows(table, conf)
     wanted = rows[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
@@ -99,6 +103,16 @@ def follow(table: pd.DataFrame, config: Config, store: Store, by: Sequence[str] 
     divided = parts([divided_task(grid, rows, divisions)], falls, part_judge(conf, clusters))
     notes = [*hidden_sentences(divided.found), *found.notes]
     return replace(found, parts=divided.found, part_curves=divided.curves, notes=notes)
+
+
+def _page(found: ItemDynamics, suite: str, words: Words | None) -> str | None:
+    """The page of the task's items, with texts where they are given; None where no page is wanted."""
+    from evalrun.reporting.item_page import render_items
+
+    if found.packed is None:
+        return None
+    own = None if words is None else words(found.task, found.packed.keys)
+    return render_items(found.packed, found.title, suite, own, found.notes)
 
 
 def follow_table(
@@ -125,7 +139,8 @@ def follow_table(
         raise ConfigError(f"there are no results of task '{task}': {suggest(str(task), there)}")
     config = config_of(settings)
     ways = _ways([by] if isinstance(by, str) else list(by or ()))
-    return follow(table if task is None else table[table["task"] == task], config, Store(config.tracking), ways)
+    rows = table if task is None else table[table["task"] == task]
+    return follow(rows, config, Store(config.tracking), words_of(config), ways)
 
 
 def _ways(given: Sequence[str]) -> list[str]:

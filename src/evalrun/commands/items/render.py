@@ -30,8 +30,8 @@ _HEADS = {
 }
 
 
-def write(found: ItemDynamics, folder: Path) -> list[Path]:
-    """Write what was found: tables as CSV; items, and every answer, as Parquet.
+def write(found: ItemDynamics, folder: Path, page: str | None) -> list[Path]:
+    """Write what was found: tables as CSV; items, and every answer, as Parquet; the page of them, if there is one.
 
     Raises:
         StorageError: a file cannot be written.
@@ -45,6 +45,8 @@ def write(found: ItemDynamics, folder: Path) -> list[Path]:
         contents["part_curves.csv"] = csv_text(found.part_curves)
     contents["items.csv"] = csv_text(found.items)
     contents["items.parquet"] = parquet(found.items)
+    if page is not None:
+        contents["items.html"] = page
     if found.grid is not None:
         contents["answers.parquet"] = _answers(found)
     return list(write_files(folder, contents).values())
@@ -115,7 +117,9 @@ def text(found: ItemDynamics, suite: str, files: list[Path], alpha: float) -> st
         parts += ["", *_parts(found)]
     if found.notes:
         parts += ["", *(line for note in found.notes for line in _wrapped(note))]
-    return "\n".join([*parts, "", f"tables: {files[0].parent}" if files else ""])
+    parts += ["", f"tables: {files[0].parent}"] if files else []
+    parts += [f"a page of every item, beside them: {path.name}" for path in files if path.suffix == ".html"]
+    return "\n".join(parts)
 
 
 def _classes(found: ItemDynamics) -> Iterator[str]:

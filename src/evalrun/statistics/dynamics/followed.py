@@ -17,6 +17,7 @@ from evalrun.statistics.dynamics.item_dynamics import ItemDynamics, ItemSettings
 from evalrun.statistics.dynamics.item_grid import read_grid
 from evalrun.statistics.dynamics.item_parts import DividedTask, Division, divide, divided_task
 from evalrun.statistics.dynamics.item_sheet import tables_of
+from evalrun.statistics.dynamics.packed_items import pack
 from evalrun.statistics.items.values import Items
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
@@ -40,7 +41,7 @@ def settings_of(conf: AnalysisConf) -> ItemSettings:
 def follow_task(
     rows: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items, words: Words | None
 ) -> ItemDynamics:
-    """Follow the items of one task.
+    """Follow the items of one task, and pack them where `conf.item_pages` wants a page of them.
 
     Args:
         rows: Of `Prepared.table`, of this task.
@@ -53,10 +54,12 @@ def follow_task(
         AnalysisError: there are no items, or none that can be followed.
     """
     tables = tables_of(items)
-    grid = read_grid(rows, tables, conf.item_guess)
+    has_page = conf.item_pages != "none"
+    grid = read_grid(rows, tables, conf.item_guess, with_shares=has_page)
     if isinstance(grid, str):
         raise AnalysisError(f"task '{rows['task'].iloc[0]}' cannot be followed item by item: {grid}.")
-    return item_dynamics(grid, turns_of(falls, rows), tables, words, settings_of(conf))
+    found = item_dynamics(grid, turns_of(falls, rows), tables, words, settings_of(conf))
+    return replace(found, packed=pack(grid, found.courses, found.items)) if has_page else found
 
 
 @stage("items over training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from evalrun.statistics.dynamics.item_classes import Courses
 from evalrun.statistics.dynamics.item_grid import ItemCurve, Singles
 from evalrun.statistics.items.values import Floats
 
+Places = np.ndarray[Any, np.dtype[np.intp]]
 _ROWS = 240  # of a picture: more cannot be told apart
 
 
@@ -25,20 +27,24 @@ class HeatMap:
 
 
 def heat_map(curve: ItemCurve, courses: Courses) -> HeatMap:
-    """Items in the order of their first known checkpoint, then of their loss, then of their right answers.
-
-    Items that were never known come last.
+    """Items in the order in which they are learned.
 
     Args:
         curve: Of `read_grid`.
         courses: Of the same curve.
     """
-    steps, items = curve.right.shape
+    items = curve.right.shape[1]
     right = np.nan_to_num(curve.right, nan=0.0)
-    gained = np.where(courses.gained < 0, steps, courses.gained)
-    lasts = np.where(courses.lost < 0, steps, courses.lost)
-    order = np.lexsort((-right.mean(axis=0), -lasts, gained))
     rows = min(items, _ROWS)
     starts = np.arange(rows) * items // rows
-    shares = np.add.reduceat(right[:, order], starts, axis=1) / np.diff(np.append(starts, items))
+    ordered = right[:, order_of_learning(curve, courses)]
+    shares = np.add.reduceat(ordered, starts, axis=1) / np.diff(np.append(starts, items))
     return HeatMap(curve.label, curve.tokens, curve.steps, items, shares.T.astype(np.float32))
+
+
+def order_of_learning(curve: ItemCurve, courses: Courses) -> Places:
+    """Items by their first known checkpoint, then their loss, then their right answers; those never known come last."""
+    steps = len(curve.steps)
+    gained = np.where(courses.gained < 0, steps, courses.gained)
+    lasts = np.where(courses.lost < 0, steps, courses.lost)
+    return np.lexsort((-np.nan_to_num(curve.right, nan=0.0).mean(axis=0), -lasts, gained))

@@ -39,6 +39,7 @@ from evalrun.statistics.dynamics.item_classes import (
 )
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid, Singles
 from evalrun.statistics.dynamics.item_sheet import Tables
+from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.dynamics.returned import RETURNED, returned
 from evalrun.statistics.items.paired import corrected
 from evalrun.statistics.items.values import Floats
@@ -104,6 +105,7 @@ class ItemDynamics:
     notes: list[str]
     parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # item_parts.PARTS, where it was divided
     part_curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # item_parts.PART_CURVES, the same
+    packed: PackedItems | None = None  # all answers, small, where a page is to show them
 
 
 def turns_of(falls: pd.DataFrame, rows: pd.DataFrame) -> list[Turn]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evalrun.core.text import counted, listed
+from evalrun.statistics.dynamics.choice_shares import MISSING, ShareCodes, share_codes
 from evalrun.statistics.dynamics.item_sheet import Integers, ItemSheet, Tables, read_sheet
 from evalrun.statistics.items.values import Floats
 from evalrun.statistics.naming import run_name
@@ -37,6 +38,7 @@ class ItemCurve:
     right: Singles  # (checkpoints, items) 1, 0, a tie's share of right choices; NaN: no finite log-probability
     margin: Singles  # (checkpoints, items) log-probability of the right choice less the best wrong one's, nats; or NaN
     chosen: np.ndarray[Any, np.dtype[np.int8]]  # (checkpoints, items) place of the likeliest choice; -1: none
+    shares: ShareCodes | None = None  # (checkpoints, items, choices - 1) of `share_codes`, where they were asked for
 
     @property
     def label(self) -> str:
@@ -63,7 +65,9 @@ class ItemGrid:
     notes: list[str]  # checkpoints and items that were left out, by name
 
 
-def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) -> ItemGrid | str:
+def read_grid(
+    rows: pd.DataFrame, tables: Tables, guess: float | None = None, with_shares: bool = False
+) -> ItemGrid | str:
     """Read all answers to one task; or a sentence's worth of words on why there are none.
 
     Items are those that all checkpoints have, told by doc_id and doc_hash. Checkpoints without items, and checkpoints
@@ -74,6 +78,7 @@ def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) ->
         tables: Gives per-item results.
         guess: Probability that a guess is right; None: one over an item's choices, 0 for free answers, and the task's
             chance where the number of right choices is not known.
+        with_shares: Keep the probabilities of all choices too, in a byte each.
     """
     first = rows.iloc[0]
     read: list[ItemSheet] = []
@@ -84,7 +89,7 @@ def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) ->
             missing.append(place)
         else:
             there.append(place)
-            read.append(_slim(sheet, read[0].keys if read else sheet.keys))
+            read.append(_slim(sheet, read[0].keys if read else sheet.keys, with_shares))
     if not read:
         return "no items are in the store"
     found = list(zip(rows.iloc[there].to_dict("records"), read, strict=True))
@@ -112,7 +117,7 @@ def read_grid(rows: pd.DataFrame, tables: Tables, guess: float | None = None) ->
     )
 
 
-def _slim(sheet: ItemSheet, known: pa.Table) -> ItemSheet:
+def _slim(sheet: ItemSheet, known: pa.Table, with_shares: bool) -> ItemSheet:
     """A sheet in a tenth of its memory: without choices' log-probabilities, its keys the known ones where equal."""
     keys = known if _same(sheet.keys, known) else sheet.keys
     right, margin, chosen = (
@@ -120,7 +125,9 @@ def _slim(sheet: ItemSheet, known: pa.Table) -> ItemSheet:
         sheet.margin.astype(np.float32),
         sheet.chosen.astype(np.int8),
     )
-    return ItemSheet(keys, right, margin, chosen, sheet.gold, sheet.choices, None)
+    logprobs = sheet.logprobs if with_shares else None
+    shares = None if logprobs is None else share_codes(logprobs, sheet.choices, sheet.gold)
+    return ItemSheet(keys, right, margin, chosen, sheet.gold, sheet.choices, None, shares)
 
 
 def _unfit(sheets: Sequence[ItemSheet]) -> str:
@@ -161,7 +168,21 @@ def _curves(kept: Sequence[tuple[Mapping[Any, Any], ItemSheet]]) -> Iterator[Ite
             right=np.stack([sheet.right for sheet in sheets]).astype(np.float32),
             margin=np.stack([sheet.margin for sheet in sheets]).astype(np.float32),
             chosen=np.stack([sheet.chosen for sheet in sheets]).astype(np.int8),
+            shares=_shares(sheets),
         )
+
+
+def _shares(sheets: Sequence[ItemSheet]) -> ShareCodes | None:
+    """Probabilities of the choices at all checkpoints; None where no checkpoint has any."""
+    there = [sheet.shares for sheet in sheets]
+    most = max((codes.shape[1] for codes in there if codes is not None), default=0)
+    if not most:
+        return None
+    found = np.full((len(sheets), len(sheets[0].right), most), MISSING, dtype=np.uint8)
+    for place, codes in enumerate(there):
+        if codes is not None:
+            found[place, :, : codes.shape[1]] = codes
+    return found
 
 
 def _seed(row: Mapping[Any, Any]) -> float:
@@ -231,4 +252,6 @@ def _prompts(keys: pa.Table) -> list[str]:
 def _taken(sheet: ItemSheet, at: Sequence[int]) -> ItemSheet:
     places = np.asarray(at, dtype=np.int64)
     arrays = {name: getattr(sheet, name)[places] for name in ("right", "margin", "chosen", "gold", "choices")}
+    if sheet.shares is not None:
+        arrays["shares"] = sheet.shares[places]
     return replace(sheet, keys=sheet.keys.take(pa.array(places)), **arrays)

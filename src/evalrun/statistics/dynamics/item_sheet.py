@@ -35,6 +35,7 @@ class ItemSheet:
     gold: Integers  # place of the right choice; -1 where it is not one known place
     choices: Integers  # how many; 0 where the answer is free
     logprobs: Floats | None  # (items, most choices) nats, -inf where an item has fewer; None where there are none
+    shares: np.ndarray[Any, np.dtype[np.uint8]] | None = None  # codes of `choice_shares`, if asked for
 
 
 def tables_of(items: Items) -> Tables:
