@@ -431,8 +431,10 @@ def test_one_step_and_one_item(steps, n):
     found = found_in(store, rows, [Turn("a", np.nan, 2, 6, np.nan, 15)] if steps == 6 else [])
     assert len(found.items) == 2 * n
     assert len(found.transitions) == 2 * (steps - 1 + (steps > 2)) + (steps == 6)
-    assert found.classes.groupby("model")["items"].sum().eq(n).all()
-    assert any("one checkpoint" in note for note in found.notes) == (steps == 1)
+    assert found.classes.groupby("model")["items"].sum().to_dict() == ({} if steps == 1 else {"a": n, "b": n})
+    assert found.items["class"].isna().all() if steps == 1 else found.items["class"].notna().all()
+    (said,) = [note for note in found.notes if "one checkpoint" in note] if steps == 1 else [""]
+    assert "classes need at least 2 of a model, so none is told" in said or steps > 1
     assert any("One item" in note for note in found.notes) == (n == 1)
     if steps == 1:
         assert found.losses["p"].isna().all()

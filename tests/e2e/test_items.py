@@ -134,7 +134,15 @@ def test_for_scripts_and_as_a_library(items: Items, filed: Path, tmp_path: Path)
     [
         (("task=of_fuor",), 2, "there are no results of task 'of_fuor': did you mean 'of_four'?"),
         (("of_four",), 2, "if it is a task, write task=of_four"),
-        ((), 2, "items takes one task, not ''"),
+        ((), 2, "no task is given: name one, for example `python -m evalrun items task=tiny_obey_quote`."),
+        (("task=",), 2, "task= has no value: name one, for example task=tiny_obey_quote."),
+        (("task=of_four,another",), 2, "items takes one task, not 'of_four,another': start it once for each."),
+        (("tasks=of_four",), 2, "items takes one task: write task=of_four."),
+        (("task=of_four", "task=another"), 2, "task= is given twice, 'of_four' and 'another': give it once."),
+        (("task=of_four", "by="), 2, "by= has no value: write by=difficulty, by=gold_position, by=prompt_length or"),
+        (("task=of_four", "by=difficulty,difficulty"), 2, "by='difficulty,difficulty' does not name each way"),
+        (("task=of_four", "suite=pythai"), 1, "no results of suite 'pythai' in sqlite:"),
+        (("task=another", "by=difficulty"), 1, "by=difficulty needs another model or seed, whose answers say what"),
         (("task=bare",), 1, "task 'bare' cannot be followed item by item: no items are in the store."),
         (("task=of_four", "analysis.item_slip=0.7"), 2, "analysis.item_slip is 0.7: it is a share above 0 and below"),
         (("task=of_four", "by=subject"), 1, "task 'of_four' cannot be divided by 'subject': No texts of choices:"),
@@ -158,10 +166,18 @@ def test_parts_are_printed_and_written(items: Items, tmp_path: Path) -> None:
     assert "easy   big" in out
 
 
-def test_one_checkpoint_has_classes_and_no_courses(items: Items, tmp_path: Path) -> None:
+def test_one_checkpoint_has_no_classes_and_says_so(items: Items, tmp_path: Path) -> None:
     code, out, _ = items("task=another", f"out={tmp_path}")
     assert code == 0
-    assert "big: one checkpoint has items, so nothing can be seen to be learned or lost." in " ".join(out.split())
+    assert out == (
+        "Of four (another), suite pythia: 120 items\n\n"
+        "big: one checkpoint has items, and classes need at least 2 of a model, so none is told: nothing can\n"
+        f"  be seen to be learned or lost.\n\ntables: {tmp_path}/pythia/another\n"
+        "a page of every item, beside them: items.html\n"
+    )
+    folder = tmp_path / "pythia" / "another"
+    assert not (folder / "classes.csv").exists()
+    assert pd.read_csv(folder / "items.csv")["class"].isna().all()
 
 
 def test_the_report_links_the_pages_and_mlflow_has_them(filed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

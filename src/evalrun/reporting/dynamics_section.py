@@ -72,8 +72,8 @@ def _rows(found: ItemDynamics, alpha: float) -> Iterator[list[TableCell]]:
         yield [
             TableCell(title, beside=page if title else ""),
             TableCell(run_name(row)),
-            *(TableCell(f"{counts[name]:,}", "number") for name in names),
-            TableCell(f"({chance:.0f})", "number"),
+            *(TableCell(f"{counts[name]:,}" if counts else "–", "number") for name in names),
+            TableCell(f"({chance:.0f})" if counts else "–", "number"),
             _loss(row, alpha),
             TableCell(q_text(row["q"]) if pd.notna(row["q"]) else "–", "number q"),
             TableCell(tokens_text(float(mine["age"].median())), "number"),

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.distractors import Words
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
-_OWN = ("task", "suite", "out", "by")  # words that are read here; the others are a grid and keys of a run
+_HOW_BY = "write by=difficulty, by=gold_position, by=prompt_length or by=COLUMN, several with commas"
+_WHAT = {  # words that are read here, and what is to stand in them; the others are a grid and keys of a run
+    "task": "name one, for example task=tiny_obey_quote",
+    "suite": "name a suite, or leave it out",
+    "out": "name a folder, or leave it out",
+    "by": _HOW_BY,
+}
+_OWN = tuple(_WHAT)
 
 
 @dataclass(frozen=True)
@@ -151,10 +158,7 @@ def _ways(given: Sequence[str]) -> list[str]:
     """
     ways = [str(name).strip() for name in given]
     if not all(ways) or len(set(ways)) < len(ways):
-        raise ConfigError(
-            f"by='{','.join(ways)}' does not name each way to divide items once: write by=difficulty, "
-            "by=gold_position, by=prompt_length or by=COLUMN, several with commas."
-        )
+        raise ConfigError(f"by='{','.join(ways)}' does not name each way to divide items once: {_HOW_BY}.")
     return ways
 
 
@@ -167,16 +171,36 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
     bare = [word for word in words if "=" not in word and not word.startswith("-")]
     if bare:
         raise ConfigError(f"items does not know what '{bare[0]}' is: if it is a task, write task={bare[0]}.")
-    own = {name: value for name, _, value in (word.partition("=") for word in words) if name in _OWN}
-    task = own.get("task", "")
-    if not task or "," in task:
-        raise ConfigError(f"items takes one task, not '{task}': name it, for example `task=tiny_obey_quote`.")
+    own = _own_words(words)
     rest = [word for word in words if word.partition("=")[0] not in _OWN]
     with hydra_session():
         plan, selection = analyze.select(rest, own.get("suite"), None)
-    folder = Path(own["out"]).expanduser() if own.get("out") else plan.root / "items"
+    folder = Path(own["out"]).expanduser() if "out" in own else plan.root / "items"
     ways = _ways(own["by"].split(",")) if "by" in own else []
-    return _ItemsRequest(task, own.get("suite"), ways, folder, plan.config, selection)
+    return _ItemsRequest(own["task"], own.get("suite"), ways, folder, plan.config, selection)
+
+
+def _own_words(words: Sequence[str]) -> dict[str, str]:
+    """The words of `_OWN` with their values, a task among them.
+
+    Raises:
+        ConfigError: no task or several, a word twice, or one without a value.
+    """
+    own: dict[str, str] = {}
+    for name, _, value in (word.partition("=") for word in words):
+        if name == "tasks":
+            raise ConfigError(f"items takes one task: write task={value.strip('[]').split(',')[0] or 'NAME'}.")
+        if name in own:
+            raise ConfigError(f"{name}= is given twice, '{own[name]}' and '{value}': give it once.")
+        if name in _OWN:
+            own[name] = value.strip()
+    if "task" not in own:
+        raise ConfigError("no task is given: name one, for example `python -m evalrun items task=tiny_obey_quote`.")
+    if empty := [name for name, value in own.items() if not value]:
+        raise ConfigError(f"{empty[0]}= has no value: {_WHAT[empty[0]]}.")
+    if "," in own["task"] or own["task"].startswith("glob("):
+        raise ConfigError(f"items takes one task, not '{own['task']}': start it once for each.")
+    return own
 
 
 def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame:

@@ -108,18 +108,18 @@ def text(found: ItemDynamics, suite: str, files: list[Path], alpha: float) -> st
     """
     from evalrun.reporting.dynamics_words import sentences
 
-    title = f"{found.title} ({found.task}), suite {suite}: {counted(found.n, 'item')}"
-    parts = [title, "", *_classes(found), ""]
-    parts += [line for said in sentences(found, alpha) for line in _wrapped(said)]
-    if len(found.agreement):
-        parts += ["", *_agreement(found)]
-    if len(found.parts):
-        parts += ["", *_parts(found)]
-    if found.notes:
-        parts += ["", *(line for note in found.notes for line in _wrapped(note))]
-    parts += ["", f"tables: {files[0].parent}"] if files else []
-    parts += [f"a page of every item, beside them: {path.name}" for path in files if path.suffix == ".html"]
-    return "\n".join(parts)
+    said = [line for sentence in sentences(found, alpha) for line in _wrapped(sentence)]
+    blocks = [
+        [f"{found.title} ({found.task}), suite {suite}: {counted(found.n, 'item')}"],
+        list(_classes(found)) if len(found.classes) else [],
+        said,
+        list(_agreement(found)) if len(found.agreement) else [],
+        list(_parts(found)) if len(found.parts) else [],
+        [line for note in found.notes for line in _wrapped(note)],
+        [f"tables: {files[0].parent}"] if files else [],
+    ]
+    blocks[-1] += [f"a page of every item, beside them: {path.name}" for path in files if path.suffix == ".html"]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _classes(found: ItemDynamics) -> Iterator[str]:
@@ -185,11 +185,14 @@ def _interval(row: Mapping[Any, Any], middle: str, low: str, high: str) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if math.isnan(value) else f"{value:z.2f}"
 
 
 def _wrapped(line: str) -> list[str]:
-    return textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    """A sentence in lines, a number with its percent sign in one of them."""
+    kept = line.replace(" %", "\xa0%")
+    lines = textwrap.wrap(kept, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [one.replace("\xa0", " ") for one in lines]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -37,12 +37,11 @@ from evalrun.statistics.dynamics.item_classes import (
     slips,
     states,
 )
-from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid, Singles
+from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
 from evalrun.statistics.dynamics.item_sheet import Tables
 from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.dynamics.returned import RETURNED, returned
 from evalrun.statistics.items.paired import corrected
-from evalrun.statistics.items.values import Floats
 
 CLASS_COUNTS = ["model", "seed", "class", "items", "share", "by_chance"]
 ITEMS = [
@@ -59,6 +58,7 @@ ITEMS = [
     "last_right",
 ]
 
+FEWEST_CHECKPOINTS = 2  # of a class: with one, nothing can be seen to be learned or lost
 _CLEARLY_MORE = 0.02  # of the items that look known, beyond what the accuracy allows
 
 
@@ -95,8 +95,8 @@ class ItemDynamics:
     grid: ItemGrid | None  # all answers; None where they were dropped to spare memory
     courses: tuple[Courses, ...]  # of each curve of the grid
     maps: tuple[HeatMap, ...]  # of each curve
-    items: pd.DataFrame  # ITEMS: a row an item and curve; ages in tokens
-    classes: pd.DataFrame  # CLASS_COUNTS: a row a curve and class
+    items: pd.DataFrame  # ITEMS: a row an item and curve; ages in tokens; no class where a curve has one checkpoint
+    classes: pd.DataFrame  # CLASS_COUNTS: a row a curve and class, of curves with two checkpoints or more
     losses: pd.DataFrame  # guessing.LOSSES: a row a curve
     transitions: pd.DataFrame  # guessing.TRANSITIONS: a row a pair of checkpoints
     agreement: pd.DataFrame  # agreement.AGREEMENT: a row a pair of curves
@@ -193,10 +193,6 @@ def item_dynamics(
     )
 
 
-def _chances(right: Singles, courses: Courses, guess: Floats, slip: float) -> Chances:
-    return Chances(guess, slips(right, courses, slip), slip, least_misled(right, guess))
-
-
 def _place(grid: ItemGrid, turn: Turn) -> int | None:
     """The curve of a turn; None where it, or one of the steps, has no items."""
     for place, curve in enumerate(grid.curves):
@@ -224,7 +220,7 @@ def _items(grid: ItemGrid, courses: list[Courses], ages: list[Ages]) -> pd.DataF
             grid.keys.assign(
                 model=curve.model,
                 seed=curve.seed,
-                **{"class": names[own.codes]},
+                **{"class": names[own.codes] if len(curve.steps) >= FEWEST_CHECKPOINTS else None},
                 age=age.age,
                 age_low=age.low,
                 age_high=age.high,
@@ -238,9 +234,11 @@ def _items(grid: ItemGrid, courses: list[Courses], ages: list[Ages]) -> pd.DataF
 
 
 def _classes(grid: ItemGrid, courses: list[Courses], models: list[States], seed: int) -> pd.DataFrame:
-    """How many items are of each class, and how many would be if none were ever lost."""
+    """How many items are of each class, and how many would be if none were ever lost, of curves that show classes."""
     rows = []
     for curve, own, model in zip(grid.curves, courses, models, strict=True):
+        if len(curve.steps) < FEWEST_CHECKPOINTS:
+            continue
         chance = by_chance(own, model, seed)
         total = curve.right.shape[1]
         for name, count in own.counts().items():
@@ -276,7 +274,10 @@ def _notes(grid: ItemGrid, models: list[States]) -> Iterator[str]:
     for count, own in curves.items():
         if count == 1:
             names = ", ".join(curve.label for curve in own)
-            yield f"{names}: one checkpoint has items, so nothing can be seen to be learned or lost."
+            yield (
+                f"{names}: one checkpoint has items, and classes need at least {FEWEST_CHECKPOINTS} of a model, so "
+                "none is told: nothing can be seen to be learned or lost."
+            )
     shortest = min(models, key=lambda model: model.price)
     lucky = float(np.median(shortest.guess))
     needed = int(np.ceil(shortest.price / (np.log1p(-shortest.slip) - np.log(lucky))))
