@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,9 +17,12 @@ from evalrun.commands.table_input import config_of
 from evalrun.config.schema import Config
 from evalrun.core import receipt
 from evalrun.core.atomic import write_file
+from evalrun.core.errors import TrackingError
+from evalrun.core.second_process import on_two_cores
 from evalrun.reporting import build
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.tracking import Store
+from evalrun.tracking.file_state import FileState
 from tracking.conftest import make_cell, make_result
 
 pytestmark = pytest.mark.usefixtures("databases")
@@ -231,6 +235,57 @@ def test_who_writes_while_it_is_made_is_not_missed(
     assert made == 1
     assert ",16000," in (pages[0].parent / "results.csv").read_text()
     assert analyse(config, tmp_path) == (pages, 0)
+
+
+def analyse_in_two_processes(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], int]:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with on_two_cores():
+        return analyse(config, tmp_path)
+
+
+def test_what_a_second_process_files_is_kept_without_reading_it_again(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(self: FileState, suite: str) -> str:
+        raise AssertionError("the results were looked through again")
+
+    monkeypatch.setattr(FileState, "content", look)
+    pages, made = analyse_in_two_processes(config, tmp_path, monkeypatch)
+    assert made == 1
+    assert analyse(config, tmp_path) == (pages, 0)
+    client = MlflowClient(store.uri)
+    (curves,) = [e for e in client.search_experiments() if e.name == "pythia-curves"]
+    assert len(client.search_runs([curves.experiment_id])) == len(SIZES)
+
+
+def test_who_writes_beside_the_second_process_is_not_missed(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_before = build.run_analysis
+
+    def run_analysis(*given: Any) -> build.Analysis:
+        if not (tmp_path / "analysis").exists():
+            deliver(Store(config.tracking), tmp_path, [16_000])  # after the results were read
+        return made_before(*given)
+
+    monkeypatch.setattr(build, "run_analysis", run_analysis)
+    analyse_in_two_processes(config, tmp_path, monkeypatch)
+    pages, made = analyse_in_two_processes(config, tmp_path, monkeypatch)
+    assert made == 1
+    assert ",16000," in (pages[0].parent / "results.csv").read_text()
+    assert analyse(config, tmp_path) == (pages, 0)
+
+
+def test_what_a_second_process_cannot_file_is_said(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Store, *_: object) -> str:
+        raise TrackingError("the disk is full.")
+
+    monkeypatch.setattr(Store, "log_report", refuse)
+    with pytest.raises(TrackingError, match="the disk is full"):
+        analyse_in_two_processes(config, tmp_path, monkeypatch)
+    assert not (tmp_path / "analysis" / "made.json").exists()
 
 
 @pytest.mark.release

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
+from evalrun.tracking.filing import Filing
 from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
@@ -101,42 +102,53 @@ def analyse(
     if pages is not None:
         print(f"{_are_up_to_date(pages)}: nothing has changed since the last analysis.")
         return pages
-    with stage("the store"):
-        store.check()
-        suites = store.suites()
     reports, families = [], {}
-    for suite, whole, table in _selected(store, selection):
-        kept.saw(suite, whole.digest)
-        with stage("curves in MLflow"):
-            store.rebuild_curves(suite, (selection.sweep, command) if selection.sweep and command else None, whole)
-        labels = sorted(table["settings"].unique())
-        for label in labels:  # results of float16 and of float32, say, are two studies
-            title, out = suite, folder / slug(suite)
-            if len(labels) > 1:
-                title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
-                print(f"{title}\n")
-            context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-            rows, wanted = table[table["settings"] == label], selection.wanted(suite)
-            families[title] = rows
-            if (page := kept.page_of(title, suite)) is not None:
-                print(f"{_are_up_to_date([page])}: its results have not changed.")
-            else:
-                sources.begin()
-                made, run = _report(config, store, sources, suite, title, rows, out, context, finals, failed, wanted)
-                page = made["report.html"]
-                kept.made(title, suite, page, made.values(), run, sources.read())
-            reports.append(page)
-    beside = []
-    if len({str(rows["suite"].iloc[0]) for rows in families.values()}) > 1:
-        from evalrun.reporting.families_page import write_across
-
-        beside = write_across(folder / "_families", families, config.analysis, finals)
-        if beside:
-            print(f"across {len(families)} families, over training compute: {beside[0]}")
-    with stage("what has changed"):
-        kept.close(beside, selection.suite is not None or suites == store.suites())
+    with Filing(store) as filing:
+        suites = store.suites()
+        for suite, whole, table in _selected(store, selection):
+            kept.saw(suite, whole.digest)
+            with stage("curves in MLflow"):
+                made = (selection.sweep, command) if selection.sweep and command else None
+                filing.rebuild_curves(suite, made, whole)
+            labels = sorted(table["settings"].unique())
+            for label in labels:  # results of float16 and of float32, say, are two studies
+                title, out = suite, folder / slug(suite)
+                if len(labels) > 1:
+                    title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
+                    print(f"{title}\n")
+                context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
+                rows, wanted = table[table["settings"] == label], selection.wanted(suite)
+                families[title] = rows
+                if (page := kept.page_of(title, suite)) is not None:
+                    print(f"{_are_up_to_date([page])}: its results have not changed.")
+                else:
+                    sources.begin()
+                    given = rows, out, context, finals, failed, wanted
+                    files, run = _report(config, store, sources, filing, suite, title, *given)
+                    page = files["report.html"]
+                    kept.made(title, suite, page, files.values(), run, sources.read())
+                reports.append(page)
+        beside = _across(folder, families, config, finals)
+        with stage("waiting for MLflow"):
+            is_unwritten = filing.end()
+        with stage("what has changed"):
+            kept.close(beside, selection.suite is not None or suites == store.suites(), is_unwritten)
     print("curves and runs: python -m evalrun ui")
     return reports
+
+
+def _across(
+    folder: Path, families: Mapping[str, pd.DataFrame], config: Config, finals: Mapping[str, int] | None
+) -> list[Path]:
+    """The report across families, the page first; nothing where there are no two suites with a task in common."""
+    if len({str(rows["suite"].iloc[0]) for rows in families.values()}) < 2:
+        return []
+    from evalrun.reporting.families_page import write_across
+
+    beside = write_across(folder / "_families", families, config.analysis, finals)
+    if beside:
+        print(f"across {len(families)} families, over training compute: {beside[0]}")
+    return beside
 
 
 def _inputs(
@@ -235,6 +247,7 @@ def _report(
     config: Config,
     store: Store,
     sources: TaskSources,
+    filing: Filing,
     suite: str,
     title: str,
     table: pd.DataFrame,
@@ -243,13 +256,14 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
-) -> tuple[Mapping[str, Path], str]:
+) -> tuple[Mapping[str, Path], Callable[[], str]]:
     """Analyse a table, file the report in MLflow and print the summary.
 
     Args:
         config: Settings of the analysis.
-        store: Where items are read and the report is filed.
+        store: Where items are read.
         sources: Where texts and clusters of items are read.
+        filing: Where the report is filed.
         suite: Names the experiment.
         title: Of the page.
         table: The rows to analyse.
@@ -260,7 +274,7 @@ def _report(
         wanted: The checkpoints that should be there; None where nothing says which.
 
     Returns:
-        Its files by name, and the run that it was filed as.
+        Its files by name, and what gives the run that it is filed as.
 
     Raises:
         AnalysisError: nothing can be fitted.
@@ -277,7 +291,7 @@ def _report(
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     with stage("the report in MLflow"):
-        run = store.log_report(suite, found.files, found.metrics, settings, {})
+        run = filing.log_report(suite, found.files, found.metrics, settings)
     print(found.text)
     print(*found.notes, sep="\n", end="\n\n" if found.notes else "")
     print(f"report: {found.files['report.html']}")

@@ -20,7 +20,7 @@ from evalrun.reporting.table_files import table_files
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.model_frame import RegressionSettings
-from evalrun.statistics.regression.prediction import COLUMNS, Place, predict_ahead, predict_values
+from evalrun.statistics.regression.prediction import COLUMNS, Place, planes_ahead, predict_ahead, predict_values
 
 CHOICE = RegressionSettings("nominal", "tokens", ["cr2"], ["fdr_bh"], 0.05, 99, 0)
 STEPS = range(8)
@@ -79,7 +79,7 @@ def test_as_r_predicts(tidy, task):
 def ahead_of(table, methods=("cr2", "mixed", "ols"), labels=("positive",)):
     choice = replace(CHOICE, methods=list(methods))
     shapes = pd.DataFrame({"task": table["task"].iloc[0], "label": labels})
-    return predict_ahead(table, choice, diagnose(table, choice), shapes).set_index(["method", "ahead"])
+    return predict_ahead(planes_ahead(table, choice), diagnose(table, choice), shapes).set_index(["method", "ahead"])
 
 
 def test_a_tenfold_ahead_is_the_same_as_asked_for(tidy):

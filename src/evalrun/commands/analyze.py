@@ -10,6 +10,7 @@ from evalrun.commands.help import TIMINGS
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
 from evalrun.core.progress_line import watched
+from evalrun.core.second_process import on_two_cores
 from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
@@ -19,7 +20,7 @@ from evalrun.tracking.slugs import slug
 
 def command(words: Sequence[str]) -> int:
     """`analyze`: from the store to tables, figures and a report."""
-    with watched("analysis") as clock, garbage.rarer_search():
+    with watched("analysis") as clock, garbage.rarer_search(), on_two_cores():
         _analyze([word for word in words if word != TIMINGS])
     if TIMINGS in words:
         print(timings(clock))

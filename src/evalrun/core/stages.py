@@ -71,6 +71,11 @@ def clocked(clock: StageClock) -> Iterator[None]:
         _clock.reset(token)
 
 
+def unclocked() -> None:
+    """Count no stages from here on: another process does."""
+    _clock.set(None)
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """The block, or the function that this decorates, is a stage of the work; where no clock runs, nothing happens."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalrun.core.atomic import write_files
+from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
@@ -92,15 +94,17 @@ def run_analysis(
     """
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words)
     study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
-    with stage("tables"):
-        contents: dict[str, str | bytes] = {**table_files(study, table)}
-    with stage("figures"):
-        contents |= drawn(study, conf.figures, out)
+    with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
+        with stage("tables"):
+            contents: dict[str, str | bytes] = {**table_files(study, table)}
+        with stage("the page"):
+            contents["report.html"] = render(study, context, runs_at)
+            text = _text(study, width)
+        with stage("pages of items"):
+            contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
+        with stage("figures"):
+            contents |= figures()
     with stage("the page"):
-        contents["report.html"] = render(study, context, runs_at)
-        text = _text(study, width)
-    with stage("pages of items"):
-        contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
         files = write_files(out, contents)
         remove_left_over(out, contents)
         files.pop(MADE, None)  # of this folder alone

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class KeptReports:
         self._key = "" if self._state is None else key_of(inputs)
         self._kept = {} if self._state is None else read_receipts(folder / _FILE)
         self._new: dict[str, Receipt] = {}
+        self._runs: dict[str, Callable[[], str]] = {}
         self._read: dict[str, tuple[str | None, str | None]] = {}  # suite -> digests of its results and items
 
     def all_of_them(self) -> list[Path] | None:
@@ -69,7 +71,13 @@ class KeptReports:
         return self._folder / kept.about["page"]
 
     def made(
-        self, title: str, suite: str, page: Path, files: Iterable[Path], run: str, tasks: Mapping[str, str]
+        self,
+        title: str,
+        suite: str,
+        page: Path,
+        files: Iterable[Path],
+        run: Callable[[], str],
+        tasks: Mapping[str, str],
     ) -> None:
         """Keep what a report was made from.
 
@@ -78,19 +86,21 @@ class KeptReports:
             suite: Whose results it shows.
             page: The report.
             files: All of its files.
-            run: That it was filed as.
+            run: Gives what it is filed as; asked for when the receipts are written.
             tasks: The tasks whose files were read, each with its digest before that.
         """
         if self._state is not None and None not in self._read[suite]:
-            about = {"page": str(page.relative_to(self._folder)), "run": run, "tasks": json.dumps(dict(tasks))}
+            about = {"page": str(page.relative_to(self._folder)), "tasks": json.dumps(dict(tasks))}
             self._new[title] = receipt_of(self._key_of(suite), self._folder, files, about)
+            self._runs[title] = run
 
-    def close(self, beside: Iterable[Path], is_all: bool) -> None:
+    def close(self, beside: Iterable[Path], is_all: bool, is_unwritten: bool = False) -> None:
         """Write the receipts; that of all only if the store still holds what was read.
 
         Args:
             beside: Files that were made from several reports.
             is_all: Whether the reports that were kept are all that there are.
+            is_unwritten: Whether nobody has written results since they were read; else they are looked through again.
 
         Raises:
             StorageError: they cannot be written.
@@ -99,12 +109,14 @@ class KeptReports:
         if self._state is None:
             return
         new = dict(self._new)
+        for title, run in self._runs.items():
+            new[title] = replace(new[title], about={**new[title].about, "run": run()})
         if is_all and new:
             titles = list(new)
             new["/"] = receipt_of("", self._folder, beside, {})
             about = {"read": json.dumps(self._read), "titles": json.dumps(titles), "all": json.dumps(list(new))}
             stamp_first = self._key_of_all(self._state, self._read)
-            if all(digests == self._now(self._state, suite) for suite, digests in self._read.items()):
+            if all(read == self._now(self._state, suite, is_unwritten) for suite, read in self._read.items()):
                 new[_ALL] = Receipt(stamp_first, {}, about)
         write_receipts(self._folder / _FILE, new)
 
@@ -116,8 +128,8 @@ class KeptReports:
         except (ValueError, AttributeError):
             return False
 
-    def _now(self, state: FileState, suite: str) -> tuple[str, str | None]:
-        return state.content(suite), state.items(suite)
+    def _now(self, state: FileState, suite: str, is_unwritten: bool) -> tuple[str | None, str | None]:
+        return self._read[suite][0] if is_unwritten else state.content(suite), state.items(suite)
 
     def _key_of(self, suite: str) -> str:
         return repr((self._key, self._read[suite]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError
+from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.dynamics.distractors import Words
@@ -27,7 +29,7 @@ from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
-from evalrun.statistics.regression.prediction import predict_ahead
+from evalrun.statistics.regression.prediction import planes_ahead, predict_ahead
 from evalrun.statistics.regression.sensitivity import COLUMNS as SENSITIVITY
 from evalrun.statistics.regression.sensitivity import sensitivity
 from evalrun.statistics.regression.two_stories import two_stories
@@ -130,12 +132,13 @@ def analyze_table(
     prepared = prepare(table, conf.metric, finals, conf.same_within)
     measured = continuous_table(prepared.table, items)
     rows = _left(prepared.table, measured)
-    effects = with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
-    decision, shapes, falls = judge_curves(rows, conf, items, clusters)
-    dynamics = follow_tasks(rows, falls, conf, items, words)
-    size_shapes = shapes_over_size(rows, conf.params, decision.settings)
-    diagnostics = diagnose(rows, choice)
-    coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
+    with beside(partial(_fitted, rows, choice, conf)) as fitted:
+        decision, shapes, falls = judge_curves(rows, conf, items, clusters)
+        dynamics = follow_tasks(rows, falls, conf, items, words)
+        size_shapes = shapes_over_size(rows, conf.params, decision.settings)
+        coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
+        with stage("regression"):
+            fits = fitted()
     return Findings(
         suite=suite,
         table=rows,
@@ -146,13 +149,13 @@ def analyze_table(
         thresholds=decision.settings,
         decision=decision,
         same_within=conf.same_within,
-        effects=effects,
+        effects=fits.effects,
         smallest_effect=conf.smallest_effect,
-        pooled=fit_pooled(rows, choice),
-        sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
-        two_stories=two_stories(rows, effects, shapes, choice, [choice.methods[0], "ols"]),
-        diagnostics=diagnostics,
-        predictions=predict_ahead(rows, choice, diagnostics, shapes),
+        pooled=fits.pooled,
+        sensitivity=fits.sensitivity,
+        two_stories=two_stories(rows, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
+        diagnostics=fits.diagnostics,
+        predictions=predict_ahead(fits.planes, fits.diagnostics, shapes),
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
@@ -163,8 +166,8 @@ def analyze_table(
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
-        signal=signal_to_noise(rows, _last(rows)),
-        seeds=seed_variance(rows, conf.alpha),
+        signal=fits.signal,
+        seeds=fits.seeds,
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
     )
@@ -180,6 +183,31 @@ def _left(table: pd.DataFrame, measured: Measured) -> pd.DataFrame:
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     return rows
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What is found of the rows alone, whatever their curves do: the fields of `Findings` with these names."""
+
+    effects: pd.DataFrame
+    pooled: pd.DataFrame
+    sensitivity: pd.DataFrame
+    diagnostics: pd.DataFrame
+    signal: pd.DataFrame
+    seeds: pd.DataFrame
+    planes: list[dict[str, Any]]  # prediction.planes_ahead
+
+
+def _fitted(rows: pd.DataFrame, choice: RegressionSettings, conf: AnalysisConf) -> _Fitted:
+    return _Fitted(
+        effects=with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect),
+        diagnostics=diagnose(rows, choice),
+        pooled=fit_pooled(rows, choice),
+        sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
+        signal=signal_to_noise(rows, _last(rows)),
+        seeds=seed_variance(rows, conf.alpha),
+        planes=planes_ahead(rows, choice),
+    )
 
 
 def _told(failed: Sequence[str], coverage: Coverage, rows: pd.DataFrame, clusters: Clusters | None) -> Iterator[str]:

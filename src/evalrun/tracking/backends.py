@@ -21,6 +21,12 @@ class Backend(Protocol):
     def check_readable(self) -> None:
         """Make sure, soon, that it can be asked."""
 
+    def suites(self) -> list[str]:
+        """The suites that have checkpoint runs, sorted."""
+
+    def experiment_id(self, suite: str) -> str | None:
+        """MLflow's id of a suite's experiment; None where there is none."""
+
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Every checkpoint run of a suite, or those of one key, newest first."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,14 @@ class FileBackend:
     def check_readable(self) -> None:
         """Reading says soon enough what is wrong with a file."""
 
+    def suites(self) -> list[str]:
+        """The suites that have checkpoint runs, sorted."""
+        return sqlite_reader.suites(self._link)
+
+    def experiment_id(self, suite: str) -> str | None:
+        """MLflow's id of a suite's experiment; None where there is none."""
+        return sqlite_reader.experiment_id(self._link, suite)
+
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Checkpoint runs of a suite, or those of one key, newest first."""
         return sqlite_reader.runs(self._link, suite, run_key)
@@ -37,9 +46,9 @@ class FileBackend:
         """All results of a suite, without an object of MLflow's for each metric and tag."""
         from evalrun.tracking.suite_table import suite_table
 
-        stamp, digest = sqlite_reader.stamp(self._link), hashlib.sha256()
+        since, stamp, digest = time.monotonic(), sqlite_reader.stamp(self._link), hashlib.sha256()
         found = suite_table(sqlite_reader.pages(self._link, suite, digest))
-        return replace(found, stamp=stamp, digest=digest.hexdigest())
+        return replace(found, stamp=stamp, since=since, digest=digest.hexdigest())
 
     def group_tags(self, suite: str) -> dict[str, str]:
         """The tags of a suite's experiment that tell of groups."""

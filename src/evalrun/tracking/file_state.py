@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import TYPE_CHECKING
 
 from evalrun.tracking import sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import ITEMS
 
+if TYPE_CHECKING:
+    from evalrun.tracking.mlflow_private import OwnCommits
+
 
 class FileState:
-    """Asks SQLite and the file system, without MLflow. Every method raises TrackingError if they fail."""
+    """Asks SQLite and the file system; only `watch` needs MLflow. Every method raises TrackingError if they fail."""
 
     def __init__(self, link: MlflowConnection) -> None:
         self._link = link
+        self._own: OwnCommits | None = None
+        self._counted: int | None = None
+
+    def watch(self) -> str:
+        """Begin to notice who else writes, with MLflow, which takes seconds; returns the stamp of now.
+
+        SQLite counts the transactions that change a file; those of this process are counted too, by its own client.
+        """
+        from evalrun.tracking import mlflow_private
+
+        with self._link.guard("opening the store"):
+            self._own = mlflow_private.OwnCommits(self._link.client)
+        self._counted = sqlite_reader.transactions(self._link)
+        return self.stamp()
+
+    def others_wrote(self) -> bool:
+        """Whether anything but this process's client has, or may have, written the file since `watch`."""
+        if self._own is None or self._counted is None:
+            return True
+        return sqlite_reader.transactions(self._link) != self._counted + self._own.count
 
     def stamp(self) -> str:
         """Differs once anybody has written the file, whatever it was."""

@@ -24,6 +24,27 @@ def close_database(client: Any) -> None:
     client._tracking_client.store.engine.dispose()
 
 
+class OwnCommits:
+    """Counts the transactions by which a client changes its SQLite file, from now on."""
+
+    def __init__(self, client: Any) -> None:
+        from sqlalchemy import event
+
+        self.count = 0
+        self._before: dict[int, int] = {}  # id of a connection -> rows that it had changed when a transaction began
+        engine = client._tracking_client.store.engine
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "commit", self._commit)
+
+    def _begin(self, opened: Any) -> None:
+        connection = opened.connection.dbapi_connection
+        self._before[id(connection)] = connection.total_changes
+
+    def _commit(self, opened: Any) -> None:
+        connection = opened.connection.dbapi_connection
+        self.count += connection.total_changes > self._before[id(connection)]
+
+
 @contextlib.contextmanager
 def synced_at_the_end(path: Path) -> Iterator[None]:
     """Make a SQLite file without waiting for the disk at each of a hundred commits: it counts once it is whole."""

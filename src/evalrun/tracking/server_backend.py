@@ -29,6 +29,17 @@ class ServerBackend:
         """One request, where MLflow's own client would try for minutes."""
         self._link.check()
 
+    def suites(self) -> list[str]:
+        """The suites that have checkpoint runs, sorted."""
+        from evalrun.tracking import results_table
+
+        return results_table.suites(self._link)
+
+    def experiment_id(self, suite: str) -> str | None:
+        """MLflow's id of a suite's experiment; None where there is none."""
+        found = self._link.experiment(suite)
+        return None if found is None else str(found.experiment_id)
+
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Checkpoint runs of a suite, or those of one key, newest first."""
         from evalrun.tracking.results_table import search

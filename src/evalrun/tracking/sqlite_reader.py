@@ -31,6 +31,14 @@ AND run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle
 """
 _OF_KEYS = f"AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{layout.KEY}' AND value IN ({{}}))"
 
+_SUITES = f"""
+SELECT e.name, e.experiment_id, e.lifecycle_stage = 'active' AND EXISTS (
+    SELECT 1 FROM runs r JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = '{layout.KIND}' AND k.value = 'checkpoint'
+    WHERE r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active'
+), e.lifecycle_stage
+FROM experiments e JOIN experiment_tags t ON t.experiment_id = e.experiment_id
+WHERE t.key = '{layout.KIND}' AND t.value = 'checkpoints' ORDER BY e.name
+"""
 _IDS = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active' ORDER BY run_uuid"
 _GROUPS = "SELECT key, value FROM experiment_tags WHERE experiment_id = ? AND key GLOB ? ORDER BY key"
 _FOLDERS = "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'"
@@ -38,6 +46,7 @@ _TAGS_OF = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({}) AND key
 _METRICS_OF = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({})"
 _RUNS_A_PAGE = 500  # old SQLites take 999 values
 _NOTED = {layout.COMMAND, layout.ALARM}  # by analyses and watches, of no result
+_ROLLBACK = "0101"  # bytes 18 and 19 of a file that is not in WAL mode
 _PLAIN = 2  # the version of marshal that writes equal values alike
 
 Tag = tuple[str, str, str]  # run id, key, text
@@ -49,6 +58,32 @@ class Digest(Protocol):
 
     def update(self, data: bytes, /) -> None:
         """Go on with these."""
+
+
+def suites(link: MlflowConnection) -> list[str]:
+    """The suites that have checkpoint runs, sorted.
+
+    Raises:
+        TrackingError: the file cannot be read, or all there was is deleted.
+    """
+    with _opened(link, "listing suites") as database:
+        found = database.execute(_SUITES).fetchall()
+        if found and all(stage != "active" for *_, stage in found):
+            raise link.deleted(found[0][0], found[0][1])
+        return [name for name, _, has_runs, _ in found if has_runs]
+    return []
+
+
+def experiment_id(link: MlflowConnection, suite: str) -> str | None:
+    """MLflow's id of a suite's experiment; None where there is none.
+
+    Raises:
+        TrackingError: the file cannot be read, or the suite's experiment was deleted.
+    """
+    with _opened(link, "looking up a suite") as database:
+        found = _experiment(link, database, suite)
+        return None if found is None else str(found)
+    return None
 
 
 def runs(link: MlflowConnection, suite: str, run_key: str | None = None) -> list[layout.RunEntry]:
@@ -177,6 +212,18 @@ def stamp(link: MlflowConnection) -> tuple[object, ...]:
     except OSError as error:
         raise TrackingError(explain(error, "looking at the database", link.place, link.shown)) from error
     return tuple(found)
+
+
+def transactions(link: MlflowConnection) -> int | None:
+    """How many have changed the file, as its header says (byte 24 of the format, modulo 2^32).
+
+    None where that is not said: in WAL mode, and of a file that is not there.
+
+    Raises:
+        TrackingError: the file cannot be read.
+    """
+    header = stamp(link)[:1]
+    return int(str(header[0])[48:56], 16) if header and str(header[0])[36:40] == _ROLLBACK else None
 
 
 def is_active(link: MlflowConnection, run_id: str) -> bool:

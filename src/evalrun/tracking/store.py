@@ -163,10 +163,8 @@ class Store:
         """The suites that have checkpoint runs, sorted."""
         if not self._link.exists():
             return []
-        from evalrun.tracking import results_table
-
         with self._link.guard("listing suites"):
-            return results_table.suites(self._link)
+            return self._backend.suites()
 
     def recent_suites(self) -> list[str]:
         """The suites that have checkpoint runs, what was computed last first."""
@@ -272,7 +270,8 @@ class Store:
         from evalrun.tracking import views
 
         with self._link.guard("looking up the runs"):
-            return views.run_address(self._link, suite)
+            found = self._backend.experiment_id(suite) if self._link.exists() else None
+            return "" if found is None else views.run_address(self._link, found)
 
     def ui_command(self, port: int = PORT) -> list[str]:
         """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""

@@ -33,6 +33,7 @@ class SuiteTable:
     rows: pd.DataFrame  # of every run, twins too, in the table's order
     sweeps: Mapping[str, Sequence[str]] = field(default_factory=dict)  # run id -> the multiruns that wanted it
     stamp: object = None  # of a file, before it was read: while it stays, nobody has written
+    since: float = 0.0  # when reading began, by time.monotonic
     digest: str | None = None  # of all that it was made from; None where a store cannot be asked for it quickly
 
     def of(self, sweep: str | None = None) -> pd.DataFrame:

@@ -128,11 +128,10 @@ def curves_path(link: MlflowConnection, suite: str) -> str:
     return _curves_path(found)
 
 
-def run_address(link: MlflowConnection, suite: str) -> str:
-    """The address of a suite's checkpoint run in a browser, `{run}` for its id; empty where there are none."""
-    found = link.experiment(suite) if link.exists() else None
+def run_address(link: MlflowConnection, experiment_id: str) -> str:
+    """The address of an experiment's run in a browser, `{run}` for its id."""
     base = link.shown.rstrip("/") if link.remote else f"http://127.0.0.1:{PORT}"
-    return "" if found is None else f"{base}/#/experiments/{found.experiment_id}/runs/{{run}}?{_WORKFLOW}"
+    return f"{base}/#/experiments/{experiment_id}/runs/{{run}}?{_WORKFLOW}"
 
 
 def _curves_path(experiment: Any) -> str:

@@ -83,7 +83,7 @@ def read_grid(
     first = rows.iloc[0]
     read: list[ItemSheet] = []
     there, missing = [], []
-    for place, result in enumerate(zip(rows["run_id"], rows["task"], rows["metric"], strict=True)):
+    for place, result in enumerate(zip(*(rows[name].tolist() for name in ("run_id", "task", "metric")), strict=True)):
         sheet = read_sheet(tables, *map(str, result))
         if sheet is None:
             missing.append(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,7 @@ def read_sheet(tables: Tables, run_id: str, task: str, metric: str) -> ItemSheet
     Returns:
         The answers; None where there are no items or none with this metric. Of several filters the metric's counts.
     """
-    wanted = list(dict.fromkeys([*_SCALARS, *columns_of(metric), *(["logprobs"] if metric == "acc" else [])]))
-    table = tables(run_id, task, wanted)
+    table = tables(run_id, task, _wanted(metric))
     if table is None or not table.num_rows or "doc_id" not in table.column_names:
         return None
     if metric == "acc" and {"logprobs", "target"} <= set(table.column_names):
@@ -77,6 +77,12 @@ def read_sheet(tables: Tables, run_id: str, task: str, metric: str) -> ItemSheet
     keys = pa.table({name: pa.array(key) for name, key in values.keys.items()})
     no_margin = np.full(len(nothing), np.nan)
     return ItemSheet(keys, values.values, no_margin, nothing, nothing, np.zeros_like(nothing), None)
+
+
+@lru_cache(maxsize=32)
+def _wanted(metric: str) -> tuple[str, ...]:
+    """The columns that a metric's answers may need."""
+    return tuple(dict.fromkeys([*_SCALARS, *columns_of(metric), *(["logprobs"] if metric == "acc" else [])]))
 
 
 def _first_filter(table: pa.Table) -> pa.Table:

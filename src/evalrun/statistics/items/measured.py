@@ -42,7 +42,8 @@ def continuous_table(table: pd.DataFrame, items: Items | None) -> Measured:
     if items is None:
         return Measured(pd.DataFrame(columns=COLUMNS), [], [])
     titles, known = table["title"].tolist(), {name: table[name].tolist() for name in ("task", "model", "seed", "step")}
-    for place, (label, run_id, task) in enumerate(zip(table.index, table["run_id"], table["task"], strict=True)):
+    runs = table["run_id"].tolist()
+    for place, (label, run_id, task) in enumerate(zip(table.index, runs, known["task"], strict=True)):
         frame = items(str(run_id), str(task), ITEM_COLUMNS)
         if frame is None:
             without["no items are in the store"][str(titles[place])] = None

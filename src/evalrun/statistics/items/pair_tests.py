@@ -69,7 +69,7 @@ def pair_tests(curve: pd.DataFrame, items: Items, clusters: Clusters | None = No
         return _none("one checkpoint")
     metric, task = str(curve["metric"].iloc[0]), str(curve["task"].iloc[0])
     columns = columns_of(metric)
-    found = [item_values(items(str(run_id), task, columns), metric) for run_id in curve["run_id"]]
+    found = [item_values(items(str(run_id), task, columns), metric) for run_id in curve["run_id"].tolist()]
     there = [values for values in found if values is not None]
     if len(there) < len(found):
         return _none(f"{len(found) - len(there)} of {len(found)} checkpoints without per-item results")

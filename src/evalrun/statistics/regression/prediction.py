@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -94,9 +95,24 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def predict_ahead(
-    table: pd.DataFrame, choice: RegressionSettings, diagnostics: pd.DataFrame, shapes: pd.DataFrame
-) -> pd.DataFrame:
+def planes_ahead(table: pd.DataFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
+    """What the planes say of each task a tenfold beyond what was evaluated, adequate or not: for `predict_ahead`.
+
+    Args:
+        table: Rows of `Prepared.table`.
+        choice: Predictors, level and methods.
+
+    Returns:
+        A row for each task, place and method; none where the mixed model is not among the methods. `why` says what
+        forbids a prediction, whatever the curves do; it is empty where nothing does.
+    """
+    methods = [name for name in METHODS if name in choice.methods]
+    if "mixed" not in methods:
+        return []
+    return [row for one in task_frames(table, choice) for row in _ahead(one, choice, methods)]
+
+
+def predict_ahead(planes: Sequence[Mapping[str, Any]], diagnostics: pd.DataFrame, shapes: pd.DataFrame) -> pd.DataFrame:
     """Predict each task's value a tenfold beyond what was evaluated: of parameters, and of tokens (or FLOPs).
 
     The former at the last training of the task's rows, the latter at their largest size. By the mixed model, and by OLS
@@ -105,17 +121,14 @@ def predict_ahead(
     (`labels.describe_shapes`), the fit is exact, or the plane leads to what no share can be.
 
     Args:
-        table: Rows of `Prepared.table`.
-        choice: Predictors, level and methods.
+        planes: What `planes_ahead` returns.
         diagnostics: Of the same table.
         shapes: Of the same table: labels of the curves over training.
 
     Returns:
-        One row for each task, place and method, with the columns of `AHEAD_COLUMNS`, as `predict_values` returns them;
-        empty where the mixed model is not among the methods.
+        One row for each task, place and method, with the columns of `AHEAD_COLUMNS`, as `predict_values` returns them.
     """
-    methods = [name for name in METHODS if name in choice.methods]
-    if "mixed" not in methods:
+    if not planes:
         return pd.DataFrame(columns=AHEAD_COLUMNS)
     gains = (diagnostics["aic_linear"] - diagnostics["aic_quadratic"]).where(diagnostics["curved"].astype(bool))
     curved = {
@@ -128,20 +141,21 @@ def predict_ahead(
         for task, turns in shapes["label"].isin(_BENT).groupby(shapes["task"])
         if 2 * sum(turns) >= len(turns)
     }
-    whys = bent | curved
-    frames = task_frames(table, choice)
-    rows = [row for one in frames for row in _ahead(one, choice, methods, whys.get(one.labels["task"], ""))]
-    return pd.DataFrame(rows, columns=AHEAD_COLUMNS)
+    misfits, told = bent | curved, []
+    for row in planes:
+        why = misfits.get(row["task"]) or row["why"]
+        absent = dict.fromkeys(("value", "low", "high", "stderr", "df"), np.nan)
+        told.append({**row, **({**absent, "note": f"no prediction: {why}"} if why else {})})
+    return pd.DataFrame(told, columns=AHEAD_COLUMNS)
 
 
-def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], misfit: str) -> list[dict[str, Any]]:
+def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str]) -> list[dict[str, Any]]:
     """A tenfold of each predictor ahead of one task's rows.
 
     Args:
         frame: The task.
         choice: Predictors and level.
         methods: Keys of `METHODS`.
-        misfit: Why a plane does not fit; empty where it does.
     """
     columns = (frame.table[name].to_numpy(dtype="float64") for name in (PARAMS[choice.params], AXES[choice.axis]))
     size, training = (float(column[frame.used].max()) if frame.count else np.nan for column in columns)
@@ -152,14 +166,12 @@ def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str], mis
     told = []
     for method in methods:
         for name, row in zip(places, _rows(frame, list(places.values()), choice, method), strict=True):
-            value, is_share = row.get("value", np.nan), _is_share(frame)
-            why = misfit
-            if not why and frame.exact:
+            value, why = row.get("value", np.nan), ""
+            if frame.exact:
                 why = "the fit is exact: nothing tells how far a value may lie from it"
-            elif not why and is_share and not 0 <= value <= 1 and not np.isnan(value):
+            elif _is_share(frame) and not 0 <= value <= 1 and not np.isnan(value):
                 why = f"the plane leads {'below 0' if value < 0 else 'above 1'}, where no share can be"
-            absent = dict.fromkeys(("value", "low", "high", "stderr", "df"), np.nan)
-            told.append({**row, "ahead": name, **({**absent, "note": f"no prediction: {why}"} if why else {})})
+            told.append({**row, "ahead": name, "why": why})
     return told
 
 

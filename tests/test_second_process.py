@@ -1,0 +1,112 @@
+"""Work in a second process: its results, its errors, and what is said where it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evalrun.core.errors import EvalrunError
+from evalrun.core.second_process import Helper, beside, on_two_cores
+
+FOUND: list[int] = []
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with on_two_cores():
+        yield
+
+
+def note(number: int) -> tuple[int, list[int]]:
+    FOUND.append(number)
+    return os.getpid(), list(FOUND)
+
+
+def refuse() -> None:
+    raise EvalrunError("no.")
+
+
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_without_leave_all_is_done_here() -> None:
+    with beside(os.getpid) as found:
+        assert found() == os.getpid()
+    helper = Helper()
+    assert helper.ask(os.getpid)() == os.getpid()
+    helper.close()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_work_that_shares_all_cores_stays_here() -> None:
+    with beside(os.getpid, is_shared=True) as found:
+        assert found() == os.getpid()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_is_there_is_seen_and_nothing_is_changed() -> None:
+    here = [1, 2, 3]
+    with beside(lambda: (os.getpid(), sum(here), here.append(4))) as found:
+        process, whole, _ = found()
+    assert (whole, here) == (6, [1, 2, 3])
+    assert process != os.getpid()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_one_process_does_one_order_after_another() -> None:
+    helper = Helper()
+    answers = [helper.ask(note, number) for number in range(3)]
+    (process, last), (other, first) = answers[2](), answers[0]()
+    helper.close()
+    assert (last, first) == ([0, 1, 2], [0])
+    assert process == other != os.getpid()
+    assert not FOUND
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
+    with beside(refuse) as found, pytest.raises(EvalrunError, match="no."):
+        found()
+    helper = Helper()
+    refused, done = helper.ask(refuse), helper.ask(os.getpid)
+    assert done() != os.getpid()
+    with pytest.raises(EvalrunError, match="no."):
+        refused()
+    helper.close()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_killed_process_is_a_sentence() -> None:
+    with beside(end) as found, pytest.raises(EvalrunError, match="a helper process ended with -9"):
+        found()
+    helper = Helper()
+    with pytest.raises(EvalrunError, match="run the same again"):
+        helper.ask(end)()
+    helper.close()
+
+
+def wait_and_tidy_up(path: Path) -> None:
+    path.write_text("at work")
+    try:
+        signal.pause()
+    finally:
+        path.write_text("tidied up")
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_is_not_waited_for_is_ended_and_tidies_up(tmp_path: Path) -> None:
+    with beside(signal.pause) as found:
+        del found
+    helper, path = Helper(), tmp_path / "state"
+    helper.ask(wait_and_tidy_up, path)
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    helper.close()
+    assert path.read_text() == "tidied up"
