@@ -75,6 +75,15 @@ def of_report(browser: Any, report: Path) -> None:
         page.close()
 
 
+def of_items(browser: Any, page: Path) -> None:
+    """The first screen of a task's items."""
+    opened = browser.new_page(viewport={"width": WIDE, "height": 700})
+    opened.goto(page.as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    save("item_page", opened.screenshot())
+    opened.close()
+
+
 def of_mlflow(browser: Any, folder: Path) -> None:
     """The curves, and two checkpoints compared."""
     store = Store(TrackingConf(uri=None, root=str(folder / "mlruns")))
@@ -111,6 +120,9 @@ def main(demo: Path, study: Path | None = None) -> None:
         own = {"executable_path": str(chromium)} if chromium.exists() else {}
         browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-gpu"], **own)
         of_report(browser, newest(demo, "tiny") / "report.html")
+        items = newest(demo, "tiny") / "items" / "tiny_obey_quote.html"
+        if items.exists():
+            of_items(browser, items)
         of_mlflow(browser, demo)
         browser.close()
     if study is not None:

@@ -5,20 +5,38 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import pytest
 
 from evalrun.core.palette import model_colors
+from evalrun.reporting.item_page import render_items
+from evalrun.statistics.dynamics.distractors import ItemWords
+from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.tracking import Store
 
 from .conftest import COMMAND, SIZES, Shot, report_of, study, sync_api
 
 expect = sync_api.expect
 WAIT = 20_000  # ms: MLflow’s page is large, and a machine may be busy
+CURVE = {"label": "toy-s", "steps": [1, 2], "tokens": [10, 20], "of": 2, "others": [], "shares": True}
+CHUNKS = {  # two items of two choices at two checkpoints
+    "choices": [2, 0, 2, 0],
+    "gold": [0, 0, 1, 0],
+    "class-0": [0, 0],
+    "rank-0": [0] * 4 + [1, 0, 0, 0],
+    "age-0": [0] * 8,
+    "low-0": [0] * 8,
+    "high-0": [0] * 8,
+    "answers-0": [0b01000100],
+    "right-0": [90, 160, 100, 200],
+    "others-0": [],
+}
 TYPED = "python -m evalrun -m 'model=glob(toy/*)' step=1,2,4,8 task=alpha,beta analysis=interaction"
 
 
@@ -123,6 +141,32 @@ def test_the_report_opens_in_the_viewer_and_its_links_lead_to_runs(
     expect(opened.value.get_by_role("heading", name="toy-m step 8")).to_be_visible()
     opened.value.close()
     shown.close()
+
+
+def test_a_page_of_items_opens_in_the_viewer(page: Any, address: str, store: Store, tmp_path: Path, shot: Shot) -> None:
+    packed = PackedItems(
+        pd.DataFrame({"doc_id": [0, 1]}),
+        {"items": 2, "ids": [0, 1], "classes": ["never"], "curves": [CURVE]},
+        {name: zlib.compress(bytes(content)) for name, content in CHUNKS.items()},
+    )
+    words = ItemWords((("yes", "no"),) * 2, {}, ("Is it?", "Was it?"))
+    (tmp_path / "items.html").write_text(render_items(packed, "Of two", "toy", words, [], "../report.html"))
+    made = report_of(study(models=2, tasks=2), tmp_path, "")
+    linked = made.read_text().replace("<main>", '<main><p><a class="beside" href="items/of_two.html">Of two</a></p>', 1)
+    made.write_text(linked)
+    filed = store.log_report("toy", {"report.html": made, "items/of_two.html": tmp_path / "items.html"}, {}, {}, {})
+    experiment = store._link.experiment("toy-report").experiment_id
+    visit(page, f"{address}/#/experiments/{experiment}/runs/{filed}/artifacts/items/of_two.html")
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("#status")).to_have_text("toy-s: all 2 items")
+    frame.locator("#rows tr").nth(1).click()
+    expect(frame.locator("#card [data-part=prompt]")).to_have_text("Was it?")
+    shot(page, "mlflow_items")
+    visit(page, f"{address}/#/experiments/{experiment}/runs/{filed}/artifacts/report.html")
+    frame = page.frame_locator("iframe")
+    frame.locator("a.beside").click()  # the viewer has nothing beside a page: where it is is said
+    expect(frame.locator("#tip")).to_contain_text("items/of_two.html is in the report’s list of artifacts")
+    expect(frame.locator("h1")).to_be_visible()
 
 
 def test_two_checkpoints_side_by_side(page: Any, address: str, store: Store, shot: Shot) -> None:

@@ -42,8 +42,11 @@ function itemCard(dialog, data, hooks) {
         svg.append(drawn("line", { x1: LEFT, x2: WIDE - 6, y1: down(p), y2: down(p), class: "grid" }));
         svg.append(drawn("text", { x: LEFT - 5, y: down(p) + 3, "text-anchor": "end" }, String(p)));
       }
-      const wrongFirst = lines.map((_, choice) => choice).sort((a) => (a === data.gold[item] ? 1 : -1));
-      for (const choice of wrongFirst) {
+      const guess = down(1 / lines.length);
+      svg.append(drawn("line", { x1: LEFT, x2: WIDE - 6, y1: guess, y2: guess, class: "guess" }));
+      const places = [...lines.keys()];
+      const isGold = (choice) => choice === data.gold[item];
+      for (const choice of [...places.filter((one) => !isGold(one)), ...places.filter(isGold)]) {
         let path = "";
         let pen = "M";
         for (const [step, p] of lines[choice]) {
@@ -51,9 +54,9 @@ function itemCard(dialog, data, hooks) {
           path += `${pen}${x[step].toFixed(1)} ${down(p).toFixed(1)}`;
           pen = "L";
         }
-        const isRight = choice === data.gold[item];
         svg.append(drawn("path", {
-          d: path, class: isRight ? "line gold" : "line", style: `stroke: ${color(item, choice, nthWrong(item, choice))}`,
+          d: path, class: isGold(choice) ? "line gold" : "line",
+          style: `stroke: ${color(item, choice, nthWrong(item, choice))}`,
         }));
       }
     }
@@ -123,7 +126,7 @@ function itemCard(dialog, data, hooks) {
     part("choices").replaceChildren(choicesOf(item));
     const columns = element("dl", undefined, "small");
     for (const [name, values] of Object.entries(data.texts.columns)) {
-      if (values[item] !== "") columns.append(element("dt", name), element("dd", values[item]));
+      if (values[item] !== "" && values[item].trim() !== (prompt ?? "").trim()) columns.append(element("dt", name), element("dd", values[item]));
     }
     part("columns").replaceChildren(...(columns.childElementCount ? [columns] : []));
     part("curves").replaceChildren(...data.curves.map((curve) => figureOf(curve, item)));

@@ -90,7 +90,7 @@
     state.page = 0;
     const { curve } = state;
     const [shown, all] = [state.list.length.toLocaleString("en"), data.count.toLocaleString("en")];
-    status.textContent = state.list.length === data.count ? `All ${all} items` : `${shown} of ${all} items`;
+    status.textContent = `${curve.label}: ${state.list.length === data.count ? `all ${all}` : `${shown} of ${all}`} items`;
     by("clear").hidden = state.list.length === data.count;
     const isShaded = by("shade").value === "probability" && curve.right !== null;
     map.show(state.list, curve, isShaded ? "probability" : "answers");
