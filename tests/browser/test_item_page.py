@@ -331,3 +331,23 @@ def test_answers_without_choices_or_texts(browser: Any, tmp_path: Path) -> None:
     assert page.locator("#card rect").count() == 6
     assert page.locator("#card path.line").count() == 0
     page.close()
+
+
+def test_one_item_at_one_checkpoint(browser: Any, tmp_path: Path) -> None:
+    frame = items_frame(np.log([[0.25, 0.75]]), np.array([1]))
+    store = MadeStore({("m", "made"): frame})
+    grid = read_grid(table_rows([("m", "m", 8)], [1.0]), tables_of(store), with_shares=True)
+    assert not isinstance(grid, str)
+    found = item_dynamics(grid, [], tables_of(store), None, ItemSettings(None, 0.05, 0.05, "fdr_bh", 0))
+    path = tmp_path / "one.html"
+    path.write_text(render_items(pack(grid, found.courses, found.items), "One", "toy", None, []))
+    page = browser.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.locator("#map").click()
+    assert "from 0.75 to 0.75" in page.locator("#card svg").get_attribute("aria-label")
+    assert page.locator("#card .choices .text").all_text_contents() == ["choice 1", "choice 2"]
+    page.close()
+    assert wrong == []

@@ -18,15 +18,11 @@ function itemCard(dialog, data, hooks) {
     return made;
   };
 
-  // Checkpoints stand by the logarithm of their tokens; one before the first token stands left of the others.
+  // Checkpoints stand by the logarithm of their tokens.
   const across = (curve) => {
-    const logs = curve.tokens.map((tokens) => (tokens > 0 ? Math.log10(tokens) : NaN));
-    const known = logs.filter((log) => !Number.isNaN(log));
-    const first = Math.min(...known), last = Math.max(...known);
-    const before = first - Math.max(0.1, (last - first) * 0.06);
-    const start = known.length < logs.length ? before : first;
-    const span = last - start || 1;
-    return logs.map((log) => LEFT + inside.wide * ((Number.isNaN(log) ? before : log) - start) / span);
+    const logs = curve.tokens.map((tokens) => Math.log10(tokens));
+    const span = logs[logs.length - 1] - logs[0] || 1;
+    return logs.map((log) => LEFT + inside.wide * (log - logs[0]) / span);
   };
   const down = (p) => TOP + inside.high * (1 - p);
 
