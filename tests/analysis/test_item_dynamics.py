@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from made_items import MadeStore, items_frame, learned_at, made_course, made_curve, made_grid, table_rows
+from scipy.special import ndtri
 from scipy.stats import fisher_exact, spearmanr
+from scipy.stats import t as student
 from statsmodels.stats.inter_rater import cohens_kappa as reference_kappa
 
 from evalrun.statistics.dynamics.ages import acquired, rank_correlation
@@ -357,6 +359,84 @@ def test_the_choice_that_took_over_is_named():
     assert sum(row["change"] * row["choices"] for row in wrong) == pytest.approx(
         -by["right choice", ""]["change"] * len(gold)
     )
+
+
+def test_items_that_share_a_source_have_clustered_errors():
+    store, rows, _ = store_of(n=40)
+    turn = Turn("a", np.nan, 2, 6, np.nan, 15)
+    tables = tables_of(store)
+    grid = read_grid(rows, tables)
+
+    def found(clusters):
+        return item_dynamics(replace(grid, clusters=clusters), [turn], tables, None, SETTINGS)
+
+    # Each item five times over: with clusters as sure as the items themselves, one by one surer than they are.
+    copies = {
+        key: pd.concat([own.assign(doc_id=own["doc_id"] + 1000 * copy) for copy in range(5)], ignore_index=True)
+        for key, own in store.frames.items()
+    }
+    wide = tables_of(MadeStore(copies))
+    copied = read_grid(rows, wide)
+    sources = copied.keys["doc_id"].to_numpy() % 1000
+    many = item_dynamics(replace(copied, clusters=sources), [turn], wide, None, SETTINGS)
+    bare = item_dynamics(copied, [turn], wide, None, SETTINGS)
+    single = found(np.arange(40))
+    plain = found(None)
+    for frame, low, high in (
+        ("transitions", "learned_low", "learned_high"),
+        ("losses", "lost_low", "lost_high"),
+        ("distractors", "low", "high"),
+    ):
+        frames = [getattr(one, frame) for one in (many, single, bare)]
+        length = [(one[high] - one[low]).to_numpy(float) for one in frames]
+        there = np.isfinite(length[1]) & (length[1] > 1e-9)
+        assert there.any(), frame
+        np.testing.assert_allclose(length[0][there], length[1][there], rtol=0.02, err_msg=frame)
+        assert (length[2][there] <= length[1][there] + 1e-12).all(), frame
+        assert (length[2][there] < 0.65 * length[1][there]).any(), frame
+    # Clusters of one item each are items one by one, but for t in place of z.
+    z, t = ndtri(0.975), student.ppf(0.975, 39)
+    lost = [one.losses["lost_high"] - one.losses["lost_low"] for one in (single, plain)]
+    assert (lost[0] / lost[1]).to_numpy() == pytest.approx(t / z, rel=0.01)  # its ends are of several slips
+    assert (single.items["class"] == plain.items["class"]).all()
+
+
+def test_agreement_on_copies_of_items_is_no_surer_than_on_the_items():
+    random = np.random.default_rng(0)
+    x = (random.random(100) < 0.6).astype(float)
+    y = np.where(random.random(100) < 0.7, x, 1 - x)
+    ends = [
+        cohens_kappa(x, y, 0.05, np.arange(100))[2],
+        cohens_kappa(np.tile(x, 5), np.tile(y, 5), 0.05, np.tile(np.arange(100), 5))[2],
+        cohens_kappa(np.tile(x, 5), np.tile(y, 5), 0.05)[2],
+    ]
+    once, copied, bare = (high - low for _, low, high in ends)
+    assert copied == pytest.approx(once, rel=0.02)
+    assert bare < 0.5 * once
+
+
+def test_returns_of_clusters_need_the_clustered_test():
+    grid = made_grid([turned(0.9)], 2)
+    (alone,) = returned(grid, [(0, 1, 2, 3)], 0.05, "fdr_bh").to_dict("records")
+    few = replace(grid, clusters=np.arange(400) // 134)  # three sources
+    (clustered,) = returned(few, [(0, 1, 2, 3)], 0.05, "fdr_bh").to_dict("records")
+    assert clustered["difference"] == alone["difference"]
+    assert clustered["p"] > alone["p"]
+    ones = replace(grid, clusters=np.arange(400))
+    (same,) = returned(ones, [(0, 1, 2, 3)], 0.05, "fdr_bh").to_dict("records")
+    assert same["high"] - same["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.02)
+
+
+def test_clustered_ages_are_correlated_no_surer_than_sources():
+    random = np.random.default_rng(3)
+    one = np.repeat(random.random(30), 10)
+    other = np.repeat(random.random(30), 10) + one
+    plain = rank_correlation(one, other, 0.05)
+    clustered = rank_correlation(one, other, 0.05, np.repeat(np.arange(30), 10))
+    sources = rank_correlation(one[::10], other[::10], 0.05)
+    assert clustered.rho == plain.rho
+    assert clustered.high - clustered.low > 2 * (plain.high - plain.low)
+    assert clustered.high - clustered.low == pytest.approx(sources.high - sources.low, rel=0.4)
 
 
 def test_what_is_read_is_what_was_stored():

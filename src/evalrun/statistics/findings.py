@@ -134,7 +134,7 @@ def analyze_table(
     rows = _left(prepared.table, measured)
     with beside(partial(_fitted, rows, choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
-        dynamics = follow_tasks(rows, falls, conf, items, words)
+        dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
         size_shapes = shapes_over_size(rows, conf.params, decision.settings)
         coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
         with stage("regression"):

@@ -101,7 +101,7 @@ def follow(table: pd.DataFrame, config: Config, store: Store, words: Words, by: 
     wanted = rows[["run_id", "task"]].drop_duplicates()
     with store.items(wanted.itertuples(index=False, name=None)) as items:
         _, _, falls = judge_curves(rows, conf, items, clusters)
-        found = follow_task(rows, falls, conf, items, words)
+        found = follow_task(rows, falls, conf, items, words, clusters)
     ways = list(by or conf.item_parts)
     if not ways or found.grid is None:
         return found

@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 from evalrun.statistics.dynamics.item_classes import CLASSES, UNSTABLE, Courses, States
 from evalrun.statistics.dynamics.item_grid import ItemCurve
 from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.item_errors import reach_of
 from evalrun.statistics.items.values import Floats
 
 _FEWEST = 4  # items of a correlation
@@ -96,17 +97,29 @@ def _crossing(curve: ItemCurve, place: Codes) -> Floats:
     return tokens
 
 
-def rank_correlation(one: Floats, other: Floats, alpha: float) -> RankCorrelation:
+def rank_correlation(one: Floats, other: Floats, alpha: float, clusters: Codes | None = None) -> RankCorrelation:
     """Spearman's correlation of two models' ages over the items that both acquired while they were watched.
 
     The interval is Fisher's with the variance of Bonett & Wright (2000, Psychometrika 65:23-28). Errors of the ages
-    make the correlation smaller than that of the true ones.
+    make the correlation smaller than that of the true ones. Of clusters it is the wider of that one and of the
+    clustered one, by the influences of items on the correlation of ranks.
+
+    Args:
+        one: (items,) ages, NaN where an item was not acquired.
+        other: The same of the other model.
+        alpha: One minus the level of the interval.
+        clusters: (items,) which belong together; None for items that were drawn one by one.
     """
     both = np.isfinite(one) & np.isfinite(other)
     n = int(both.sum())
     if n < _FEWEST or np.ptp(one[both]) == 0 or np.ptp(other[both]) == 0:
         return RankCorrelation(n, np.nan, np.nan, np.nan)
-    rho = float(np.corrcoef(rankdata(one[both]), rankdata(other[both]))[0, 1])
+    ranks = [rankdata(ages[both]) for ages in (one, other)]
+    rho = float(np.corrcoef(*ranks)[0, 1])
     z = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     reach = -float(ndtri(alpha / 2)) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    if clusters is not None:
+        x, y = ((rank - rank.mean()) / rank.std() for rank in ranks)
+        clustered = reach_of(x * y - rho * (x**2 + y**2) / 2, alpha, clusters[both]) / max(1 - rho**2, 1e-12)
+        reach = np.maximum(reach, clustered)  # NaN of one cluster
     return RankCorrelation(n, rho, float(np.tanh(z - reach)), float(np.tanh(z + reach)))

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from evalrun.statistics.dynamics.ages import Ages, rank_correlation
-from evalrun.statistics.dynamics.guessing import Chances, known, reach_of
+from evalrun.statistics.dynamics.guessing import Chances, known
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
+from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.item_errors import reach_of
 from evalrun.statistics.items.values import Floats
 
 AGREEMENT = [
@@ -41,7 +43,7 @@ def agreement(grid: ItemGrid, chances: list[Chances], ages: list[Ages], alpha: f
     rows = []
     for a, b in combinations(range(len(grid.curves)), 2):
         one, other = grid.curves[a], grid.curves[b]
-        order = rank_correlation(ages[a].age, ages[b].age, alpha)
+        order = rank_correlation(ages[a].age, ages[b].age, alpha, grid.clusters)
         rows.append(
             {
                 "model": one.model,
@@ -49,7 +51,7 @@ def agreement(grid: ItemGrid, chances: list[Chances], ages: list[Ages], alpha: f
                 "other_model": other.model,
                 "other_seed": other.seed,
                 "between": "seeds" if one.model == other.model else "models",
-                **_at_last_step((one, other), (chances[a], chances[b]), alpha),
+                **_at_last_step((one, other), (chances[a], chances[b]), alpha, grid.clusters),
                 "ages": order.n,
                 "age_rho": order.rho,
                 "age_low": order.low,
@@ -60,7 +62,7 @@ def agreement(grid: ItemGrid, chances: list[Chances], ages: list[Ages], alpha: f
 
 
 def _at_last_step(
-    curves: tuple[ItemCurve, ItemCurve], chances: tuple[Chances, Chances], alpha: float
+    curves: tuple[ItemCurve, ItemCurve], chances: tuple[Chances, Chances], alpha: float, clusters: Codes | None
 ) -> dict[str, object]:
     """Agreement at the last step of both; nothing where they share none."""
     common = np.intersect1d(curves[0].steps, curves[1].steps)
@@ -69,12 +71,12 @@ def _at_last_step(
     step = float(common[-1])
     x, y = (curve.right[curve.at(step)].astype(np.float64) for curve in curves)
     both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
+    x, y, codes = x[both], y[both], None if clusters is None else clusters[both]
     g, h = (chance.at(curve.at(step))[both] for curve, chance in zip(curves, chances, strict=True))
     if not len(x):
         return {"step": step, "items": 0}
-    observed, expected, (kappa, low, high) = cohens_kappa(x, y, alpha)
-    _, _, (sure, sure_low, sure_high) = cohens_kappa(known(x, g), known(y, h), alpha)
+    observed, expected, (kappa, low, high) = cohens_kappa(x, y, alpha, codes)
+    _, _, (sure, sure_low, sure_high) = cohens_kappa(known(x, g), known(y, h), alpha, codes)
     return {
         "step": step,
         "items": len(x),
@@ -91,13 +93,16 @@ def _at_last_step(
     }
 
 
-def cohens_kappa(x: Floats, y: Floats, alpha: float) -> tuple[float, float, tuple[float, float, float]]:
+def cohens_kappa(
+    x: Floats, y: Floats, alpha: float, clusters: Codes | None = None
+) -> tuple[float, float, tuple[float, float, float]]:
     """Agreement, what independence would give, and kappa with its interval; kappa is NaN where all answers are alike.
 
     Args:
         x: (items,) 1 for right, 0 for wrong, or unbiased estimates of it.
         y: The same of the other.
         alpha: One minus the level of the interval.
+        clusters: (items,) which belong together; None for items that were drawn one by one.
     """
     same = x * y + (1 - x) * (1 - y)
     observed, p, q = float(same.mean()), float(x.mean()), float(y.mean())
@@ -107,5 +112,5 @@ def cohens_kappa(x: Floats, y: Floats, alpha: float) -> tuple[float, float, tupl
     kappa = (observed - expected) / (1 - expected)
     pull = (2 * q - 1) * (x - p) + (2 * p - 1) * (y - q)  # of an item on what is expected
     influence = (same - observed) / (1 - expected) - (1 - observed) / (1 - expected) ** 2 * pull
-    reach = reach_of(influence, alpha)
+    reach = reach_of(influence, alpha, clusters)
     return observed, expected, (kappa, kappa - reach, kappa + reach)

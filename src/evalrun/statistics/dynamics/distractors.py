@@ -2,7 +2,8 @@
 
 Probabilities are among an item's choices: the softmax of their log-probabilities. Wrong choices are told apart by where
 they stand, by their text and by the column of the data that holds the same text; and the right one by the values of the
-columns, which says in which part of the task it lost most. Intervals are over the same items, normal.
+columns, which says in which part of the task it lost most. Intervals are over the same items, normal; of items that
+share a source (`analysis.cluster_by`) clustered.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
 from evalrun.statistics.dynamics.item_sheet import Tables, read_sheet
+from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.item_errors import reach_of
 from evalrun.statistics.items.values import Floats
 
 DISTRACTORS = [
@@ -50,6 +52,7 @@ class _Sides:
     took_before: Floats  # (items, choices) 1 for the answer that was taken, shared where choices tie
     took_after: Floats
     gold: Floats  # (items, choices) 1 for the right one
+    clusters: Codes | None  # (items,) which belong together
 
 
 def distractors(
@@ -125,7 +128,7 @@ def _of_fall(
         return
     (before, took_before), (after, took_after) = found[0], found[1]
     gold = (np.arange(before.shape[1]) == grid.gold[:, None]).astype(np.float64)
-    sides = _Sides(before, after, took_before, took_after, gold)
+    sides = _Sides(before, after, took_before, took_after, gold, grid.clusters)
     about = {"model": curve.model, "seed": curve.seed, "peak_step": ends[0], "trough_step": ends[1]}
     usable = np.isfinite(before) & np.isfinite(after) & (grid.gold >= 0)[:, None]
     wrong = usable & (gold == 0)
@@ -146,11 +149,8 @@ def _moved(sides: _Sides, mask: Floats, alpha: float) -> dict[str, object]:
     n = int(counts.sum())
     mean = float(change.sum()) / n
     influence = (change.sum(axis=1) - mean * counts)[counts > 0]  # of items, of which each may have several
-    reach = np.nan
-    if len(influence) > 1:
-        reach = (
-            -float(ndtri(alpha / 2)) * float(np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))) / n
-        )
+    clusters = None if sides.clusters is None else sides.clusters[counts > 0]
+    reach = reach_of(influence, alpha, clusters) * len(influence) / n
     return {
         "choices": n,
         "before": float(sides.before[mask].mean()),

@@ -18,6 +18,7 @@ from evalrun.statistics.dynamics.item_grid import read_grid
 from evalrun.statistics.dynamics.item_parts import DividedTask, Division, divide, divided_task
 from evalrun.statistics.dynamics.item_sheet import tables_of
 from evalrun.statistics.dynamics.packed_items import pack
+from evalrun.statistics.items.clusters import Clusters, clusters_of_items
 from evalrun.statistics.items.values import Items
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
@@ -39,7 +40,12 @@ def settings_of(conf: AnalysisConf) -> ItemSettings:
 
 
 def follow_task(
-    rows: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items, words: Words | None
+    rows: pd.DataFrame,
+    falls: pd.DataFrame,
+    conf: AnalysisConf,
+    items: Items,
+    words: Words | None,
+    clusters: Clusters | None = None,
 ) -> ItemDynamics:
     """Follow the items of one task, and pack them where `conf.item_pages` wants a page of them.
 
@@ -49,6 +55,7 @@ def follow_task(
         conf: What to do: conf/analysis.
         items: Gives per-item results.
         words: Gives the texts of the items; None to do without.
+        clusters: Gives the clusters of a task's items, for errors; None for items that were drawn one by one.
 
     Raises:
         AnalysisError: there are no items, or none that can be followed.
@@ -58,13 +65,21 @@ def follow_task(
     grid = read_grid(rows, tables, conf.item_guess, with_shares=has_page)
     if isinstance(grid, str):
         raise AnalysisError(f"task '{rows['task'].iloc[0]}' cannot be followed item by item: {grid}.")
+    if clusters is not None:
+        codes, why = clusters_of_items(clusters(grid.task), grid.keys)
+        grid = replace(grid, clusters=codes, notes=[*grid.notes, *([f"Errors are {why}."] if why else [])])
     found = item_dynamics(grid, turns_of(falls, rows), tables, words, settings_of(conf))
     return replace(found, packed=pack(grid, found.courses, found.items)) if has_page else found
 
 
 @stage("items over training")
 def follow_tasks(
-    table: pd.DataFrame, falls: pd.DataFrame, conf: AnalysisConf, items: Items | None, words: Words | None = None
+    table: pd.DataFrame,
+    falls: pd.DataFrame,
+    conf: AnalysisConf,
+    items: Items | None,
+    words: Words | None = None,
+    clusters: Clusters | None = None,
 ) -> Followed:
     """Follow the items of every task that has several checkpoints of a model.
 
@@ -75,6 +90,7 @@ def follow_tasks(
         items: Gives per-item results; None for an empty answer.
         words: Gives the texts of the items, which are asked for where a curve falls; None to tell wrong choices apart
             by their places alone.
+        clusters: Gives the clusters of a task's items, for errors; None for items that were drawn one by one.
     """
     if items is None or not conf.item_dynamics:
         return Followed([], [], [])
@@ -93,7 +109,7 @@ def follow_tasks(
         if rows.groupby(["model", "seed"], dropna=False).size().max() < 2:
             continue
         try:
-            one = follow_task(rows, falls, conf, items, None if words is None else told)
+            one = follow_task(rows, falls, conf, items, None if words is None else told, clusters)
         except AnalysisError as error:
             notes += [f"{rows['title'].iloc[0]}: {problem}" for problem in error.problems]
             continue

@@ -14,6 +14,8 @@ of the items' courses (`item_classes`), at most `analysis.item_slip`. Intervals 
 products over items, and hold for every e from 0 to `analysis.item_slip`: they go from the lower end at the largest e to
 the upper end at 0 (both estimates fall as e rises). An estimate may be below 0 where the truth is near 0.
 
+Items that share a source (`analysis.cluster_by`) have clustered errors, with t in place of z.
+
 Loss is shown only where two tests agree. The exact one allows no slips: if nothing was lost, an item that is wrong at
 the later checkpoint was not known at the earlier one either, so that of m such items Binomial(m, g) were right there.
 Over a whole curve the same holds of all answers before an item's last wrong one, because that is a stopping time of the
@@ -35,10 +37,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from scipy.stats import binom
 
 from evalrun.statistics.dynamics.item_grid import ItemCurve, Singles
+from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.item_errors import above_zero, mean_interval
 from evalrun.statistics.items.paired import corrected
 from evalrun.statistics.items.values import Floats
 
@@ -84,6 +88,7 @@ class Chances:
     slip: float = 0.0  # of a wrong one to an item that is known, as estimated
     most: float = 0.0  # the same, as much as the tests allow for
     misled: Floats | None = None  # (checkpoints,) least share of items whose answers are no guesses but wrong; None: 0
+    clusters: Codes | None = None  # (items,) which belong together, in errors; None: items were drawn one by one
 
     def at(self, place: int) -> Floats:
         """(items,) the probability of a right guess at a checkpoint."""
@@ -147,6 +152,7 @@ def _between(curve: ItemCurve, chances: Chances, pair: Pair, alpha: float) -> di
     both = np.isfinite(before) & np.isfinite(after)
     before, after = before[both], after[both]
     g, h = (chances.at(place)[both] for place in (pair.earlier, pair.later))
+    clusters = None if chances.clusters is None else chances.clusters[both]
     found: dict[str, object] = {
         "kind": pair.kind,
         "from_step": curve.steps[pair.earlier],
@@ -162,8 +168,8 @@ def _between(curve: ItemCurve, chances: Chances, pair: Pair, alpha: float) -> di
     pairs = [(known(before, g, slip), known(after, h, slip)) for slip in slips]
     lost_each = [x * (1 - y) for x, y in pairs]
     for name, each in (("learned", [(1 - x) * y for x, y in pairs]), ("lost", lost_each)):
-        found |= dict(zip((name, f"{name}_low", f"{name}_high"), _bounds(each, alpha), strict=True))
-    p = max(exact_loss(fell, 1 - after, chances.guess[both]), above_zero(lost_each[1]))
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), _bounds(each, alpha, clusters), strict=True))
+    p = max(exact_loss(fell, 1 - after, chances.guess[both]), above_zero(lost_each[1], clusters))
     return found | {
         "known": float(pairs[0][0].mean()),
         "misled": 0.0 if chances.misled is None else float(chances.misled[pair.later]),
@@ -175,22 +181,9 @@ def _between(curve: ItemCurve, chances: Chances, pair: Pair, alpha: float) -> di
     }
 
 
-def mean_interval(each: Floats, alpha: float) -> tuple[float, float, float]:
-    """A mean over items with its normal interval; NaN ends of a single item."""
-    mean, reach = float(each.mean()), reach_of(each, alpha)
-    return mean, mean - reach, mean + reach
-
-
-def reach_of(each: Floats, alpha: float) -> float:
-    """Half of the normal interval of a mean over items, or of what they add up to by their influences; NaN of one."""
-    if len(each) < 2:
-        return np.nan
-    return -float(ndtri(alpha / 2)) * float(each.std(ddof=1)) / float(np.sqrt(len(each)))
-
-
-def _bounds(each: list[Floats], alpha: float) -> tuple[float, float, float]:
+def _bounds(each: list[Floats], alpha: float, clusters: Codes | None) -> tuple[float, float, float]:
     """The mean of the first, the lower end of the second's interval, the upper end of the third's."""
-    ends = [mean_interval(one, alpha) for one in each]
+    ends = [mean_interval(one, alpha, clusters) for one in each]
     return ends[0][0], min(end[1] for end in ends), max(end[2] for end in ends)
 
 
@@ -222,14 +215,6 @@ def exact_loss(right: Floats, asked: Floats, guess: Floats) -> float:
     return float(min(1.0, mass[total:].sum()))
 
 
-def above_zero(each: Floats) -> float:
-    """One-sided p of the z test that a mean over items is 0 or less."""
-    mean, spread = float(each.mean()), float(each.std(ddof=1)) if len(each) > 1 else 0.0
-    if not spread:
-        return 1.0  # one item, or all alike: nothing to judge by
-    return float(ndtr(-mean / spread * np.sqrt(len(each))))
-
-
 def whole_curve(curve: ItemCurve, chances: Chances, alpha: float) -> dict[str, object]:
     """Was anything lost over a curve.
 
@@ -247,8 +232,8 @@ def whole_curve(curve: ItemCurve, chances: Chances, alpha: float) -> dict[str, o
     right, asked = _before_last_wrong(curve)
     expected = float((asked * chances.guess).sum())
     each = [_over_pairs(curve, chances, slip) for slip in (chances.slip, chances.most, 0.0)]
-    lost, low, high = _bounds(each, alpha)
-    p = max(exact_loss(right, asked, chances.guess), above_zero(each[1]))
+    lost, low, high = _bounds(each, alpha, chances.clusters)
+    p = max(exact_loss(right, asked, chances.guess), above_zero(each[1], chances.clusters))
     return {
         "model": curve.model,
         "seed": curve.seed,

@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from evalrun.statistics.dynamics.guessing import known, least_misled, mean_interval
+from evalrun.statistics.dynamics.guessing import known, least_misled
 from evalrun.statistics.dynamics.item_grid import Singles
+from evalrun.statistics.items.item_errors import mean_interval
 from evalrun.statistics.items.values import Floats
 
 ALWAYS, NEVER, LEARNED = "always right", "never", "learned for good"

@@ -21,7 +21,6 @@ from evalrun.statistics.dynamics.guessing import (
     Pair,
     known,
     least_misled,
-    mean_interval,
     neighbours,
     transitions,
     whole_curve,
@@ -41,6 +40,7 @@ from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
 from evalrun.statistics.dynamics.item_sheet import Tables
 from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.dynamics.returned import RETURNED, returned
+from evalrun.statistics.items.item_errors import mean_interval
 from evalrun.statistics.items.paired import corrected
 
 CLASS_COUNTS = ["model", "seed", "class", "items", "share", "by_chance"]
@@ -155,7 +155,11 @@ def item_dynamics(
             pairs[place].append(Pair(RETURN, curve.at(turn.trough_step), curve.at(turn.return_step)))
     chances = [
         Chances(
-            grid.guess, slips(curve.right, own, settings.slip), settings.slip, least_misled(curve.right, grid.guess)
+            grid.guess,
+            slips(curve.right, own, settings.slip),
+            settings.slip,
+            least_misled(curve.right, grid.guess),
+            grid.clusters,
         )
         for curve, own in zip(grid.curves, courses, strict=True)
     ]

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from evalrun.core.text import counted, listed
 from evalrun.statistics.dynamics.choice_shares import MISSING, ShareCodes, share_codes
 from evalrun.statistics.dynamics.item_sheet import Integers, ItemSheet, Tables, read_sheet
+from evalrun.statistics.items.clusters import Codes
 from evalrun.statistics.items.values import Floats
 from evalrun.statistics.naming import run_name
 from evalrun.statistics.table import checkpoint_name
@@ -63,6 +64,7 @@ class ItemGrid:
     guess: Floats  # (items,) probability that a guess is right
     curves: tuple[ItemCurve, ...]  # by size, name and seed
     notes: list[str]  # checkpoints and items that were left out, by name
+    clusters: Codes | None = None  # (items,) which belong together; None: items were drawn one by one
 
 
 def read_grid(

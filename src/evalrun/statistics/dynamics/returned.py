@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
-from evalrun.statistics.dynamics.guessing import known, reach_of
+from evalrun.statistics.dynamics.guessing import known
 from evalrun.statistics.dynamics.item_grid import ItemCurve, ItemGrid
+from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.item_errors import above_zero, reach_of
 from evalrun.statistics.items.paired import corrected
 from evalrun.statistics.items.values import Floats
 
@@ -45,17 +47,18 @@ def returned(
         known afterwards among those lost and those never known, corrected for guessing, difference the one less the
         other with its interval. Ties are left out.
     """
-    rows = [_of_curve(grid.curves[place], grid.guess, steps, alpha) for place, *steps in turns]
+    rows = [_of_curve(grid.curves[place], grid, steps, alpha) for place, *steps in turns]
     frame = pd.DataFrame(rows, columns=RETURNED)
     frame["q"] = corrected(frame["p"].to_numpy(np.float64), correction)
     return frame
 
 
-def _of_curve(curve: ItemCurve, guess: Floats, steps: list[float], alpha: float) -> dict[str, object]:
+def _of_curve(curve: ItemCurve, grid: ItemGrid, steps: list[float], alpha: float) -> dict[str, object]:
     """A row of `RETURNED`, without q."""
     peak, trough, back = (curve.right[curve.at(step)].astype(np.float64) for step in steps)
     used = (trough == 0) & np.isin(peak, (0, 1)) & np.isin(back, (0, 1))
-    before, after, g = peak[used], back[used], guess[used]
+    before, after, g = peak[used], back[used], grid.guess[used]
+    clusters = None if grid.clusters is None else grid.clusters[used]
     wrong, lost, again = len(before), int(before.sum()), int(after.sum())
     both = int((before * after).sum())
     found: dict[str, object] = {"model": curve.model, "seed": curve.seed, "note": ""}
@@ -69,18 +72,29 @@ def _of_curve(curve: ItemCurve, guess: Floats, steps: list[float], alpha: float)
     }
     if not lost or lost == wrong:
         return found | {"note": "no item was lost" if not lost else "all items that are wrong were right before"}
-    found |= {"expected": lost * again / wrong, "p": float(hypergeom.sf(both - 1, wrong, lost, again))}
-    return found | _shares(known(before, g), known(after, g), alpha)
+    p = float(hypergeom.sf(both - 1, wrong, lost, again))
+    if clusters is not None:
+        difference = both / lost - (again - both) / (wrong - lost)
+        p = max(p, above_zero(_influence(before, after) + difference, clusters))
+    found |= {"expected": lost * again / wrong, "p": p}
+    return found | _shares(known(before, g), known(after, g), alpha, clusters)
 
 
-def _shares(x: Floats, y: Floats, alpha: float) -> dict[str, object]:
+def _influence(x: Floats, y: Floats) -> Floats:
+    """(items,) what each adds to the difference between the shares of y where x is and where it is not."""
+    p = float(x.mean())
+    lost, other = float((x * y).mean()) / p, float(((1 - x) * y).mean()) / (1 - p)
+    each: Floats = x * (y - lost) / p - (1 - x) * (y - other) / (1 - p)
+    return each
+
+
+def _shares(x: Floats, y: Floats, alpha: float, clusters: Codes | None) -> dict[str, object]:
     """Shares known afterwards among those known before and those not, corrected for guessing; none where few were."""
     p = float(x.mean())
     if not 0.01 < p < 0.99 or len(x) < 2:
         return {"note": "too few items were known at the peak to correct for guessing"}
     lost, other = float((x * y).mean()) / p, float(((1 - x) * y).mean()) / (1 - p)
-    influence = x * (y - lost) / p - (1 - x) * (y - other) / (1 - p)
-    reach = reach_of(influence, alpha)
+    reach = reach_of(_influence(x, y), alpha, clusters)
     difference = lost - other
     return {
         "lost_share": lost,
