@@ -351,3 +351,14 @@ def test_one_item_at_one_checkpoint(browser: Any, tmp_path: Path) -> None:
     assert page.locator("#card .choices .text").all_text_contents() == ["choice 1", "choice 2"]
     page.close()
     assert wrong == []
+
+
+def test_a_damaged_page_says_so(browser: Any, made: SimpleNamespace, tmp_path: Path) -> None:
+    whole = made.page.read_text()
+    start = whole.index('data-name="class-0">') + len('data-name="class-0">')
+    path = tmp_path / "damaged.html"
+    path.write_text(whole[:start] + "AAAA" + whole[start + 4 :])
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.get_by_text("the file may be damaged").wait_for()
+    page.close()

@@ -214,4 +214,7 @@
   const named = /^#item=(.+)$/.exec(location.hash);
   const item = named ? data.ids.findIndex((id) => String(id) === decodeURIComponent(named[1])) : -1;
   if (item >= 0) open(item);
-})();
+})().catch((error) => {
+  document.getElementById("status").textContent = `The items could not be shown (${error}): the file may be damaged.`;
+  throw error;
+});
