@@ -149,6 +149,16 @@ def test_it_filters_and_searches(page: Any, made: SimpleNamespace) -> None:
     assert page.locator("#range").inner_text() == "none"
 
 
+def test_the_map_shows_where_an_item_of_the_table_lies(page: Any) -> None:
+    here = page.locator("#here")
+    assert not here.is_visible()
+    page.get_by_role("button", name="Next page").click()
+    page.locator("#rows tr").nth(20).hover()
+    assert float(here.evaluate("here => here.style.top").removesuffix("%")) == pytest.approx(10)  # the 71st of 700
+    page.locator("h1").hover()
+    assert not here.is_visible()
+
+
 def test_it_pages(page: Any) -> None:
     page.get_by_role("button", name="Last page").click()
     assert page.locator("#range").inner_text() == "651 to 700 of 700"

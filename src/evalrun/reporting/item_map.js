@@ -1,5 +1,5 @@
 // The heat map: items in the order of the table, a column a checkpoint, dark where the answer is right.
-function itemMap(canvas, mark, tip, data, hooks) {
+function itemMap(canvas, { mark, here, tip }, data, hooks) {
   let shown = { items: new Uint32Array(0), curve: data.curves[0], shade: "answers" };
   let at = null; // [place in the list, checkpoint] under the pointer or the arrow keys
   const paint = canvas.getContext("2d");
@@ -100,13 +100,18 @@ function itemMap(canvas, mark, tip, data, hooks) {
   window.addEventListener("beforeprint", () => draw(true));
   window.addEventListener("afterprint", () => draw());
 
+  const lay = (element, first, count) => {
+    const n = Math.max(1, shown.items.length);
+    element.style.top = `${100 * first / n}%`;
+    element.style.height = `${100 * count / n}%`;
+  };
   return {
-    show(items, curve, shade) { shown = { items, curve, shade }; at = null; draw(); },
-    // Which part of the map the table shows.
-    mark(first, count) {
-      const n = Math.max(1, shown.items.length);
-      mark.style.top = `${100 * first / n}%`;
-      mark.style.height = `${100 * count / n}%`;
+    show(items, curve, shade) { shown = { items, curve, shade }; at = null; here.hidden = true; draw(); },
+    mark(first, count) { lay(mark, first, count); }, // which part of the map the table shows
+    // Where an item of the table lies; null: none.
+    locate(place) {
+      here.hidden = place === null;
+      if (place !== null) lay(here, place, 1);
     },
   };
 }

@@ -50,7 +50,7 @@
       if (row) focusRow(row);
     },
   });
-  const map = itemMap(by("map"), by("mark"), by("tip"), data, {
+  const map = itemMap(by("map"), { mark: by("mark"), here: by("here"), tip: by("tip") }, data, {
     open,
     point(item) {
       for (const row of by("rows").children) row.classList.toggle("pointed", Number(row.dataset.item) === item);
@@ -173,6 +173,14 @@
     const row = event.target.closest("tr");
     if (row && !String(getSelection())) open(Number(row.dataset.item));
   });
+  const locate = (event) => {
+    const row = event.target.closest("tr");
+    map.locate(row ? state.list.indexOf(Number(row.dataset.item)) : null);
+  };
+  by("rows").addEventListener("pointerover", locate);
+  by("rows").addEventListener("focusin", locate);
+  by("rows").addEventListener("pointerleave", () => map.locate(null));
+  by("rows").addEventListener("focusout", () => map.locate(null));
   by("rows").addEventListener("keydown", (event) => {
     const row = event.target.closest("tr");
     const rows = [...by("rows").children];

@@ -144,7 +144,7 @@ def follow_table(
         raise AnalysisError(f"the table has results of {len(there)} tasks: name one, task='{there[0]}'.")
     if task is not None and task not in there:
         raise ConfigError(f"there are no results of task '{task}': {suggest(str(task), there)}")
-    config = config_of(settings)
+    config = config_of({"item_pages": "none", **settings})  # a program has the answers themselves
     ways = _ways([by] if isinstance(by, str) else list(by or ()))
     rows = table if task is None else table[table["task"] == task]
     return follow(rows, config, Store(config.tracking), words_of(config), ways)
