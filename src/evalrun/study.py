@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
-from evalrun.core.records import Checkpoint
 from evalrun.core.stages import stage
+from evalrun.core.task_group import Groups, TaskGroup
+from evalrun.grid.selected_results import Selection as Selection
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
@@ -28,45 +28,6 @@ if TYPE_CHECKING:
     from evalrun.statistics.items.clusters import Clusters
     from evalrun.statistics.items.values import Items
     from evalrun.tracking.suite_table import SuiteTable
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which results make a study; None means all."""
-
-    suite: str | None = None
-    sweep: str | None = None  # the checkpoints that this multirun wanted
-    tasks: Sequence[str] | None = None  # tasks or sets
-    cells: Sequence[Checkpoint] | None = None  # a grid, such as an experiment's
-    asked: Sequence[Checkpoint] | None = None  # all that should be there, if that was said
-
-    def of(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The selected rows of a suite's table."""
-        if (names := self.task_names()) is not None:
-            table = table[table["task"].isin(names)]
-        if self.cells is not None:
-            grid = {(cell.model, cell.step) for cell in self.cells}
-            table = table[[place in grid for place in zip(table["model"], table["step"], strict=True)]]
-        return table
-
-    def task_names(self) -> list[str] | None:
-        """The tasks by name, sets resolved; None for all."""
-        if self.tasks is None:
-            return None
-        files = task_file.resolve(self.tasks, trust_code=True)  # for their names: nothing of them is run
-        return [file.name for file in files]
-
-    def wanted(self, suite: str) -> list[Place] | None:
-        """The checkpoints of a suite that should be there, as (model, seed, step); None where nothing says which."""
-        if self.asked is None:
-            return None
-        return [(cell.model, cell.seed, cell.step) for cell in self.asked if cell.suite == suite]
-
-    def describe(self) -> str:
-        """In words, for the report."""
-        parts = [f"of sweep {self.sweep}"] if self.sweep else []
-        parts += [f"of a grid of {len(self.cells)}"] if self.cells is not None else []
-        return ", ".join(parts) or "all of the suite"
 
 
 def analyse(
@@ -106,6 +67,7 @@ def analyse(
     with Filing(store) as filing:
         suites = store.suites()
         for suite, whole, table in _selected(store, selection):
+            whole, groups = _with_groups(store, selection, suite, whole)
             kept.saw(suite, whole.digest)
             with stage("curves in MLflow"):
                 made = (selection.sweep, command) if selection.sweep and command else None
@@ -123,7 +85,7 @@ def analyse(
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    given = rows, out, context, finals, failed, wanted
+                    given = rows, out, context, finals, failed, wanted, groups
                     files, run = _report(config, store, sources, filing, suite, title, *given)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
@@ -160,8 +122,17 @@ def _inputs(
     failed: Sequence[str],
 ) -> tuple[object, ...]:
     """All that goes into reports beside the store and what `TaskSources` reads."""
-    tasks = selection.task_names()
+    tasks = selection.task_names(), list(selection.named_groups().values())
     return config.analysis, store.uri, selection, tasks, sorted((finals or {}).items()), command, list(failed)
+
+
+def _with_groups(
+    store: Store, selection: Selection, suite: str, whole: SuiteTable
+) -> tuple[SuiteTable, dict[str, TaskGroup]]:
+    """The groups of a suite, those that were named noted in the store; and the table, whose digest tells of them."""
+    if store.groups.record(suite, selection.named_groups()):
+        whole = store.read(suite)
+    return whole, selection.groups(store.groups.of(suite))
 
 
 def _are_up_to_date(pages: Sequence[Path]) -> str:
@@ -256,6 +227,7 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
+    groups: Groups,
 ) -> tuple[Mapping[str, Path], Callable[[], str]]:
     """Analyse a table, file the report in MLflow and print the summary.
 
@@ -272,6 +244,7 @@ def _report(
         finals: Model -> its last released step, where known.
         failed: Labels of checkpoints that have no result, for the page.
         wanted: The checkpoints that should be there; None where nothing says which.
+        groups: Groups of tasks, which get means.
 
     Returns:
         Its files by name, and what gives the run that it is filed as.
@@ -285,9 +258,13 @@ def _report(
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:
-        runs, clusters, words = store.run_address(suite), sources.clusters, sources.words
         found = run_analysis(
-            table, config.analysis, title, out, context, finals, items, runs, width, failed, wanted, clusters, words
+            *(table, config.analysis, title, out, context, finals, items, store.run_address(suite), width),
+            failed=failed,
+            wanted=wanted,
+            clusters=sources.clusters,
+            words=sources.words,
+            groups=groups,
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     with stage("the report in MLflow"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from evalrun import study
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, final_steps, one_study
+from evalrun.core.task_group import tasks_of
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -38,5 +39,13 @@ def write_report(table: pd.DataFrame, out: Path, settings: Mapping[str, Value]) 
     clusters, words = study.clusters_of(config), words_of(config, fetch=False)
     with study.items_of(config, store, rows) as items:
         suite = str(rows["suite"].iloc[0])
-        found = run_analysis(rows, config.analysis, suite, out, context, finals, items, clusters=clusters, words=words)
+        known = store.groups.of(suite) if config.analysis.items else {}  # else the store is not asked at all
+        there = set(rows["task"])
+        groups = {name: group for name, group in known.items() if there.issuperset(tasks_of(known, name))}
+        found = run_analysis(
+            *(rows, config.analysis, suite, out, context, finals, items),
+            clusters=clusters,
+            words=words,
+            groups=groups,
+        )
     return found.files["report.html"]

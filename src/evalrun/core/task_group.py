@@ -52,8 +52,13 @@ def outermost(groups: Groups) -> list[str]:
 
 def in_order(groups: Groups) -> dict[str, TaskGroup]:
     """The groups, each before those that it holds."""
+    return under(groups, [*outermost(groups), *groups])
+
+
+def under(groups: Groups, names: Iterable[str]) -> dict[str, TaskGroup]:
+    """Some of the groups, and all that they hold."""
     found: dict[str, TaskGroup] = {}
-    for name in [*outermost(groups), *groups]:
+    for name in names:
         _put(groups, name, found)
     return found
 

@@ -14,6 +14,7 @@ import pandas as pd
 from evalrun.core.atomic import write_files
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
+from evalrun.core.task_group import Groups
 from evalrun.reporting.curve_view import CurveView, curve_view
 from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
@@ -63,6 +64,7 @@ def run_analysis(
     wanted: Collection[Place] | None = None,
     clusters: Clusters | None = None,
     words: Words | None = None,
+    groups: Groups | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -84,6 +86,7 @@ def run_analysis(
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
+        groups: Groups of the tasks, which get means and no tests; None for none.
 
     Returns:
         The files, counts, text and notes.
@@ -92,8 +95,8 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words)
-    study = replace(study, notes=[*study.notes, *folded(study, conf.figures)])
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words, groups)
+    study = replace(study, notes=[*study.notes, *study.groups.notes, *folded(study, conf.figures)])
     with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
         with stage("tables"):
             contents: dict[str, str | bytes] = {**table_files(study, table)}

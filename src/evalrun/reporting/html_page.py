@@ -16,6 +16,7 @@ from evalrun.reporting.curve_view import CurveView, curve_view, final_over_size
 from evalrun.reporting.effect_words import DOWN, effect_names, meaning, signs, which_stars
 from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series, value_name
+from evalrun.reporting.groups_section import group_tree
 from evalrun.reporting.highlights import examples
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
@@ -70,6 +71,7 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         for number, (task, rows) in enumerate(groups, start=1)
     ]
     return template.render(
+        tree=group_tree(study, series if view.over == "training" else [], colors),
         suite=study.suite,
         what=value_name(study.table),
         counts=_counts(study.table) | {"folded": f"{counted(len(groups) - len(first), 'more task')}"},

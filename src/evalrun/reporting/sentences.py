@@ -11,6 +11,7 @@ from evalrun.core.text import counted, listed
 from evalrun.reporting.curve_view import final_over_size
 from evalrun.reporting.effect_sections import sensitivity_sentences
 from evalrun.reporting.equivalence_words import equivalence
+from evalrun.reporting.groups_section import group_sentences
 from evalrun.reporting.parts_section import part_sentences
 from evalrun.reporting.regression_sentences import assumptions, regression
 from evalrun.statistics.controls import control_sentences
@@ -33,6 +34,7 @@ def summary(study: Findings) -> list[str]:
         *_falls(study),
         *part_sentences(study),
         *control_sentences(study.table, study.shapes),
+        *group_sentences(study),
         *_over_size(study),
         *regression(study),
         *equivalence(study),

@@ -133,6 +133,7 @@ _INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high",
 TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "coverage": lambda study: study.coverage.tasks,
     "coverage_cells": lambda study: study.coverage.cells,
+    "groups": lambda study: study.groups.table,
     "methods": lambda study: study.effects,
     "pooled": lambda study: study.pooled,
     "diagnostics": lambda study: study.diagnostics,

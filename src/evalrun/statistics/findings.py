@@ -12,11 +12,13 @@ import pandas as pd
 from evalrun.core.errors import AnalysisError
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
+from evalrun.core.task_group import Groups
 from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.dynamics.followed import Followed, follow_tasks
 from evalrun.statistics.dynamics.item_parts import Judge, PartFindings, parts, task_of
 from evalrun.statistics.expected import compare_labels
+from evalrun.statistics.group_means import GroupMeans, group_means_of
 from evalrun.statistics.items.artefacts import find_artefacts, of_curves_that_move
 from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import Clusters, unclustered
@@ -41,7 +43,7 @@ from evalrun.statistics.shapes.evidence import with_agreement
 from evalrun.statistics.shapes.falls import find_falls
 from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.shapes.thresholds import ShapeSettings
-from evalrun.statistics.table import capped, prepare
+from evalrun.statistics.table import Prepared, capped, prepare
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -54,10 +56,10 @@ class Findings:
     suite: str
     table: pd.DataFrame  # table.Prepared.table
     notes: list[str]  # sentences about what was left out, merged or is doubtful
+    groups: GroupMeans  # of tasks; no test is of them
     coverage: Coverage  # which cells of the grid are there
     choice: RegressionSettings
     metric: str | None
-    thresholds: ShapeSettings
     decision: Decision  # about the curves over training
     same_within: float
     effects: pd.DataFrame  # interactions.fit_interactions, every method, with equivalence.with_equivalence
@@ -81,6 +83,11 @@ class Findings:
     seeds: pd.DataFrame  # seeds.seed_variance
     expected: pd.DataFrame  # expected.compare_labels
     expected_over: str
+
+    @property
+    def thresholds(self) -> ShapeSettings:
+        """What the decision about curves went by."""
+        return self.decision.settings
 
     @property
     def headline(self) -> pd.DataFrame:
@@ -111,6 +118,7 @@ def analyze_table(
     wanted: Collection[Place] | None = None,
     clusters: Clusters | None = None,
     words: Words | None = None,
+    groups: Groups | None = None,
 ) -> Findings:
     """Fit the regressions, test the curves and their falls, and class their shapes.
 
@@ -124,14 +132,13 @@ def analyze_table(
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
+        groups: Groups of the tasks, which get means and no tests; None for none.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
     """
     choice = choice_of(conf)
-    prepared = prepare(table, conf.metric, finals, conf.same_within)
-    measured = continuous_table(prepared.table, items)
-    rows = _left(prepared.table, measured)
+    prepared, measured, rows = _believed(table, conf, finals, items)
     with beside(partial(_fitted, rows, choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
@@ -143,10 +150,10 @@ def analyze_table(
         suite=suite,
         table=rows,
         notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *dynamics.notes],
+        groups=group_means_of(rows, groups or {}, items),
         coverage=coverage,
         choice=choice,
         metric=conf.metric,
-        thresholds=decision.settings,
         decision=decision,
         same_within=conf.same_within,
         effects=fits.effects,
@@ -173,16 +180,26 @@ def analyze_table(
     )
 
 
-def _left(table: pd.DataFrame, measured: Measured) -> pd.DataFrame:
-    """The rows whose items do not speak against them.
+def _believed(
+    table: pd.DataFrame, conf: AnalysisConf, finals: Mapping[str, int] | None, items: Items | None
+) -> tuple[Prepared, Measured, pd.DataFrame]:
+    """The rows that are analysed, without those whose items contradict them, and what was done to get them.
+
+    Args:
+        table: As for `analyze_table`.
+        conf: As there.
+        finals: As there.
+        items: As there.
 
     Raises:
-        AnalysisError: there are none.
+        AnalysisError: no row is left.
     """
-    rows = table.drop(index=measured.disbelieved).reset_index(drop=True)
+    prepared = prepare(table, conf.metric, finals, conf.same_within)
+    measured = continuous_table(prepared.table, items)
+    rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
-    return rows
+    return prepared, measured, rows
 
 
 @dataclass(frozen=True)

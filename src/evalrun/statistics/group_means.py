@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup, tasks_of
 from evalrun.core.text import counted, listed
-from evalrun.statistics.items.shared_items import SharedItems
-from evalrun.statistics.items.values import Floats
+from evalrun.statistics.items.shared_items import SharedItems, shared_items
+from evalrun.statistics.items.values import Floats, Items
 from evalrun.statistics.naming import CHECKPOINT, checkpoint_name
 
 COLUMNS = [*TABLE_COLUMNS, "by_size", "by_size_stderr", "by_task", "by_task_stderr", "weighted", "tasks", "missing"]
@@ -34,6 +35,7 @@ _TOLD = 4  # checkpoints or tasks that a sentence names
 class GroupMeans:
     """The means of groups."""
 
+    groups: Groups
     table: pd.DataFrame  # one row a group, metric and checkpoint of any of its tasks, with the columns of `COLUMNS`
     notes: list[str]  # what has no mean or no error, a sentence each
 
@@ -71,14 +73,29 @@ def group_means(rows: pd.DataFrame, groups: Groups, shared: SharedItems | None =
             continue
         common = _common(own, len(tasks))
         if not common:
-            said = "; ".join(f"{m}: {listed(t, _TOLD)}" for m, t in own.groupby("metric")["task"].unique().items())
-            notes.append(f"The group '{name}' has no mean: its tasks have different metrics ({said}).")
+            those = "; ".join(f"{m}: {listed(t, _TOLD)}" for m, t in own.groupby("metric")["task"].unique().items())
+            notes.append(f"The group '{name}' has no mean: its tasks have different metrics ({those}).")
         for metric in common:
-            found = _means(own[own["metric"] == metric], group, tasks, metric, shared)
-            frames.append(found.table)
-            notes += found.notes
+            means, said = _means(own[own["metric"] == metric], group, tasks, metric, shared)
+            frames.append(means)
+            notes += said
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
-    return GroupMeans(table, notes)
+    return GroupMeans(groups, table, notes)
+
+
+@stage("groups of tasks")
+def group_means_of(rows: pd.DataFrame, groups: Groups, items: Items | None) -> GroupMeans:
+    """`group_means` with the covariances of tasks that share items, read of their per-item results.
+
+    Args:
+        rows: As for `group_means`.
+        groups: As there.
+        items: Gives per-item results; None to take all tasks' items for different ones.
+    """
+    tasks = {task for name in groups for task in tasks_of(groups, name)}
+    shared = shared_items(rows, items if len(tasks) > 1 else None, tasks)
+    found = group_means(rows, groups, shared)
+    return GroupMeans(groups, found.table, [*found.notes, *shared.notes])
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +113,7 @@ def _common(rows: pd.DataFrame, tasks: int) -> list[str]:
 
 def _means(
     rows: pd.DataFrame, group: TaskGroup, tasks: Sequence[str], metric: str, shared: SharedItems | None
-) -> GroupMeans:
+) -> tuple[pd.DataFrame, list[str]]:
     """The means of one group in one metric; arguments as for `group_means`."""
     place = rows.groupby(_PLACE, sort=False, dropna=False).ngroup().to_numpy()
     task = rows["task"].map({name: i for i, name in enumerate(tasks)}).to_numpy()
@@ -144,7 +161,7 @@ def _means(
         tasks=len(tasks),
         missing=[", ".join(np.array(tasks)[~row]) for row in there],
     )[COLUMNS]
-    return GroupMeans(table, [*_lacking(table, group, len(tasks)), *_unsized(table, group)])
+    return table, [*_lacking(table, group, len(tasks)), *_unsized(table, group)]
 
 
 def _places(rows: pd.DataFrame, place: np.ndarray[Any, Any]) -> pd.DataFrame:

@@ -28,10 +28,14 @@ class SuiteGroups:
         """The groups of a suite, the outer before the inner."""
         return groups_of(self._backend.group_tags(suite)) if self._link.exists() else {}
 
-    def record(self, suite: str, groups: Groups) -> None:
-        """Note groups, with all that they hold; writes only what changed, and nothing on a suite without results."""
+    def record(self, suite: str, groups: Groups) -> bool:
+        """Note groups, with all that they hold; writes only what changed, and nothing on a suite without results.
+
+        Returns:
+            Whether anything was written.
+        """
         if not groups or not self._link.exists():
-            return
+            return False
         there = self._backend.group_tags(suite)
         new = dict(tag_of(group) for group in groups.values())
         changed = {key: text for key, text in new.items() if there.get(key) != text}
@@ -42,8 +46,9 @@ class SuiteGroups:
                 *(key, len(changed.pop(key)), _LIMIT),
             )
         if not changed:
-            return
+            return False
         with self._link.guard("noting groups of tasks"):
             experiment = self._link.experiment(suite)
             for key, text in changed.items() if experiment is not None else ():
                 self._link.tag_experiment(experiment.experiment_id, key, text)
+        return experiment is not None
