@@ -19,6 +19,7 @@ from evalrun.core import receipt
 from evalrun.core.atomic import write_file
 from evalrun.core.errors import TrackingError
 from evalrun.core.second_process import on_two_cores
+from evalrun.core.task_group import TaskGroup
 from evalrun.reporting import build
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.tracking import Store
@@ -35,7 +36,7 @@ EVERYTHING = study.Selection()
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is its table here, which is what these tests look at; the test of several suites makes the real ones."""
 
-    def table_alone(table: pd.DataFrame, conf: object, title: str, out: Path, *_: object) -> build.Analysis:
+    def table_alone(table: pd.DataFrame, conf: object, title: str, out: Path, *_: Any, **__: Any) -> build.Analysis:
         files = {"report.html": f"<html>{title}", "effects.csv": "", "results.csv": table.to_csv()}
         return build.Analysis({name: write_file(out / name, text) for name, text in files.items()}, {}, "", [])
 
@@ -79,6 +80,9 @@ def analyse(config: Config, tmp_path: Path) -> tuple[list[Path], int]:
     return pages, reports[1] - reports[0]
 
 
+GROUPS = {"two": TaskGroup("two", "Two", ("memo_trap", "other"))}
+
+
 def edit_a_value(config: Config) -> None:
     with sqlite3.connect(Path(config.tracking.root) / "mlflow.db") as database:
         database.execute("UPDATE latest_metrics SET value = 0.123 WHERE key = 'acc/memo_trap' AND step = 1000")
@@ -110,6 +114,7 @@ def test_nothing_has_changed(
 CHANGES: dict[str, Callable[[Config, Path], object]] = {
     "another checkpoint": lambda config, tmp_path: deliver(Store(config.tracking), tmp_path, [16_000]),
     "a value that a person edits": lambda config, tmp_path: edit_a_value(config),
+    "a group of tasks": lambda config, tmp_path: Store(config.tracking).groups.record("pythia", GROUPS),
     "a file of items": lambda config, tmp_path: touch_items(tmp_path),
     "a file that came out": lambda config, tmp_path: (tmp_path / "analysis/pythia/effects.csv").write_text("x"),
     "a file that is gone": lambda config, tmp_path: (tmp_path / "analysis/pythia/report.html").unlink(),
@@ -150,10 +155,10 @@ def test_a_report_that_was_deleted_is_filed_again(config: Config, store: Store, 
 def texts_shown(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> None:
     """A report is the choices of an item and the clusters of the task `mine`, as its file has them."""
 
-    def choices_alone(*given: object) -> build.Analysis:
-        out, words, clusters = given[3], given[-1], given[-2]
-        texts = words("mine", pd.DataFrame({"doc_id": [0]}))  # type: ignore[operator]
-        told = "" if clusters is None else clusters("mine").items  # type: ignore[operator]
+    def choices_alone(*given: Any, words: Any, clusters: Any, **_: Any) -> build.Analysis:
+        out = given[3]
+        texts = words("mine", pd.DataFrame({"doc_id": [0]}))
+        told = "" if clusters is None else clusters("mine").items
         cluster = "" if told is None or isinstance(told, str) else told["cluster"][0]
         seen.append(f"{' '.join(texts.choices[0])} {cluster}".rstrip() if texts.choices else texts.why)
         assert isinstance(out, Path)

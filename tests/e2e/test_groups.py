@@ -42,6 +42,10 @@ def nested(workspace: Path) -> Path:
 def test_from_a_nested_group_to_mlflow_report_and_library(nested: Path, evalrun: Run) -> None:
     done = evalrun("-m", "model=glob(toy/*)", "step=1,2,4,8", "task=outer")
     assert done.returncode == 0, done.stderr
+    ended = [line for line in done.stdout.splitlines() if re.match(r" *(outer|alpha|inner|beta|gamma) .*to", line)]
+    assert [line.split("  0")[0].rstrip() for line in ended] == [
+        "outer (mean of 3)", "  alpha", "  inner (mean of 2)", "    beta", "    gamma",
+    ]  # fmt: skip
     for name in (*GROUPS, "alpha", "beta", "gamma"):
         (nested / "conf" / "task" / f"{name}.yaml").unlink(missing_ok=True)  # the store alone knows them now
     again = evalrun("analyze", "analysis.methods=[ols]")

@@ -7,8 +7,10 @@ import math
 import pytest
 
 from evalrun.commands.summary.curve_values import TaskCurve
+from evalrun.commands.summary.group_values import Value, group_values, outline
 from evalrun.commands.summary.render import lines
 from evalrun.commands.summary.sparkline import Scale, marks, scale_of
+from evalrun.core.task_group import TaskGroup
 
 NAN = math.nan
 UNIT = Scale(0.0, 1.0)
@@ -53,6 +55,36 @@ def test_a_small_study_side_by_side() -> None:
         "task    scale         tiny-s     tiny-m",
         "recall  0.10 to 1.00  ▁▃▇█ 0.95  ▁▃▇█ 0.95",
         "obey    0.10 to 0.90  █▆▂▁ 0.12  █▆▂▁ 0.12",
+    ]
+
+
+def test_groups_stand_above_what_they_hold() -> None:
+    groups = {
+        "outer": TaskGroup("outer", "Outer", ("inner", "c", "lone"), {"acc": True}),
+        "inner": TaskGroup("inner", "Inner", ("a", "b")),
+        "lone": TaskGroup("lone", "Lone", ("d",)),
+    }
+    assert outline(["x", "a", "b", "c", "d", "y"], groups) == {
+        "x": 0, "outer": 0, "inner": 1, "a": 2, "b": 2, "c": 1, "d": 1, "y": 0,
+    }  # fmt: skip
+    results = {"a": Value("acc", 0.2, 10), "b": Value("acc", 0.6, 30), "c": Value("acc", 1.0, 10)}
+    assert group_values(results, groups) == {"inner": Value("acc", pytest.approx(0.4), 40)}  # d has no result
+    results["d"] = Value("acc", 0.0, 50)
+    assert group_values(results, groups)["outer"] == Value("acc", pytest.approx(0.3), 100)
+    assert group_values(results | {"b": Value("mc2", 0.6, 30)}, groups) == {}
+    curves = [
+        TaskCurve("outer", "m", "acc", (0.3, 0.5), depth=0, tasks=4),
+        TaskCurve("inner", "m", "acc", (0.4, 0.6), depth=1, tasks=2),
+        TaskCurve("a", "m", "acc", (0.2, 0.4), depth=2),
+    ]
+    assert lines(curves, 80, "utf-8") == [
+        "acc at the 2 steps, then its last value; each task on its own scale; groups have",
+        "the mean of their tasks:",
+        "",
+        "task                 scale         m",
+        "outer (mean of 4)    0.30 to 0.50  ▁█ 0.50",
+        "  inner (mean of 2)  0.40 to 0.60  ▁█ 0.60",
+        "    a                0.20 to 0.40  ▁█ 0.40",
     ]
 
 

@@ -5,37 +5,34 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalrun import progress
+from evalrun.commands.summary.group_values import Value, group_values, outline
 from evalrun.core.errors import TrackingError
+from evalrun.core.task_group import tasks_of
 from evalrun.grid.job_spec import JobSpec
 from evalrun.journal import result_files
 from evalrun.progress import JobProgress
+from evalrun.tasks.group_tree import task_groups
 from evalrun.tracking import Store
 
 
 @dataclass(frozen=True)
-class Value:
-    """A task's primary metric on one checkpoint."""
-
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True)
 class TaskCurve:
-    """A task over the steps of one model, in the order of training; a step without a result is NaN."""
+    """A task, or the mean of a group, over the steps of one model, in the order of training; NaN is no result."""
 
     task: str
     model: str  # with what else tells its jobs from others of the model
     metric: str
     values: tuple[float, ...]
     seeds: int = 1  # training seeds that a value is the mean of, at most
+    depth: int = 0  # groups that it is below
+    tasks: int = 1  # of a group
 
 
 def values(jobs: Sequence[JobSpec]) -> list[TaskCurve]:
-    """The curves of a sweep that have any result; several training seeds are averaged.
+    """The curves of a sweep that have any result, those of groups before what they hold; seeds are averaged.
 
     Args:
         jobs: Of the sweep, with what is known of them.
@@ -51,13 +48,18 @@ def values(jobs: Sequence[JobSpec]) -> list[TaskCurve]:
     for key, value in _filed(store, {jobs[i].cell.suite for i, _ in lacking.values()}, lacking):
         i, task = lacking[key]
         found[i][task] = value
+    groups = task_groups(dict.fromkeys(task for job in jobs for task in job.config.tasks))
+    rows = outline(dict.fromkeys(task for entry in entries for task in entry.tasks), groups)
     several = _several(jobs)
     by_step: dict[tuple[str, str], dict[int, list[Value]]] = defaultdict(lambda: defaultdict(list))
     for job, entry, results in zip(jobs, entries, found, strict=True):
-        for task in entry.tasks:
-            place = by_step[task, " ".join([job.cell.model, *several(job)])][job.cell.step]
-            place += [results[task]] if task in results else []
-    return list(_curves(by_step))
+        results |= group_values(results, groups)
+        for name in (name for name in rows if name in groups or name in entry.tasks):
+            place = by_step[name, " ".join([job.cell.model, *several(job)])][job.cell.step]
+            place += [results[name]] if name in results else []
+    return [
+        replace(curve, depth=rows[curve.task], tasks=len(tasks_of(groups, curve.task))) for curve in _curves(by_step)
+    ]
 
 
 def _curves(by_step: Mapping[tuple[str, str], Mapping[int, list[Value]]]) -> Iterator[TaskCurve]:
@@ -93,7 +95,7 @@ def _journalled(entry: JobProgress) -> dict[str, Value]:
     for task, key in entry.keys.items():
         result = result_files.record_of(entry.folder / result_files.FOLDER / result_files.record_name(task, key))
         if result is not None and result.key == key:
-            found[task] = Value(result.primary_metric, result.metrics.get(result.primary_metric, math.nan))
+            found[task] = Value(result.primary_metric, result.metrics.get(result.primary_metric, math.nan), result.n)
     return found
 
 
@@ -103,7 +105,7 @@ def _filed(store: Store, suites: Iterable[str], keys: Collection[str]) -> Iterat
         for suite in suites:
             table = store.table(suite)
             rows = table[table["primary"] & table["task_key"].isin(keys)]
-            for key, metric, value in rows[["task_key", "metric", "value"]].itertuples(index=False, name=None):
-                yield key, Value(metric, value)
+            for key, *said in rows[["task_key", "metric", "value", "n"]].itertuples(index=False, name=None):
+                yield key, Value(*said)
     except TrackingError:
         return

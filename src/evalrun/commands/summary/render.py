@@ -32,9 +32,13 @@ def lines(curves: Sequence[TaskCurve], width: int, encoding: str) -> list[str]:
     longest, numbers = max(len(curve.values) for curve in curves), max(len(_last(curve)) for curve in curves)
     left = [["task", "scale"]] if longest > 1 else [["task"]]
     widest = max(_NAME, width // 3)
+    about = {curve.task: curve for curve in curves}
     for task, metric in metrics.items():
-        name = task if one_metric else f"{task} ({metric})"
-        left.append([shortened(name, widest), str(scales[task] or "")][: len(left[0])])
+        said = [f"mean of {about[task].tasks}"] if about[task].tasks > 1 else []
+        said += [] if one_metric else [metric]
+        name = task + (f" ({', '.join(said)})" if said else "")
+        indent = _GAP * about[task].depth
+        left.append([indent + shortened(name, widest - len(indent)), str(scales[task] or "")][: len(left[0])])
     room = width - sum(max(map(len, column)) + len(_GAP) for column in zip(*left, strict=True)) + len(_GAP)
     heads = {model: shortened(model, max(_NAME, room - len(_GAP))) for model in models}
     drawn, columns = _fit(list(heads.values()), longest, numbers, room)
@@ -81,6 +85,7 @@ def _legend(curves: Sequence[TaskCurve], what: str, longest: int, drawn: int, en
     steps = f"at the {longest} steps" if drawn >= longest else f"at {drawn} of {longest} steps"
     empty = any(not math.isfinite(value) for curve in curves for value in curve.values)
     missing = f"; {gap(encoding)} = no result" if empty else ""
+    missing += "; groups have the mean of their tasks" if any(curve.tasks > 1 for curve in curves) else ""
     return f"{what} {steps}, then its last value; each task on its own scale{missing}:"
 
 
