@@ -268,10 +268,10 @@ def test_who_writes_beside_the_second_process_is_not_missed(
 ) -> None:
     made_before = build.run_analysis
 
-    def run_analysis(*given: Any) -> build.Analysis:
+    def run_analysis(*given: Any, **named: Any) -> build.Analysis:
         if not (tmp_path / "analysis").exists():
             deliver(Store(config.tracking), tmp_path, [16_000])  # after the results were read
-        return made_before(*given)
+        return made_before(*given, **named)
 
     monkeypatch.setattr(build, "run_analysis", run_analysis)
     analyse_in_two_processes(config, tmp_path, monkeypatch)
