@@ -46,7 +46,7 @@ def test_without_leave_all_is_done_here() -> None:
 
 @pytest.mark.usefixtures("two_cores")
 def test_work_that_shares_all_cores_stays_here() -> None:
-    with beside(os.getpid, is_shared=True) as found:
+    with beside(os.getpid, stays_here=True) as found:
         assert found() == os.getpid()
 
 

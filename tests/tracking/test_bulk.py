@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,8 +19,9 @@ from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
+from evalrun.core.second_process import on_two_cores
 from evalrun.errors import StorageError, TrackingError
-from evalrun.tracking import Store
+from evalrun.tracking import Store, bulk
 
 from .conftest import MakeResult, make_cell
 from .test_server import address as address  # a fixture
@@ -127,6 +130,16 @@ def test_a_task_joins_a_run_that_is_there(store: Store, make: MakeResult) -> Non
     assert len(store.delivered_all("pythia")) == 1
 
 
+@pytest.fixture(params=[1, 2])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """In how many processes the files of a few runs are written beside their rows."""
+    monkeypatch.setattr(bulk, "_PAYS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(request.param)))
+    with on_two_cores():
+        yield request.param
+
+
+@pytest.mark.usefixtures("processes")
 def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
     store.deliver_many(results)
     client = MlflowClient(store.uri)
@@ -140,6 +153,23 @@ def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
         assert len(items) == sum(path is not None for _, path in mine) == 2
 
 
+@pytest.mark.usefixtures("processes")
+def test_a_disk_that_has_no_room_for_files_leaves_no_run(
+    store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(bulk, "_put", put)
+        with pytest.raises(TrackingError, match="no space left"):
+            store.deliver_many(results)
+    assert store.table("pythia").empty
+    store.deliver_many(results)
+    assert len(store.delivered_all("pythia")) == 3
+
+
+@pytest.mark.usefixtures("processes")
 def test_items_that_are_not_those_that_were_scored_are_refused(store: Store, make: MakeResult) -> None:
     result, path = make()
     path.write_bytes(b"other")

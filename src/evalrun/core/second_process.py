@@ -35,19 +35,19 @@ def on_two_cores() -> Iterator[None]:
 
 
 @contextmanager
-def beside(work: Callable[[], T], is_shared: bool = False) -> Iterator[Callable[[], T]]:
+def beside(work: Callable[[], T], stays_here: bool = False) -> Iterator[Callable[[], T]]:
     """Have work done while the block goes on; what is yielded waits for its result, and raises what it raised.
 
     Where no process may be forked the work is done when its result is asked for.
 
     Args:
         work: Changes nothing but files; what it returns can be pickled.
-        is_shared: Whether it takes further processes of its own, and so none is forked for it.
+        stays_here: Whether it is done in this process all the same, as what takes further processes of its own is.
 
     Raises:
         EvalrunError: on asking for the result, when the process was killed.
     """
-    if is_shared or not _may_fork.get():
+    if stays_here or not _may_fork.get():
         yield work
         return
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -138,7 +138,7 @@ def _done(work: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, A
     """Whether it was done, and what it returned or raised."""
     try:
         return True, work(*arguments)
-    except EvalrunError as error:  # anything else ends the process with its traceback
+    except (EvalrunError, OSError) as error:  # anything else ends the process with its traceback
         return False, error
 
 

@@ -16,6 +16,7 @@ import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
 
 from evalrun.core.records import TaskResult
+from evalrun.core.second_process import beside
 from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.mlflow_tables import (
@@ -49,6 +51,7 @@ from evalrun.tracking.slugs import slug
 from evalrun.tracking.sweep_tags import sweep_tags
 
 _RUNS_A_TRANSACTION = 1000  # bounds memory, and how long others wait: some 150,000 rows, a second
+_PAYS = 100  # runs from which on a second process writes their files
 _json = json.JSONEncoder().encode
 
 
@@ -119,11 +122,12 @@ def _write(
     newest = [_newest(group) for group in groups]
     rows: Rows = {table: [] for table in COLUMNS}
     ids = _new_ids(link, [group[0][0].run_key for group in newest])
-    for run_id, group in zip(ids, newest, strict=True):
-        folder = append_to_uri_path(experiment.artifact_location, run_id, "artifacts")
-        origin = origins.get(group[0][0].run_key)
-        _upload(folder, group, origin)
-        _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
+    folders = [append_to_uri_path(experiment.artifact_location, run_id, "artifacts") for run_id in ids]
+    known = [origins.get(group[0][0].run_key) for group in newest]
+    with beside(partial(_upload_all, folders, newest, known), stays_here=len(ids) < _PAYS) as uploaded:
+        for run_id, folder, group, origin in zip(ids, folders, newest, known, strict=True):
+            _add_rows(rows, experiment, run_id, folder, [result for result, _ in group], sizes, origin)
+        uploaded()
     with session(link.client, read_only=False) as opened:
         _add_datasets(opened, rows, experiment, zip(ids, newest, strict=True))
         metrics = rows.pop(SqlMetric)
@@ -163,6 +167,14 @@ def _new_ids(link: MlflowConnection, run_keys: Sequence[str]) -> list[str]:
 
 def _id_of(run_key: str) -> str:
     return hashlib.sha256(run_key.encode()).hexdigest()[:32]
+
+
+def _upload_all(
+    folders: Sequence[str], groups: Sequence[layout.Delivery], origins: Sequence[layout.Origin | None]
+) -> None:
+    """The artifacts of some runs."""
+    for folder, group, origin in zip(folders, groups, origins, strict=True):
+        _upload(folder, group, origin)
 
 
 def _upload(folder: str, group: layout.Delivery, origin: layout.Origin | None) -> None:

@@ -24,6 +24,7 @@ from evalrun.core import garbage
 from evalrun.core.errors import ConfigError
 from evalrun.core.progress_line import watched
 from evalrun.core.records import TaskResult
+from evalrun.core.second_process import on_two_cores
 from evalrun.core.secrets import command_line
 from evalrun.core.stages import stage
 from evalrun.core.text import counted
@@ -45,7 +46,7 @@ def command(words: Sequence[str]) -> int:
     paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word)]
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
-    with hydra_session(), garbage.without_search(), watched("ingest"):
+    with hydra_session(), garbage.without_search(), watched("ingest"), on_two_cores():
         return ingest(paths, planning.settings_of(rest), command_line(["analyze", *rest]), renames)
 
 
