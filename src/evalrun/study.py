@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
+from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
 from evalrun.grid.selected_results import Selection as Selection
@@ -66,7 +67,7 @@ def analyse(
     reports, families = [], {}
     with Filing(store) as filing:
         suites = store.suites()
-        for suite, whole, table in _selected(store, selection):
+        for suite, whole, table in _selected(store, selection, _import_analysis):
             whole, groups = _with_groups(store, selection, suite, whole)
             kept.saw(suite, whole.digest)
             with stage("curves in MLflow"):
@@ -90,27 +91,16 @@ def analyse(
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
                 reports.append(page)
-        beside = _across(folder, families, config, finals)
+        from evalrun.reporting.families_page import write_across
+
+        if across := write_across(folder / "_families", families, config.analysis, finals):
+            print(f"across {len(families)} families, over training compute: {across[0]}")
         with stage("waiting for MLflow"):
             is_unwritten = filing.end()
         with stage("what has changed"):
-            kept.close(beside, selection.suite is not None or suites == store.suites(), is_unwritten)
+            kept.close(across, selection.suite is not None or suites == store.suites(), is_unwritten)
     print("curves and runs: python -m evalrun ui")
     return reports
-
-
-def _across(
-    folder: Path, families: Mapping[str, pd.DataFrame], config: Config, finals: Mapping[str, int] | None
-) -> list[Path]:
-    """The report across families, the page first; nothing where there are no two suites with a task in common."""
-    if len({str(rows["suite"].iloc[0]) for rows in families.values()}) < 2:
-        return []
-    from evalrun.reporting.families_page import write_across
-
-    beside = write_across(folder / "_families", families, config.analysis, finals)
-    if beside:
-        print(f"across {len(families)} families, over training compute: {beside[0]}")
-    return beside
 
 
 def _inputs(
@@ -151,8 +141,17 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
     return {suite: table for suite, _, table in _selected(store, selection)}
 
 
-def _selected(store: Store, selection: Selection) -> Iterator[tuple[str, SuiteTable, pd.DataFrame]]:
+@stage("libraries")
+def _import_analysis() -> None:
+    from evalrun.reporting import build  # noqa: F401
+
+
+def _selected(
+    store: Store, selection: Selection, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, SuiteTable, pd.DataFrame]]:
     """Each suite with all its results and its selected rows, as `tables`; a suite is read when its turn comes.
+
+    What there is to do `meanwhile` is done once while each is read.
 
     Raises:
         AnalysisError: there are no such results.
@@ -168,9 +167,11 @@ def _selected(store: Store, selection: Selection) -> Iterator[tuple[str, SuiteTa
     wanted = [selection.suite] if selection.suite else suites
     is_empty = True
     for suite in wanted:
-        with stage("reading results"):
-            whole = store.read(suite)
-            table = selection.of(whole.of(selection.sweep))
+        with beside(partial(store.read, suite), stays_here=store.state() is None) as read:
+            meanwhile()
+            with stage("reading results"):
+                whole = read()
+                table = selection.of(whole.of(selection.sweep))
         if not table.empty:
             is_empty = False
             yield suite, whole, table
@@ -253,8 +254,7 @@ def _report(
         AnalysisError: nothing can be fitted.
         TrackingError: the store cannot be read or written.
     """
-    with stage("libraries"):
-        from evalrun.reporting.build import run_analysis
+    from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))
     with items_of(config, store, table) as items:

@@ -37,12 +37,14 @@ def write_across(
         finals: Model -> its last released step, where known.
 
     Returns:
-        What lies in the folder now, the page first; nothing where no two families have a task in common.
+        What lies in the folder now, the page first; nothing where no two suites, or families, have a task in common.
 
     Raises:
         AnalysisError: a family has no result to show.
         StorageError: a file cannot be written.
     """
+    if len({str(table["suite"].iloc[0]) for table in tables.values()}) < 2:
+        return []
     rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in tables.items()}
     scored = {name: str(table["settings"].iloc[0]) for name, table in tables.items()}
     page = write_families(folder, rows, scored)
