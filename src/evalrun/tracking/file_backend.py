@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun.tracking import sqlite_reader
+from evalrun.tracking import database_schema, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 
@@ -32,6 +32,10 @@ class FileBackend:
 
     def suites(self) -> list[str]:
         """The suites that have checkpoint runs, sorted."""
+        if self._link.upgrade:
+            _ = self._link.client  # an older file is migrated when it is opened
+        elif self._link.database is not None:  # MLflow would refuse it, too
+            database_schema.check_file(self._link.database, self._link.patience_s, False)
         return sqlite_reader.suites(self._link)
 
     def experiment_id(self, suite: str) -> str | None:
