@@ -18,6 +18,7 @@ from evalrun.statistics.items.shared_items import shared_items
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.table import prepare
+from evalrun.tasks.group_tree import task_groups
 
 CHOICE = RegressionSettings("nominal", "tokens", ["ols"], ["fdr_bh"], 0.05, 99, 0)
 AB = {"both": TaskGroup("both", "Both", ("a", "b"))}
@@ -213,6 +214,39 @@ def test_the_table_of_groups_can_stand_where_one_of_tasks_does(tidy: Any) -> Non
     effects = fit_interactions(prepared.table, CHOICE)
     assert set(effects["task"]) == {"tiny"}
     assert effects["p"].notna().any()
+
+
+# GPT-2's accuracies of Warstadt et al. 2020 (raw_results/summary/models_summary.jsonl of alexwarstadt/blimp):
+# phenomenon -> the authors' mean, and the tasks' values in the order of conf/task/blimp_phenomena.yaml.
+BLIMP = {
+    "anaphor_agreement": (0.993, [0.994, 0.992]),
+    "argument_structure": (0.8177777778, [0.766, 0.849, 0.782, 0.807, 0.659, 0.842, 0.893, 0.902, 0.86]),
+    "binding": (0.8094285714, [0.737, 1.0, 0.948, 0.984, 0.775, 0.754, 0.468]),
+    "control_raising": (0.8192, [0.784, 0.911, 0.792, 0.72, 0.889]),
+    "determiner_noun_agreement": (0.95825, [0.988, 0.977, 0.957, 0.953, 0.949, 0.927, 0.94, 0.975]),
+    "ellipsis": (0.8935, [0.915, 0.872]),
+    "filler_gap_dependency": (0.8127142857, [0.842, 0.956, 0.871, 0.968, 0.938, 0.551, 0.563]),
+    "irregular_forms": (0.919, [0.977, 0.861]),
+    "island_effects": (0.72725, [0.894, 0.722, 0.81, 0.854, 0.523, 0.871, 0.355, 0.789]),
+    "npi_licensing": (0.7682857143, [0.654, 0.648, 0.643, 0.945, 0.785, 0.971, 0.732]),
+    "quantifiers": (0.79025, [0.995, 0.424, 0.87, 0.872]),
+    "subject_verb_agreement": (0.8635, [0.795, 0.657, 0.928, 0.924, 0.967, 0.91]),
+}
+
+
+def test_means_of_blimp_are_its_authors(tidy: Any) -> None:
+    """67 tasks, 12 phenomena, 1: the whole is the mean of tasks, .830, and not that of phenomena, .848."""
+    groups = task_groups(["blimp_phenomena"])
+    assert set(tasks_of(groups, "blimp_phenomena")) == set(tasks_of(task_groups(["blimp"]), "blimp"))
+    rows = [
+        {"task": task, "value": value, "n": 1000}
+        for name, (_, values) in BLIMP.items()
+        for task, value in zip(groups[f"blimp_{name}"].members, values, strict=True)
+    ]
+    found = group_means(tidy.table(rows), groups).table.set_index("task")["value"]
+    assert found["blimp_phenomena"] == pytest.approx(0.830238806, abs=1e-9)
+    for name, (mean, _) in BLIMP.items():
+        assert found[f"blimp_{name}"] == pytest.approx(mean, abs=1e-9)
 
 
 @pytest.mark.simulation
