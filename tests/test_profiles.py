@@ -312,9 +312,7 @@ def test_a_users_own_data_is_not_compared_with_the_release(workspace: Path) -> N
 def test_every_shipped_task_resolves() -> None:
     for profile in PROFILES:
         names = [name for name, path in task_file.own_names().items() if path.is_relative_to(conf_dir())]
-        ours = [
-            name for name in names if not name.startswith(("tiny", "blimp"))
-        ]  # BLiMP's are lm-eval's
+        ours = [name for name in names if not name.startswith(("tiny", "blimp"))]  # BLiMP's are lm-eval's
         found = task_file.resolve(ours, profile=profile)
         assert len(found) == 20
         for file in found:

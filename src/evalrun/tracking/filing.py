@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalrun.config.schema import TrackingConf
 from evalrun.core.second_process import Helper
 from evalrun.core.stages import stage
 from evalrun.tracking.file_state import FileState
 from evalrun.tracking.store import Store
-from evalrun.tracking.suite_table import SuiteTable
+
+if TYPE_CHECKING:  # pandas takes a second to be imported
+    from evalrun.tracking.suite_table import SuiteTable
 
 T = TypeVar("T")
 
