@@ -134,7 +134,7 @@ def test_slurm_the_command_may_leave_and_come_back(
     assert "submitted" not in again.stderr  # what is in the queue is not queued twice
     assert re.search(r"([1-7]) of \1 jobs are left to SLURM", again.stderr)
     (on_slurm.folder / "go").touch()
-    back = on_slurm.run()
+    back = on_slurm.run(analysis="analysis.after_sweep=true")
     assert back.returncode == 0, back.stderr
     assert "submitted" not in back.stderr
     contract.assert_whole(on_slurm, reference)
@@ -151,7 +151,7 @@ def test_slurm_says_what_it_refuses(on_slurm: Command) -> None:
 
 def test_what_the_command_saves_holds_no_secret(on_slurm: Command) -> None:
     secret = Command(on_slurm.folder, SLURM, {**on_slurm.env, "MLFLOW_TRACKING_PASSWORD": "hunter2hunter2"})
-    assert secret.run("model=toy/toy-s", "step=1").returncode == 0
+    assert secret.run().returncode == 0
     found = subprocess.run(
         ["grep", "-rl", "hunter2", str(on_slurm.folder)], capture_output=True, text=True, check=False
     )
