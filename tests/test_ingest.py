@@ -12,16 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+import evalrun
 import forked
 from evalrun.cli import main
 from evalrun.config.schema import TrackingConf
 from evalrun.core import progress_line
 from evalrun.tracking import Store
-from helpers import made_once, make_checkpoint, make_rows, shared_dir, write_rows
+from helpers import made_once, make_checkpoint, make_rows, make_workspace, shared_dir, write_rows
 
 Ingest = Callable[..., tuple[int, str, str]]
 
@@ -225,6 +227,50 @@ def toy(ingest: Ingest, workspace: Path, template: Path) -> Ingest:
     (workspace / "mlruns").mkdir()
     shutil.copyfile(template, workspace / "mlruns" / "mlflow.db")
     return ingest
+
+
+@pytest.mark.release
+def test_items_of_lm_evals_samples_are_followed_as_ones_own(
+    evaluated: Path, toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The same checkpoints and task, scored by evalrun and by lm-eval: the same answers, classes, ages and losses."""
+    data = evaluated / "data" / "alpha.jsonl"
+    write(tmp_path / "tasks" / "alpha.yaml", TASK_04.format(name="alpha", data=data))
+    for step in (1, 2, 8):
+        words = [
+            *("run", "--model", "hf", "--device", "cpu", "--batch_size", "4", "--log_samples", "--tasks", "alpha"),
+            *("--model_args", f"pretrained={evaluated}/models/toy-s/step{step},dtype=float32"),
+            *("--include_path", "tasks", "--output_path", "out"),
+        ]
+        ran = forked.run(words, tmp_path, os.environ, 300, LM_EVAL)
+        assert ran.returncode == 0, ran.stderr
+    other = make_workspace(tmp_path / "other", toy_models)
+    monkeypatch.chdir(other)
+    assert main(["ingest", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    own = evalrun.results(root=evaluated, model="toy/toy-s", step=[1, 2, 8], task="alpha")
+    sure = {"metric": "acc", "item_guess": 0.02}  # so that one right answer tells: the models know nothing
+    mine = evalrun.items(own, root=evaluated, **sure)
+    theirs = evalrun.items(evalrun.results(root=other), "alpha", root=other, **sure)
+    assert mine.n == theirs.n == 12
+    assert mine.grid is not None
+    assert theirs.grid is not None
+    ours, others = mine.grid.curves[0], theirs.grid.curves[0]
+    assert ours.steps.tolist() == others.steps.tolist() == [1, 2, 8]
+    assert (mine.grid.keys["doc_hash"] == theirs.grid.keys["doc_hash"]).all()  # so that texts are found for both
+    assert (mine.grid.gold == theirs.grid.gold).all()
+    assert (mine.grid.guess == theirs.grid.guess).all()
+    np.testing.assert_allclose(ours.margin, others.margin, atol=1e-4)
+    assert (ours.right == others.right).all()
+    assert (ours.chosen == others.chosen).all()
+    assert mine.items["class"].tolist() == theirs.items["class"].tolist()
+    assert mine.items["class"].nunique() > 1
+    numbers = ["wrong_to_right", "right_to_wrong", "known", "learned", "lost", "p"]
+    np.testing.assert_allclose(mine.transitions[numbers], theirs.transitions[numbers], atol=1e-9)
+    np.testing.assert_allclose(mine.items["age"], theirs.items["age"], rtol=1e-3)
+    capsys.readouterr()
+    assert main(["items", "task=alpha", "analysis.metric=acc", "analysis.item_guess=0.02", "--json"]) == 0
+    counts = {row["class"]: row["items"] for row in json.loads(capsys.readouterr().out)["classes"]}
+    assert counts == mine.classes.set_index("class")["items"].to_dict()
 
 
 @pytest.mark.slow

@@ -472,6 +472,22 @@ def test_ties_count_as_their_share_and_lists_may_be_of_unlike_lengths():
     assert counts.tolist() == [2, 1]
 
 
+def test_targets_between_quotes_are_places_where_acc_says_the_same():
+    """lm-eval's samples hold every target as text, the place of a choice and a choice that is a number alike."""
+    store, _, gold = store_of(steps=1, models=("a",))
+    frame = store("a1", "made")
+    quoted = frame.assign(target=[f'"{place}"' for place in gold])
+    sheets = [
+        read_sheet(tables_of(MadeStore({("r", "t"): one})), "r", "t", "acc")
+        for one in (frame, quoted, quoted.assign(target=[f'"{place + 1}"' for place in gold]))
+    ]
+    assert (sheets[0].gold == gold).all()
+    assert (sheets[1].gold == gold).all()
+    np.testing.assert_array_equal(sheets[0].margin, sheets[1].margin)
+    assert (sheets[2].gold == -1).all()  # texts of choices
+    np.testing.assert_array_equal(sheets[0].right, sheets[2].right)
+
+
 def test_items_that_differ_are_named_and_left_out():
     store, rows, _ = store_of(steps=4)
     store.frames["a2", "made"] = store("a2", "made").iloc[3:].reset_index(drop=True)
