@@ -220,6 +220,14 @@ def test_a_glob_without_match_lists_what_exists() -> None:
             "set analysis.items=true with it",
         ),
         (
+            ("model=pythia-70m", "step=1", "analysis.item_parts=[difficulty]", "analysis.items=false"),
+            "analysis.item_parts is ['difficulty'], but analysis.items is false: set analysis.items=true with it",
+        ),
+        (
+            ("model=pythia-70m", "step=1", "analysis.item_parts=[x,x]", "analysis.items=true"),
+            "name each way to divide items once",
+        ),
+        (
             ("model=pythia-70m", "step=glob(*)"),
             "step=glob(*): a glob chooses among files, which step has none of; write step=all",
         ),

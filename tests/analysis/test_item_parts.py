@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -169,3 +170,64 @@ def test_parts_of_several_tasks_share_one_correction_and_errors_of_clusters():
     judged = part_judge(CONF, lambda task: pairs)
     clustered = parts(divided[:1], whole, judged).found.set_index(["by", "part"])
     assert clustered.loc[key, "high"] - clustered.loc[key, "low"] != alone.loc[key, "high"] - alone.loc[key, "low"]
+
+
+def test_published_groups_of_difficulty_are_a_u_and_a_rise():
+    """Wu & Lo (arXiv:2410.01692): while MMLU's hardest questions rise, its easiest fall and come back."""
+    models = pd.read_csv(Path(__file__).with_name("wu_lo_2024.csv"), comment="#")
+    groups = [name for name in models if name.startswith("group_")]
+    models["all"] = models[groups].mean(axis=1)
+    x = np.log(models["flops_1e21"].to_numpy())
+    sixth = np.clip(np.searchsorted(np.quantile(x, np.linspace(0, 1, 7)), x, side="right") - 1, 0, 5)
+    frames = []
+    for name in [*groups, "all"]:
+        own = models[name].groupby(sixth)
+        runs = [(f"{name}{place}", "models", place + 1) for place in range(6)]
+        rows = table_rows(runs, own.mean().tolist(), name)
+        compute = np.exp(pd.Series(x).groupby(sixth).mean()).to_numpy() * 1e21
+        frames.append(rows.assign(stderr=own.sem().to_numpy(), flops=compute, n=1404))
+    labels, falls = part_judge(config_of({"methods": ["ols"], "axis": "flops"}).analysis)(pd.concat(frames), None)
+    found = labels.set_index("task")
+    assert found.loc["group_0", ["first_value", "last_value"]].tolist() == pytest.approx([0.043, 0.381], abs=5e-4)
+    assert found.loc["group_0", "label"] == "emergent"
+    assert found.loc["group_9", "label"] == "U-shaped"
+    assert found.loc["group_9", "turn_value"] == pytest.approx(0.468, abs=5e-4)
+    fallen = falls.set_index("task")["falls"]
+    assert fallen[fallen].index.tolist() == ["group_9"]  # and the mean of all does not fall: it hides the easiest
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("by", ["template", "difficulty"])
+def test_no_part_is_hidden_where_none_is(by):
+    """Two models of constant items: in at most 5 % of tasks is any part of either said to fall under a level mean."""
+    assert hidden_shares(by, 300) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_no_part_is_hidden_in_a_few_tasks_where_none_is():
+    assert hidden_shares("difficulty", 12) <= 3 / 12
+
+
+def hidden_shares(by, draws, n=240, steps=6):
+    """Share of made tasks, whose items never change, in which a part is said to be hidden."""
+    said = 0
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        p = random.beta(2, 2, n)  # easy and hard items, the same to both models
+        curves = [made_curve((random.random((steps, n)) < p).astype(np.float32), model=name) for name in "ab"]
+        curves = [
+            replace(curve, steps=2.0 ** np.arange(steps), run_ids=tuple(f"{curve.model}{at}" for at in range(steps)))
+            for curve in curves
+        ]
+        grid = made_grid(curves, 4)
+        runs = [(run, curve.model, 2**at) for curve in curves for at, run in enumerate(curve.run_ids)]
+        values = np.concatenate([curve.right.mean(axis=1) for curve in curves]).tolist()
+        rows = table_rows(runs, values, "task").assign(n=n)
+        frames = {
+            (run, "task"): pd.DataFrame({"doc_id": range(n), "acc": curve.right[at].astype(float)})
+            for curve in curves
+            for at, run in enumerate(curve.run_ids)
+        }
+        words = ItemWords((), {"template": tuple("wxyz"[at % 4] for at in range(n))}, ())
+        whole = judge(rows, MadeStore(frames))[1]
+        said += bool(parts_of(grid, rows, whole, divide(grid, by, words)).found["hidden"].any())
+    return said / draws

@@ -123,6 +123,10 @@ def test_for_scripts_and_as_a_library(items: Items, filed: Path, tmp_path: Path)
     assert mine.losses["lost"].tolist() == [row["lost"] for row in found["losses"]]
     assert mine.grid is not None
     assert mine.grid.curves[0].right.shape == (len(STEPS), N)
+    parts = evalrun.items(table, "of_four", by=["difficulty", "gold_position"], root=filed).parts
+    assert parts.groupby("by")["part"].nunique().to_dict() == {"difficulty": 3, "gold_position": 4}
+    with pytest.raises(ConfigError, match="by='' does not name each way to divide items once: write by=difficulty"):
+        evalrun.items(table, "of_four", by="", root=filed)
     with pytest.raises(AnalysisError, match="the table has results of 3 tasks: name one"):
         evalrun.items(table, root=filed)
     with pytest.raises(ConfigError, match="did you mean 'of_four'"):
