@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from test_dynamics_report import HOSTILE, made_task, report
 from evalrun.commands.table_input import config_of
 from evalrun.core.errors import ConfigError
 from evalrun.reporting.build import run_analysis
-from evalrun.reporting.item_page import render_items
+from evalrun.reporting.item_page import page_name, render_items
 from evalrun.reporting.item_words import words_of
 from evalrun.statistics.dynamics import packed_items
 from evalrun.statistics.dynamics.choice_shares import MISSING, order, share_codes
@@ -215,3 +216,10 @@ def test_reports_without_items_have_no_pages(tmp_path):
     rows = made_task("turning", n=30)[1]
     assert not any(name.startswith("items/") for name in report(rows, None, tmp_path, items=False).files)
     assert not (tmp_path / "items").exists()
+
+
+def test_tasks_of_nearly_one_name_have_pages_of_their_own():
+    names = ["a b", "a_b", "a/b", "../a_b", "A" * 300]
+    assert len({page_name(name) for name in names}) == len(names)
+    assert page_name("arc_easy") == "items/arc_easy.html"
+    assert all(Path(page_name(name)).parts[:-1] == ("items",) for name in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
+from evalrun.tracking.slugs import slug
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
 OF_TASKS = {"evidence": "png", "items": "png", "parts": "[sp][vnd][gf]"}  # folders of figures of single tasks: endings
@@ -93,11 +93,7 @@ def _paper(study: Findings) -> list[Picture]:
 
 def _answers(found: ItemDynamics) -> Picture:
     """A task's right answers, items by checkpoints."""
-    return Picture(f"items/{_file_name(found.task)}", heat_map_figure, given_of(found), ("png",))
-
-
-def _file_name(task: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", task)
+    return Picture(f"items/{slug(found.task)}", heat_map_figure, given_of(found), ("png",))
 
 
 def _all(study: Findings) -> list[Picture]:
@@ -106,7 +102,7 @@ def _all(study: Findings) -> list[Picture]:
     found = dict(list(study.evidence.groupby("task", sort=False)))
     for task, rows in study.table[_SEEN].groupby("task", sort=False):
         given = (rows, found[task], str(task), study.choice.axis)
-        pictures.append(Picture(f"evidence/{_file_name(str(task))}", evidence_figure, given, ("png",)))
+        pictures.append(Picture(f"evidence/{slug(str(task))}", evidence_figure, given, ("png",)))
     everything = set(study.parts.found["task"])
     return [*pictures, *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT)]
 
@@ -115,7 +111,7 @@ def _parts(study: Findings, tasks: Collection[str], kinds: tuple[str, ...] = ("s
     """The parts of some tasks, a picture a task and what it is divided by."""
     for task, by in divided_ways(study):
         if task in tasks:
-            name = f"parts/{_file_name(task)}-{_file_name(by)}"
+            name = f"parts/{slug(task)}-{slug(by)}"
             yield Picture(name, parts_drawing, given_of_parts(study, task, by), kinds)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from evalrun.reporting.heat_map_figure import KNOWN, WRONG
 from evalrun.statistics.dynamics.distractors import ItemWords, Words
 from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.findings import Findings
+from evalrun.tracking.slugs import slug
 
 FOLDER = "items"  # of the pages, below the report
 # Of wrong choices, beside the right one's blue: for all common kinds of colour vision (after Okabe & Ito 2008).
@@ -28,7 +28,7 @@ _LEFT_OUT = "Prompts and choices are left out (analysis.item_pages says whether 
 
 def page_name(task: str) -> str:
     """Where a task's page lies, below the report's folder."""
-    return f"{FOLDER}/{re.sub(r'[^A-Za-z0-9._-]+', '_', task)}.html"
+    return f"{FOLDER}/{slug(task)}.html"
 
 
 def item_pages(study: Findings, words: Words | None) -> dict[str, str]:
