@@ -361,6 +361,14 @@ def test_the_choice_that_took_over_is_named():
     )
 
 
+def test_a_fall_to_no_finite_number_has_no_answer_that_took_over():
+    store, rows, _ = store_of()
+    frame = store.frames["a6", "made"]
+    store.frames["a6", "made"] = frame.assign(logprobs=list(np.full((len(frame), 4), np.nan)))
+    found = found_in(store, rows, [Turn("a", np.nan, 2, 6, np.nan, 15)])
+    assert found.distractors.empty
+
+
 def test_items_that_share_a_source_have_clustered_errors():
     store, rows, _ = store_of(n=40)
     turn = Turn("a", np.nan, 2, 6, np.nan, 15)

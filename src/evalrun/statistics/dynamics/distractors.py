@@ -132,6 +132,8 @@ def _of_fall(
     about = {"model": curve.model, "seed": curve.seed, "peak_step": ends[0], "trough_step": ends[1]}
     usable = np.isfinite(before) & np.isfinite(after) & (grid.gold >= 0)[:, None]
     wrong = usable & (gold == 0)
+    if not (usable & (gold == 1)).any():
+        return
     yield about | {"by": RIGHT, "value": ""} | _moved(sides, usable & (gold == 1), alpha)
     for place in range(before.shape[1]):
         mask = wrong & (np.arange(before.shape[1]) == place)
