@@ -65,7 +65,7 @@ def group_means(rows: pd.DataFrame, groups: Groups, shared: SharedItems | None =
         own = rows[rows["task"].isin(tasks)]
         if own.empty:
             continue
-        if never := [task for task in tasks if task not in set(own["task"])]:
+        if never := [task for task in tasks if task not in taken]:
             notes.append(
                 f"The group '{name}' has no mean: {len(never)} of its {len(tasks)} tasks have no result at any "
                 f"checkpoint ({listed(never, _TOLD)})."
