@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evalrun as library
@@ -91,3 +92,25 @@ def test_notebook_and_command_go_on_from_each_other(evalrun: Run, workspace: Pat
     (command,) = (workspace / "multirun" / "toy" / "toy-s" / "step4" / "results").glob("*.yaml")
     (notebook,) = (workspace / "multirun" / "toy" / "toy-s" / "step8" / "results").glob("*.yaml")
     assert notebook.read_text() == command.read_text().replace("step: 4\n", "step: 8\n")
+
+
+@pytest.mark.release
+def test_a_nested_group_of_the_embedded_suite(suite: Path) -> None:
+    """Really trained models: the group's curve hides that one of its tasks rises and the others fall."""
+    (suite / "conf" / "task").mkdir(parents=True, exist_ok=True)
+    inner = "{group: obeying, task: [tiny_obey_quote, tiny_obey_new], aggregate_metric_list: [{metric: acc}]}"
+    (suite / "conf" / "task" / "nested.yaml").write_text(f"group: nested\ntask: [tiny_recall, {inner}]\n")
+    table = library.evaluate("tiny/s", step=[4, 1024], task="nested", root=suite)
+    found = library.groups(table, root=suite).set_index(["task", "step"])
+    by_task = table[table["metric"] == "acc"].set_index(["task", "step"])
+    for step in (4, 1024):
+        own = by_task.xs(step, level="step")
+        assert found.loc[("nested", step), "value"] == pytest.approx(own["value"].mean(), abs=1e-12)
+        obeying = own.loc[["tiny_obey_quote", "tiny_obey_new"]]
+        mean = (obeying["value"] * obeying["n"]).sum() / obeying["n"].sum()
+        assert found.loc[("obeying", step), "value"] == pytest.approx(mean, abs=1e-12)
+        error = np.sqrt((own["stderr"] ** 2).sum()) / 3  # the three ask different items
+        assert found.loc[("nested", step), "stderr"] == pytest.approx(error, abs=1e-12)
+    change = found["value"].unstack("step")[1024] - found["value"].unstack("step")[4]
+    assert abs(change["nested"]) < 0.2
+    assert change["obeying"] < -0.1
