@@ -49,6 +49,16 @@ def test_numbers_are_those_of_statsmodels(seed, kind, models, steps, lost):
         np.testing.assert_allclose(found.stderr, other.bse, rtol=1e-9)
 
 
+def test_a_correlation_that_has_no_inverse_is_no_solution():
+    """It comes to -1 / 2, and models have three checkpoints: statsmodels divides by nought too."""
+    generator = np.random.default_rng(4)
+    x, groups = predictors(4, 4)
+    y = x @ [0, 0.4, -0.5, -0.2] + errors("uneven", x, groups, generator)
+    keep = np.union1d(np.flatnonzero(generator.uniform(size=len(y)) >= 0.5), np.arange(4) * 4)
+    found = correlated.fit_gee(design(y[keep], x[keep], groups[keep]), 0.05)
+    assert found.note == "the estimating equations have no solution"
+
+
 def test_the_fast_way_is_taken_and_the_other_where_it_must_be(monkeypatch):
     generator = np.random.default_rng(2)
     x, groups = predictors()

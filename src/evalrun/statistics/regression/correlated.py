@@ -49,8 +49,9 @@ def _by_statsmodels(design: Design) -> Equations | None:
 
     try:
         model = GEE(design.y, design.x, groups=design.groups, cov_struct=Exchangeable())
-        fit = model.fit(cov_type="bias_reduced")
-    except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
+        with np.errstate(divide="raise", invalid="raise"):  # as in `exchangeable.solve`: else NaN, and a warning
+            fit = model.fit(cov_type="bias_reduced")
+    except (ValueError, ZeroDivisionError, FloatingPointError, np.linalg.LinAlgError):
         return None
     return Equations(np.asarray(fit.params), np.asarray(fit.bse), bool(fit.converged))
 

@@ -100,15 +100,16 @@ def solve(design: Design, start: Array) -> Equations | None:
     """
     clusters, beta, rho, length = _Clusters.of(design), start.copy(), 0.0, np.inf
     try:
-        for step in range(_MOST_STEPS):
-            score = clusters.score(clusters.residuals(beta), rho).sum(axis=0)
-            beta = beta + np.linalg.solve(clusters.information(rho).sum(axis=0), score)
-            length = float(np.sqrt((score**2).sum()))
-            if length < _NEAR and step > 0:
-                break
-            rho = clusters.correlation(clusters.residuals(beta))
-        stderr = _errors(clusters, clusters.residuals(beta), rho)
-    except (np.linalg.LinAlgError, ZeroDivisionError):
+        with np.errstate(divide="raise", invalid="raise"):  # a correlation of -1 / (rows - 1) has no inverse
+            for step in range(_MOST_STEPS):
+                score = clusters.score(clusters.residuals(beta), rho).sum(axis=0)
+                beta = beta + np.linalg.solve(clusters.information(rho).sum(axis=0), score)
+                length = float(np.sqrt((score**2).sum()))
+                if length < _NEAR and step > 0:
+                    break
+                rho = clusters.correlation(clusters.residuals(beta))
+            stderr = _errors(clusters, clusters.residuals(beta), rho)
+    except (np.linalg.LinAlgError, ZeroDivisionError, FloatingPointError):
         return None
     if stderr is None or not (np.isfinite(beta).all() and np.isfinite(stderr).all()):
         return None
