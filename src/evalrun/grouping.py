@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,17 @@ from evalrun import study
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of
-from evalrun.core.errors import AnalysisError
-from evalrun.core.task_group import Groups, under
+from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.task_group import Groups, tasks_of, under
+from evalrun.core.text import listed
 from evalrun.tasks.group_tree import task_groups
 from evalrun.tasks.groups import own_names
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from evalrun.statistics.group_means import GroupMeans
 
 
 def groups(
@@ -56,6 +59,8 @@ def groups(
     with inprocess.session(root):
         config = config_of(settings)
         store, metric = Store(config.tracking), config.analysis.metric
+        if metric is not None and metric not in (there := list(table["metric"].unique())):
+            raise AnalysisError(f"no results of metric '{metric}': {suggest(metric, there)}")
         rows = newest(table if metric is None else table[table["metric"] == metric])
         asked = [names] if isinstance(names, str) else names
         known = {suite: _chosen(store.groups.of(str(suite)), asked) for suite in rows["suite"].unique()}
@@ -64,9 +69,21 @@ def groups(
             raise AnalysisError(f'no groups of tasks: {which}; name some, such as groups(table, ["mmlu"]).')
         with study.items_of(config, store, rows) as items:
             found = [group_means_of(own, known[suite], items) for suite, own in rows.groupby("suite", sort=False)]
-    for note in dict.fromkeys(note for one in found for note in one.notes):
+    empty = [note for one in found if asked is not None for note in _nothing_of(one)]
+    for note in dict.fromkeys([*(note for one in found for note in one.notes), *empty]):
         logging.getLogger(__name__).warning(note)
     return pd.concat([one.table for one in found], ignore_index=True)
+
+
+def _nothing_of(found: GroupMeans) -> Iterator[str]:
+    """A sentence for each group that has no row and of which no note says so."""
+    told = set(found.table["task"])
+    for name in found.groups:
+        tasks = tasks_of(found.groups, name)
+        if len(tasks) < 2:
+            yield f"The group '{name}' holds one task, and so has no mean beside that task's value."
+        elif name not in told and not any(f"'{name}'" in note for note in found.notes):
+            yield f"The group '{name}' has no mean: the table has no result of its tasks ({listed(tasks, 4)})."
 
 
 def _chosen(known: Groups, names: Sequence[str] | None) -> Groups:

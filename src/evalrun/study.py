@@ -176,9 +176,10 @@ def _selected(
             is_empty = False
             yield suite, whole, table
     if is_empty:
+        named = "" if selection.tasks is None else f", task={','.join(selection.tasks)}"
         raise AnalysisError(
-            f"no results of what was asked for ({selection.describe()}) in {store.uri}: `python -m evalrun status` "
-            "says what there is."
+            f"no results of what was asked for ({selection.describe()}{named}) in {store.uri}: "
+            "`python -m evalrun status` says what there is."
         )
 
 

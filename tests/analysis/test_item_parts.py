@@ -105,7 +105,7 @@ def test_what_cannot_be_divided_is_said():
     grid = read_grid(rows, tables_of(store))
     with pytest.raises(ConfigError, match="has no column 'templat': did you mean 'template'"):
         divide(grid, "templat", words)
-    with pytest.raises(ConfigError, match="by=alike makes 1 parts of 10 items or more of task 'made'"):
+    with pytest.raises(ConfigError, match="by=alike makes 1 part of 10 items or more of task 'made'"):
         divide(grid, "alike", words)
     with pytest.raises(AnalysisError, match="by=difficulty needs another model or seed"):
         divide(grid, "difficulty", words)

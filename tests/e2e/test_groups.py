@@ -83,7 +83,9 @@ def test_from_a_nested_group_to_mlflow_report_and_library(nested: Path, evalrun:
     assert set(shapes["task"]) == set(GROUPS)
 
 
-def test_a_checkpoint_without_one_of_the_tasks_has_no_mean(nested: Path, evalrun: Run) -> None:
+def test_a_checkpoint_without_one_of_the_tasks_has_no_mean(
+    nested: Path, evalrun: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     assert evalrun("model=toy/toy-s", "step=1", "task=outer").returncode == 0  # a single job notes groups too
     assert evalrun("model=toy/toy-s", "step=2", "task=alpha,beta").returncode == 0
     done = evalrun("analyze", "analysis.methods=[ols]")
@@ -100,6 +102,14 @@ def test_a_checkpoint_without_one_of_the_tasks_has_no_mean(nested: Path, evalrun
         library.groups(table, "alpha", root=nested)
     with pytest.raises(ConfigError, match="unknown task 'inmer'"):
         library.groups(table, ["inmer"], root=nested)
+    with pytest.raises(AnalysisError, match="no results of metric 'acc_nor': did you mean 'acc"):
+        library.groups(table, metric="acc_nor", root=nested)
+    assert library.groups(table[table["task"] == "alpha"], "inner", root=nested).empty
+    assert "The group 'inner' has no mean: the table has no result of its tasks (beta and gamma)." in caplog.text
+    text = (nested / "conf" / "task" / "gamma.yaml").read_text()
+    (nested / "conf" / "task" / "delta.yaml").write_text(text.replace("task: gamma", "task: delta"))
+    absent = evalrun("analyze", "task=delta")
+    assert "no results of what was asked for (all of the suite, task=delta) in" in absent.stderr
 
 
 def test_a_group_of_one_task_is_said(nested: Path, evalrun: Run) -> None:

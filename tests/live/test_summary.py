@@ -67,6 +67,9 @@ def test_groups_stand_above_what_they_hold() -> None:
     assert outline(["x", "a", "b", "c", "d", "y"], groups) == {
         "x": 0, "outer": 0, "inner": 1, "a": 2, "b": 2, "c": 1, "d": 1, "y": 0,
     }  # fmt: skip
+    twice = {"one": TaskGroup("one", "One", ("a", "b")), "two": TaskGroup("two", "Two", ("b", "a"))}
+    assert outline(["a", "b"], twice) == {"one": 0, "a": 1, "b": 1, "two": 0}  # its tasks are above, its mean is not
+    assert outline(["a", "b"], {"more": TaskGroup("more", "More", ("two", "c")), **twice}).keys() >= {"one", "two"}
     results = {"a": Value("acc", 0.2, 10), "b": Value("acc", 0.6, 30), "c": Value("acc", 1.0, 10)}
     assert group_values(results, groups) == {"inner": Value("acc", pytest.approx(0.4), 40)}  # d has no result
     results["d"] = Value("acc", 0.0, 50)

@@ -22,6 +22,7 @@ def outline(tasks: Iterable[str], groups: Groups) -> dict[str, int]:
     """Tasks, and groups of two or more of them, in the order of their rows -> how many groups they are below.
 
     A group stands where its first task would, and what it holds below it; a task of several groups is below the first.
+    A group whose tasks are all below others stands at the end, so that its mean is told too.
     """
     rows: dict[str, int] = {}
     above = {member: name for name, group in reversed(list(groups.items())) for member in group.members}
@@ -32,6 +33,9 @@ def outline(tasks: Iterable[str], groups: Groups) -> dict[str, int]:
             seen.add(top)
         _put(top, 0, groups, rows)
         _put(task, 0, groups, rows)
+    for name in groups:
+        if set(tasks_of(groups, name)) <= rows.keys():
+            _put(name, 0, groups, rows)
     return rows
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.core.text import counted
 from evalrun.statistics.dynamics.distractors import ItemWords
 from evalrun.statistics.dynamics.item_grid import ItemGrid
 from evalrun.statistics.items.clusters import Codes
@@ -48,8 +49,8 @@ def coded(grid: ItemGrid, by: str, words: ItemWords | None) -> tuple[tuple[str, 
         names.sort(key=float if is_number else None)
     if not 1 < len(names) <= MOST:
         raise ConfigError(
-            f"by={by} makes {len(names)} parts of {FEWEST} items or more of task '{grid.task}': name a column with 2 "
-            f"to {MOST} of them."
+            f"by={by} makes {counted(len(names), 'part')} of {FEWEST} items or more of task '{grid.task}': "
+            f"name a column with 2 to {MOST} of them."
         )
     places = {name: place for place, name in enumerate(names)}
     return tuple(names), np.array([places.get(value, -1) for value in values], dtype=np.int64)
