@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.core import second_process
 from evalrun.core.errors import EvalrunError
 from evalrun.core.second_process import Helper, beside, on_two_cores
 
@@ -90,6 +91,19 @@ def test_a_killed_process_is_a_sentence() -> None:
     with pytest.raises(EvalrunError, match="run the same again"):
         helper.ask(end)()
     helper.close()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_process_that_is_ended_as_it_starts_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes before it has handlers of its own, where the command's would swallow it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    monkeypatch.setattr(second_process, "_PATIENCE_S", 600.0)
+    try:
+        for _ in range(20):
+            with beside(signal.pause):
+                pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def wait_and_tidy_up(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, EvalrunError, suggest
+from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
@@ -20,7 +21,6 @@ from evalrun.reporting.up_to_date import KeptReports
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.filing import Filing
-from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_tag_name
 
-from evalrun.tracking.slugs import file_path, free_key, metric_key, slug, stderr_key, task_slug
+from evalrun.core.plain_names import slug
+from evalrun.tracking.slugs import file_path, free_key, metric_key, stderr_key, task_slug
 
 
 def test_plain_names_stay() -> None:

@@ -9,13 +9,13 @@ from evalrun import study
 from evalrun.commands.help import TIMINGS
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
+from evalrun.core.plain_names import slug
 from evalrun.core.progress_line import watched
 from evalrun.core.second_process import on_two_cores
 from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
-from evalrun.tracking.slugs import slug
 
 
 def command(words: Sequence[str]) -> int:

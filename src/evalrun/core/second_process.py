@@ -20,6 +20,8 @@ from typing import Any, TypeVar, cast
 from evalrun.core.errors import EvalrunError
 from evalrun.core.stages import unclocked
 
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_PATIENCE_S = 60.0  # for a transaction that is to be rolled back
 T = TypeVar("T")
 _may_fork: ContextVar[bool] = ContextVar("evalrun.second_process", default=False)
 
@@ -103,19 +105,27 @@ def _start(process: Any) -> None:
     with warnings.catch_warnings():
         # From Python 3.12 on; the thread that draws the line of progress is not needed in the new process.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        process.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the new process has handlers of its own
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(pipe: Connection, process: Any) -> None:
     pipe.close()
     process.terminate()
-    process.join()
+    process.join(_PATIENCE_S)
+    if process.is_alive():  # at something that heeds no signal
+        process.kill()
+        process.join()
 
 
-def _become_a_helper() -> None:
+def _become_a_helper(on_term: Any = signal.SIG_DFL) -> None:
     """In the new process: leave Ctrl-C, the line of progress and further processes to the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, on_term)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _may_fork.set(False)
     unclocked()
 
@@ -128,8 +138,7 @@ def _answer(work: Callable[[], Any], pipe: Connection) -> None:
 
 def _serve(orders: Any, pipe: Connection) -> None:
     """In the new process: do what is ordered, until it is ended, which leaves no transaction half done."""
-    _become_a_helper()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _become_a_helper(lambda *_: sys.exit(0))
     while True:
         pipe.send(_done(*orders.get()))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from evalrun.core.plain_names import slug
 from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.drawing_files import figure_bytes, saved
 from evalrun.reporting.evidence_figure import evidence_figure
@@ -23,7 +24,6 @@ from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
-from evalrun.tracking.slugs import slug
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
 OF_TASKS = {"evidence": "png", "items": "png", "parts": "[sp][vnd][gf]"}  # folders of figures of single tasks: endings

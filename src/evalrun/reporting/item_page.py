@@ -11,13 +11,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from evalrun.core.plain_names import slug
 from evalrun.core.text import counted
 from evalrun.reporting.dynamics_words import tokens_text
 from evalrun.reporting.heat_map_figure import KNOWN, WRONG
 from evalrun.statistics.dynamics.distractors import ItemWords, Words
 from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.findings import Findings
-from evalrun.tracking.slugs import slug
 
 FOLDER = "items"  # of the pages, below the report
 # Of wrong choices, beside the right one's blue: for all common kinds of colour vision (after Okabe & Ito 2008).

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from evalrun.checkpoints.hub import left_alone
 from evalrun.core.errors import EvalrunError
-from evalrun.tasks import task_file
-from evalrun.tasks.item_texts import ItemText, item_texts
-from evalrun.tasks.needed_data import data_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.config.schema import Config
     from evalrun.statistics.dynamics.distractors import ItemWords, Words
+    from evalrun.tasks.item_texts import ItemText
 
 
 def words_of(config: Config, fetch: bool = True) -> Words:
@@ -30,6 +28,10 @@ def words_of(config: Config, fetch: bool = True) -> Words:
     @cache
     def find(task: str) -> Sequence[ItemText] | str:
         """The items of a task in order, or why there are none."""
+        from evalrun.tasks import task_file  # omegaconf and more, for reports that read tasks alone
+        from evalrun.tasks.item_texts import item_texts
+        from evalrun.tasks.needed_data import data_of
+
         try:
             (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
             if fetch:

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 from evalrun.core.errors import EvalrunError
 from evalrun.reporting.item_words import words_of
-from evalrun.tasks import task_file
-from evalrun.tasks.groups import has_file
-from evalrun.tasks.needed_data import data_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +64,10 @@ class TaskSources:
         The hub's data counts as here or not here. What it says cannot become another without notice: items of a
         result are recognised by the hash of their whole document, and have no texts where that differs.
         """
+        from evalrun.tasks import task_file  # omegaconf and more, for reports that read tasks alone
+        from evalrun.tasks.groups import has_file
+        from evalrun.tasks.needed_data import data_of
+
         config = self._config
         if not has_file(task):
             return f"lm-eval {task_file.lm_eval_version()}"  # which may have it in a file of another name, or not

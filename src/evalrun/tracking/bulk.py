@@ -27,6 +27,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
 
+from evalrun.core.plain_names import slug
 from evalrun.core.records import TaskResult
 from evalrun.core.second_process import beside
 from evalrun.tracking import datasets, layout, run_files, run_values, runs, sqlite_reader
@@ -47,7 +48,6 @@ from evalrun.tracking.mlflow_tables import (
     session,
     set_tags,
 )
-from evalrun.tracking.slugs import slug
 from evalrun.tracking.sweep_tags import sweep_tags
 
 _RUNS_A_TRANSACTION = 1000  # bounds memory, and how long others wait: some 150,000 rows, a second

@@ -15,10 +15,10 @@ from filelock import FileLock, Timeout
 
 from evalrun.config.validate import URIS
 from evalrun.core.errors import TrackingError
+from evalrun.core.plain_names import slug
 from evalrun.core.secrets import hide_password, masked, restore_password
 from evalrun.tracking import database_schema, mlflow_private, moved
 from evalrun.tracking.failures import explain, is_of_store
-from evalrun.tracking.slugs import slug
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 PORT = 5000  # of the page on a local store, unless another is asked for

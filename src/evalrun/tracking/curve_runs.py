@@ -20,6 +20,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 
 from evalrun.core.palette import model_colors
+from evalrun.core.plain_names import slug
 from evalrun.core.task_group import Groups
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, views
@@ -27,7 +28,7 @@ from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.group_points import Point, group_points
 from evalrun.tracking.group_tags import groups_of
 from evalrun.tracking.results_table import search
-from evalrun.tracking.slugs import metric_key, slug
+from evalrun.tracking.slugs import metric_key
 
 DIGEST = "evalrun.points"
 _CHUNK = 1000  # MLflow's limit of metrics in one request

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from evalrun.core.plain_names import slug
 from evalrun.core.task_group import TaskGroup, in_order
-from evalrun.tracking.slugs import slug
 
 GROUP = "evalrun.group."
 

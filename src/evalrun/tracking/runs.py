@@ -18,13 +18,14 @@ from mlflow.exceptions import MlflowException
 from evalrun.core import environment
 from evalrun.core.errors import TrackingError
 from evalrun.core.palette import model_colors
+from evalrun.core.plain_names import slug
 from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
 from evalrun.tracking import alarms, datasets, layout, run_files, run_values
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, RunEntry, TaskEntry
-from evalrun.tracking.slugs import metric_key, slug
+from evalrun.tracking.slugs import metric_key
 from evalrun.tracking.sweep_tags import is_closed, new_tags, sweep_tags
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run

@@ -7,11 +7,11 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalrun.core.plain_names import slug
 from evalrun.core.records import TaskResult
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
-from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
     from evalrun.tracking.suite_table import SuiteTable

@@ -7,9 +7,9 @@ with a digest of the true name, so that no two names meet.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from functools import lru_cache
+
+from evalrun.core.plain_names import slug, stand_in
 
 # Used by evalrun itself beside the tasks' and metrics' own names.
 _TASKS_TAKEN = {"mean"}
@@ -18,18 +18,10 @@ _METRICS_TAKEN = {"n", "chance"}
 ITEMS = "items"  # the artifact folder of per-item results
 
 
-@lru_cache(maxsize=10_000)
-def slug(name: str) -> str:
-    """A name for one path component: itself if it is plain and at most 80 characters long."""
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", name):
-        return name
-    return _stand_in(name)
-
-
 @lru_cache(maxsize=10_000)  # asked again for every checkpoint
 def task_slug(task: str) -> str:
     """A task's name in metric keys, tags and artifacts."""
-    return _stand_in(task) if task in _TASKS_TAKEN else slug(task)
+    return stand_in(task) if task in _TASKS_TAKEN else slug(task)
 
 
 def items_path(task: str) -> str:
@@ -41,7 +33,7 @@ def items_path(task: str) -> str:
 def metric_key(metric: str, task: str) -> str:
     """`acc/memo_trap`: the part before the slash is a section of charts in the UI."""
     taken = metric in _METRICS_TAKEN or metric.endswith("_stderr")
-    return f"{_stand_in(metric) if taken else slug(metric)}/{task_slug(task)}"
+    return f"{stand_in(metric) if taken else slug(metric)}/{task_slug(task)}"
 
 
 @lru_cache(maxsize=10_000)
@@ -52,14 +44,9 @@ def stderr_key(metric: str, task: str) -> str:
 
 def free_key(name: str) -> str:
     """A key for a metric, param or tag that evalrun does not read back; keeps `/`."""
-    return "/".join(slug(part) for part in name.split("/")) if len(name) <= 250 else _stand_in(name)
+    return "/".join(slug(part) for part in name.split("/")) if len(name) <= 250 else stand_in(name)
 
 
 def file_path(name: str) -> str:
     """An artifact path below the run, whatever the name says."""
     return "/".join(slug(part) for part in name.split("/") if part) or "file"
-
-
-def _stand_in(name: str) -> str:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_]+', '_', name)[:60].strip('_') or 'name'}-{digest}"

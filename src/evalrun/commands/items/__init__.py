@@ -17,10 +17,10 @@ from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.core.plain_names import slug
 from evalrun.core.text import listed
 from evalrun.reporting.item_words import words_of
 from evalrun.tracking import Store
-from evalrun.tracking.slugs import slug
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core import console
 from evalrun.core.errors import ConfigError
+from evalrun.core.plain_names import slug
 from evalrun.core.secrets import hide_password
 from evalrun.core.text import counted
 from evalrun.grid import override_checks
@@ -25,7 +26,6 @@ from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
-from evalrun.tracking.slugs import slug
 
 NOTHING_WORSE, FAILED, DROPPED, INTERRUPTED = 0, 1, 3, 130
 _OWN = ("step", "experiment")
