@@ -99,6 +99,6 @@ def test_a_table_that_is_filed_says_what_it_is_at(tmp_path, monkeypatch, capsys)
     (tmp_path / "table.tsv").write_text("\n".join(["model\trevision\ttask\tmetric\tvalue", *rows]))
     assert ingest(["table.tsv"]) == 0
     found = re.findall(r"(?m)^ingest: (.*), \d s$", capsys.readouterr().err)
-    assert list(dict.fromkeys(found)) == [
-        "reading files", "finding models and tasks", "comparing with the store", "filing",
-    ]  # fmt: skip
+    named = list(dict.fromkeys(found))
+    assert named[-3:] == ["finding models and tasks", "comparing with the store", "filing"]
+    assert named[:-3] in (["reading files"], [])  # which a busy machine may not see: it takes a millisecond
