@@ -203,7 +203,7 @@ def test_a_task_whose_own_code_fails_has_no_texts_and_its_report_does_not_fail(t
     def broken(file):
         raise ZeroDivisionError("of the task's")
 
-    monkeypatch.setattr("evalrun.reporting.item_words.item_texts", broken)
+    monkeypatch.setattr("evalrun.tasks.item_texts.item_texts", broken)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf/task").mkdir(parents=True)
     (tmp_path / "conf/task/mine.yaml").write_text(TASK.format(name="mine", title="Mine"))
