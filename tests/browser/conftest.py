@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,21 @@ def browser() -> Iterator[Any]:
             pytest.skip(f"no browser: install {_CHROMIUM}, or run `playwright install chromium`")
         yield found
         found.close()
+
+
+@contextmanager
+def watched(browser: Any, address: str, width: int) -> Iterator[Any]:
+    """A page, freshly opened; what goes wrong in it, or leaves it, fails the test."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("console", lambda said: wrong.append(said.text))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("request", lambda asked: wrong.append(asked.url) if asked.url != address else None)
+    opened.goto(address)
+    yield opened
+    context.close()
+    assert wrong == []
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from evalrun.statistics.dynamics.item_grid import read_grid
 from evalrun.statistics.dynamics.item_sheet import tables_of
 from evalrun.statistics.dynamics.packed_items import pack
 
-from .conftest import Shot
+from .conftest import Shot, watched
 from .test_report_page import CONTRASTS
 
 ITEMS, STEPS, MODELS = 700, 24, ("small", "middle", "large")
@@ -59,18 +59,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture
 def page(browser: Any, made: SimpleNamespace) -> Iterator[Any]:
-    """The page, freshly opened; what goes wrong in it, or leaves it, fails the test."""
-    context = browser.new_context(viewport={"width": 1300, "height": 900})
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("console", lambda said: wrong.append(said.text))
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", lambda asked: wrong.append(asked.url) if asked.url != made.page.as_uri() else None)
-    opened.goto(made.page.as_uri())
-    opened.wait_for_selector("body[data-ready]")
-    yield opened
-    context.close()
-    assert wrong == []
+    """The page, unpacked."""
+    with watched(browser, made.page.as_uri(), 1300) as opened:
+        opened.wait_for_selector("body[data-ready]")
+        yield opened
 
 
 def cells(page: Any, place: int) -> list[str]:

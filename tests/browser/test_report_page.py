@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Shot, report_of, study
+from .conftest import Shot, report_of, study, watched
 
 # How many texts are seen, and those whose contrast is less than 4.5 (WCAG 2.2, success criterion 1.4.3).
 CONTRASTS = """() => {
@@ -50,17 +50,9 @@ CONTRASTS = """() => {
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    """The report, freshly opened; what goes wrong in it, or leaves it, fails the test."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("console", lambda said: wrong.append(said.text))
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", lambda asked: wrong.append(asked.url) if asked.url != report.as_uri() else None)
-    opened.goto(report.as_uri())
-    yield opened
-    context.close()
-    assert wrong == []
+    """The report."""
+    with watched(browser, report.as_uri(), 1200) as opened:
+        yield opened
 
 
 def test_it_is_light_and_opens_with_a_fall_beside_a_rise(page: Any, report: Path, shot: Shot) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import pandas as pd
 
 from evalrun.core.atomic import write_files
@@ -16,6 +15,7 @@ from evalrun.reporting.csv_text import csv_text
 from evalrun.reporting.families_drawing import drawn_over_compute
 from evalrun.reporting.figure_files import EVERY_FORMAT, image_files
 from evalrun.reporting.kept_pictures import KeptPictures
+from evalrun.reporting.page_templates import page_template
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
 from evalrun.statistics.table import prepare
@@ -80,9 +80,6 @@ def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: M
 
 def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:
     """The page: the figure, what is to be known of it, and its numbers."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evalrun", "reporting"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     rows = [
         {
             **row,
@@ -93,7 +90,7 @@ def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:
         }
         for row in points.to_dict("records")
     ]
-    return environment.get_template("families.html.j2").render(
+    return page_template("families.html.j2").render(
         families=list(dict.fromkeys(points["family"])),
         tasks=points["task"].nunique(),
         svg=svg[svg.index("<svg") :],

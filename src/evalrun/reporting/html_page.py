@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from evalrun.core.causes import by_cause
@@ -18,6 +17,7 @@ from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series, value_name
 from evalrun.reporting.groups_section import group_tree
 from evalrun.reporting.highlights import examples
+from evalrun.reporting.page_templates import page_template
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
@@ -48,14 +48,7 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         context: Further lines of the report's settings: name -> value.
         runs_at: The address of an MLflow run, `{run}` for its id, for links; empty for none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evalrun", "reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("page.html.j2")
+    template = page_template("page.html.j2")
     view = curve_view(study)
     series, dark = view.series(study.table), view.series(study.table, dark=True)
     colors = {light.color: f"var(--s{i})" for i, light in enumerate(series)}

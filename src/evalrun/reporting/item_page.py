@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from evalrun.core.plain_names import slug
 from evalrun.core.text import counted
 from evalrun.reporting.dynamics_words import tokens_text
 from evalrun.reporting.heat_map_figure import KNOWN, WRONG
+from evalrun.reporting.page_templates import page_template
 from evalrun.statistics.dynamics.distractors import ItemWords, Words
 from evalrun.statistics.dynamics.packed_items import PackedItems
 from evalrun.statistics.findings import Findings
@@ -60,19 +60,12 @@ def render_items(
         notes: What else is to be known.
         back: Address of the report, from the page; empty for none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evalrun", "reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     texts: dict[str, Any] = {"prompts": [], "choices": [], "columns": {}}
     why = _LEFT_OUT if words is None else words.why.replace("No texts of choices", "No prompts and choices", 1)
     if words is not None and not words.why:
         texts = {"prompts": words.prompts, "choices": words.choices, "columns": dict(words.columns)}
     chunks = {"about": _deflated(packed.about), "texts": _deflated(texts), **packed.chunks}
-    return environment.get_template("item_page.html.j2").render(
+    return page_template("item_page.html.j2").render(
         title=title,
         suite=suite,
         lede=_lede(packed.about),

@@ -16,7 +16,8 @@ def remove_left_over(out: Path, made: Collection[str]) -> None:
     """Remove the tables and figures that evalrun makes under names of its own and that were not made this time.
 
     Args:
-        out: The report's folder; files under other names are the user's and stay.
+        out: The report's folder. Of tables and overviews files under other names are the user's and stay; the folders
+            of tasks' pictures and pages are evalrun's own.
         made: What was written now, below it.
 
     Raises:
