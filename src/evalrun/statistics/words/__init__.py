@@ -1,0 +1,1 @@
+"""Words of texts: their surprisal from that of tokens."""
