@@ -22,6 +22,9 @@ _MINIMAL = (
     ("sentencegrammatical", "sentenceungrammatical"),
     ("grammatical", "ungrammatical"),
     ("acceptable", "unacceptable"),
+    ("acceptablesentence", "unacceptablesentence"),
+    ("correctsentence", "incorrectsentence"),
+    ("good", "bad"),
 )
 _NOTHING = (None, "")
 _GAPS = "reject('in', ['', none])"

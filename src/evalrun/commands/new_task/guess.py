@@ -98,7 +98,7 @@ def guess(rows: Rows) -> Guess:
         target = GuessedPart(f"{delimiter}{target.value}", target.said, target.comment)
     else:
         long = any(len(one.split()) > 1 for texts in scored.of_rows for one in texts)
-        metrics = (("acc", True), ("acc_norm", True)) if long else (("acc", True),)
+        metrics = (("acc", True), ("acc_norm", True)) if long and not scored.whole else (("acc", True),)
     used = {column for column in rows.columns if column in scored.columns or column in text[1]}
     return Guess(
         output_type="loglikelihood" if scored.choices is None else "multiple_choice",
