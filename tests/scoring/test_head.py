@@ -86,3 +86,21 @@ def test_logits_that_are_changed_after_the_head(
 def test_a_head_that_is_no_matrix_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="Identity"):
         Head(model(torch.nn.Identity()))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_masses_of_parts_are_those_of_softmax(monkeypatch: pytest.MonkeyPatch, precision: torch.dtype) -> None:
+    monkeypatch.setattr(heads, "BLOCK", 64)
+    monkeypatch.setattr(heads, "ROWS", 10)
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(8, 150).to(precision)
+    hidden = (torch.randn(33, 8) * 20).to(precision)
+    parts = torch.rand(3, 150) < torch.tensor([0.05, 0.5, 2.0])[:, None]
+    parts[0, :64] = False  # a block without any
+    found = Head(model(linear, final_logit_softcapping=30.0), precision).masses(hidden, parts)
+    chances = (torch.tanh(linear(hidden) / 30) * 30).double().softmax(1)
+    expected = torch.stack([chances[:, part].sum(1) for part in parts], 1).log()
+    torch.testing.assert_close(found.double(), expected, atol=1e-5 if precision == torch.float32 else 0.05, rtol=1e-5)
+    torch.testing.assert_close(found[:, 2], torch.zeros(33), atol=1e-6, rtol=0)
+    assert Head(model(linear), precision).masses(hidden[:0], parts).shape == (0, 3)

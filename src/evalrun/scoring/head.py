@@ -56,6 +56,39 @@ class Head:
         logprobs, greedy = zip(*found, strict=True)
         return torch.cat(logprobs), torch.cat(greedy)
 
+    def masses(self, hidden: Tensor, parts: Tensor) -> Tensor:
+        """Log-probabilities of parts of the vocabulary.
+
+        Args:
+            hidden: [positions, hidden] last hidden states.
+            parts: [parts, vocabulary] which tokens each part has.
+
+        Returns:
+            [positions, parts] float32, in nats.
+        """
+        found = [self._masses(hidden[start : start + ROWS], parts.T.float()) for start in range(0, len(hidden), ROWS)]
+        return torch.cat(found) if found else hidden.new_empty(0, len(parts), dtype=torch.float32)
+
+    def _masses(self, hidden: Tensor, member: Tensor) -> Tensor:
+        """The sums of `_by_blocks`, of the whole vocabulary and of its parts (`member`: [vocabulary, parts])."""
+        exact = self.precision == torch.float32
+        hidden = hidden.float() if exact else hidden
+        largest = hidden.new_full((len(hidden),), float("-inf"), dtype=torch.float32)
+        total = hidden.new_zeros(len(hidden), 1 + member.shape[1], dtype=torch.float32)
+        for start in range(0, len(self._weight), BLOCK):
+            weight = self._weight[start : start + BLOCK]
+            bias = None if self._bias is None else self._bias[start : start + BLOCK]
+            if exact:
+                weight, bias = weight.float(), None if bias is None else bias.float()
+            logits = self._changed(torch.nn.functional.linear(hidden, weight, bias)).float()
+            above = torch.maximum(largest, logits.amax(1))
+            start_at = above.masked_fill(above == float("-inf"), 0)
+            share = logits.sub_(start_at[:, None]).exp_()
+            own = torch.cat([share.sum(1, keepdim=True), share @ member[start : start + BLOCK]], 1)
+            total = total * (largest - start_at).exp()[:, None] + own
+            largest = above
+        return total[:, 1:].log() - total[:, :1].log()
+
     def _changed(self, logits: Tensor) -> Tensor:
         """What a model does to its logits, in their place: Cohere multiplies, Granite divides, Gemma 2 bends them."""
         if self._factor != 1:
