@@ -16,7 +16,8 @@ from shaping import describe_shapes, find_falls
 from statsmodels.stats.contingency_tables import mcnemar
 
 from evalrun.statistics.items.pair_tests import T_TEST
-from evalrun.statistics.items.paired import MCNEMAR, Z_TEST, newcombe
+from evalrun.statistics.items.paired import MCNEMAR, Z_TEST
+from evalrun.statistics.items.paired_shares import newcombe
 from evalrun.statistics.shapes.falls import COLUMNS, TREND
 
 

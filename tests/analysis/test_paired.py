@@ -15,7 +15,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from evalrun.statistics.items import paired as module
-from evalrun.statistics.items.paired import COLUMNS, compare_checkpoints, corrected, mcnemar, newcombe, paired
+from evalrun.statistics.items.paired import COLUMNS, compare_checkpoints, corrected, paired
+from evalrun.statistics.items.paired_shares import mcnemar, newcombe
 from evalrun.statistics.reliability.intervals import standard_errors
 
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda counts: sum(counts) > 0)

@@ -49,7 +49,7 @@ def _of_result(row: dict[Any, Any], items: Items, clusters: Clusters, alpha: flo
     codes, why = clusters_of_items(clusters(task), aligned.keys) if aligned.keys is not None else (None, aligned.note)
     if codes is None:
         return {"note": why}
-    found = clustered_means(aligned.values, codes)
+    found = clustered_means(aligned.values, codes, aligned.weights)
     mean, variance = float(found.mean[0]), float(found.variance[0])
     _, low, high = t_test(mean, variance, found.df, alpha)
     error = float(np.sqrt(variance))

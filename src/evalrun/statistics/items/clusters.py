@@ -57,23 +57,27 @@ class ClusteredMeans:
         return max(float(c[one, one] + c[other, other] - 2 * c[one, other]), 0.0)
 
 
-def clustered_means(values: Floats, codes: Codes) -> ClusteredMeans:
+def clustered_means(values: Floats, codes: Codes | None, weights: Floats | None = None) -> ClusteredMeans:
     """Means with the covariance of their errors, clustered.
 
     Args:
-        values: (items, results) a metric on each item.
-        codes: (items,) the cluster of each item: 0, 1, ..., each at least once, two or more.
+        values: (items, results) a metric on each item; of a ratio of sums `Sums.linear`.
+        codes: (items,) the cluster of each item: 0, 1, ..., each at least once, two or more; None: each its own.
+        weights: (items,) of a ratio, the denominators: an item is a cluster of so many bytes, say.
     """
-    n, count = len(values), int(codes.max()) + 1
+    n = len(values)
+    codes = np.arange(n, dtype=np.int64) if codes is None else codes
+    count = int(codes.max()) + 1
     mean = values.mean(axis=0)
     sums = np.zeros((count, values.shape[1]))
     np.add.at(sums, codes, values - mean)
-    share = np.bincount(codes, minlength=count) / n
+    share = np.bincount(codes, weights, minlength=count) / (n if weights is None else weights.sum())
     scaled = sums / np.sqrt(1 - share)[:, None]
-    # How the scaled sums would covary if items were independent, signs apart: df says how their squares then vary.
-    cross = np.outer(share, share) / np.sqrt(np.outer(1 - share, 1 - share))
-    np.fill_diagonal(cross, share)
-    return ClusteredMeans(mean, scaled.T @ scaled / n**2, float(1 / (cross**2).sum()), count)
+    # How the scaled sums would covary if items were independent: of i and j (w_i w_j)^(1/2), w = share^2 / (1 - share),
+    # of i with itself its share. df says how their squares then vary.
+    w = share**2 / (1 - share)
+    df = 1 / ((share**2).sum() + w.sum() ** 2 - (w**2).sum())
+    return ClusteredMeans(mean, scaled.T @ scaled / n**2, float(df), count)
 
 
 def clusters_of_items(known: TaskClusters, keys: pd.DataFrame) -> tuple[Codes | None, str]:

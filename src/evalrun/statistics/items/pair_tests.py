@@ -1,8 +1,9 @@
 """All pairs of a curve's checkpoints tested on the same items.
 
 Where a metric is 0 or 1 on each item: the exact McNemar test, with Newcombe's interval. Else the paired t test (a
-permutation test has no p-values small enough for thousands of pairs). See `paired`. Items of clusters: the t test with
-errors clustered, of any metric (`clusters`).
+permutation test has no p-values small enough for thousands of pairs). Of a ratio of sums, such as bits per byte, the t
+test of linearised values. See `paired`. Items of clusters: the t test with errors clustered, of any metric
+(`clusters`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from evalrun.statistics.items.clusters import Clusters, Codes, clustered_means, clusters_of_items
-from evalrun.statistics.items.paired import MCNEMAR, Z_TEST, mcnemar, newcombe
+from evalrun.statistics.items.paired import MCNEMAR, RATIO_TEST, T_TEST, Z_TEST
+from evalrun.statistics.items.paired_shares import mcnemar, newcombe
 from evalrun.statistics.items.values import Floats, Items, align, columns_of, item_values
 
-T_TEST = "paired t test"
 Interval = Callable[[int, float], tuple[float, float]]
 
 
@@ -83,8 +84,11 @@ def pair_tests(curve: pd.DataFrame, items: Items, clusters: Clusters | None = No
         known = clusters(task)
         codes, why = clusters_of_items(known, aligned.keys)
         if codes is not None:
-            return _by_cluster(values, codes, known.column, note)
+            method = f"{T_TEST} with errors clustered by {known.column}"
+            return _by_cluster(values, codes, aligned.weights, method, note)
         note = "; ".join(part for part in (note, why) if part)
+    if aligned.weights is not None:
+        return _by_cluster(values, None, aligned.weights, RATIO_TEST, note)
     binary = bool(((values == 0) | (values == 1)).all())
     return _by_mcnemar(values, note) if binary else _by_t(values, note)
 
@@ -120,13 +124,20 @@ def _by_t(values: Floats, note: str) -> PairTests:
     return _by_variance(mean, variance, n, n - 1, T_TEST, note)
 
 
-def _by_cluster(values: Floats, codes: Codes, column: str, note: str) -> PairTests:
-    """Of any values: (items, checkpoints), whose clusters are the codes; a column of the task's data says so."""
-    found = clustered_means(values, codes)
+def _by_cluster(values: Floats, codes: Codes | None, weights: Floats | None, method: str, note: str) -> PairTests:
+    """Of any values, of clusters or of items that weigh unlike.
+
+    Args:
+        values: (items, checkpoints)
+        codes: (items,) clusters; None: each item its own.
+        weights: (items,) of a ratio; None: all alike.
+        method: What the test is called.
+        note: Of the items.
+    """
+    found = clustered_means(values, codes, weights)
     i, j = pairs_of(values.shape[1])
     c = found.covariance
     variance = np.maximum(c[i, i] + c[j, j] - 2 * c[i, j], 0.0)
-    method = f"{T_TEST} with errors clustered by {column}"
     return _by_variance(found.mean, variance, len(values), found.df, method, note)
 
 

@@ -8,6 +8,11 @@ comparing two accuracies by their standard errors, which takes the items for two
   10: Wilson intervals of both, corrected for their correlation).
 - Other metrics (the probability of the true answers, log-probabilities): the sign-flip permutation test of the mean
   difference (Fisher 1935) and its bias-corrected, accelerated bootstrap interval (Efron 1987).
+- Metrics that are a ratio of sums, such as bits per byte: documents differ in length, and the corpus' difference is
+  D = sum of d_i / sum of b_i, d_i the difference of a document's nats and b_i its bytes. Its error is that of the
+  linearised residuals d_i - D b_i (Cochran 1977, section 6.3), each document a cluster of b_i bytes: bias-reduced, with
+  Satterthwaite's degrees of freedom (`clusters`), since a few long documents may carry the sum. Where all documents are
+  equally long it is the paired t test.
 - Items that share a template or a passage: a t test with errors clustered by it (`clusters`), of any metric.
 - Without items: a z test from the two standard errors. It is conservative, because answers to the same items are
   positively correlated and this takes them for independent.
@@ -24,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr, ndtr, ndtri
-from statsmodels.stats.proportion import proportion_confint
+from scipy.special import ndtr, ndtri
 
 from evalrun.statistics.items.believed import doubt
 from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_means, clusters_of_items, t_test
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
+from evalrun.statistics.items.paired_shares import mcnemar, newcombe
 from evalrun.statistics.items.resampling import bootstrap_mean, sign_flip
 from evalrun.statistics.items.values import Aligned, Floats, Items, align, columns_of, item_values
 from evalrun.statistics.multiplicity import adjusted
@@ -38,6 +43,8 @@ from evalrun.statistics.table import checkpoint_name
 
 MCNEMAR = "exact McNemar test"
 SIGN_FLIP = "sign-flip permutation test"
+T_TEST = "paired t test"
+RATIO_TEST = "paired t test of a ratio"
 Z_TEST = "z test from standard errors"
 COLUMNS = [
     *("task", "title", "metric", "higher_is_better", "n", "before", "after", "difference", "low", "high"),
@@ -128,42 +135,6 @@ def compare_checkpoints(
     return frame
 
 
-def mcnemar(fell: Floats, rose: Floats) -> Floats:
-    """Two-sided exact McNemar p-values from counts of items that changed either way; 1 where none did."""
-    changed = fell + rose
-    p: Floats = np.minimum(2 * bdtr(np.minimum(fell, rose), changed.astype(np.int64), 0.5), 1.0)
-    return p
-
-
-def newcombe(both: Floats, fell: Floats, rose: Floats, n: float, alpha: float) -> tuple[Floats, Floats]:
-    """Interval of the difference after - before of paired proportions: Newcombe's method 10.
-
-    Args:
-        both: Items that are 1 before and after.
-        fell: Items that are 1 before only.
-        rose: Items that are 1 after only.
-        n: All items.
-        alpha: One minus the confidence level.
-    """
-    both, fell, rose = (np.asarray(counts, dtype="float64") for counts in (both, fell, rose))
-    neither = n - both - fell - rose
-    one, two = (both + rose) / n, (both + fell) / n
-    low_one, high_one = proportion_confint(both + rose, n, alpha, method="wilson")
-    low_two, high_two = proportion_confint(both + fell, n, alpha, method="wilson")
-    margins = (both + rose) * (both + fell) * (neither + rose) * (neither + fell)
-    agreement = both * neither - fell * rose
-    agreement = np.where(agreement > 0, np.maximum(agreement - n / 2, 0), agreement)
-    phi = np.divide(agreement, np.sqrt(margins), out=np.zeros_like(margins), where=margins > 0)
-
-    def reach(a: Floats, b: Floats) -> Floats:
-        return np.sqrt(np.maximum(a**2 - 2 * phi * a * b + b**2, 0))
-
-    return (
-        one - two - reach(one - low_one, high_two - two),
-        one - two + reach(high_one - one, two - low_two),
-    )
-
-
 def corrected(p: Floats, correction: str) -> Floats:
     """p-values corrected for their number, missing ones left out; `correction` is statsmodels' name."""
     q = np.full(p.shape, np.nan)
@@ -222,7 +193,7 @@ def _clustered(found: Paired, aligned: Aligned, clusters: TaskClusters, alpha: f
     codes, why = clusters_of_items(clusters, keys)
     if codes is None:
         return replace(found, note="; ".join(note for note in (found.note, why) if note))
-    means = clustered_means(aligned.values, codes)
+    means = clustered_means(aligned.values, codes, aligned.weights)
     p, low, high = t_test(found.difference, means.variance_of_difference(0, 1), means.df, alpha)
     alike = "all clusters changed alike: no error can be had" if np.isnan(p) else ""
     method = f"t test with errors clustered by {clusters.column} ({means.clusters} clusters, df {means.df:.1f})"
@@ -239,10 +210,14 @@ def _paired(aligned: Aligned, alpha: float, draws: int, seed: int) -> Paired:
     n, spread = len(change), float(np.std(change, ddof=1)) if len(change) > 1 else 0.0
     # Values that all differ by one number differ in their last digits too: that is no spread.
     level = spread <= 1e-12 * max(1.0, float(np.abs(change).max()))
-    fell, rose = int((change < 0).sum()), int((change > 0).sum())
+    of_item = aligned.each[:, 1] - aligned.each[:, 0]
+    fell, rose = int((of_item < 0).sum()), int((of_item > 0).sum())
     notes = [aligned.note, "no item changed" if not (fell or rose) else ""]
     odds = np.nan
-    if np.isin(aligned.values, (0.0, 1.0)).all():
+    if aligned.weights is not None:
+        method, (p, low, high) = RATIO_TEST, _of_ratio(aligned, alpha)
+        notes.append("" if np.isfinite(p) else "one item, or all changed alike: no error can be had")
+    elif np.isin(aligned.values, (0.0, 1.0)).all():
         method, odds = MCNEMAR, np.inf if rose and not fell else rose / fell if fell else np.nan
         p = float(mcnemar(np.array(fell), np.array(rose)))
         low, high = (float(end) for end in newcombe(np.sum(x * y), np.array(fell), np.array(rose), n, alpha))
@@ -269,6 +244,14 @@ def _paired(aligned: Aligned, alpha: float, draws: int, seed: int) -> Paired:
         method=method,
         note="; ".join(note for note in notes if note),
     )
+
+
+def _of_ratio(aligned: Aligned, alpha: float) -> tuple[float, float, float]:
+    """The p-value and the interval of the difference between two ratios over the same items; NaN of one item."""
+    if len(aligned.values) < 2:
+        return np.nan, np.nan, np.nan
+    means = clustered_means(aligned.values, None, aligned.weights)
+    return t_test(float(means.mean[1] - means.mean[0]), means.variance_of_difference(0, 1), means.df, alpha)
 
 
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:

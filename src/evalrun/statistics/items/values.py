@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.ratios import RATIOS, Ratio, ratio_of
+
 Items = Callable[[str, str, Sequence[str]], "pd.DataFrame | None"]
 """MLflow run id, task and wanted columns -> one row an item with those of the columns that there are, or None."""
 
@@ -19,14 +21,49 @@ _FILTER = "filter"
 
 
 @dataclass(frozen=True)
+class Sums:
+    """What each item adds to the two sums whose ratio a metric is."""
+
+    ratio: Ratio
+    numerator: Floats  # (items,)
+    denominator: Floats  # (items,) above 0
+
+    @property
+    def value(self) -> float:
+        """The metric over all items."""
+        return self.ratio.of(float(self.numerator.sum() / self.denominator.sum()))
+
+    @property
+    def each(self) -> Floats:
+        """(items,) the metric of each item alone."""
+        return np.array([self.ratio.of(one) for one in (self.numerator / self.denominator).tolist()])
+
+    @property
+    def linear(self) -> Floats:
+        """(items,) values whose mean is the metric and whose spread is its error: the linearised ratio.
+
+        Cochran 1977, Sampling Techniques, section 6.3: an item counts by its residual from the ratio,
+        numerator - ratio x denominator, over the mean denominator; f's slope carries it over (delta method).
+        """
+        ratio = float(self.numerator.sum() / self.denominator.sum())
+        residual = (self.numerator - ratio * self.denominator) / self.denominator.mean()
+        return np.asarray(self.ratio.of(ratio) + self.ratio.slope(ratio) * residual)
+
+    def of_items(self, places: Any) -> Sums:
+        """The same of some of the items."""
+        return Sums(self.ratio, self.numerator[places], self.denominator[places])
+
+
+@dataclass(frozen=True)
 class ItemValues:
     """A metric's value on each item of one result."""
 
     keys: dict[str, pd.Series[Any]]  # doc_id and, where they are there, doc_hash and prompt_hash: (items,) each
-    values: Floats  # (items,)
+    values: Floats  # (items,) of a ratio `Sums.linear`
+    sums: Sums | None = None  # of a metric that is a ratio of sums
 
     def average_to(self, value: float) -> bool:
-        """Whether the mean over items is the metric's value; it is not for perplexity or F1, say."""
+        """Whether the mean over items is the metric's value; it is not for F1, say."""
         return bool(np.isclose(self.values.mean(), value, rtol=1e-5, atol=1e-9))
 
 
@@ -37,12 +74,20 @@ class Aligned:
     values: Floats  # (items, results); no items where the results cannot be compared
     note: str  # why there are no items or fewer than there were, or ""
     keys: pd.DataFrame | None = None  # of the same items: doc_id and, where they are there, doc_hash
+    weights: Floats | None = None  # (items,) of ratios: denominators, such as bytes; None: all count alike
+    own: Floats | None = None  # (items, results) of ratios: of each item alone
+
+    @property
+    def each(self) -> Floats:
+        """(items, results) the metric of each item alone."""
+        return self.values if self.own is None else self.own
 
 
 def columns_of(metric: str) -> list[str]:
     """The columns that `item_values` may need: the metric `exact_match_strict` may be `exact_match`, filtered."""
-    words = metric.split("_")
-    return [*_KEY, _PROMPT, _FILTER, *("_".join(words[: i + 1]) for i in range(len(words)))]
+    words, ratio = metric.split("_"), ratio_of(metric)
+    sums = () if ratio is None else (ratio.numerator, ratio.denominator)
+    return [*_KEY, _PROMPT, _FILTER, *("_".join(words[: i + 1]) for i in range(len(words))), *sums]
 
 
 def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
@@ -51,7 +96,8 @@ def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
     Args:
         items: One row an item and filter, with the columns of evalrun's per-item files (at least those of
             `columns_of` that there are), or None.
-        metric: As in the tidy table: a column, followed by `_<filter>` unless the filter is `none`.
+        metric: As in the tidy table: a column, followed by `_<filter>` unless the filter is `none`. Of a ratio of
+            sums, such as bits per byte, the two columns that are summed; or one that holds both, as lm-eval's do.
 
     Returns:
         The values; None without items, without such a column, or where it holds no single number an item.
@@ -64,16 +110,42 @@ def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
     for cut in range(len(words), 0, -1):  # the longest name first
         column, named = "_".join(words[:cut]), "_".join(words[cut:]) or "none"
         wanted = (filters == named).to_numpy(dtype=bool)
-        if column not in there or not wanted.any():
+        if not wanted.any():
+            continue
+        ratio = RATIOS.get(column)
+        if ratio is not None:
+            sums = _sums(items, column, ratio)
+            if sums is None:
+                continue
+            wanted = wanted & np.isfinite(sums.numerator) & np.isfinite(sums.denominator) & (sums.denominator > 0)
+            if wanted.any():
+                own = sums.of_items(wanted)
+                return ItemValues(_keys(items, wanted), own.linear, own)
+            continue
+        if column not in there:
             continue
         values = pd.to_numeric(items[column], errors="coerce").to_numpy(dtype="float64")
         wanted = wanted & np.isfinite(values)
         if wanted.any():
-            keys = {name: items[name] for name in (*_KEY, _PROMPT) if name in there}
-            if wanted.all():
-                return ItemValues(keys, values)
-            return ItemValues({name: key[wanted].reset_index(drop=True) for name, key in keys.items()}, values[wanted])
+            return ItemValues(_keys(items, wanted), values if wanted.all() else values[wanted])
     return None
+
+
+def _keys(items: pd.DataFrame, wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pd.Series[Any]]:
+    keys = {name: items[name] for name in (*_KEY, _PROMPT) if name in items}
+    return keys if wanted.all() else {name: key[wanted].reset_index(drop=True) for name, key in keys.items()}
+
+
+def _sums(items: pd.DataFrame, column: str, ratio: Ratio) -> Sums | None:
+    """The sums of a ratio by its two columns, or by lm-eval's own: `[log-likelihood, count]` as text."""
+    if {ratio.numerator, ratio.denominator} <= set(items.columns):
+        above, below = (items[name].to_numpy(dtype="float64") for name in (ratio.numerator, ratio.denominator))
+        return Sums(ratio, above, below)
+    if column not in items or pd.api.types.is_numeric_dtype(items[column]):
+        return None
+    pairs = items[column].astype(str).str.extract(r"^\[(?P<log>[^,\]]+), *(?P<count>[^,\]]+)\]$")
+    log, count = (pd.to_numeric(pairs[name], errors="coerce").to_numpy(dtype="float64") for name in ("log", "count"))
+    return Sums(ratio, -log, count)
 
 
 def align(results: Sequence[ItemValues]) -> Aligned:
@@ -84,8 +156,25 @@ def align(results: Sequence[ItemValues]) -> Aligned:
     first = results[0].keys
     if all(_equal(first, other.keys) for other in results[1:]) and not first["doc_id"].duplicated().any():
         keys = pd.DataFrame({name: first[name] for name in _KEY if name in first})
-        return Aligned(np.column_stack([result.values for result in results]), "", keys)
+        return _side_by_side(results, [slice(None)] * len(results), "", keys)
     return _join(results)
+
+
+def _side_by_side(results: Sequence[ItemValues], places: Sequence[Any], note: str, keys: pd.DataFrame) -> Aligned:
+    """Results on the same items; the ratio of sums is taken anew over these.
+
+    Args:
+        results: With the items in any order.
+        places: Of each result, where the items of `keys` are in it.
+        note: Of items that are left out.
+        keys: (items,)
+    """
+    sums = [one.sums.of_items(at) for one, at in zip(results, places, strict=True) if one.sums is not None]
+    if len(sums) < len(results):
+        return Aligned(np.column_stack([one.values[at] for one, at in zip(results, places, strict=True)]), note, keys)
+    weights = np.mean([one.denominator / one.denominator.mean() for one in sums], axis=0)
+    linear, each = (np.column_stack(columns) for columns in zip(*((one.linear, one.each) for one in sums), strict=True))
+    return Aligned(linear, note, keys, weights, each)
 
 
 def _equal(first: Mapping[str, pd.Series[Any]], other: Mapping[str, pd.Series[Any]]) -> bool:
@@ -93,12 +182,13 @@ def _equal(first: Mapping[str, pd.Series[Any]], other: Mapping[str, pd.Series[An
 
 
 def _join(results: Sequence[ItemValues]) -> Aligned:
-    """Values of the items that all results have, by document and filter; none where prompts differ or items repeat."""
+    """The items that all results have, by document and filter; none where prompts differ or items repeat."""
     by = [name for name in _KEY if all(name in result.keys for result in results)]
     nothing = np.empty((0, len(results)))
     frames = []
     for i, result in enumerate(results):
-        frame = pd.DataFrame({name: result.keys[name] for name in by}).assign(**{f"value {i}": result.values})
+        frame = pd.DataFrame({name: result.keys[name] for name in by})
+        frame[f"place {i}"] = np.arange(len(frame))
         if _PROMPT in result.keys:
             frame[f"prompt {i}"] = result.keys[_PROMPT]
         frames.append(frame.set_index(by))
@@ -114,5 +204,5 @@ def _join(results: Sequence[ItemValues]) -> Aligned:
     sizes = sorted({len(frame) for frame in frames})
     common = "1 item" if len(joined) == 1 else f"{len(joined)} items"
     note = f"{common} in common, of {' to '.join(map(str, [*sizes[:1], *sizes[1:][-1:]]))}"
-    values = joined[[f"value {i}" for i in range(len(results))]].to_numpy(dtype="float64")
-    return Aligned(values, note if len(joined) < sizes[-1] else "", joined.index.to_frame(index=False))
+    places = [joined[f"place {i}"].to_numpy(dtype=np.int64) for i in range(len(results))]
+    return _side_by_side(results, places, note if len(joined) < sizes[-1] else "", joined.index.to_frame(index=False))
