@@ -50,7 +50,7 @@ class Sums:
         return np.asarray(self.ratio.of(ratio) + self.ratio.slope(ratio) * residual)
 
     def of_items(self, places: Any) -> Sums:
-        """The same of some of the items."""
+        """What some of the items add: those at these places, in their order."""
         return Sums(self.ratio, self.numerator[places], self.denominator[places])
 
 
