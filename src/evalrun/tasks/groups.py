@@ -232,7 +232,7 @@ def _check(name: str, path: Path, content: Mapping[str, Any]) -> None:
     """
     if is_lm_evals(path):
         return
-    found = list(_faults(content))
+    found = [*shape.misnamed("group", content.get("group"), name), *_faults(content)]
     if found:
         raise TaskError(f"the task set '{name}' in {path} {fault}" for fault in found)
 

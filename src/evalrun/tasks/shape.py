@@ -57,6 +57,18 @@ def faults(content: Mapping[Any, Any], allowed: Collection[str]) -> Iterator[str
     yield from _values({key: value for key, value in content.items() if key in allowed})
 
 
+def misnamed(key: str, said: Any, name: str) -> Iterator[str]:
+    """Another name in a file than the file's own, as the tail of a sentence.
+
+    Args:
+        key: `task` or `group`.
+        said: What stands there; nothing where it does not.
+        name: The file's own, below conf/task.
+    """
+    if isinstance(said, str) and said not in (name, name.rpartition("/")[2]):
+        yield f"says {key}: {said}, and goes by the name of its file: rename the file, or write {key}: {name}."
+
+
 def _values(content: Mapping[str, Any], within: str = "") -> Iterator[str]:
     """What is wrong with the values of a task's keys, as the tails of sentences."""
     for key, value in content.items():

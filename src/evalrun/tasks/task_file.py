@@ -260,6 +260,7 @@ def _check(name: str, read: Sequence[tuple[Path, dict[str, Any]]], whole: Mappin
     if is_lm_evals(path):
         return
     where = f"task '{name}' in {path}"
+    _refuse(where, shape.misnamed("task", read[-1][1].get("task"), name))
     allowed = task_keys() | shape.OWN_KEYS
     for place, content in read:
         if not is_lm_evals(place):

@@ -65,11 +65,12 @@ def _values(grid: ItemGrid, by: str, words: ItemWords | None) -> Sequence[str]:
             raise AnalysisError(f"task '{grid.task}' cannot be divided by '{by}': no right choice has a known place.")
         return [str(place + 1) if place >= 0 else "" for place in grid.gold.tolist()]
     if words is None or words.why:
-        why = words.why.rstrip(".") if words else "no texts"
+        why = words.why.rstrip(".").replace("No texts of choices: ", "", 1) if words else "no texts"
         raise AnalysisError(f"task '{grid.task}' cannot be divided by '{by}': {why}.")
     if by == PROMPT_LENGTH and len(words.prompts) == len(grid.keys):
         return [str(len(prompt)) for prompt in words.prompts]
-    raise ConfigError(f"task '{grid.task}' has no column '{by}': {suggest(by, [*words.columns, *OWN])}")
+    hint = "give several as a list" if "," in by else suggest(by, [*words.columns, *OWN])
+    raise ConfigError(f"task '{grid.task}' has no column '{by}': {hint}")
 
 
 def _quarters(numbers: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[list[str], list[str]]:
