@@ -22,6 +22,7 @@ def items_of(logprobs, gold, chars=None, **columns):
     frame["prediction"] = [int(np.argmax(one)) for one in logprobs]
     if chars is not None:
         frame["choice_chars"] = chars
+        frame["choice_bytes"] = [[1 + 2 * size for size in one] for one in chars]  # a space, and letters of two bytes
     return frame.assign(**columns)
 
 
@@ -38,7 +39,22 @@ def naively(logprobs, gold, chars):
         "margin": q[gold] - max(wrong, default=0),
         "brier": sum((one - (place == gold)) ** 2 for place, one in enumerate(q)),
         "acc_norm": float(gold in best) / len(best),
+        "gold_bits_per_byte": -logprobs[gold] / (1 + 2 * chars[gold]) / np.log(2),
+        "wrong_bits_per_byte": (logprobs[gold] - sum(logprobs)) / max(_others(chars, gold), 1) / np.log(2),
     }
+
+
+def _others(chars, gold):
+    return sum(1 + 2 * size for place, size in enumerate(chars) if place != gold)
+
+
+def corpus(logprobs, gold, chars):
+    """Bits per byte of all right, and of all wrong choices."""
+    rows = list(zip(logprobs, gold, chars, strict=True))
+    right = sum(-one[place] for one, place, _ in rows) / sum(1 + 2 * size[place] for _, place, size in rows)
+    wrong = sum(one[place] - sum(one) for one, place, _ in rows)
+    wrong /= max(sum(_others(size, place) for _, place, size in rows), 1)
+    return {"gold_bits_per_byte": right / np.log(2), "wrong_bits_per_byte": wrong / np.log(2)}
 
 
 @st.composite
@@ -56,13 +72,19 @@ def test_every_metric_is_its_definition(drawn):
     expected = pd.DataFrame([naively(*one) for one in zip(*drawn, strict=True)])
     if max(map(len, logprobs)) == 1:
         assert "no choices to compare" in note
-        expected.loc[:, expected.columns != "gold_logprob"] = np.nan
+        expected.loc[:, ~expected.columns.isin(["gold_logprob", "gold_bits_per_byte"])] = np.nan
     else:
         assert note == ""
+    if min(map(len, logprobs)) == 1:  # an item has no wrong choice
+        expected["wrong_bits_per_byte"] = np.nan
     pd.testing.assert_frame_equal(values, expected[list(METRICS)], rtol=1e-9, atol=1e-12)
     found = continuous(items_of(logprobs, gold, chars))
     assert found.n == len(gold)
+    ratios = corpus(logprobs, gold, chars)
     for name, (mean, error) in found.metrics.items():
+        if name in ratios:
+            assert np.isnan(mean) or mean == pytest.approx(ratios[name], rel=1e-9)
+            continue
         assert mean == pytest.approx(expected[name].mean(), rel=1e-9, abs=1e-12, nan_ok=True)
         sem = expected[name].std(ddof=1) / np.sqrt(len(gold))
         assert error == pytest.approx(sem, rel=1e-9, abs=1e-12, nan_ok=True)
@@ -104,8 +126,16 @@ def test_lm_eval_has_the_same_accuracy_by_length_and_brier_score(workspace: Path
     assert [list(one) for one in score.items["choice_chars"]] == [
         [len(choice) for choice in row["choices"]] for row in rows
     ]
+    sizes = [[len(f"  {choice}".encode()) for choice in row["choices"]] for row in rows]
+    assert [list(one) for one in score.items["choice_bytes"]] == sizes
     values, note = per_item(score.items)
     assert note == ""
+    right = [
+        (one[row["answer"]], size[row["answer"]])
+        for one, size, row in zip(score.items["logprobs"], sizes, rows, strict=True)
+    ]
+    bits = -sum(nats for nats, _ in right) / sum(size for _, size in right) / np.log(2)
+    assert continuous(score.items).metrics["gold_bits_per_byte"][0] == pytest.approx(bits, rel=1e-12)
     assert values["acc_norm"].tolist() == score.items["acc_norm"].tolist()
     assert (score.items["acc_norm"] != score.items["acc"]).any()  # or the test would show nothing
     found = continuous(score.items).metrics
@@ -154,7 +184,10 @@ def test_items_that_cannot_be_scored_are_left_out_and_counted():
     items = items_of([*TWO, [-1.0, -np.inf]], [0, 1, 9, 0])
     found = continuous(items)
     assert found.n == 2
-    assert found.note == "2 of 4 items left out; the lengths of the choices are not known: no acc_norm"
+    assert found.note == (
+        "2 of 4 items left out; the lengths of the choices are not known: no acc_norm; "
+        "the bytes of the choices are not known: no bits per byte"
+    )
     assert found.metrics["gold_logprob"][0] == -1.0
     one = continuous(items_of(TWO[:1], [0]))
     assert one.metrics["gold_logprob"][0] == -1.0
@@ -163,8 +196,9 @@ def test_items_that_cannot_be_scored_are_left_out_and_counted():
 
 def test_older_items_lack_lengths_and_nothing_else():
     found = continuous(items_of(TWO, [0, 1, 0]))
-    assert np.isnan(found.metrics["acc_norm"][0])
-    assert all(np.isfinite(found.metrics[name]).all() for name in METRICS if name != "acc_norm")
+    lengths = ("acc_norm", "gold_bits_per_byte", "wrong_bits_per_byte")
+    assert np.isnan([found.metrics[name][0] for name in lengths]).all()
+    assert all(np.isfinite(found.metrics[name]).all() for name in METRICS if name not in lengths)
 
 
 def test_log_probabilities_without_the_question_are_no_choices():

@@ -36,6 +36,9 @@ RATIOS = {
     "nats_per_token": Ratio("nats", "tokens"),
     "word_perplexity": Ratio("nats", "words", exponential=True),
     "byte_perplexity": Ratio("nats", "bytes", exponential=True),
+    # Of choices, from their log-probabilities: bytes are those of the text that was scored, delimiter included.
+    "gold_bits_per_byte": Ratio("gold_nats", "gold_bytes", 1 / math.log(2)),
+    "wrong_bits_per_byte": Ratio("wrong_nats", "wrong_bytes", 1 / math.log(2)),
 }
 
 

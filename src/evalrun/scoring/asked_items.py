@@ -32,6 +32,7 @@ class AskedItem:
     target: Any
     choices: list[Any] | None  # None for a task without
     choice_chars: list[int]  # of each request's continuation, without the delimiter before it; 0 where there is none
+    choice_bytes: list[int]  # of the same with it, in UTF-8
     doc_hash: str  # as lm-eval makes them
     prompt_hash: str
     target_hash: str
@@ -84,6 +85,7 @@ def _asked(task: Any, doc_id: int, requests: list[Any]) -> AskedItem:
         target=target,
         choices=task.doc_to_choice(doc) if has_choices else None,
         choice_chars=[len(text.removeprefix(delimiter)) for text in said],
+        choice_bytes=[len(text.encode()) for text in said],
         doc_hash=hash_string(whole),
         prompt_hash=hash_string(requests[0].arguments[0]),
         target_hash=hash_string(str(target)),

@@ -208,8 +208,8 @@ def _table(judged: Iterable[_Judged]) -> pa.Table:
     Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
     logprobs, the log-likelihood of every choice in order, in nats; greedy, whether each is what the model would
     say greedily; choice_chars, the characters of each choice without the delimiter before it, which is the length that
-    lm-eval's acc_norm divides by; one column a metric; doc_hash, prompt_hash, target_hash as lm-eval makes them;
-    filter.
+    lm-eval's acc_norm divides by; choice_bytes, its UTF-8 bytes with the delimiter; one column a metric; doc_hash,
+    prompt_hash, target_hash as lm-eval makes them; filter.
     """
     import pyarrow as pa
 
@@ -217,19 +217,21 @@ def _table(judged: Iterable[_Judged]) -> pa.Table:
     columns: dict[str, list[Any]] = defaultdict(list)
     for one in rows:
         item = one.item
-        asked = zip(one.answers, item.choice_chars, strict=False)  # a filter may drop what was generated
-        answered = [(answer, chars) for answer, chars in asked if _is_loglikelihood(answer)]
-        logprobs = [float(answer[0]) for answer, _ in answered]
+        asked = zip(one.answers, item.choice_chars, item.choice_bytes, strict=False)  # a filter may drop generated ones
+        answered = [about for about in asked if _is_loglikelihood(about[0])]
+        logprobs = [float(answer[0]) for answer, _, _ in answered]
         own = len(logprobs) // (1 + ("acc_mutual_info" in one.metrics))  # then come those without the question
         columns["doc_id"].append(item.doc_id)
         columns["target"].append(item.target_json)
         columns["prediction"].append(chosen(logprobs[:own]) if logprobs else -1)
         columns["logprobs"].append(logprobs)
-        columns["greedy"].append([bool(answer[1]) for answer, _ in answered])
-        columns["choice_chars"].append([chars for _, chars in answered])
+        columns["greedy"].append([bool(answer[1]) for answer, _, _ in answered])
+        columns["choice_chars"].append([chars for _, chars, _ in answered])
+        columns["choice_bytes"].append([size for _, _, size in answered])
         columns["response"].append("" if answered else json.dumps(one.answers, default=str))
         columns["filter"].append(one.filtered_by)
-    lists = {"logprobs": pa.list_(pa.float64()), "greedy": pa.list_(pa.bool_()), "choice_chars": pa.list_(pa.int64())}
+    lists = {"logprobs": pa.list_(pa.float64()), "greedy": pa.list_(pa.bool_())}
+    lists |= dict.fromkeys(("choice_chars", "choice_bytes"), pa.list_(pa.int64()))
     made = {name: pa.array(values, lists.get(name)) for name, values in columns.items()}
     for metric in dict.fromkeys(metric for one in rows for metric in one.metrics):
         made[metric] = pa.array([_cell(one.metrics[metric]) if metric in one.metrics else None for one in rows])

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evalrun.statistics.items.continuous import gold_of
+from evalrun.statistics.items.right_choices import gold_of
 from evalrun.statistics.items.values import Floats, Items, columns_of, item_values
 
 Tables = Callable[[str, str, Sequence[str]], "pa.Table | None"]

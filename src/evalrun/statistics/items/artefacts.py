@@ -38,7 +38,9 @@ from scipy.stats import norm
 
 from evalrun.core.stages import stage
 from evalrun.core.text import counted
-from evalrun.statistics.items.continuous import METRICS, Floats, Integers
+from evalrun.statistics.items.continuous import METRICS
+from evalrun.statistics.items.right_choices import Integers
+from evalrun.statistics.items.sums import Floats
 from evalrun.statistics.naming import run_name
 from evalrun.statistics.reliability.intervals import standard_errors
 

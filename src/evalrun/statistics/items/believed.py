@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalrun.statistics.items.continuous import gold_of
+from evalrun.statistics.items.right_choices import gold_of
 
 
 @dataclass(frozen=True)

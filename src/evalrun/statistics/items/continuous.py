@@ -8,7 +8,15 @@ models a mirage?" (arXiv:2304.15004). The metrics here are means over items of
 - log q_g, with q the choices' probabilities made to sum to one: q_c = exp(l_c) / sum over choices j of exp(l_j);
 - q_g - the largest q of a wrong choice;
 - the sum over choices c of (q_c - [c = g])^2, as Brier 1950 has it: from 0 to 2;
-- whether g has the highest l_c / (characters of c): a right or wrong again, but of another question.
+- whether g has the highest l_c / (characters of c): a right or wrong again, but of another question;
+
+and ratios of two sums over items, so that a long answer counts by its bytes:
+
+- bits per byte of the right choices: the sum of -l_g over that of the bytes b_g, / ln 2; the same of all wrong choices.
+
+b_c is the number of UTF-8 bytes of the text whose log-probability l_c is: the choice with the delimiter before it (a
+space, mostly), since the tokens that were scored spell that too. So OLMES and olmo-eval (:bpb) count; lm-eval's
+acc_bytes and acc_norm, which only order the choices of one item, leave the delimiter out.
 """
 
 from __future__ import annotations
@@ -20,10 +28,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evalrun.core.ratios import RATIOS
+from evalrun.statistics.items.right_choices import Integers, gold_of
+from evalrun.statistics.items.sums import Floats, Sums
+
+NO_BYTES = "the bytes of the choices are not known: no bits per byte"
 # Of an item frame, where present.
-COLUMNS = ["target", "logprobs", "choice_chars", "prediction", "acc", "acc_mutual_info", "filter"]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+COLUMNS = ["target", "logprobs", "choice_chars", "choice_bytes", "prediction", "acc", "acc_mutual_info", "filter"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class ContinuousMetric:
 
     title: str  # as in the middle of a sentence, after "the"
     higher_is_better: bool
-    graded: bool  # moves with the log-probabilities; false for one that only counts right answers
+    graded: bool  # is set against accuracy: moves with the log-probabilities, and no other of them says the same
     sentence: str
     source: str
 
@@ -76,6 +87,22 @@ METRICS = {
         "acc_norm: long choices are no longer unlikely for being long.",
         source="lm-eval, ConfigurableTask.process_results",
     ),
+    "gold_bits_per_byte": ContinuousMetric(
+        "bits per byte of the right answer",
+        higher_is_better=False,
+        graded=False,
+        sentence="The right choices as a text: their negative log-probabilities, summed and in bits, by their UTF-8 "
+        "bytes with the delimiter before them. It moves long before accuracy does.",
+        source="OLMES, Gu et al. 2024, arXiv:2406.08446; Heineman et al. 2025, arXiv:2508.13144",
+    ),
+    "wrong_bits_per_byte": ContinuousMetric(
+        "bits per byte of the wrong answers",
+        higher_is_better=True,
+        graded=False,
+        sentence="The same of all wrong choices, which ought to be unlikely. It falls while a model learns the "
+        "language, whatever it knows of the question: read it beside the right answers'.",
+        source="OLMES, Gu et al. 2024, arXiv:2406.08446",
+    ),
 }
 
 
@@ -83,8 +110,17 @@ METRICS = {
 class Continuous:
     """The metrics of one task on one checkpoint."""
 
-    metrics: dict[str, tuple[float, float]]  # of METRICS: mean over items and its standard error; NaN where unknown
-    n: int  # items that the means are over
+    metrics: dict[str, tuple[float, float]]  # of METRICS: value over items and its standard error; NaN where unknown
+    n: int  # items that the values are over
+    note: str  # why something is missing, or which items were left out
+
+
+@dataclass(frozen=True)
+class OfItems:
+    """The metrics that the items of a result allow."""
+
+    values: dict[str, Floats | Sums]  # metric of METRICS -> of each of the rows
+    rows: Any  # labels of the items
     note: str  # why something is missing, or which items were left out
 
 
@@ -93,21 +129,21 @@ def continuous(items: pd.DataFrame) -> Continuous:
 
     Args:
         items: One row an item, with such of `COLUMNS` as there are: target (JSON) and logprobs (each choice, in nats)
-            are needed; choice_chars for acc_norm; acc and prediction tell which of two choices is right where the
-            target does not, and whether acc is graded already. Of several filters the first counts.
+            are needed; choice_chars for acc_norm, choice_bytes for bits per byte; acc and prediction tell which of two
+            choices is right where the target does not, and whether acc is graded already. Of several filters the first
+            counts.
 
     Returns:
-        Means, standard errors (sample standard deviation over items by sqrt n), how many items, and a note.
+        Means and ratios, standard errors (sample standard deviation over items by sqrt n, of a ratio of its linearised
+        values), how many items, and a note.
     """
-    values, note = per_item(items)
-    table = values.to_numpy()
-    table = table[~np.isnan(table).all(axis=1)]
-    n = len(table)
-    if not n:
-        return Continuous(dict.fromkeys(METRICS, (np.nan, np.nan)), 0, note)
-    means = table.mean(axis=0)
-    errors = table.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(means), np.nan)
-    return Continuous(dict(zip(METRICS, zip(means.tolist(), errors.tolist(), strict=True), strict=True)), n, note)
+    found = of_items(items)
+    n = len(found.rows)
+    metrics = dict.fromkeys(METRICS, (np.nan, np.nan))
+    for name, value in found.values.items():
+        each = value.linear if isinstance(value, Sums) else value
+        metrics[name] = float(each.mean()), float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return Continuous(metrics, n, found.note)
 
 
 def per_item(items: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -120,24 +156,45 @@ def per_item(items: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         One column for each of `METRICS` with the index of `items` (of the first filter), NaN where there is none; and
         what to say of it, in a few words, or "".
     """
+    found = of_items(items)
+    values = pd.DataFrame(np.nan, index=_of_first_filter(items).index, columns=list(METRICS))
+    for name, value in found.values.items():
+        values.loc[found.rows, name] = value.each if isinstance(value, Sums) else value
+    return values, found.note
+
+
+def of_items(items: pd.DataFrame) -> OfItems:
+    """The metrics of each item that has a right choice and finite log-probabilities, by name.
+
+    Args:
+        items: As for `continuous`.
+    """
+    items = _of_first_filter(items)
+    kept, notes = _choices(items)
+    if kept is None:
+        return OfItems({}, items.index[:0], "; ".join(notes))
+    choices, rows = kept
+    found: dict[str, Floats | Sums] = {"gold_logprob": choices.logprobs[choices.at_gold]}
+    several = not (choices.counts == 1).all()
+    if not several:
+        notes.append("one text to score: no choices to compare it with")
+    else:
+        found |= choices.graded()
+        if choices.chars is None:
+            notes.append("the lengths of the choices are not known: no acc_norm")
+        else:
+            found["acc_norm"] = choices.right_by(choices.logprobs / choices.chars)
+    if choices.sizes is None:
+        notes.append(NO_BYTES)
+    else:
+        found |= choices.bits_per_byte(several)
+    return OfItems(found, items.index[rows], "; ".join(notes))
+
+
+def _of_first_filter(items: pd.DataFrame) -> pd.DataFrame:
     if "filter" in items and items["filter"].nunique() > 1:
         items = items[items["filter"] == items["filter"].iloc[0]]
-    values = {name: np.full(len(items), np.nan) for name in METRICS}
-    kept, notes = _choices(items)
-    if kept is not None:
-        choices, rows = kept
-        found: dict[str, Floats] = {"gold_logprob": choices.logprobs[choices.at_gold]}
-        if (choices.counts == 1).all():
-            notes.append("one text to score: no choices to compare it with")
-        else:
-            found |= choices.graded()
-            if choices.chars is None:
-                notes.append("the lengths of the choices are not known: no acc_norm")
-            else:
-                found["acc_norm"] = choices.right_by(choices.logprobs / choices.chars)
-        for name, column in found.items():
-            values[name][rows] = column
-    return pd.DataFrame(values, index=items.index), "; ".join(notes)
+    return items
 
 
 @dataclass(frozen=True)
@@ -146,6 +203,7 @@ class _Choices:
 
     logprobs: Floats  # [choices of all items]
     chars: Floats | None  # [choices of all items]: their lengths
+    sizes: Floats | None  # [choices of all items]: their bytes, with the delimiter before them
     counts: Integers  # [items]
     starts: Integers  # [items]: place of each item's first choice
     at_gold: Integers  # [items]: place of its right choice
@@ -162,6 +220,17 @@ class _Choices:
         away[self.at_gold] = 1 - gold
         brier = np.add.reduceat(away**2, self.starts)
         return {"gold_logprob_choices": logq[self.at_gold], "margin": margin, "brier": brier}
+
+    def bits_per_byte(self, several: bool) -> dict[str, Floats | Sums]:
+        """The sums of the right choices; and of the wrong ones, where items have several."""
+        assert self.sizes is not None
+        nats, sizes = -self.logprobs[self.at_gold], self.sizes[self.at_gold]
+        found: dict[str, Floats | Sums] = {"gold_bits_per_byte": Sums(RATIOS["gold_bits_per_byte"], nats, sizes)}
+        if several and (self.counts > 1).all():
+            wrong = -np.add.reduceat(self.logprobs, self.starts) - nats
+            others = np.add.reduceat(self.sizes, self.starts) - sizes
+            found["wrong_bits_per_byte"] = Sums(RATIOS["wrong_bits_per_byte"], wrong, others)
+        return found
 
     def right_by(self, scores: Floats) -> Floats:
         """Of each item, whether the choice with its highest score is the right one: 1 / k of k that tie."""
@@ -200,10 +269,11 @@ def _choices(items: pd.DataFrame) -> tuple[tuple[_Choices, Integers] | None, lis
     if not len(rows):
         return None, ["no finite log-probability"]
     kept = used[owner]
-    chars = _chars(items, counts)
+    chars, sizes = (_lengths(items, counts, name) for name in ("choice_chars", "choice_bytes"))
     starts = np.cumsum(counts[rows]) - counts[rows]
     at_gold = starts + gold[rows].astype(np.int64)
-    choices = _Choices(flat[kept], None if chars is None else chars[kept], counts[rows], starts, at_gold)
+    chars, sizes = (None if lengths is None else lengths[kept] for lengths in (chars, sizes))
+    choices = _Choices(flat[kept], chars, sizes, counts[rows], starts, at_gold)
     left_out = len(items) - len(rows)
     return (choices, rows), [f"{left_out} of {len(items)} items left out"] if left_out else []
 
@@ -212,39 +282,10 @@ def _is_tie(logprobs: Sequence[float]) -> bool:
     return len(logprobs) > 1 and np.count_nonzero(np.asarray(logprobs) == np.max(logprobs)) != 1  # NaN: of all
 
 
-def gold_of(items: pd.DataFrame, counts: Integers) -> Floats:
-    """The place of each item's right choice, NaN where it is not known."""
-    if (counts <= 1).all():  # the target is the text that is scored, and no number
-        return np.zeros(len(counts))
-    gold: Floats = pd.to_numeric(items["target"], errors="coerce").to_numpy(np.float64)
-    if np.isnan(gold).any() and {"prediction", "acc"} <= set(items.columns) and "acc_mutual_info" not in items:
-        gold = _unquoted(items, counts, gold)
-        # Where the contexts differ instead of the choices (WinoGrande) the target is a text too.
-        several = items["target"].str.startswith("[").to_numpy(bool)
-        predicted, acc = items["prediction"].to_numpy(np.float64), items["acc"].to_numpy(np.float64)
-        told = np.isnan(gold) & ~several & (counts == 2)
-        gold = np.where(told, np.where(acc > 0, predicted, 1 - predicted), gold)  # of a tie, either
-    return gold
-
-
-def _unquoted(items: pd.DataFrame, counts: Integers, gold: Floats) -> Floats:
-    """Places that stand between quotes, as in lm-eval's samples, which hold every target as text.
-
-    A text between quotes may be a choice that is a number, too: they are places if they say what `acc` says.
-    """
-    quoted = items["target"].str.fullmatch(r'"\d+"', na=False).to_numpy(bool)
-    if not quoted.any():
-        return gold
-    place = pd.to_numeric(items["target"].str.strip('"').where(quoted), errors="coerce").to_numpy(np.float64)
-    hit = items["prediction"].to_numpy(np.float64) == place
-    fits = (hit == (items["acc"].to_numpy(np.float64) > 0)) & (place < counts)
-    return np.where(quoted, place, gold) if fits[quoted].all() else gold
-
-
-def _chars(items: pd.DataFrame, counts: Integers) -> Floats | None:
+def _lengths(items: pd.DataFrame, counts: Integers, column: str) -> Floats | None:
     """The length of every choice, where it was kept and is none of them 0."""
-    if "choice_chars" not in items:
+    if column not in items or items[column].isna().any():
         return None
-    lengths = [one[:count] for one, count in zip(items["choice_chars"].tolist(), counts.tolist(), strict=True)]
-    chars = np.concatenate(lengths).astype(np.float64)
-    return chars if len(chars) == counts.sum() and (chars > 0).all() else None
+    kept = [one[:count] for one, count in zip(items[column].tolist(), counts.tolist(), strict=True)]
+    lengths = np.concatenate(kept).astype(np.float64)
+    return lengths if len(lengths) == counts.sum() and (lengths > 0).all() else None

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.ratios import RATIOS, Ratio, ratio_of
+from evalrun.statistics.items.continuous import COLUMNS as CHOICES
+from evalrun.statistics.items.continuous import METRICS, of_items
+from evalrun.statistics.items.sums import Sums
 
 Items = Callable[[str, str, Sequence[str]], "pd.DataFrame | None"]
 """MLflow run id, task and wanted columns -> one row an item with those of the columns that there are, or None."""
@@ -18,40 +21,6 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 _KEY = ["doc_id", "doc_hash"]
 _PROMPT = "prompt_hash"
 _FILTER = "filter"
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What each item adds to the two sums whose ratio a metric is."""
-
-    ratio: Ratio
-    numerator: Floats  # (items,)
-    denominator: Floats  # (items,) above 0
-
-    @property
-    def value(self) -> float:
-        """The metric over all items."""
-        return self.ratio.of(float(self.numerator.sum() / self.denominator.sum()))
-
-    @property
-    def each(self) -> Floats:
-        """(items,) the metric of each item alone."""
-        return np.array([self.ratio.of(one) for one in (self.numerator / self.denominator).tolist()])
-
-    @property
-    def linear(self) -> Floats:
-        """(items,) values whose mean is the metric and whose spread is its error: the linearised ratio.
-
-        Cochran 1977, Sampling Techniques, section 6.3: an item counts by its residual from the ratio,
-        numerator - ratio x denominator, over the mean denominator; f's slope carries it over (delta method).
-        """
-        ratio = float(self.numerator.sum() / self.denominator.sum())
-        residual = (self.numerator - ratio * self.denominator) / self.denominator.mean()
-        return np.asarray(self.ratio.of(ratio) + self.ratio.slope(ratio) * residual)
-
-    def of_items(self, places: Any) -> Sums:
-        """What some of the items add: those at these places, in their order."""
-        return Sums(self.ratio, self.numerator[places], self.denominator[places])
 
 
 @dataclass(frozen=True)
@@ -87,7 +56,9 @@ def columns_of(metric: str) -> list[str]:
     """The columns that `item_values` may need: the metric `exact_match_strict` may be `exact_match`, filtered."""
     words, ratio = metric.split("_"), ratio_of(metric)
     sums = () if ratio is None else (ratio.numerator, ratio.denominator)
-    return [*_KEY, _PROMPT, _FILTER, *("_".join(words[: i + 1]) for i in range(len(words))), *sums]
+    choices = CHOICES if metric in METRICS else ()
+    named = ("_".join(words[: i + 1]) for i in range(len(words)))
+    return list(dict.fromkeys([*_KEY, _PROMPT, _FILTER, *named, *sums, *choices]))
 
 
 def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
@@ -97,7 +68,8 @@ def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
         items: One row an item and filter, with the columns of evalrun's per-item files (at least those of
             `columns_of` that there are), or None.
         metric: As in the tidy table: a column, followed by `_<filter>` unless the filter is `none`. Of a ratio of
-            sums, such as bits per byte, the two columns that are summed; or one that holds both, as lm-eval's do.
+            sums, such as bits per byte, the two columns that are summed; or one that holds both, as lm-eval's do. Else
+            a metric of `continuous.METRICS`.
 
     Returns:
         The values; None without items, without such a column, or where it holds no single number an item.
@@ -128,7 +100,17 @@ def item_values(items: pd.DataFrame | None, metric: str) -> ItemValues | None:
         wanted = wanted & np.isfinite(values)
         if wanted.any():
             return ItemValues(_keys(items, wanted), values if wanted.all() else values[wanted])
-    return None
+    return _of_choices(items, metric) if metric in METRICS else None
+
+
+def _of_choices(items: pd.DataFrame, metric: str) -> ItemValues | None:
+    """A metric of `continuous.METRICS`, from the log-probabilities of the choices; None where they allow none."""
+    found = of_items(items)
+    if metric not in found.values:
+        return None
+    keys = {name: items[name].loc[found.rows].reset_index(drop=True) for name in (*_KEY, _PROMPT) if name in items}
+    value = found.values[metric]
+    return ItemValues(keys, value.linear, value) if isinstance(value, Sums) else ItemValues(keys, value)
 
 
 def _keys(items: pd.DataFrame, wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pd.Series[Any]]:
