@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,34 @@ def test_samples_that_come_later_are_added_and_damaged_ones_left_out(
     assert "1 result filed, 5 there already" in toy(copy)[1]
     assert "0 results filed, 6 there already" in toy(copy)[1]
     assert len(table(workspace, "toy")) == 10
+
+
+def test_correlations_of_words_as_others_publish_them_have_their_shapes(ingest: Ingest, tmp_path: Path) -> None:
+    """No standard error, no items; below 0 at first; of seeds, whose column must not be forgotten."""
+    steps = [*(2**power for power in range(10)), *(1000 * 2**power for power in range(7))]
+    rng, lines, bare = np.random.default_rng(0), [], []
+    for size, seed, step in product(("70m", "160m"), (1, 2, 3), steps):
+        at = np.log2(step) / 16
+        unigram = 0.95 / (1 + np.exp(-25 * (at - 0.3))) - 0.7 * max(at - 0.5, 0) - 0.05
+        for name, value in (("unigram", unigram), ("fivegram", 0.8 / (1 + np.exp(-12 * (at - 0.5))))):
+            told = f"{name}\tpearson\t{value + rng.normal(0, 0.01):.6f}\n"
+            lines.append(f"EleutherAI/pythia-{size}-seed{seed}\t{step}\t{seed}\t{told}")
+            bare.append(f"EleutherAI/pythia-{size}\t{step}\t{told}")
+    write(tmp_path / "seeds.tsv", "model\tstep\tseed\ttask\tmetric\tvalue\n" + "".join(lines))
+    code, out, _ = ingest("seeds.tsv")
+    assert code == 0
+    assert "polypythia: 204 results filed" in out
+    rows = table(tmp_path, "polypythia")
+    assert rows["higher_is_better"].all()
+    assert rows["value"].min() < 0
+    labels = evalrun.shapes(rows).groupby("task")["label"].value_counts()
+    assert labels.to_dict() == {("unigram", "inverted-U"): 6, ("fivegram", "positive"): 6}
+    assert main(["analyze", "analysis.figures=none"]) == 0
+
+    write(tmp_path / "bare.tsv", "model\tstep\ttask\tmetric\tvalue\n" + "".join(bare))
+    code, _, err = ingest("bare.tsv")
+    assert code == 1
+    assert "remove the wrong one, or give rows of several seeds a column 'seed', and ingest again" in err
 
 
 # --- what is not recognised, contradicts, or is damaged -------------------------------------------------------------

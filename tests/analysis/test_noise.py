@@ -25,6 +25,22 @@ def test_without_items_the_roughness_stands_in(tidy):
     assert np.isinf(over_training(tidy.curve([-9.0, -7.0], stderr=np.nan, n=np.nan)).noise.items).all()
 
 
+def test_without_errors_noise_is_what_departs_from_the_bends(tidy):
+    """A curve that rises steeply and falls back is smooth: its rise is not its noise."""
+    x = np.linspace(0, 1, 19)
+    curve = 0.95 / (1 + np.exp(-25 * (x - 0.25))) - 0.6 * np.clip(x - 0.45, 0, 1)
+    rng = np.random.default_rng(0)
+    values = [curve + rng.normal(0, 0.02, 19) for _ in range(6)]
+    noise = over_training(made(tidy, values, stderr=np.nan, n=np.nan)).noise
+    assert (np.sqrt(noise.items) < 0.04).all()  # of neighbours: 0.1
+    assert (np.sqrt(noise.items) > 0.018).all()
+    np.testing.assert_allclose(noise.total, noise.items)
+    assert np.isfinite(noise.df).all()
+    level = [0.5 + rng.normal(0, 0.02, 19) for _ in range(40)]
+    found = over_training(made(tidy, level, stderr=np.nan, n=np.nan)).noise
+    np.testing.assert_allclose(np.sqrt(found.items), 0.02, rtol=0.1)
+
+
 def test_residuals_are_from_the_line_between_neighbours(tidy):
     """On uneven steps, against the definition written out; the pooled scale against it too."""
     rng = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from evalrun.commands.ingest.parsed import Skipped
 
 # Tables print 15 digits of what JSON holds in full.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+_NAMED = 4  # values in a sentence
 CONTRADICTION = "contradiction"
 
 
@@ -84,7 +85,10 @@ def _one_of(group: Sequence[Candidate], merged: MergedResults, same_within: floa
     if min(dates) > UNDATED_MS and dates.count(newest.result.finished_ms) == 1:
         merged.left.append(_skipped(group, f"{told}; the newest, of {newest.file}, is filed, and marked"))
         return marked(newest, f"others gave {_values([one for one in group if one is not newest])}")
-    merged.left.append(_skipped(group, f"{told}; it is filed without a value: remove the wrong one and ingest again"))
+    remedy = "remove the wrong one" + (
+        "" if len({one.file for one in group}) > 1 else ", or give rows of several seeds a column 'seed'"
+    )
+    merged.left.append(_skipped(group, f"{told}; it is filed without a value: {remedy}, and ingest again"))
     fullest = sorted(group, key=_fullness)[-1]
     known = {name: value for one in group for name, value in one.result.metrics.items()}
     differ = {n for n in known if not all(agree({n: known[n]}, one.result.metrics, same_within) for one in group)}
@@ -113,8 +117,10 @@ def _values(group: Sequence[Candidate]) -> str:
     shared = [name for name in first if all(name in one.result.metrics for one in group[1:])] or list(first)
     differ = [name for name in shared if not all(agree({name: first[name]}, one.result.metrics) for one in group[1:])]
     metric = (differ or shared)[0]
-    told = [f"{one.result.metrics[metric]:.10g} in {one.file}" for one in group if metric in one.result.metrics]
-    return f"{metric} is {', '.join(dict.fromkeys(told))}"
+    every = [f"{one.result.metrics[metric]:.10g} in {one.file}" for one in group if metric in one.result.metrics]
+    told = list(dict.fromkeys(every))
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED + 1 else ""
+    return f"{metric} is {', '.join(told[:_NAMED] if more else told)}{more}"
 
 
 def _skipped(group: Sequence[Candidate], told: str) -> Skipped:

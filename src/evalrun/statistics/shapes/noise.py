@@ -2,9 +2,10 @@
 
 Item errors: the given standard error; where it is missing or 0 (as for accuracies of exactly 0 or 1) and the value is
 a proportion of n items, that of the plus-four estimate, p~ = (n p + 2) / (n + 4) (Agresti & Coull 1998); else the
-standard deviation of the differences between neighbouring points over sqrt(2), a rough measure that counts bends as
-noise; of fewer than three points nothing is known then, and no move of theirs can count. Where checkpoints answered the
-same items, half of the variance of the difference to the next one on these items stands for a point's own.
+scale of the residuals that training noise is measured by, which trends and bends add little to. With too few of
+these it is the standard deviation of the differences between neighbouring points over sqrt(2), which counts every
+change as noise; of fewer than three points nothing is known then, and no move of theirs can count. Where checkpoints
+answered the same items, half of the variance of the difference to the next one on these items stands for a point's own.
 
 Training noise: two checkpoints of one run differ by more than their items explain. It is measured by how far each
 inner point lies from the straight line between its neighbours, scaled to the variance of one point (Gasser, Sroka &
@@ -90,7 +91,11 @@ def measure_noise(
         sought[own] = True
         scale = np.median(np.abs(found)) / _MAD
         kept = np.abs(found) <= _WITHIN * scale
-        extra = float(np.mean(found[kept] ** 2)) / _CUT - float(np.median(items[own]))
+        level = float(np.mean(found[kept] ** 2)) / _CUT
+        unknown = own & rough
+        items[unknown] = total[unknown] = level
+        df[unknown] = kept.sum() / 2
+        extra = level - float(np.median(items[own]))
         if extra > 0 and np.isfinite(extra):
             total[own] += extra
             # Neighbouring residuals share points, which costs about half of the degrees of freedom.
