@@ -15,6 +15,7 @@ from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
+from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.grid.selected_results import Selection as Selection
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
@@ -113,7 +114,8 @@ def _inputs(
 ) -> tuple[object, ...]:
     """All that goes into reports beside the store and what `TaskSources` reads."""
     tasks = selection.task_names(), list(selection.named_groups().values())
-    return config.analysis, store.uri, selection, tasks, sorted((finals or {}).items()), command, list(failed)
+    told = selection, tasks, sorted((finals or {}).items()), command, list(failed)
+    return config.analysis, state_of_logs(config.analysis.x), store.uri, *told
 
 
 def _with_groups(
@@ -266,6 +268,7 @@ def _report(
             clusters=sources.clusters,
             words=sources.words,
             groups=groups,
+            logged=losses_of_logs(config.analysis.x, table),
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     with stage("the report in MLflow"):

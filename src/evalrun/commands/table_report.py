@@ -10,6 +10,7 @@ from evalrun import study
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, final_steps, one_study
 from evalrun.core.task_group import tasks_of
+from evalrun.grid.logged_losses import losses_of_logs
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -47,5 +48,6 @@ def write_report(table: pd.DataFrame, out: Path, settings: Mapping[str, Value]) 
             clusters=clusters,
             words=words,
             groups=groups,
+            logged=losses_of_logs(config.analysis.x, rows),
         )
     return found.files["report.html"]

@@ -93,6 +93,7 @@ class AnalysisConf:
     metric: str | None = MISSING  # null: each task's primary metric
     params: str = MISSING  # nominal, total or nonembedding: which count is the predictor
     axis: str = MISSING  # tokens or flops
+    x: str | None = MISSING  # a loss that tasks are looked at over, too; null: none
     sensitivity: bool = MISSING  # fit again under other choices: counts, scale, each model left out
     methods: list[str] = MISSING  # of the regression; stars are by the first
     corrections: list[str] = MISSING  # statsmodels' names of corrections for multiple tests; the first is the headline

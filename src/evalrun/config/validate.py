@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from evalrun.config.loss_axis import HOW, loss_source
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_size
 from evalrun.config.step_names import pattern_problem
@@ -94,6 +95,8 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
     """Sentences about what cannot be right in `analysis`: counts, levels, thresholds, expected labels."""
     if analysis.params not in PARAMS:
         yield f"analysis.params is '{analysis.params}': {suggest(analysis.params, PARAMS)}"
+    if analysis.x is not None and loss_source(analysis.x) is None:
+        yield f"analysis.x is '{analysis.x}': {HOW}."
     if not 0 < analysis.alpha < 1:
         yield f"analysis.alpha is {analysis.alpha}: it must lie between 0 and 1."
     for name in ("smallest_change", "smallest_effect"):

@@ -7,6 +7,8 @@ from functools import lru_cache
 # lm-eval's metrics of which less is better, and those of its older versions.
 LOWER = frozenset({"ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "ter", "wer"})
 LOWER |= {"nats_per_token", "brier_score", "likelihood_difference", "likelihood_diff"}
+# What others call a loss in their tables.
+LOWER |= {"loss", "ce_loss", "cross_entropy", "nll", "bpb"}
 
 
 @lru_cache(maxsize=10_000)  # asked of every result of a table

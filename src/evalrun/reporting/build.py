@@ -65,6 +65,7 @@ def run_analysis(
     clusters: Clusters | None = None,
     words: Words | None = None,
     groups: Groups | None = None,
+    logged: pd.DataFrame | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -87,6 +88,7 @@ def run_analysis(
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
         groups: Groups of the tasks, which get means and no tests; None for none.
+        logged: Losses of training logs (`loss_rows.LOSS_COLUMNS`), where `conf.x` names these.
 
     Returns:
         The files, counts, text and notes.
@@ -95,7 +97,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words, groups)
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words, groups, logged)
     study = replace(study, notes=[*study.notes, *study.groups.notes, *folded(study, conf.figures)])
     with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
         with stage("tables"):

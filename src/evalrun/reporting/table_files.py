@@ -128,6 +128,7 @@ def dynamics_table(name: str, study: Findings) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+_POINTS = ["task", "model", "seed", "step", "tokens", "loss", "loss_stderr", "metric", "value", "stderr"]
 _INTERVALS = ["task", "model", "seed", "step", "metric", "value", "low", "high", "interval", "n"]
 # Name -> frame; written as CSV where it has a row.
 TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
@@ -141,6 +142,10 @@ TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "shapes_over_size": lambda study: study.size_shapes,
     "evidence": lambda study: study.evidence,
     "predictions": lambda study: study.predictions,
+    "over_loss": lambda study: study.over_loss.curves,
+    "over_loss_points": lambda study: study.over_loss.rows.filter(items=_POINTS),
+    "over_loss_forecasts": lambda study: study.over_loss.forecasts,
+    "over_loss_hold_out": lambda study: study.over_loss.hold_out,
     "two_stories": lambda study: study.two_stories,
     "sensitivity": lambda study: study.sensitivity,
     "expected": lambda study: study.expected,

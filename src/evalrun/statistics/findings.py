@@ -25,18 +25,19 @@ from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import Measured, continuous_table
 from evalrun.statistics.items.values import Items
+from evalrun.statistics.over_loss.loss_findings import OverLoss, over_loss
 from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.diagnostics import diagnose
 from evalrun.statistics.regression.equivalence import with_equivalence
 from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
 from evalrun.statistics.regression.pooled import fit_pooled
-from evalrun.statistics.regression.prediction import planes_ahead, predict_ahead
+from evalrun.statistics.regression.prediction import planes_ahead, predict_ahead, with_forecasts
 from evalrun.statistics.regression.sensitivity import COLUMNS as SENSITIVITY
 from evalrun.statistics.regression.sensitivity import sensitivity
 from evalrun.statistics.regression.two_stories import two_stories
 from evalrun.statistics.reliability.seeds import seed_variance
-from evalrun.statistics.reliability.snr import signal_to_noise
+from evalrun.statistics.reliability.snr import last_doubling, signal_to_noise
 from evalrun.statistics.shapes.curves import CurveSet, on_the_same_items, over_training
 from evalrun.statistics.shapes.decision import Decision, decide
 from evalrun.statistics.shapes.evidence import with_agreement
@@ -68,7 +69,8 @@ class Findings:
     sensitivity: pd.DataFrame  # sensitivity.sensitivity; empty where it is not asked for
     two_stories: pd.DataFrame  # two_stories.two_stories: by the headline method, or by OLS beside it
     diagnostics: pd.DataFrame  # diagnostics.diagnose
-    predictions: pd.DataFrame  # prediction.predict_ahead; empty without the mixed model
+    over_loss: OverLoss  # empty where no loss is asked for
+    predictions: pd.DataFrame  # prediction.predict_ahead and forecasts by loss; empty without either
     shapes: pd.DataFrame  # labels.describe_shapes
     size_shapes: pd.DataFrame  # labels.shapes_over_size
     evidence: pd.DataFrame  # evidence.with_agreement
@@ -119,6 +121,7 @@ def analyze_table(
     clusters: Clusters | None = None,
     words: Words | None = None,
     groups: Groups | None = None,
+    logged: pd.DataFrame | None = None,
 ) -> Findings:
     """Fit the regressions, test the curves and their falls, and class their shapes.
 
@@ -133,6 +136,7 @@ def analyze_table(
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
         groups: Groups of the tasks, which get means and no tests; None for none.
+        logged: Losses of training logs (`loss_rows.LOSS_COLUMNS`), where `conf.x` names these.
 
     Raises:
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
@@ -141,6 +145,7 @@ def analyze_table(
     prepared, measured, rows = _believed(table, conf, finals, items)
     with beside(partial(_fitted, rows, choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
+        by_loss = over_loss(rows, table, conf, choice, shapes, logged)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
         size_shapes = shapes_over_size(rows, conf.params, decision.settings)
         coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
@@ -149,7 +154,7 @@ def analyze_table(
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *dynamics.notes],
+        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *dynamics.notes, *by_loss.notes],
         groups=group_means_of(rows, groups or {}, items),
         coverage=coverage,
         choice=choice,
@@ -162,7 +167,8 @@ def analyze_table(
         sensitivity=fits.sensitivity,
         two_stories=two_stories(rows, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
         diagnostics=fits.diagnostics,
-        predictions=predict_ahead(fits.planes, fits.diagnostics, shapes),
+        over_loss=by_loss,
+        predictions=with_forecasts(predict_ahead(fits.planes, fits.diagnostics, shapes), by_loss.forecasts),
         shapes=shapes,
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
@@ -221,7 +227,7 @@ def _fitted(rows: pd.DataFrame, choice: RegressionSettings, conf: AnalysisConf) 
         diagnostics=diagnose(rows, choice),
         pooled=fit_pooled(rows, choice),
         sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
-        signal=signal_to_noise(rows, _last(rows)),
+        signal=signal_to_noise(rows, last_doubling(rows)),
         seeds=seed_variance(rows, conf.alpha),
         planes=planes_ahead(rows, choice),
     )
@@ -287,13 +293,3 @@ def part_judge(conf: AnalysisConf, clusters: Clusters | None = None) -> Judge:
 
     return judge
 
-
-def _last(table: pd.DataFrame) -> int:
-    """How many checkpoints lie in the last doubling of the tokens, in the middle curve; two at least.
-
-    Further back, what was learnt meanwhile would count as noise.
-    """
-    curve = ["task", "model", "seed"]
-    final = table.groupby(curve, dropna=False)["tokens"].transform("max")
-    late = table[table["tokens"] > final / 2].groupby(curve, dropna=False).size()
-    return max(2, int(late.median()))

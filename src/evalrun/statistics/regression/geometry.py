@@ -28,10 +28,12 @@ class Geometry:
         x: (rows, columns) intercept, the effects, then nuisance columns if any.
         groups: (rows,) the cluster of each row: 0, 1, ...
         effects: How many columns after the first are asked about.
+        contrasts: (asked, columns) combinations of coefficients that are asked about in their place.
     """
 
-    def __init__(self, x: Array, groups: Codes, effects: int) -> None:
-        self.x, self.groups, self._effects = x, groups, effects
+    def __init__(self, x: Array, groups: Codes, effects: int, contrasts: Array | None = None) -> None:
+        self.x, self.groups = x, groups
+        self._asked = np.eye(1 + effects, x.shape[1])[1:] if contrasts is None else contrasts
 
     @cached_property
     def clusters(self) -> int:
@@ -77,7 +79,7 @@ class Geometry:
         """
         bread = self.inverse
         half: Array = np.asarray(np.linalg.cholesky(bread), dtype="float64")
-        contrasts = bread[1 : 1 + self._effects]  # (effects, columns)
+        contrasts = self._asked @ bread  # (effects, columns)
         count = len(contrasts)
         every = np.empty((len(self.x), count))
         reach: Array = np.empty((self.clusters, count, self.x.shape[1]))  # X_g' w_g with w_g = A_g X_g (X'X)^-1 c

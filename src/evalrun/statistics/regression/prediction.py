@@ -149,6 +149,12 @@ def predict_ahead(planes: Sequence[Mapping[str, Any]], diagnostics: pd.DataFrame
     return pd.DataFrame(told, columns=AHEAD_COLUMNS)
 
 
+def with_forecasts(planes: pd.DataFrame, forecasts: pd.DataFrame) -> pd.DataFrame:
+    """The planes' predictions and, below them, forecasts by loss, where there are any, with the same columns."""
+    there = [frame[AHEAD_COLUMNS] for frame in (planes, forecasts) if not frame.empty]
+    return pd.concat([one.astype(object) for one in there], ignore_index=True).infer_objects() if there else planes
+
+
 def _ahead(frame: TaskFrame, choice: RegressionSettings, methods: list[str]) -> list[dict[str, Any]]:
     """A tenfold of each predictor ahead of one task's rows.
 

@@ -64,6 +64,17 @@ def signal_to_noise(table: pd.DataFrame, k: int) -> pd.DataFrame:
     return pd.DataFrame([_of_task(groups[task], k) for task in table["task"].unique()], columns=COLUMNS)
 
 
+def last_doubling(table: pd.DataFrame) -> int:
+    """How many checkpoints lie in the last doubling of the tokens, in the middle curve; two at least.
+
+    Further back, what was learnt meanwhile would count as noise.
+    """
+    curve = ["task", "model", "seed"]
+    final = table.groupby(curve, dropna=False)["tokens"].transform("max")
+    late = table[table["tokens"] > final / 2].groupby(curve, dropna=False).size()
+    return max(2, int(late.median()))
+
+
 def _of_task(curves: pd.DataFrame, k: int) -> dict[str, object]:
     """Signal to noise of one task: relative dispersion of the models' final values by that of the last checkpoints.
 

@@ -1,0 +1,1 @@
+"""Values over loss in place of training: one curve for all sizes, and forecasts by way of loss."""
