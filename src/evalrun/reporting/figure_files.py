@@ -16,6 +16,8 @@ from evalrun.reporting.drawing_files import figure_bytes, saved
 from evalrun.reporting.evidence_figure import evidence_figure
 from evalrun.reporting.heat_map_figure import given_of, heat_map_figure
 from evalrun.reporting.kept_pictures import KeptPictures
+from evalrun.reporting.loss_drawing import drawn_over_loss
+from evalrun.reporting.loss_section import given_over_loss
 from evalrun.reporting.parts_section import divided_ways, given_of_parts, parts_drawing
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
@@ -25,7 +27,7 @@ from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
-OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size")
+OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size", "over_loss")
 OF_TASKS = {"evidence": "png", "items": "png", "parts": "[sp][vnd][gf]"}  # folders of figures of single tasks: endings
 EVERY_FORMAT = ("svg", "png", "pdf")
 PAYS = 16  # figures from which on it pays to start processes
@@ -88,6 +90,7 @@ def _paper(study: Findings) -> list[Picture]:
         *_overviews(study.choice, table.reset_index(drop=True), shapes, size_shapes, ("svg",)),
         *map(_answers, falling),
         *_parts(study, set(kept)),
+        *_over_loss(study),
     ]
 
 
@@ -104,7 +107,15 @@ def _all(study: Findings) -> list[Picture]:
         given = (rows, found[task], str(task), study.choice.axis)
         pictures.append(Picture(f"evidence/{slug(str(task))}", evidence_figure, given, ("png",)))
     everything = set(study.parts.found["task"])
-    return [*pictures, *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT)]
+    others = *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT), *_over_loss(study)
+    return [*pictures, *others]
+
+
+def _over_loss(study: Findings) -> list[Picture]:
+    """Values over loss, where one is asked for."""
+    if study.over_loss.curves.empty:
+        return []
+    return [Picture("over_loss", drawn_over_loss, given_over_loss(study), EVERY_FORMAT)]
 
 
 def _parts(study: Findings, tasks: Collection[str], kinds: tuple[str, ...] = ("svg",)) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from evalrun.reporting.drawing import Area, Dots, Drawing, Points, Rules, Stroke, Words
 from evalrun.reporting.figures import FLAT, Series, common_head, value_name
 from evalrun.reporting.line_values import LineValues, floats
-from evalrun.reporting.scales import axis_name, log_limits, log_ticks, rounded, si, spread
+from evalrun.reporting.scales import INVERSE_LOSS, axis_name, log_limits, log_ticks, loss_ticks, rounded, si, spread
 
 _LETTER = 3.9  # width of a letter of 7 units
 _SHORT_NAME = 8  # letters: up to there a name is written whole
@@ -157,15 +157,24 @@ def draw_axes(sheet: Drawing, rows: pd.DataFrame, scale: PanelScale, ink: PanelI
         sheet.rules.append(Rules([(scale.left, down, scale.right, down)], ink.axes, 0.8, (2.4, 2.0)))
     lines = [(scale.left, scale.top, scale.left, floor), (scale.left, floor, scale.right, floor)]
     known = sorted(set(floats(rows, x).tolist()))
-    at = log_ticks(known[0], known[-1], most, known if by == "step" else None) if known else []
-    for tick, across in zip(at, scale.place(at, [low] * len(at))[:, 0].tolist(), strict=True):
+    ticks = _across(known, x, by, most) if known else []
+    at = [tick for tick, _ in ticks]
+    for (_, label), across in zip(ticks, scale.place(at, [low] * len(at))[:, 0].tolist(), strict=True):
         lines.append((across, floor, across, floor + 2.5))
-        sheet.words.append(Words(rounded(tick), across, floor + 10, ink.words, anchor="middle"))
+        sheet.words.append(Words(label, across, floor + 10, ink.words, anchor="middle"))
     for tick, label in zip(scale.ranges.ticks, tick_labels(scale.ranges.ticks), strict=True):
         down = _height(scale, tick)
         lines.append((scale.left - 2.5, down, scale.left, down))
         sheet.words.append(Words(label, scale.left - 4.5, down + 2.5, ink.words, anchor="end"))
     sheet.rules.append(Rules(lines, ink.axes))
+
+
+def _across(known: Sequence[float], x: str, by: str, most: int) -> list[tuple[float, str]]:
+    """Ticks of the axis across with their labels."""
+    if x == INVERSE_LOSS:
+        return loss_ticks(known, most)
+    at = log_ticks(known[0], known[-1], most, known if by == "step" else None)
+    return [(tick, rounded(tick)) for tick in at]
 
 
 def _height(scale: PanelScale, value: float) -> float:

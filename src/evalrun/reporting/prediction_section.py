@@ -11,42 +11,72 @@ from evalrun.reporting.regression_table import titled
 from evalrun.reporting.scales import si
 from evalrun.reporting.section_tables import Section, TableCell, interval_cell
 from evalrun.statistics.findings import Findings
+from evalrun.statistics.over_loss.loss_forecasts import METHOD as LOSS
 from evalrun.statistics.regression.interactions import METHODS
 from evalrun.statistics.regression.model_frame import PREDICTORS
-from evalrun.statistics.row_groups import row_groups
+from evalrun.statistics.row_groups import Row, row_groups
 
-_METHOD = "mixed"
+_PLANE = "mixed"
+_BY = {LOSS: "loss", _PLANE: "plane"}  # method -> what the table calls it
 
 
 def ahead(study: Findings) -> Section | None:
-    """A tenfold of parameters and of training beyond the study, by the mixed model; None where nothing is predicted."""
-    found = study.predictions[study.predictions["method"] == _METHOD]
+    """A tenfold of parameters and of training beyond the study; None where nothing is predicted.
+
+    One model answers for each task: two steps by way of loss where these came true for what was left out, else the
+    plane of the mixed model.
+    """
+    found = study.predictions[study.predictions["method"].isin(_BY)]
     if not found["value"].notna().any():
         return None
     down = study.table.groupby("task")["higher_is_better"].first()
     axis, rows = effect_name("tokens", study.choice.axis), []
-    for task, own in row_groups(found, "task").items():
+    for task, every in row_groups(found, "task").items():
+        own, method = _answering(every)
         by_place = {row["ahead"]: row for row in own}
-        notes = {str(row["note"]).removeprefix("no prediction: ") for row in by_place.values() if pd.isna(row["value"])}
         title = titled({**own[0], "higher_is_better": bool(down[task])})
         rows.append(
             [
                 TableCell(title),
                 *(_cell(by_place[name], axis) for name in PREDICTORS),
-                TableCell("; ".join(sorted(notes)), "words"),
+                TableCell(_BY[method] if any(pd.notna(row["value"]) for row in own) else "–"),
+                TableCell("; ".join(_reasons(every)), "words"),
             ]
         )
-    level = f"{100 * (1 - study.choice.alpha):g} %"
+    level, plane = f"{100 * (1 - study.choice.alpha):g} %", METHODS[_PLANE].name
     return Section(
         "What if it goes on?",
-        f"An extrapolation, by {METHODS[_METHOD].name}: the value expected of one new model, with the interval that "
-        f"holds it in {level} of cases if the plane goes on as it is and the new model differs from it no more than "
-        "these models do. Ten times the parameters: of the largest model, at the last training evaluated. Ten times "
-        f"the {axis}: at the largest size. Hover for the place. Where a plane does not fit there is no prediction. By "
-        "OLS, whose intervals are too narrow where models differ: tables/predictions.csv.",
-        ["Task", "ten times the parameters", f"ten times the {axis}", "Why not"],
+        f"An extrapolation: the value expected of one new model, with the interval that holds it in {level} of cases "
+        f"if the model that predicts it is right. By plane: {plane}, as if the plane goes on and a new model differs "
+        "from it no more than these do. By loss, where a loss is given and what was left out came true: size and "
+        "tokens give the loss, and that the value. Ten times the parameters: of the largest model, at the last "
+        f"training evaluated. Ten times the {axis}: at the largest size. Hover for the place. Where nothing fits there "
+        "is no prediction, and the last column says why. By every method, OLS too, whose intervals are too narrow "
+        "where models differ: tables/predictions.csv.",
+        ["Task", "ten times the parameters", f"ten times the {axis}", "By", "Why not"],
         rows,
     )
+
+
+def _answering(every: list[Row]) -> tuple[list[Row], str]:
+    """The rows of the model that answers for a task, and its name: the first that predicts something."""
+    for method in _BY:
+        own = [row for row in every if row["method"] == method]
+        if any(pd.notna(row["value"]) for row in own):
+            return own, method
+    method = next(method for method in reversed(_BY) if any(row["method"] == method for row in every))
+    return [row for row in every if row["method"] == method], method
+
+
+def _reasons(every: list[Row]) -> list[str]:
+    """Why a model of prediction says nothing, each reason once, with its name where there are several models."""
+    several = len({row["method"] for row in every}) > 1
+    told = [
+        (f"by {_BY[row['method']]}: " if several else "") + str(row["note"]).removeprefix("no prediction: ")
+        for row in every
+        if pd.isna(row["value"])
+    ]
+    return list(dict.fromkeys(told))
 
 
 def _cell(row: dict[Any, Any], axis: str) -> TableCell:
@@ -54,4 +84,5 @@ def _cell(row: dict[Any, Any], axis: str) -> TableCell:
     if pd.isna(row["value"]):
         return TableCell("–", "number not", str(row["note"]))
     place = f"{si(row['size'])} parameters, {si(row['training'])} {axis}"
-    return interval_cell(row["value"], row["low"], row["high"], place)
+    note = f"; {row['note']}" if row["method"] == LOSS and row["note"] else ""
+    return interval_cell(row["value"], row["low"], row["high"], place + note)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 NAMES = {
     "tokens": "Training tokens",
@@ -16,7 +16,10 @@ NAMES = {
     "n_params_nominal": "Parameters",
     "n_params": "Parameters",
     "n_params_nonembedding": "Parameters without embeddings",
+    "inverse_loss": "Loss, falling to the right",
 }
+INVERSE_LOSS = "inverse_loss"  # column of 1 / loss: on its logarithmic axis the loss falls to the right
+_LOSSES = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 _PAD = 0.04  # of the range, at each end
 
 
@@ -67,6 +70,22 @@ def log_ticks(low: float, high: float, most: int = 5, between: Sequence[float] |
         if low < tick < high and all(abs(math.log10(tick / other)) >= gap for other in kept):
             kept.append(float(tick))
     return sorted(kept)
+
+
+def loss_ticks(known: Sequence[float], most: int) -> list[tuple[float, str]]:
+    """Where losses are marked on an axis of 1 / loss, and their labels.
+
+    Args:
+        known: Values of 1 / loss, from small to large.
+        most: About how many labels there is room for.
+    """
+    low, high = 1 / known[-1], 1 / known[0]
+    kept: list[float] = []
+    gap = math.log(high / low) * 0.75 / most
+    for loss in (float(at) for at in _LOSSES.tick_values(low, high)):
+        if low <= loss <= high and all(abs(math.log(loss / other)) >= gap for other in kept):
+            kept.append(loss)
+    return [(1 / loss, f"{loss:.3g}") for loss in kept or [low]]
 
 
 def rounded(value: float) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.reporting import curve_sections, dynamics_section, effect_sections, item_section, prediction_section
+from evalrun.reporting import (
+    curve_sections,
+    dynamics_section,
+    effect_sections,
+    item_section,
+    loss_section,
+    prediction_section,
+)
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.distractor_section import took_over
 from evalrun.reporting.effect_words import effect_name, effect_names, signs
@@ -38,6 +45,8 @@ def sections(study: Findings) -> list[Section]:
         parts_of_tasks(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
+        loss_section.over_loss(study),
+        loss_section.came_true(study),
         prediction_section.ahead(study),
         curve_sections.over_size(study),
         curve_sections.falls(study),
@@ -57,6 +66,8 @@ def references(study: Findings) -> dict[str, str]:
         found |= item_section.REFERENCES
     if study.dynamics.tasks:
         found |= dynamics_section.REFERENCES
+    if len(study.over_loss.curves):
+        found |= loss_section.REFERENCES
     if len(study.continuous):
         found |= {
             metric.title[0].upper() + metric.title[1:]: f"{metric.sentence} {metric.source}."

@@ -29,7 +29,7 @@ def drawn_over_training(table: pd.DataFrame, x: str = "tokens") -> Drawing:
         table: Rows of `Prepared.table`.
         x: Column of the logarithmic x axis: tokens or flops.
     """
-    return _drawn(table, x, "model", model_series(table))
+    return drawn_panels(table, x, "model", model_series(table))
 
 
 def drawn_over_size(table: pd.DataFrame, x: str) -> Drawing:
@@ -40,10 +40,10 @@ def drawn_over_size(table: pd.DataFrame, x: str) -> Drawing:
         x: Column of the logarithmic x axis: n_params_nominal, n_params or n_params_nonembedding.
     """
     series = step_series(table)
-    return _drawn(table[table["step"].isin([line.key for line in series])], x, "step", series)
+    return drawn_panels(table[table["step"].isin([line.key for line in series])], x, "step", series)
 
 
-def _drawn(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> Drawing:
+def drawn_panels(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> Drawing:
     """Panels up to four beside each other, below one legend.
 
     Args:

@@ -151,10 +151,11 @@ def analyze_table(
         coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
         with stage("regression"):
             fits = fitted()
+    more = [*dynamics.notes, *by_loss.notes]
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *dynamics.notes, *by_loss.notes],
+        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *more],
         groups=group_means_of(rows, groups or {}, items),
         coverage=coverage,
         choice=choice,
@@ -292,4 +293,3 @@ def part_judge(conf: AnalysisConf, clusters: Clusters | None = None) -> Judge:
         return shapes, falls
 
     return judge
-

@@ -106,8 +106,8 @@ def read_log(path: Path, column: str) -> dict[int, float]:
         try:
             losses[int(float(row[step]))] = float(said)
         except (TypeError, ValueError):
-            where = f"step {row[step]!s:.40}"
-            raise AnalysisError(f"the training log {path} says {column} '{said!s:.40}' at {where}: no number.") from None
+            what = f"{column} '{said!s:.40}' at step {row[step]!s:.40}"
+            raise AnalysisError(f"the training log {path} says {what}, which is no number: mend that line.") from None
     return losses
 
 

@@ -85,7 +85,7 @@ class FittedForm:
 
 
 def sigmoid(parameters: Array, place: Array) -> tuple[Array, Array]:
-    """floor + (ceiling - floor) / (1 + exp(slope (loss - middle))), and its gradient."""
+    """Floor + (ceiling - floor) / (1 + exp(slope (loss - middle))), and its gradient."""
     floor, ceiling, slope, middle = parameters
     off = place[:, 0] - middle
     share = 1 / (1 + np.exp(np.clip(slope * off, -500, 500)))

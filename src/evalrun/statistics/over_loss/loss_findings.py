@@ -33,6 +33,7 @@ CURVES = [
     *("verdict", "loss_error_bias", *SIGMOID, "scatter", "threshold", "threshold_low", "threshold_high"),
     *("rise", "rise_low", "rise_high", "curves", "emergent_in_tokens", "emergent_in_loss", "note", "sentence"),
 ]
+_LATER = ("q", "q_small", "verdict", "sentence")  # columns that need all tasks
 _ONES = ("early", "late")
 
 
@@ -110,7 +111,7 @@ def curves_over_loss(
             mine = of.loc[of["task"] == task, "label"]
             row |= {"curves": len(mine), f"emergent_in_{name}": int((mine == "emergent").sum())}
         told.append(row)
-    curves = pd.DataFrame(told, columns=[name for name in CURVES if name not in ("q", "q_small", "verdict", "sentence")])
+    curves = pd.DataFrame(told, columns=[name for name in CURVES if name not in _LATER])
     for p, q in (("p", "q"), ("p_small", "q_small")):
         known = curves[p].notna()
         curves[q] = np.nan
@@ -137,7 +138,7 @@ def shapes_over_loss(table: pd.DataFrame, settings: ShapeSettings) -> pd.DataFra
         settings: Thresholds of conf/analysis.
     """
     curve = ["task", "model", "seed"]
-    logs = np.log10(table["tokens"].astype("float64"))
+    logs = pd.Series(np.log10(table["tokens"].to_numpy(dtype="float64")), table.index)
     groups = [table[name] for name in curve]
     least, most = (logs.groupby(groups, dropna=False).transform(how) for how in ("min", "max"))
     low, high = (table["loss"].groupby(groups, dropna=False).transform(how) for how in ("min", "max"))

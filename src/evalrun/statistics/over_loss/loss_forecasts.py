@@ -79,7 +79,7 @@ def forecast(
         verdict: Whether the task depends on size given loss.
     """
     fitted = fit_two_steps(of)
-    reach = float(found["size"].max() / of.sizes[of.sizes < found["size"].min()].max()) if _sizes_out(of, found) else 1.0
+    reach = _reach(of, found)
     base: dict[str, Any] = {"method": METHOD, "n": len(of.value), "clusters": len(of.sizes), "reach": reach}
     if not found.empty:
         base["hold_out_error"] = float(found["error"].iloc[int(found["error"].abs().argmax())])
@@ -98,8 +98,10 @@ def forecast(
     return told
 
 
-def _sizes_out(of: TaskPlaces, found: pd.DataFrame) -> bool:
-    return bool(found["left_out"].str.contains("size").any()) and bool((of.sizes < found["size"].min()).any())
+def _reach(of: TaskPlaces, found: pd.DataFrame) -> float:
+    """How many times the largest size that was fitted the hold-outs reached; 1 where no size was left out."""
+    out = found.loc[found["left_out"].str.endswith(("size", "sizes")), "size"]
+    return float(out.max() / of.sizes[of.sizes < out.min()].max()) if len(out) else 1.0
 
 
 def _why_not(found: pd.DataFrame, change: float, verdict: str, law_sd: float, scatter: float) -> str:
