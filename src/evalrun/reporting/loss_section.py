@@ -13,7 +13,7 @@ from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, number_cell, signed
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
-from evalrun.statistics.over_loss.loss_findings import DEPENDS
+from evalrun.statistics.over_loss.loss_findings import DEPENDS, over_loss_sentences
 
 _MOST = 80  # rows of the table of what was left out
 REFERENCES = {
@@ -45,6 +45,7 @@ def over_loss(study: Findings) -> Section | None:
 
 
 def _row(row: Mapping[Any, Any], alpha: float) -> list[TableCell]:
+    """A task's cells: what size adds early and late, the verdict, threshold, scatter, emergence."""
     bias = f"; at most {row['loss_error_bias']:.3f} of it by the loss’s own error" * pd.notna(row["loss_error_bias"])
     tested = f"p {q_text(row['p'])}; of one curve q {q_text(row['q_small'])}{bias}" if pd.notna(row["p"]) else ""
     kind = "number q yes" if row["verdict"] == DEPENDS and row["q"] < alpha else "number q"
@@ -86,13 +87,12 @@ def given_over_loss(study: Findings) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _picture(study: Findings) -> SectionPicture:
     image = drawn_over_loss(*given_over_loss(study)).svg().encode()
-    told = [str(one) for one in study.over_loss.curves["sentence"]]
     return SectionPicture(
         "What that says",
         "A panel a task, a line a model; dashed: one sigmoid for all",
         "Each task’s values over loss, a line a model",
         "data:image/svg+xml;base64," + base64.b64encode(image).decode(),
-        told,
+        over_loss_sentences(study.over_loss.curves),
         "drawn",
     )
 

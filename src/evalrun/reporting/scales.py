@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 NAMES = {
     "tokens": "Training tokens",
@@ -19,7 +19,7 @@ NAMES = {
     "inverse_loss": "Loss, falling to the right",
 }
 INVERSE_LOSS = "inverse_loss"  # column of 1 / loss: on its logarithmic axis the loss falls to the right
-_LOSSES = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+_LOSSES = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # times a power of ten: where losses may be marked
 _PAD = 0.04  # of the range, at each end
 
 
@@ -80,12 +80,14 @@ def loss_ticks(known: Sequence[float], most: int) -> list[tuple[float, str]]:
         most: About how many labels there is room for.
     """
     low, high = 1 / known[-1], 1 / known[0]
-    kept: list[float] = []
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    at = [number * 10.0**decade for decade in decades for number in _LOSSES if low <= number * 10.0**decade <= high]
+    kept = at[:1] + at[1:][-1:]
     gap = math.log(high / low) * 0.75 / most
-    for loss in (float(at) for at in _LOSSES.tick_values(low, high)):
-        if low <= loss <= high and all(abs(math.log(loss / other)) >= gap for other in kept):
+    for loss in at:
+        if all(abs(math.log(loss / other)) >= gap for other in kept):
             kept.append(loss)
-    return [(1 / loss, f"{loss:.3g}") for loss in kept or [low]]
+    return [(1 / loss, f"{loss:.3g}") for loss in sorted(kept or [low])]
 
 
 def rounded(value: float) -> str:

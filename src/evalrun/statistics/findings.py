@@ -162,12 +162,8 @@ def analyze_table(
         metric=conf.metric,
         decision=decision,
         same_within=conf.same_within,
-        effects=fits.effects,
         smallest_effect=conf.smallest_effect,
-        pooled=fits.pooled,
-        sensitivity=fits.sensitivity,
         two_stories=two_stories(rows, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
-        diagnostics=fits.diagnostics,
         over_loss=by_loss,
         predictions=with_forecasts(predict_ahead(fits.planes, fits.diagnostics, shapes), by_loss.forecasts),
         shapes=shapes,
@@ -180,8 +176,7 @@ def analyze_table(
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
         item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
-        signal=fits.signal,
-        seeds=fits.seeds,
+        **fits.named,
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
     )
@@ -220,6 +215,11 @@ class _Fitted:
     signal: pd.DataFrame
     seeds: pd.DataFrame
     planes: list[dict[str, Any]]  # prediction.planes_ahead
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Those that `Findings` has under the same names: all but the planes."""
+        return {name: value for name, value in vars(self).items() if name != "planes"}
 
 
 def _fitted(rows: pd.DataFrame, choice: RegressionSettings, conf: AnalysisConf) -> _Fitted:

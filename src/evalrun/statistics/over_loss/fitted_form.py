@@ -40,7 +40,7 @@ class FittedForm:
 
     @property
     def sd(self) -> float:
-        """Of the residuals, by their degrees of freedom."""
+        """Standard deviation of the residuals, by their degrees of freedom."""
         left = max(len(self.residuals) - int(self.free.sum()), 1)
         return float(np.sqrt(self.residuals @ self.residuals / left))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.stages import stage
-from evalrun.core.text import counted
+from evalrun.core.text import counted, listed
 from evalrun.statistics.multiplicity import adjusted
 from evalrun.statistics.over_loss.fitted_form import SIGMOID, fit_sigmoid
 from evalrun.statistics.over_loss.loss_forecasts import FORECASTS, forecasts_of
@@ -34,6 +34,7 @@ CURVES = [
     *("rise", "rise_low", "rise_high", "curves", "emergent_in_tokens", "emergent_in_loss", "note", "sentence"),
 ]
 _LATER = ("q", "q_small", "verdict", "sentence")  # columns that need all tasks
+_MOST = 24  # names in a sentence
 _ONES = ("early", "late")
 
 
@@ -184,12 +185,44 @@ def _task(own: pd.DataFrame, choice: RegressionSettings, margin: float, change: 
     return row | {"note": "; ".join(note for note in notes if note)}
 
 
+def over_loss_sentences(curves: pd.DataFrame) -> list[str]:
+    """What is to be said of all tasks: those alike in one sentence, each that depends on size in its own.
+
+    Args:
+        curves: Of `curves_over_loss`.
+    """
+    told, rows = [], curves.to_dict("records")
+    by_verdict = {verdict: [row for row in rows if row["verdict"] == verdict] for verdict in (ONE, UNDECIDED, "")}
+    if one := by_verdict[ONE]:
+        told.append(f"All sizes fall on one curve of loss in {_of_all(one, rows)}.")
+    told += [_of_size(row) for row in rows if row["verdict"] == DEPENDS]
+    if open_still := by_verdict[UNDECIDED]:
+        told.append(f"Whether size matters at the same loss is undecided in {_of_all(open_still, rows)}.")
+    told += [_of_size(row) for row in by_verdict[""]]
+    told += [f"{row['title']}: {said[0].lower()}{said[1:]}" for row in rows if (said := _of_chance(row))]
+    jumps = [row for row in rows if row["emergent_in_tokens"] and not row["emergent_in_loss"]]
+    if jumps:
+        told.append(f"Emergent over tokens and gradual over loss: {_titles(jumps)}.")
+    if late := [row for row in rows if row["emergent_in_loss"]]:
+        told.append(f"Emergent over loss too, or over loss alone, in some curves: {_titles(late)}.")
+    return told
+
+
+def _of_all(some: list[dict[Any, Any]], rows: list[dict[Any, Any]]) -> str:
+    return f"{len(some)} of {counted(len(rows), 'task')}: {_titles(some)}"
+
+
+def _titles(rows: list[dict[Any, Any]]) -> str:
+    return listed([str(row["title"]) for row in rows], _MOST)
+
+
 def curve_sentence(row: Mapping[Any, Any]) -> str:
     """What is found of a task over loss, in one or two sentences: size, chance, emergence."""
     return " ".join(part for part in (_of_size(row), _of_chance(row), _of_emergence(row)) if part)
 
 
 def _of_size(row: Mapping[Any, Any]) -> str:
+    """Whether sizes fall on one curve, and else which way size goes at the same loss."""
     title = row["title"]
     if not row["verdict"]:
         return f"{title}: whether sizes fall on one curve is not known ({row['note'] or 'no test'})."
