@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
+from evalrun.scoring.human_numbers import human_metrics
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
@@ -142,9 +143,12 @@ def _score_of(
             values[metric, one.filtered_by].append(value)
     found, n = lm_eval_private.aggregated(task, values, bootstrap_iters)
     metrics, stderrs = _split_metrics(found)
-    if not metrics:
+    primary = "acc" if "acc" in metrics else next(iter(metrics), "")
+    first = [one for one in judged if one.filtered_by == judged[0].filtered_by]
+    people = human_metrics(task, [one.item for one in first], [one.answers for one in first])
+    metrics, stderrs = metrics | people[0], stderrs | people[1]
+    if not primary:
         raise TaskError(f"task '{name}' gave no number: its metric_list names no metric that yields one.")
-    primary = "acc" if "acc" in metrics else next(iter(metrics))
     shape = {"metric_list": task.config.metric_list, "filter_list": task.config.filter_list}
     better = scores.directions(shape, metrics, task.higher_is_better())
     return Score(

@@ -17,6 +17,7 @@ from evalrun.tasks import (
     lm_eval_private,
     lm_eval_task,
     local_documents,
+    people,
     plain_columns,
     right_answers,
     targets,
@@ -87,6 +88,7 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
         where = task_faults.data_files(file) or f"dataset '{file.config.get('dataset_path')}'"
         raise TaskError(f"task '{file.name}': in {where}, {wrong}.")
     documents.check_examples(file, task)
+    people.check(file.name, task)
     return task
 
 

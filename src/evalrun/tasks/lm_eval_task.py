@@ -31,7 +31,9 @@ class RowsAsWritten:
         self._ready = False
         self._by_index: bool | None = None
         self.replaced = 0  # prompts of the last rendering in which lm-eval would have shown the asked item
-        super().__init__(data_dir, cache_dir, download_mode, {k: v for k, v in config.items() if k != "class"})  # type: ignore[call-arg]
+        self.human: str | None = config.get("human")  # the column with people's numbers
+        lm_evals = {key: value for key, value in config.items() if key not in ("class", "human")}
+        super().__init__(data_dir, cache_dir, download_mode, lm_evals)  # type: ignore[call-arg]
         self._ready = True
         self.sampler: Any = OtherItems(self, self.sampler) if hasattr(self, "sampler") else None
 

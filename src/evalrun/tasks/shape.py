@@ -12,7 +12,7 @@ from evalrun.core.errors import suggest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks.task_yaml import Function
 
-OWN_KEYS = frozenset({"data", "include", "group", "class", "profiles"})  # beside those of lm-eval's TaskConfig
+OWN_KEYS = frozenset({"data", "human", "include", "group", "class", "profiles"})  # beside those of lm-eval's TaskConfig
 _TEXT = (str,), "a text"
 _CODE = (Function,), "a !function"
 _MAP = (dict,), "a mapping (KEY: VALUE)"
@@ -34,6 +34,7 @@ _SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
     "doc_to_choice": ((str, list, dict, Function), "a column, a template, a list of texts or a !function"),
     "samples": ((list, Function), "a list of rows or a !function"),
     "sampler": _TEXT,
+    "human": ((str,), "a column of the data with people's numbers"),
     "num_fewshot": ((int,), "a whole number, 0 or more"),
     "repeats": ((int,), "a whole number, 1 or more"),
     "tag": ((str, list), "a name or a list of names"),

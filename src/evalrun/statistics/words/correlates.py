@@ -101,6 +101,19 @@ class Predictors:
             yield Estimate(name, COEFFICIENT, slope, error, slope - reach, slope + reach, np.nan, np.nan, n)
 
 
+def correlated(x: Floats, y: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Pearson's and Spearman's correlation of items drawn one by one, each with its standard error.
+
+    Args:
+        x: (items,) not all the same.
+        y: The same of another number.
+    """
+    alone = np.arange(len(x))
+    both = _pearson(x, y), _Ranked.of(x).correlation(_Ranked.of(y))
+    pearson, spearman = ((r, clustered_error(influence, alone)[0]) for r, influence in both)
+    return pearson, spearman
+
+
 @dataclass(frozen=True)
 class _Ranked:
     """Values by their order; ties share the middle of their places."""
