@@ -11,6 +11,8 @@ from scipy import stats
 
 from analysis.test_word_map import KINDS, token_table
 from evalrun.core.errors import AnalysisError, ConfigError
+from evalrun.statistics.words.age_table import ages_of_words
+from evalrun.statistics.words.reading_table import reading_gains
 from evalrun.statistics.words.word_curves import correlate_words, read_words, words_table
 from evalrun.statistics.words.word_map import word_map
 from evalrun.statistics.words.word_values import bare, word_values
@@ -110,3 +112,72 @@ def test_lists_that_say_nothing_are_refused(listed: dict[str, list[object]], sai
     words = word_map(token_table(KINDS["bytes"], ["the old"]), {0: "the old"}).words
     with pytest.raises(ConfigError, match=said):
         word_values(words, {"a.tsv": pd.DataFrame(listed)})
+
+
+MANY = [
+    " ".join(rng.choice(["The", "dog", "walks", "home.", "old", "man"], 30))
+    for rng in map(np.random.default_rng, range(12))
+]
+FALLS = {"the": 6, "dog": 9, "walks": 12, "home": 14, "old": 16, "man": 40}
+
+
+def learnt(run_id: str, task: str) -> pd.DataFrame:
+    """Tokens whose nats fall at an age of their word's own, from 8 to 1, in doublings of the first checkpoint."""
+    tokens = token_table(KINDS["bytes"], MANY)
+    found = word_map(tokens, dict(enumerate(MANY)))
+    at = np.array([FALLS.get(bare(word).lower(), 0) for word in found.words["word"]])
+    share = 1 / (1 + np.exp(-1.5 * (at - int(run_id[3:]))))
+    noise = np.random.default_rng(int(run_id[3:])).normal(0, 0.1, len(at))
+    nats = (1 + 7 * share + noise) / found.words["n_tokens"].to_numpy()
+    return tokens.assign(nats=nats[found.row])
+
+
+def every_text(task: str, run_id: str) -> dict[int, str]:
+    return dict(enumerate(MANY))
+
+
+@pytest.fixture
+def long_table(tidy) -> pd.DataFrame:
+    steps = [{"task": "story", "step": k, "tokens": 1000 * 2**k, "run_id": f"run{k}"} for k in range(20)]
+    return tidy.table(steps)
+
+
+def test_ages_of_words_are_those_that_were_put_in(long_table: pd.DataFrame) -> None:
+    given = pd.DataFrame({"word": ["The", "dog", "walks", "home", "old", "cat"], "age": [10, 14, 20, 22, 30, 9]})
+    found = ages_of_words(long_table, learnt, every_text, 10, 0.05, given)
+    ages = found.set_index("word")
+    assert set(ages.index) == set(FALLS)
+    for word, at in FALLS.items():
+        if word == "man":  # after the last checkpoint: its surprisal only wavers
+            continue
+        assert np.log2(ages.loc[word, "age"] / 1000) == pytest.approx(at, abs=0.3)
+        assert ages.loc[word, "low"] <= ages.loc[word, "age"] <= ages.loc[word, "high"]
+    assert ages.loc["man", "fall"] < 1
+    assert ages["occurrences"].sum() == 12 * 30
+    correlation = found.attrs["correlations"].iloc[0]
+    assert (correlation["n"], correlation["rho"]) == (5, pytest.approx(1.0))
+    with pytest.raises(AnalysisError, match="no word occurs 1000 times"):
+        ages_of_words(long_table, learnt, every_text, 1000, 0.05)
+    with pytest.raises(AnalysisError, match="no model has 4 checkpoints"):
+        ages_of_words(long_table[:3], learnt, every_text, 10, 0.05)
+    with pytest.raises(ConfigError, match="'word' and 'age'"):
+        ages_of_words(long_table, learnt, every_text, 10, 0.05, given.rename(columns={"age": "months"}))
+
+
+def test_reading_times_are_predicted_where_they_follow_surprisal(table: pd.DataFrame) -> None:
+    def own(run_id: str, task: str) -> pd.DataFrame:
+        return token_table(KINDS["bytes"], MANY, seed=int(run_id[3:]))
+
+    step8 = next(one for one in read_words(table[table["step"] == 8], own, every_text))
+    words, rng = step8.map.words, np.random.default_rng(0)
+    times = words.loc[words["word"] != "", ["doc_id", "word_id"]]
+    mean = 200 + 30 * step8.nats[times.index]
+    readers = pd.concat([times.assign(time=mean + rng.normal(0, 20, len(times))) for _ in range(3)])
+    found = reading_gains(table, own, every_text, readers, {}, 0.05).set_index("step")
+    assert found.loc[8, "low"] > 1
+    assert (found.loc[[1, 64], "low"] < 0).all()  # surprisals of their own
+    assert found.loc[8, "n"] == 12 * 29
+    with pytest.raises(ConfigError, match="'time' is not there"):
+        reading_gains(table, own, every_text, times, {}, 0.05)
+    with pytest.raises(AnalysisError, match="too few"):
+        reading_gains(table, own, every_text, readers[readers["doc_id"] == 0], {}, 0.05)
