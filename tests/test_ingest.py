@@ -263,6 +263,11 @@ def test_items_of_lm_evals_samples_are_followed_as_ones_own(
     np.testing.assert_allclose(ours.margin, others.margin, atol=1e-4)
     assert (ours.right == others.right).all()
     assert (ours.chosen == others.chosen).all()
+    bits = [
+        evalrun.falls(rows, metric="gold_bits_per_byte", root=root).loc[0, ["peak_value", "trough_value", "p"]].tolist()
+        for rows, root in ((own, evaluated), (evalrun.results(root=other), other))
+    ]
+    assert bits[0] == pytest.approx(bits[1], rel=1e-4)
     assert mine.items["class"].tolist() == theirs.items["class"].tolist()
     assert mine.items["class"].nunique() > 1
     numbers = ["wrong_to_right", "right_to_wrong", "known", "learned", "lost", "p"]
@@ -306,6 +311,8 @@ def test_results_and_samples_of_lm_eval(toy: Ingest, workspace: Path, lm_eval_ou
             assert items["acc"].mean() == source["results"]["alpha"]["acc,none"]
             assert items["doc_id"].tolist() == list(range(12))
             assert [len(choices) for choices in items["logprobs"]] == [len(r["choices"]) for r in make_rows(12)]
+            sizes = [[len(f" {choice}".encode()) for choice in row["choices"]] for row in make_rows(12)]
+            assert [list(one) for one in items["choice_bytes"]] == sizes
 
     before = dump(workspace)
     assert toy(lm_eval_output)[0] == 0

@@ -139,9 +139,9 @@ def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: V
     from evalrun.statistics.regression.equivalence import with_equivalence
     from evalrun.statistics.regression.interactions import fit_interactions
 
-    conf = config_of(settings | ({} if methods is None else {"methods": methods})).analysis
-    rows, choice = prepared_rows(table, conf), choice_of(conf)
-    return with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect)
+    config = config_of(settings | ({} if methods is None else {"methods": methods}))
+    rows, choice = prepared_rows(table, config), choice_of(config.analysis)
+    return with_equivalence(fit_interactions(rows, choice), rows, choice, config.analysis.smallest_effect)
 
 
 def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
@@ -161,8 +161,8 @@ def shapes(table: pd.DataFrame, **settings: Value) -> pd.DataFrame:
     from evalrun.statistics.findings import decide_curves
     from evalrun.statistics.shapes.labels import describe_shapes
 
-    conf = config_of(settings).analysis
-    return describe_shapes(decide_curves(prepared_rows(table, conf), conf))
+    config = config_of(settings)
+    return describe_shapes(decide_curves(prepared_rows(table, config), config.analysis))
 
 
 def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Value) -> pd.DataFrame:
@@ -188,7 +188,7 @@ def falls(table: pd.DataFrame, *, root: Path | str | None = None, **settings: Va
 
     with inprocess.session(root):
         config = config_of(settings)
-        rows, conf = prepared_rows(table, config.analysis), config.analysis
+        rows, conf = prepared_rows(table, config), config.analysis
         with study.items_of(config, Store(config.tracking), rows) as items:
             decision = decide_curves(rows, conf, items, study.clusters_of(config))
             return find_falls(decision, describe_shapes(decision))

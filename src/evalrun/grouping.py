@@ -11,7 +11,7 @@ from evalrun import study
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of
-from evalrun.core.errors import AnalysisError, suggest
+from evalrun.core.errors import AnalysisError
 from evalrun.core.task_group import Groups, tasks_of, under
 from evalrun.core.text import listed
 from evalrun.tasks.group_tree import task_groups
@@ -53,14 +53,15 @@ def groups(
     import pandas as pd
 
     from evalrun.statistics.group_means import group_means_of, newest
-    from evalrun.statistics.table import check
+    from evalrun.statistics.table import check, nearest_metrics
 
     check(table)
     with inprocess.session(root):
         config = config_of(settings)
         store, metric = Store(config.tracking), config.analysis.metric
-        if metric is not None and metric not in (there := list(table["metric"].unique())):
-            raise AnalysisError(f"no results of metric '{metric}': {suggest(metric, there)}")
+        table = study.with_metric(config, store, table)
+        if metric is not None and metric not in set(table["metric"]):
+            raise AnalysisError(f"no results of metric '{metric}': {nearest_metrics(metric, table)}")
         rows = newest(table if metric is None else table[table["metric"] == metric])
         asked = [names] if isinstance(names, str) else names
         known = {suite: _chosen(store.groups.of(str(suite)), asked) for suite in rows["suite"].unique()}

@@ -35,5 +35,5 @@ def predict(
     from evalrun.statistics.findings import choice_of
     from evalrun.statistics.regression.prediction import Place, predict_values
 
-    conf = config_of(settings).analysis
-    return predict_values(prepared_rows(table, conf), Place(size, training), choice_of(conf), method)
+    config = config_of(settings)
+    return predict_values(prepared_rows(table, config), Place(size, training), choice_of(config.analysis), method)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
 from evalrun.core.console import columns
-from evalrun.core.errors import AnalysisError, EvalrunError, suggest
+from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.grid.selected_results import Selection as Selection
+from evalrun.reporting.item_sources import clusters_of as clusters_of
+from evalrun.reporting.item_sources import items_of as items_of
+from evalrun.reporting.item_sources import with_items as with_items
+from evalrun.reporting.item_sources import with_metric as with_metric
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
-from evalrun.tasks import task_file
 from evalrun.tracking import Store
 from evalrun.tracking.filing import Filing
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.coverage import Place
-    from evalrun.statistics.items.clusters import Clusters
-    from evalrun.statistics.items.values import Items
     from evalrun.tracking.suite_table import SuiteTable
 
 
@@ -81,13 +81,13 @@ def analyse(
                     title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
                     print(f"{title}\n")
                 context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-                rows, wanted = table[table["settings"] == label], selection.wanted(suite)
+                rows = with_metric(config, store, table[table["settings"] == label], sources.words)
                 families[title] = rows
                 if (page := kept.page_of(title, suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    given = rows, out, context, finals, failed, wanted, groups
+                    given = rows, out, context, finals, failed, selection.wanted(suite), groups
                     files, run = _report(config, store, sources, filing, suite, title, *given)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
@@ -185,39 +185,6 @@ def _selected(
         )
 
 
-@contextmanager
-def items_of(config: Config, store: Store, table: pd.DataFrame) -> Iterator[Items | None]:
-    """Reads the per-item results behind a table, while the block lasts; None where the analysis is to do without."""
-    if not config.analysis.items:
-        yield None
-        return
-    wanted = table[["run_id", "task"]].drop_duplicates()
-    with store.items(wanted.itertuples(index=False, name=None)) as items:
-        yield items
-
-
-def clusters_of(config: Config) -> Clusters | None:
-    """Finds the clusters of a task's items by `analysis.cluster_by`, in the task's data; None where there are none."""
-    column = config.analysis.cluster_by
-    if column is None:
-        return None
-    import pandas as pd
-
-    from evalrun.statistics.items.clusters import TaskClusters
-    from evalrun.tasks.item_clusters import item_clusters
-
-    @cache
-    def find(task: str) -> TaskClusters:
-        try:
-            (file,) = task_file.resolve([task], config.data_dir, config.trust_task_code, config.profile)
-            rows = list(item_clusters(file, column))
-        except EvalrunError as error:
-            return TaskClusters(column, None, " ".join(error.problems).rstrip("."))
-        return TaskClusters(column, pd.DataFrame(rows, columns=["doc_id", "doc_hash", "cluster"]))
-
-    return find
-
-
 def _report(
     config: Config,
     store: Store,
@@ -260,7 +227,7 @@ def _report(
     from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))
-    with items_of(config, store, table) as items:
+    with items_of(config, store, table, sources.words) as items:
         found = run_analysis(
             *(table, config.analysis, title, out, context, finals, items, store.run_address(suite), width),
             failed=failed,

@@ -14,6 +14,7 @@ from evalrun.config.schema import AnalysisConf, Config, ShapeConf
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
+from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +68,23 @@ def one_study(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def prepared_rows(table: pd.DataFrame, conf: AnalysisConf) -> pd.DataFrame:
-    """The rows that are analysed; what is left out is logged."""
+def prepared_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The rows that are analysed; what is left out is logged.
+
+    Args:
+        table: Of results, of one suite and scored in one way.
+        config: Settings of the analysis; a metric of the items is read from its store.
+
+    Raises:
+        AnalysisError: nothing is left, or no task has the metric.
+        TrackingError: the store cannot be read.
+    """
+    from evalrun.reporting.item_sources import with_metric
     from evalrun.statistics.table import prepare
 
-    prepared = prepare(one_study(table), conf.metric, final_steps(table), conf.same_within)
+    conf = config.analysis
+    table = with_metric(config, Store(config.tracking), one_study(table))
+    prepared = prepare(table, conf.metric, final_steps(table), conf.same_within)
     for note in prepared.notes:
         log.warning(note)
     return prepared.table

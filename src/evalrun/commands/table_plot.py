@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, prepared_rows
-from evalrun.config.schema import AnalysisConf
+from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def draw_curves(table: pd.DataFrame, x: str, settings: Mapping[str, Value]) -> N
 
     if x not in (*AXES, "parameters"):
         raise ConfigError(f"x is '{x}': {suggest(str(x), [*AXES, 'parameters'])}")
-    conf = config_of(settings).analysis
+    config = config_of(settings)
     if x == "flops" and "suite" in table and table["suite"].nunique() > 1:
-        return _families(table, conf)
-    rows = prepared_rows(table, conf)
-    return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[conf.params])
+        return _families(table, config)
+    rows = prepared_rows(table, config)
+    return accuracy_figure(rows, AXES[x]) if x in AXES else scaling_figure(rows, PARAMS[config.analysis.params])
 
 
-def _families(table: pd.DataFrame, conf: AnalysisConf) -> NotebookFigure:
+def _families(table: pd.DataFrame, config: Config) -> NotebookFigure:
     """The last checkpoints of several suites over training compute.
 
     Raises:
@@ -51,7 +51,7 @@ def _families(table: pd.DataFrame, conf: AnalysisConf) -> NotebookFigure:
     from evalrun.reporting.families_figure import families_figure
     from evalrun.statistics.families import last_checkpoints
 
-    points, notes = last_checkpoints({str(suite): prepared_rows(own, conf) for suite, own in table.groupby("suite")})
+    points, notes = last_checkpoints({str(suite): prepared_rows(own, config) for suite, own in table.groupby("suite")})
     if points.empty:
         raise AnalysisError(f"the suites have no task in common: draw one at a time. {' '.join(notes)}".rstrip())
     for note in notes:

@@ -35,7 +35,8 @@ def write_report(table: pd.DataFrame, out: Path, settings: Mapping[str, Value]) 
     from evalrun.reporting.item_words import words_of
 
     config = config_of(settings)
-    rows, store, finals = one_study(table), Store(config.tracking), final_steps(table)
+    store, finals = Store(config.tracking), final_steps(one_study(table))
+    rows = study.with_metric(config, store, table)
     context = {"Tracking store": store.uri} if config.analysis.items else {}
     clusters, words = study.clusters_of(config), words_of(config, fetch=False)
     with study.items_of(config, store, rows) as items:

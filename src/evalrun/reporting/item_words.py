@@ -64,6 +64,9 @@ def words_of(config: Config, fetch: bool = True) -> Words:
             return ItemWords((), {}, (), f"No texts of choices: {other}.")
         names = dict.fromkeys(name for one in own for name in one.columns)
         columns = {name: tuple(one.columns.get(name, "") for one in own) for name in names}
-        return ItemWords(tuple(one.choices for one in own), columns, tuple(one.prompt for one in own))
+        choices, prompts, sizes = (
+            tuple(getattr(one, name) for one in own) for name in ("choices", "prompt", "choice_bytes")
+        )
+        return ItemWords(choices, columns, prompts, choice_bytes=sizes)
 
     return words

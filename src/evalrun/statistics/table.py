@@ -20,6 +20,7 @@ from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
 from evalrun.core.text import listed
+from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
 from evalrun.statistics.repeated import merge_repeated
 
@@ -152,7 +153,7 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     else:
         chosen = rows[rows["metric"] == metric]
         if chosen.empty:
-            raise AnalysisError(f"no task has the metric '{metric}': {suggest(metric, set(rows['metric']))}")
+            raise AnalysisError(f"no task has the metric '{metric}': {nearest_metrics(metric, rows)}")
     notes = []
     what = "primary metric" if metric is None else f"metric '{metric}'"
     lacking = sorted(set(rows["task"].unique()) - set(chosen["task"].unique()))
@@ -167,6 +168,11 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
                 f"{task} has several primary metrics: {counts.index[0]}, the most frequent, is analysed; not {others}."
             )
     return chosen, notes
+
+
+def nearest_metrics(metric: str, table: pd.DataFrame) -> str:
+    """What to name instead of a metric that no result of a table has: those it has, and those of the items."""
+    return suggest(metric, {*table["metric"], *METRICS})
 
 
 def _drop_missing(rows: pd.DataFrame, why: dict[Any, str]) -> tuple[pd.DataFrame, list[str]]:

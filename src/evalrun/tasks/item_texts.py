@@ -22,6 +22,7 @@ class ItemText:
     prompt: str
     choices: tuple[str, ...]  # none of a free answer
     columns: dict[str, str]  # of its row, short ones, as text
+    choice_bytes: tuple[int, ...]  # of each text that is scored, in UTF-8, with the delimiter before it
 
 
 def item_texts(file: TaskFile) -> Iterator[ItemText]:
@@ -39,7 +40,17 @@ def item_texts(file: TaskFile) -> Iterator[ItemText]:
         choices = tuple(str(choice) for choice in task.doc_to_choice(document)) if multiple else ()
         columns = {str(name): as_text(value) for name, value in document.items()}
         short = {name: text for name, text in columns.items() if text is not None and len(text) <= _LONGEST}
-        yield ItemText(place, document_hash(document), _prompt(task, document), choices, short)
+        sizes = tuple(len(text.encode()) for text in _scored(task, document, choices))
+        yield ItemText(place, document_hash(document), _prompt(task, document), choices, short, sizes)
+
+
+def _scored(task: Any, document: Any, choices: tuple[str, ...]) -> Iterator[str]:
+    """The texts whose log-probabilities are asked for, as lm-eval makes its requests."""
+    if task.OUTPUT_TYPE == "loglikelihood":
+        yield str(task.doc_to_target(document))
+    same = str(task.doc_to_target(document)) if getattr(task, "multiple_input", 0) else None
+    for choice in choices:
+        yield f"{task.config.target_delimiter}{choice if same is None else same}"
 
 
 def _prompt(task: Any, document: Any) -> str:

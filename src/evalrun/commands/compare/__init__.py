@@ -14,7 +14,7 @@ from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
-from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.core.errors import AnalysisError, ConfigError
 from evalrun.core.text import listed
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
@@ -101,11 +101,15 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
         TrackingError: the store cannot be read.
     """
     # Here, because they take a second to be imported, and a wrong name should be said before that.
+    import pandas as pd
+
     from evalrun.statistics.items.paired import compare_checkpoints
     from evalrun.statistics.regression.interactions import CORRECTIONS
 
     analysis = asked.config.analysis
-    table = _of_metric(store.table_of([run.run_id for side in (before, after) for run in side.runs]), analysis.metric)
+    config = study.with_items(asked.config)
+    table = store.table_of([run.run_id for side in (before, after) for run in side.runs])
+    table = _of_metric(study.with_metric(config, store, table), analysis.metric)
     sides = [_rows(table, side, asked.tasks) for side in (before, after)]
     notes = [*_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
     shots = [_fewshot(*pair) for pair in zip(sides, (before, after), strict=True)]
@@ -116,8 +120,7 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     if not both:
         raise AnalysisError(" ".join([f"{before.label} and {after.label} have no task to compare.", *notes]))
     sides = [side[side["task"].isin(both)] for side in sides]
-    wanted = [pair for side in sides for pair in zip(side["run_id"], side["task"], strict=True)]
-    with store.items(wanted) as items:
+    with study.items_of(config, store, pd.concat(sides)) as items:
         tasks = compare_checkpoints(
             *(sides[0], sides[1], items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
             study.clusters_of(asked.config),
@@ -141,7 +144,9 @@ def _of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     if metric is None:
         return table[table["primary"]]
     if metric not in set(table["metric"]):
-        raise ConfigError(f"no task of the two has the metric '{metric}': {suggest(metric, set(table['metric']))}")
+        from evalrun.statistics.table import nearest_metrics
+
+        raise ConfigError(f"no task of the two has the metric '{metric}': {nearest_metrics(metric, table)}")
     return table[table["metric"] == metric]
 
 

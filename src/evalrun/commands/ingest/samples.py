@@ -29,7 +29,7 @@ def read(path: Path, expected: int) -> ItemsFile:
     """Read the samples of one task.
 
     Columns: those of evalrun's own items (evaluate._table): doc_id, target, prediction, logprobs in nats, greedy,
-    response, filter, one a metric, hashes.
+    choice_bytes where the samples hold what was asked, response, filter, one a metric, hashes.
 
     Args:
         path: lm-eval's file.
@@ -80,12 +80,26 @@ def _row(sample: Mapping[str, Any]) -> dict[str, Any]:
         "response": "" if answers else json.dumps(sample["filtered_resps"]),
         "filter": str(sample.get("filter", "none")),
     }
+    if sizes := _bytes(sample.get("arguments"), len(logprobs)):
+        row["choice_bytes"] = sizes
     # lm-eval before 0.4.5 does not name the metrics; then they are the numbers that stand beside the rest.
     named = sample.get("metrics") or [key for key, value in sample.items() if key != "doc_id" and _plain(value)]
     for metric in named:
         value = sample[metric]
         row[metric] = float(value) if _plain(value) else json.dumps(value)
     return row | {key: str(sample.get(key, "")) for key in _HASHES}
+
+
+def _bytes(asked: Any, answers: int) -> list[int]:
+    """UTF-8 bytes of each text that was scored, delimiter included; none where they are not those of the answers.
+
+    Args:
+        asked: Pairs of context and text; of newer versions of lm-eval the same by names, with the text the second.
+        answers: How many log-likelihoods there are.
+    """
+    pairs = [[one.get("arg_0"), one.get("arg_1")] for one in asked.values()] if isinstance(asked, dict) else asked or []
+    said = [pair[1] for pair in pairs if isinstance(pair, list) and len(pair) > 1 and isinstance(pair[1], str)]
+    return [len(text.encode()) for text in said] if len(said) == answers else []
 
 
 def _plain(value: Any) -> bool:

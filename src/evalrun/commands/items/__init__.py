@@ -97,9 +97,9 @@ def follow(table: pd.DataFrame, config: Config, store: Store, words: Words, by: 
     from evalrun.statistics.findings import judge_curves, part_judge
 
     conf, clusters = config.analysis, study.clusters_of(config)
-    rows = prepared_rows(table, conf)
-    wanted = rows[["run_id", "task"]].drop_duplicates()
-    with store.items(wanted.itertuples(index=False, name=None)) as items:
+    rows = prepared_rows(table, config)
+    with study.items_of(study.with_items(config), store, rows, words) as items:
+        assert items is not None
         _, _, falls = judge_curves(rows, conf, items, clusters)
         found = follow_task(rows, falls, conf, items, words, clusters)
     ways = list(by or conf.item_parts)

@@ -189,7 +189,7 @@ class Watch:
         if fresh and any(run.step == cell.step and run.run_key != run_key for run in alike):
             self._complain(f"{cell.label} was evaluated before with other files: its newest result counts.")
         earlier = [run.run_id for run in alike if run.step < cell.step]
-        table = self._store.table_of([mine.run_id, *earlier])
+        table = study.with_metric(self.config, self._store, self._store.table_of([mine.run_id, *earlier]))
         tasks = [file.name for file in self._tasks.files]
         table = table[table["primary"] if analysis.metric is None else table["metric"] == analysis.metric]
         table = table[table["task"].isin(tasks)].sort_values("finished_ms", kind="stable")

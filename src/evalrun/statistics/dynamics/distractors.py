@@ -37,6 +37,7 @@ class ItemWords:
     columns: Mapping[str, tuple[str, ...]]  # column -> value of each item, "" where there is none
     prompts: tuple[str, ...] = ()
     why: str = ""  # why there are none
+    choice_bytes: tuple[tuple[int, ...], ...] = ()  # of the texts that are scored, in UTF-8, with their delimiter
 
 
 Words = Callable[[str, pd.DataFrame], ItemWords]

@@ -9,14 +9,56 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.core.errors import AnalysisError
 from evalrun.core.stages import stage
 from evalrun.statistics.items.believed import Doubt, doubt
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
-from evalrun.statistics.items.continuous import continuous
+from evalrun.statistics.items.continuous import METRICS, continuous
 from evalrun.statistics.items.values import Items
-from evalrun.statistics.table import checkpoint_name
+from evalrun.statistics.table import capped, checkpoint_name
 
 COLUMNS = ["task", "model", "seed", "step", "metric", "value", "stderr"]
+
+
+def with_measured(table: pd.DataFrame, items: Items, metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """A table of results with a row of a metric of `continuous.METRICS` for each result that lacks it.
+
+    Args:
+        table: With the columns of `columns.TABLE_COLUMNS`.
+        items: Gives per-item results.
+        metric: Which; where a result has it by its task's own code, that one stays.
+
+    Returns:
+        The table, the new rows last; and a sentence for each task that has none, with why.
+
+    Raises:
+        AnalysisError: no result has the metric.
+    """
+    has = set(table.loc[table["metric"] == metric, ["run_id", "task"]].itertuples(index=False, name=None))
+    rows: list[dict[Any, Any]] = []
+    without: dict[str, str] = {}
+    for row in table[table["primary"].astype(bool)].to_dict("records"):
+        run_id, task = str(row["run_id"]), str(row["task"])
+        if (run_id, task) in has:
+            continue
+        frame = items(run_id, task, ITEM_COLUMNS)
+        found = Doubt() if frame is None else doubt(frame)
+        measured = None if frame is None or found.why else continuous(frame)
+        value, stderr = (float("nan"),) * 2 if measured is None else measured.metrics[metric]
+        if measured is None or value != value:
+            texts = getattr(items, "why", {}).get(task, "")
+            why = found.why or ("no items are in the store" if measured is None else measured.note)
+            without.setdefault(str(row["title"]), f"{why} ({texts})" if texts else why)
+            continue
+        better = METRICS[metric].higher_is_better
+        numbers = {"value": value, "stderr": stderr, "n": measured.n, "chance": float("nan"), "disputed": ""}
+        rows.append({**row, "metric": metric, "primary": False, "higher_is_better": better, **numbers})
+    notes = [f"{title} has no {metric}: {why}." for title, why in without.items()]
+    if not rows and not has:
+        raise AnalysisError(f"no task has the metric '{metric}'. {' '.join(capped(notes))}".rstrip())
+    if not rows:
+        return table, notes
+    return pd.concat([table, pd.DataFrame(rows, columns=table.columns).astype(table.dtypes)], ignore_index=True), notes
 
 
 @dataclass(frozen=True)
