@@ -81,7 +81,7 @@ def analyse(
                     title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
                     print(f"{title}\n")
                 context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-                rows = with_metric(config, store, table[table["settings"] == label], sources.words)
+                rows = with_metric(config, store, _scored_by(label, table), sources.words)
                 families[title] = rows
                 if (page := kept.page_of(title, suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
@@ -125,6 +125,12 @@ def _with_groups(
     if store.groups.record(suite, selection.named_groups()):
         whole = store.read(suite)
     return whole, selection.groups(store.groups.of(suite))
+
+
+def _scored_by(label: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that were scored in one way; the table itself where all were, of which a copy may be gigabytes."""
+    own = table["settings"] == label
+    return table if own.all() else table[own]
 
 
 def _are_up_to_date(pages: Sequence[Path]) -> str:

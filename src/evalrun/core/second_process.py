@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar, cast
 
 from evalrun.core.errors import EvalrunError
+from evalrun.core.garbage import give_back
 from evalrun.core.stages import unclocked
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -52,6 +53,7 @@ def beside(work: Callable[[], T], stays_here: bool = False) -> Iterator[Callable
     if stays_here or not _may_fork.get():
         yield work
         return
+    give_back()  # the new process begins as large as this one is
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_answer, args=(work, theirs), daemon=True)
     _start(process)

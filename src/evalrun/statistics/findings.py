@@ -44,7 +44,7 @@ from evalrun.statistics.shapes.evidence import with_agreement
 from evalrun.statistics.shapes.falls import find_falls
 from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.shapes.thresholds import ShapeSettings
-from evalrun.statistics.table import Prepared, capped, prepare
+from evalrun.statistics.table import Prepared, capped, numbers_of, prepare, without
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -143,7 +143,7 @@ def analyze_table(
     """
     choice = choice_of(conf)
     prepared, measured, rows = _believed(table, conf, finals, items)
-    with beside(partial(_fitted, rows, choice, conf)) as fitted:
+    with beside(partial(_fitted, numbers_of(rows), choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
         by_loss = over_loss(rows, table, conf, choice, shapes, logged)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
@@ -198,7 +198,7 @@ def _believed(
     """
     prepared = prepare(table, conf.metric, finals, conf.same_within)
     measured = continuous_table(prepared.table, items)
-    rows = prepared.table.drop(index=measured.disbelieved).reset_index(drop=True)
+    rows = without(prepared.table, prepared.table.index.isin(measured.disbelieved)).reset_index(drop=True)
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     return prepared, measured, rows

@@ -35,7 +35,7 @@ def merge_repeated(rows: pd.DataFrame, same_within: float) -> Merged:
     """
     key = [*CHECKPOINT, "task", "metric"]
     again = rows[rows.duplicated(key, keep=False)]
-    kept = rows.drop_duplicates(key, keep="last")
+    kept = rows if again.empty else rows.drop_duplicates(key, keep="last")  # a copy may be gigabytes
     cell = again.assign(size=again["value"].abs()).groupby(key, dropna=False, sort=False)
     about = cell.agg(low=("value", "min"), high=("value", "max"), size=("size", "max"), weights=("weights", "nunique"))
     spread, at_most = (about["high"] - about["low"]).to_numpy(), about["size"].to_numpy()

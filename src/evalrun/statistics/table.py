@@ -24,10 +24,11 @@ from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
 from evalrun.statistics.repeated import merge_repeated
 
-__all__ = ["SAME_WITHIN", "Prepared", "capped", "check", "checkpoint_name", "prepare"]
+__all__ = ["SAME_WITHIN", "Prepared", "capped", "check", "checkpoint_name", "numbers_of", "prepare", "without"]
 
 SAME_WITHIN = 0.001  # what conf/analysis says, for callers without a configuration
 _OTHER_METRIC, _REPEATED = "it has another metric alone", "repeated"  # why a row is not analysed
+_ORIGIN = ("run_id", "task_key", "weights", "settings", "disputed", "finished_ms")
 _MAY_LACK = ("role", "disputed")  # columns that tables of earlier versions do not have
 
 
@@ -145,7 +146,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame, list[str]]:
     """One metric for each task, and which tasks lack it."""
     if metric is None:
-        chosen = rows[rows["primary"]]
+        chosen = without(rows, ~rows["primary"])
         if chosen.empty:
             raise AnalysisError(
                 "no result is marked as a task's primary metric: name a metric with analysis.metric=..."
@@ -159,8 +160,8 @@ def _select_metric(rows: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     lacking = sorted(set(rows["task"].unique()) - set(chosen["task"].unique()))
     if lacking:
         notes.append(f"Left out, having no {what}: {listed(lacking, MOST_NOTES)}.")
-    for task, group in chosen.groupby("task"):
-        counts = group["metric"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    for task, own in chosen.groupby("task")["metric"]:  # the column alone: groups of whole rows are copies of them
+        counts = own.value_counts().sort_index().sort_values(ascending=False, kind="stable")
         if len(counts) > 1:
             chosen = chosen[(chosen["task"] != task) | (chosen["metric"] == counts.index[0])]
             others = listed([str(name) for name in counts.index[1:]], MOST_NOTES)
@@ -183,7 +184,7 @@ def _drop_missing(rows: pd.DataFrame, why: dict[Any, str]) -> tuple[pd.DataFrame
         why[label] = f"no {_absent(row)}" if not row["disputed"] or not pd.isna(row["value"]) else row["disputed"]
         reason = f"having {why[label]}" if why[label].startswith("no ") else f"because {why[label]}"
         notes.append(f"{checkpoint_name(row)}, {row['task']}: left out, {reason}.")
-    return rows.drop(index=bad.index), capped(notes)
+    return without(rows, rows.index.isin(bad.index)), capped(notes)
 
 
 def _absent(row: Mapping[Any, Any]) -> str:
@@ -221,14 +222,14 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
             f"{named} {'step' if len(faulty) == 1 else 'steps'} {all_steps}: left out, because {what} "
             f"(digest {first['weights'][:12]}): a fault of the published checkpoints."
         )
-    return rows[~drop], notes  # never cut: each is a fault that the reader must know of
+    return without(rows, drop), notes  # never cut: each is a fault that the reader must know of
 
 
 def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     zero = rows[rows["tokens"] <= 0]
     names = sorted({checkpoint_name(row) for row in zero.drop_duplicates(CHECKPOINT).to_dict("records")})
     notes = [f"Left out, because 0 tokens have no logarithm: {listed(names, MOST_NOTES)}."] if names else []
-    return rows.drop(index=zero.index), notes
+    return without(rows, rows.index.isin(zero.index)), notes
 
 
 def _doubts(rows: pd.DataFrame) -> list[str]:
@@ -241,11 +242,26 @@ def _doubts(rows: pd.DataFrame) -> list[str]:
             notes.append(
                 f"{listed(owners, MOST_NOTES)} have the same weights (digest {str(weights)[:12]}); all are kept."
             )
-    for task, group in rows.groupby("task"):
-        low, high = group["n"].min(), group["n"].max()
+    about = rows.groupby("task")["n"].agg(["min", "max"])
+    for task, low, high in about.itertuples():
         if low != high and not pd.isna(low):
             notes.append(f"{task}: checkpoints were scored on different numbers of items, {low:.0f} to {high:.0f}.")
     return notes
+
+
+def numbers_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without what says where they are from, to which nothing is fitted: half of the memory of a copy."""
+    return rows.drop(columns=[*_ORIGIN])
+
+
+def without(rows: pd.DataFrame, drop: Any) -> pd.DataFrame:
+    """The rows but those that are to be dropped: the frame itself where none are, of which a copy may be gigabytes.
+
+    Args:
+        rows: Any.
+        drop: (rows,) whether each is.
+    """
+    return rows[~drop] if drop.any() else rows
 
 
 def _natural(title: str) -> str:

@@ -44,8 +44,9 @@ class SuiteTable:
         """
         rows = self.rows
         if sweep is not None:
-            rows = rows[[sweep in self.sweeps.get(run_id, ()) for run_id in rows["run_id"]]]
-        return rows.drop_duplicates(_PLACE, keep="last", ignore_index=True)
+            rows = rows[[sweep in self.sweeps.get(run_id, ()) for run_id in rows["run_id"]]].reset_index(drop=True)
+        again = rows.duplicated(_PLACE, keep="last")
+        return rows[~again].reset_index(drop=True) if again.any() else rows  # a copy may be gigabytes
 
 
 def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:

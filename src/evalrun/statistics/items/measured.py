@@ -117,6 +117,8 @@ def _doubted(table: pd.DataFrame, doubts: Mapping[Any, Doubt]) -> Iterator[str]:
         if one.why:
             row = table.loc[label].to_dict()
             yield f"{checkpoint_name(row)}, {row['title']}: left out, because {one.why}."
+    if not any(one.ties for one in doubts.values()):
+        return
     for title, group in table.groupby("title", sort=False):
         tied = {label: doubts[label] for label in group.index if label in doubts and doubts[label].ties}
         if not tied:

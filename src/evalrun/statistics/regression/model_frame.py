@@ -21,6 +21,7 @@ PREDICTORS = {"parameters": "model size", "tokens": "training step"}
 _LABELS = ("task", "title", "cause", "higher_is_better")
 # Share of the variance below which residuals are rounding errors, so that t = estimate / stderr means nothing.
 _EXACT = 1e-22
+_SURELY = 1e-8  # above which they are none, however the fit was rounded
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,10 @@ def columns_of(z: Mapping[str, Array], names: Sequence[str]) -> tuple[Array, tup
 
 def exact(y: Array, x: Array) -> bool:
     """Whether z-scores lie on the plane, so that residuals are rounding errors."""
+    with np.errstate(all="ignore"):
+        near = y - x @ (np.linalg.pinv(x.T @ x, hermitian=True) @ (x.T @ y))  # no decomposition of all rows
+    if near @ near > _SURELY * (len(y) - 1):
+        return False
     residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
     return bool(residual @ residual <= _EXACT * (len(y) - 1))
 

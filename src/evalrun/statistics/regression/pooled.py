@@ -13,7 +13,9 @@ from evalrun.core.text import counted
 from evalrun.statistics.parallel import on_one_core
 from evalrun.statistics.regression.interactions import NUMBERS, check, corrected, fit_design
 from evalrun.statistics.regression.model_frame import (
+    AXES,
     EFFECTS,
+    PARAMS,
     PREDICTORS,
     Design,
     RegressionSettings,
@@ -78,7 +80,8 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
         rows: Of the tidy table.
         choice: Predictors, corrections and level.
     """
-    used = rows[is_usable(rows, choice)].reset_index(drop=True)
+    needed = ["suite", "model", "task", "value", "higher_is_better", PARAMS[choice.params], AXES[choice.axis]]
+    used = rows.loc[is_usable(rows, choice), needed].reset_index(drop=True)
     turned = used["value"].where(used["higher_is_better"].astype(bool), -used["value"])
     by_task = turned.groupby(used["task"])
     centre, spread = by_task.transform("mean"), by_task.transform("std")
@@ -114,9 +117,11 @@ def _design(rows: pd.DataFrame, data: pd.DataFrame, names: list[str]) -> Design 
     z = (data - data.mean()) / data.std(ddof=1)
     shared, effects = columns_of({name: z[name].to_numpy() for name in names}, names)
     tasks = pd.factorize(rows["task"])[0]
-    own = (tasks[:, None] == np.arange(1, tasks.max() + 1)).astype("float64")
-    x = np.column_stack([shared, own])
-    if len(x) <= x.shape[1] or np.linalg.matrix_rank(x) < x.shape[1]:
+    fixed = shared.shape[1]
+    x = np.zeros((len(rows), fixed + tasks.max()))  # of a million results a gigabyte: copied nowhere
+    x[:, :fixed] = shared
+    x[tasks > 0, fixed - 1 + tasks[tasks > 0]] = 1.0
+    if len(x) <= x.shape[1] or np.linalg.matrix_rank(x.T @ x, hermitian=True) < x.shape[1]:
         return None
     y = data["value"].to_numpy()
     return Design(
