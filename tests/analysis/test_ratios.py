@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from shaping import find_falls
+from shaping import conf_of, find_falls
 
 from evalrun.core.ratios import RATIOS, ratio_of
+from evalrun.reporting.metric_names import panel_titles, value_name
+from evalrun.reporting.sections import sections
+from evalrun.reporting.sentences import summary
+from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import TaskClusters, clustered_means
 from evalrun.statistics.items.pair_tests import RATIO_TEST, pair_tests
@@ -233,6 +237,29 @@ def test_compare_says_which_is_worse_and_may_cluster(text_suite):
     errors = clustered_errors(table, read, lambda task: by_site, 0.05)
     assert (errors["note"] == "").all()
     assert (errors["low"] < errors["value"]).all()
+
+
+def test_a_report_says_which_way_is_better_and_in_which_unit(text_suite, tidy):
+    table, read = text_suite
+    study = analyze_table(table, conf_of(items=True), "made", items=read)
+    made = {section.title: section for section in sections(study)}
+    rows = {row[1].text: [cell.text for cell in row] for row in made["Texts"].rows}
+    assert set(rows) == {"worse", "better"}
+    assert rows["worse"][0] == "Text ↓"
+    assert rows["worse"][2] == "bits per byte"
+    assert rows["worse"][4].endswith("(step 2)")  # the best is the smallest
+    assert rows["worse"][6].startswith("+0.2")
+    assert rows["better"][6] == "–"
+    assert "Where lower is better the values rise" in made["Did it get worse?"].about
+    said = " ".join(summary(study))
+    assert "(lower is better), by 0.2" in said
+    assert not len(study.artefacts)  # a loss counts no right answers
+    (note,) = [note for note in study.notes if "followed" in note]
+    assert "its documents have losses" in note
+    assert value_name(table) == "Bits per byte (lower is better)"
+    both = pd.concat([table, tidy.curve([0.5, 0.6])])
+    titles = panel_titles(both, [(str(task), rows) for task, rows in both.groupby("task", sort=False)])
+    assert titles == ["Text: bits per byte", "Obey"]
 
 
 def test_the_level_and_the_coverage_of_one_size():

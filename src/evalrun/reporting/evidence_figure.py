@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from evalrun.reporting.figures import INK, PAGE, STYLE, value_name
+from evalrun.reporting.figures import INK, PAGE, STYLE
+from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.scales import axis_name, log_scale
 from evalrun.reporting.shape_figures import chosen
 from evalrun.statistics.shapes.evidence import TESTS

@@ -9,8 +9,9 @@ import pandas as pd
 
 from evalrun.core.palette import family_looks
 from evalrun.reporting.drawing import Area, Dots, Drawing, Points, Rules, Stroke, Words
-from evalrun.reporting.figures import COLUMN, FAINT, INK, PAGE, value_name
+from evalrun.reporting.figures import COLUMN, FAINT, INK, PAGE
 from evalrun.reporting.line_values import LineValues, floats
+from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.panel_drawing import PanelInk, PanelScale, draw_axes, ranges_of
 from evalrun.reporting.scales import NAMES
 from evalrun.reporting.small_multiples import HANDLE, columns_of, lay_out, legend_places, most_ticks, name_axes

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from evalrun.core.palette import family_looks
-from evalrun.reporting.figures import COLUMN, FAINT, PAGE, STYLE, NotebookFigure, new_figure, value_name
+from evalrun.reporting.figures import COLUMN, FAINT, PAGE, STYLE, NotebookFigure, new_figure
+from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.scales import NAMES, log_scale
 
 _CHANCE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (3, 2.5)), "linewidth": 0.8}

@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 
 from evalrun.core.palette import model_colors
 from evalrun.reporting.drawing import FONTS
+from evalrun.reporting.metric_names import panel_titles, value_name
 from evalrun.reporting.scales import axis_name, log_scale
 
 INK, FAINT = "#1f2328", "#8b949e"  # text; axes and the chance line
@@ -141,11 +142,11 @@ def _facets(table: pd.DataFrame, x: str, by: str, series: Sequence[Series]) -> N
         high = {1: 2.1, 2: 2.3}.get(columns, 1.7 if columns == 3 else 1.5)
         figure = new_figure(COLUMN if columns == 1 else PAGE, high * lines + 0.6)
         letters = {1: 36, 2: 38, 3: 28}.get(columns, 22)
-        for position, task in enumerate(tasks):
-            rows = table[table["task"] == task]
+        groups = [(str(task), table[table["task"] == task]) for task in tasks]
+        for position, ((task, rows), named) in enumerate(zip(groups, panel_titles(table, groups), strict=True)):
             axes = figure.add_subplot(lines, columns, position + 1)
             _draw(axes, rows, x, by, series, 5 if columns <= 2 else 3)
-            title = "\n".join(textwrap.wrap(str(rows["title"].iloc[0]), letters, max_lines=2)) or str(task)
+            title = "\n".join(textwrap.wrap(named, letters, max_lines=2)) or task
             axes.set_title(title, fontsize=8, loc="left", fontweight="bold")
         figure.supxlabel(f"{axis_name(table, x)} (log scale)", fontsize=8)
         figure.supylabel(value_name(table), fontsize=8)
@@ -170,14 +171,6 @@ def new_figure(width: float, height: float) -> NotebookFigure:
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def value_name(table: pd.DataFrame) -> str:
-    """What the table's values are called together."""
-    metrics = {str(metric) for metric in table["metric"].unique()}
-    if metrics <= {"acc", "acc_norm", "mc1", "mc2"}:
-        return "Accuracy"
-    return metrics.pop() if len(metrics) == 1 else "Metric value"
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, x: str, by: str, series: Sequence[Series], most: int = 5) -> None:

@@ -13,8 +13,9 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from evalrun.reporting.drawing import Area, Dots, Drawing, Points, Rules, Stroke, Words
-from evalrun.reporting.figures import FLAT, Series, common_head, value_name
+from evalrun.reporting.figures import FLAT, Series, common_head
 from evalrun.reporting.line_values import LineValues, floats
+from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.scales import INVERSE_LOSS, axis_name, log_limits, log_ticks, loss_ticks, rounded, si, spread
 
 _LETTER = 3.9  # width of a letter of 7 units

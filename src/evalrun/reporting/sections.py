@@ -14,6 +14,7 @@ from evalrun.reporting import (
     item_section,
     loss_section,
     prediction_section,
+    text_section,
 )
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.distractor_section import took_over
@@ -48,6 +49,7 @@ def sections(study: Findings) -> list[Section]:
         loss_section.over_loss(study),
         loss_section.came_true(study),
         prediction_section.ahead(study),
+        text_section.texts(study),
         curve_sections.over_size(study),
         curve_sections.falls(study),
         curve_sections.artefacts(study),

@@ -17,8 +17,9 @@ from matplotlib.colors import to_hex, to_rgb
 
 from evalrun.core.causes import by_cause
 from evalrun.reporting.drawing import Area, Drawing, Stroke, Words
-from evalrun.reporting.figures import INK, PAGE, common_head, value_name
+from evalrun.reporting.figures import INK, PAGE, common_head
 from evalrun.reporting.line_values import Array, floats, grouped
+from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.scales import si
 from evalrun.statistics.regression.model_frame import PARAMS
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from evalrun.reporting.drawing import Area, Dots, Drawing, Rules, Stroke, Words
-from evalrun.reporting.figures import COLUMN, FAINT, INK, PAGE, Series, model_series, step_series, value_name
+from evalrun.reporting.figures import COLUMN, FAINT, INK, PAGE, Series, model_series, step_series
 from evalrun.reporting.line_values import line_values
+from evalrun.reporting.metric_names import panel_titles, value_name
 from evalrun.reporting.panel_drawing import PanelInk, PanelRanges, PanelScale, draw_axes, draw_panel, ranges_of
 from evalrun.reporting.scales import axis_name
 
@@ -59,7 +60,7 @@ def drawn_panels(table: pd.DataFrame, x: str, by: str, series: Sequence[Series])
     ink = PanelInk([line.color for line in series], INK, FAINT)
     sheet = Drawing(72 * (COLUMN if columns == 1 else PAGE), 0.0)
     top = _legend(sheet, table, series)
-    titles = [str(rows["title"].iloc[0]) if len(rows) else task for task, rows in groups]
+    titles = panel_titles(table, groups)
     scales = lay_out(sheet, titles, ranges, top)
     for (_, rows), own, scale in zip(groups, lines, scales, strict=True):
         draw_axes(sheet, rows, scale, ink, x, by, most_ticks(columns))
