@@ -80,3 +80,7 @@ def test_the_other_metrics_of_items_can_be_named_too(evaluated: Path) -> None:
     found = evalrun.falls(evalrun.results(), metric="gold_logprob")
     assert (found["method"] == "paired t test").all()
     assert np.isfinite(found["p"]).all()
+    with pytest.raises(
+        AnalysisError, match="by 'margin' no answer is right or wrong: follow them with analysis.metric=acc"
+    ):
+        evalrun.items(evalrun.results(task="alpha"), metric="margin")

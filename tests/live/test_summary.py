@@ -126,8 +126,8 @@ def test_gaps_other_metrics_and_absent_models() -> None:
         told[0] == "the primary metric at the 3 steps, then its last value; each task on its own scale; · = no result:"
     )
     assert told[3:] == [
-        "alpha (acc)           0.50 to 0.70  ▁·█ 0.70  ···",
-        "lambada (perplexity)  12.5 to 480   █▂▁ 12.5",
+        "alpha (acc)             0.50 to 0.70  ▁·█ 0.70  ···",
+        "lambada (perplexity ↓)  12.5 to 480   █▂▁ 12.5",
     ]
     assert lines([], 100, "utf-8") == []
     assert lines(curves[:1], 100, "ascii")[0].endswith("blank = no result:")
@@ -143,3 +143,8 @@ def test_several_training_seeds_are_said() -> None:
 def test_one_step_is_a_number() -> None:
     curves = [TaskCurve("alpha", "s", "acc", (0.5,)), TaskCurve("beta", "s", "acc", (0.25,))]
     assert lines(curves, 80, "utf-8") == ["acc:", "", "task   s", "alpha  0.50", "beta   0.25"]
+
+
+def test_a_terminal_without_arrows_says_it_in_words() -> None:
+    told = lines([TaskCurve("text", "s", "bits_per_byte", (2.0, 1.5))], 100, "ascii")
+    assert told[0].startswith("bits_per_byte, less is better at the 2 steps")

@@ -17,7 +17,7 @@ from evalrun.reporting.equivalence_words import smallest_effect_text
 from evalrun.reporting.figures import Series
 from evalrun.reporting.groups_section import group_tree
 from evalrun.reporting.highlights import examples
-from evalrun.reporting.metric_names import metric_name, value_name
+from evalrun.reporting.metric_names import ACCURACIES, metric_name, value_name
 from evalrun.reporting.page_templates import page_template
 from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
@@ -189,7 +189,7 @@ def _task(
     title = str(rows["title"].iloc[0])
     shapes = study.shapes[study.shapes["task"] == task]
     sentence, label = view.sentences.get(task, f"{title}: too few points"), view.labels.get(task, "too few points")
-    metric = metric_name(str(rows["metric"].iloc[0]))
+    metric, down = metric_name(str(rows["metric"].iloc[0])), "" if rows["higher_is_better"].iloc[0] else DOWN
     against = f"training {study.choice.axis}" if view.over == "training" else "size"
     return {
         "task": task,
@@ -197,11 +197,12 @@ def _task(
         "cause": str(rows["cause"].iloc[0]),
         "role": str(rows["role"].iloc[0]),
         "metric": metric,
+        "unit": "" if metric in ACCURACIES else f"{metric} {down}".rstrip(),
         "label": label,
         "story": sentence.removeprefix(f"{title} in ").removeprefix(f"{title} ").removesuffix(f": {label}"),
         "meaning": meaning(effects, study.choice.alpha, study.choice.axis),
         "alt": f"{title}: {metric} against {against}, one line a {view.by}. {sentence}. " + _ends(rows, view),
-        "down": "" if rows["higher_is_better"].iloc[0] else DOWN,
+        "down": down,
         "effects": [_effect(effects[name], study.choice.alpha) for name in EFFECTS],
         "beside": [_effect(other[name], study.choice.alpha) for other in others for name in EFFECTS],
         "two_stories": task in set(study.two_stories["task"]),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from evalrun.commands.summary.curve_values import TaskCurve
 from evalrun.commands.summary.sparkline import Scale, gap, marks, number, scale_of
 from evalrun.core.console import shortened
+from evalrun.core.directions import is_lower_better
 
 _LEAST = 8  # marks of a curve, before models go into another table below
 _NAME = 16  # columns that a long name has at least
@@ -35,7 +36,7 @@ def lines(curves: Sequence[TaskCurve], width: int, encoding: str) -> list[str]:
     about = {curve.task: curve for curve in curves}
     for task, metric in metrics.items():
         said = [f"mean of {about[task].tasks}"] if about[task].tasks > 1 else []
-        said += [] if one_metric else [metric]
+        said += [] if one_metric else [f"{metric}{_down(metric, encoding)}"]
         name = task + (f" ({', '.join(said)})" if said else "")
         indent = _GAP * about[task].depth
         left.append([indent + shortened(name, widest - len(indent)), str(scales[task] or "")][: len(left[0])])
@@ -43,7 +44,7 @@ def lines(curves: Sequence[TaskCurve], width: int, encoding: str) -> list[str]:
     heads = {model: shortened(model, max(_NAME, room - len(_GAP))) for model in models}
     drawn, columns = _fit(list(heads.values()), longest, numbers, room)
     cells = {(curve.task, curve.model): _cell(curve, scales, drawn, numbers, encoding) for curve in curves}
-    what = next(iter(metrics.values())) if one_metric else "the primary metric"
+    what = f"{(one := next(iter(metrics.values())))}{_down(one, encoding)}" if one_metric else "the primary metric"
     told = textwrap.wrap(_legend(curves, what, longest, drawn, encoding), width)
     for start in range(0, len(models), columns):
         part = models[start : start + columns]
@@ -87,6 +88,16 @@ def _legend(curves: Sequence[TaskCurve], what: str, longest: int, drawn: int, en
     missing = f"; {gap(encoding)} = no result" if empty else ""
     missing += "; groups have the mean of their tasks" if any(curve.tasks > 1 for curve in curves) else ""
     return f"{what} {steps}, then its last value; each task on its own scale{missing}:"
+
+
+def _down(metric: str, encoding: str) -> str:
+    """A mark beside a metric of which less is better, as in the table of an analysis."""
+    if not is_lower_better(metric):
+        return ""
+    try:
+        return " ↓".encode(encoding).decode(encoding)
+    except (LookupError, UnicodeEncodeError):
+        return ", less is better"
 
 
 def _last(curve: TaskCurve) -> str:

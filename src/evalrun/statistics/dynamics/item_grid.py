@@ -16,6 +16,7 @@ from evalrun.core.text import counted, listed
 from evalrun.statistics.dynamics.choice_shares import MISSING, ShareCodes, share_codes
 from evalrun.statistics.dynamics.item_sheet import Integers, ItemSheet, Tables, read_sheet
 from evalrun.statistics.items.clusters import Codes
+from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.items.values import Floats
 from evalrun.statistics.naming import run_name
 from evalrun.statistics.table import checkpoint_name
@@ -85,6 +86,8 @@ def read_grid(
         with_shares: Keep the probabilities of all choices too, in a byte each.
     """
     first = rows.iloc[0]
+    if why := _no_answers(str(first["metric"])):
+        return why
     read: list[ItemSheet] = []
     there, missing = [], []
     for place, result in enumerate(zip(*(rows[name].tolist() for name in ("run_id", "task", "metric")), strict=True)):
@@ -105,7 +108,7 @@ def read_grid(
     kept, more = aligned
     sheets = [sheet for _, sheet in kept]
     if why := _unfit(sheets):
-        return why if ratio_of(str(first["metric"])) is None else _TEXTS
+        return why
     gold, choices = sheets[0].gold, sheets[0].choices
     keys = sheets[0].keys.select([name for name in ("doc_id", "doc_hash") if name in sheets[0].keys.column_names])
     return ItemGrid(
@@ -119,6 +122,13 @@ def read_grid(
         curves=tuple(_curves(kept)),
         notes=[*notes, *more],
     )
+
+
+def _no_answers(metric: str) -> str:
+    """Why a metric tells no right answers from wrong ones, whatever the items; empty where it may."""
+    if metric in METRICS.keys() - {"acc_norm"}:
+        return f"by '{metric}' no answer is right or wrong: follow them with analysis.metric=acc"
+    return "" if ratio_of(metric) is None else _TEXTS
 
 
 def _slim(sheet: ItemSheet, known: pa.Table, with_shares: bool) -> ItemSheet:
