@@ -1,7 +1,7 @@
 """evalrun: evaluate every checkpoint on every task, track it, and find where capabilities rise, fall and return.
 
 In a notebook: `evaluate`, `results`, `fit`, `shapes`, `falls`, `groups`, `items`, `compare`, `report`, `plot`,
-`predict`; see `evalrun.api`.
+`predict`, `over_loss`, `decision_accuracy`; see `evalrun.api`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,37 @@ from typing import TYPE_CHECKING, Any
 from evalrun.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from evalrun.api import compare, evaluate, falls, fit, groups, items, plot, predict, report, results, shapes
+    from evalrun.api import (
+        compare,
+        decision_accuracy,
+        evaluate,
+        falls,
+        fit,
+        groups,
+        items,
+        over_loss,
+        plot,
+        predict,
+        report,
+        results,
+        shapes,
+    )
 
-__all__ = ["compare", "evaluate", "falls", "fit", "groups", "items", "plot", "predict", "report", "results", "shapes"]
+__all__ = [
+    "compare",
+    "decision_accuracy",
+    "evaluate",
+    "falls",
+    "fit",
+    "groups",
+    "items",
+    "over_loss",
+    "plot",
+    "predict",
+    "report",
+    "results",
+    "shapes",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,7 @@ from evalrun.commands.table_plot import draw_curves
 from evalrun.commands.table_report import write_report
 from evalrun.core.errors import ConfigError
 from evalrun.grouping import groups
-from evalrun.predicting import predict
+from evalrun.predicting import decision_accuracy, over_loss, predict
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
 
@@ -44,7 +44,21 @@ if TYPE_CHECKING:
     from evalrun.reporting.figures import NotebookFigure
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
-__all__ = ["compare", "evaluate", "falls", "fit", "groups", "items", "plot", "predict", "report", "results", "shapes"]
+__all__ = [
+    "compare",
+    "decision_accuracy",
+    "evaluate",
+    "falls",
+    "fit",
+    "groups",
+    "items",
+    "over_loss",
+    "plot",
+    "predict",
+    "report",
+    "results",
+    "shapes",
+]
 
 
 def evaluate(

@@ -14,9 +14,10 @@ from over_loss_suites import FLOOR, MIDDLE, SLOPE, curve, law, made_suite
 from scipy import stats
 from test_run import conf
 
+import evalrun
 from evalrun.checkpoints.suites.training_logs import read_log
 from evalrun.config.loss_axis import loss_source
-from evalrun.errors import AnalysisError
+from evalrun.errors import AnalysisError, ConfigError
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.reporting.loss_section import came_true, over_loss
 from evalrun.reporting.prediction_section import ahead
@@ -203,6 +204,25 @@ def test_wrong_names_end_in_one_sentence(x: str, said: str) -> None:
     with pytest.raises(AnalysisError, match=r"^[^\n]*$") as error:
         analysed(one_table(), x=x)
     assert said in str(error.value)
+
+
+def test_public_face(one: Findings) -> None:
+    """One function predicts: by loss where a loss is given, else by the plane; the column says which it was."""
+    table = one_table()
+    found = evalrun.over_loss(table, "loss:text", draws=999)
+    pd.testing.assert_frame_equal(found.curves, one.over_loss.curves)
+    told = evalrun.predict(table, 10**10.6, 10**11.5, x="loss:text", draws=999)
+    true = curve(law(10**10.6, 10**11.5))
+    assert told["method"].tolist() == ["loss"]
+    assert told["low"].iloc[0] < true < told["high"].iloc[0]
+    assert told["note"].str.contains("the hold-out reached").all()
+    assert set(evalrun.predict(table, 1e9, 1e10)["method"]) == {"mixed"}
+    with pytest.raises(AnalysisError, match="above 0, not 0 and"):
+        evalrun.predict(table, 0, 1e8, x="loss:text")
+    with pytest.raises(AnalysisError, match="is of tokens, not of flops"):
+        evalrun.predict(table, 1e9, 1e20, x="loss:text", axis="flops")
+    with pytest.raises(ConfigError, match=r'give x="loss:TASK"'):
+        evalrun.predict(table, 1e9, 1e10, method="loss")
 
 
 def test_losses_of_training_logs(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,8 @@ from evalrun.reporting.kept_pictures import KeptPictures
 from evalrun.reporting.page_templates import page_template
 from evalrun.reporting.scales import si
 from evalrun.statistics.families import last_checkpoints
+from evalrun.statistics.regression.model_frame import PARAMS
+from evalrun.statistics.reliability.decisions import decision_accuracy
 from evalrun.statistics.table import prepare
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
@@ -47,17 +49,27 @@ def write_across(
         return []
     rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in tables.items()}
     scored = {name: str(table["settings"].iloc[0]) for name, table in tables.items()}
-    page = write_families(folder, rows, scored)
+    page = write_families(folder, rows, scored, PARAMS[conf.params], conf.alpha)
     return [] if page is None else [page, *(path for path in folder.rglob("*") if path.is_file() and path != page)]
 
 
-def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: Mapping[str, str]) -> Path | None:
+def write_families(
+    folder: Path,
+    families: Mapping[str, pd.DataFrame],
+    scored: Mapping[str, str],
+    size: str = "n_params_nominal",
+    alpha: float = 0.05,
+) -> Path | None:
     """Write report.html, families.csv and the figure as PNG, PDF and SVG; nothing where no task is shared.
+
+    Of three families or more with sizes in common also decisions.csv: whether these order them as the largest does.
 
     Args:
         folder: Made if need be, files of the same names replaced.
         families: Name -> rows of `table.Prepared.table`.
         scored: Name -> how its results were scored, in a few words.
+        size: Column of the parameters by which sizes of families are one.
+        alpha: Of the intervals of decision accuracy.
 
     Returns:
         The page; None where no two families have a task in common.
@@ -71,15 +83,19 @@ def write_families(folder: Path, families: Mapping[str, pd.DataFrame], scored: M
     if len(set(scored.values())) > 1:
         told = ", ".join(f"{name} by {how}" for name, how in scored.items())
         notes.insert(0, f"The families were not scored in the same way: {told}.")
+    every = pd.concat([rows.assign(suite=name) for name, rows in families.items()], ignore_index=True)
+    decisions = decision_accuracy(every, size, alpha)
     kept = KeptPictures(folder)
     images = kept.find("families", (points,)) or image_files("families", drawn_over_compute, (points,), EVERY_FORMAT)
-    page = _page(points, notes, images["figures/families.svg"].decode())
+    page = _page(points, notes, images["figures/families.svg"].decode(), decisions)
     images = {**images, **kept.receipts({"families": images})}
-    return write_files(folder, {**images, "families.csv": csv_text(points), "report.html": page})["report.html"]
+    tables = {"families.csv": csv_text(points)}
+    tables |= {"decisions.csv": csv_text(decisions)} if len(decisions) else {}
+    return write_files(folder, {**images, **tables, "report.html": page})["report.html"]
 
 
-def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:
-    """The page: the figure, what is to be known of it, and its numbers."""
+def _page(points: pd.DataFrame, notes: Sequence[str], svg: str, decisions: pd.DataFrame) -> str:
+    """The page: the figure, what is to be known of it, its numbers, and whether small sizes order the families."""
     rows = [
         {
             **row,
@@ -96,7 +112,14 @@ def _page(points: pd.DataFrame, notes: Sequence[str], svg: str) -> str:
         svg=svg[svg.index("<svg") :],
         rows=rows,
         notes=list(notes),
+        decisions=[_decision(row) for row in decisions.to_dict("records")],
         version=__version__,
         light=[],
         dark=[],
     )
+
+
+def _decision(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A line of the table of decision accuracy, as words."""
+    share = f"{row['agree']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if pd.notna(row["agree"]) else "–"
+    return {**row, "small": si(row["size"]), "large": si(row["target"]), "share": share}

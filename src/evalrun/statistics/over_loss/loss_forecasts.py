@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from evalrun.statistics.over_loss.two_steps import TaskPlaces, fit_two_steps, hold_out
 from evalrun.statistics.regression.model_frame import AXES, PARAMS, RegressionSettings
-from evalrun.statistics.regression.prediction import AHEAD_COLUMNS, TENFOLD
+from evalrun.statistics.regression.prediction import AHEAD_COLUMNS, COLUMNS, TENFOLD, Place
 from evalrun.statistics.shapes.thresholds import smallest_changes
+
+if TYPE_CHECKING:
+    from evalrun.statistics.over_loss.loss_findings import OverLoss
 
 METHOD = "loss"  # as predictions name it
 FORECASTS = [*AHEAD_COLUMNS, "loss", "hold_out_error", "reach", "law_sd", "fitted_to"]
@@ -53,6 +56,26 @@ def forecasts_of(
         pd.DataFrame(told, columns=FORECASTS),
         pd.concat(held, ignore_index=True)[["task", "title", *held[0].columns.drop(["task", "title"])]],
     )
+
+
+def forecast_at(found: OverLoss, place: Place, choice: RegressionSettings, smallest_change: float) -> pd.DataFrame:
+    """Forecast each task at one place, with the columns of `prediction.predict_values`.
+
+    Args:
+        found: What is known of the tasks over loss.
+        place: Parameters and tokens.
+        choice: Parameter count, level, draws.
+        smallest_change: analysis.smallest_change.
+    """
+    changes = smallest_changes(found.rows, smallest_change)
+    depends, told = dict(zip(found.curves["task"], found.curves["verdict"], strict=True)), []
+    for task, own in found.rows.groupby("task", sort=False):
+        of = TaskPlaces.of(own, PARAMS[choice.params])
+        held = found.hold_out[found.hold_out["task"] == task]
+        asked = [(float(place.size), float(place.training))]
+        (row,) = forecast(of, asked, choice, held, float(changes[own.index[0]]), depends[task])
+        told.append({"task": task, "title": own["title"].iloc[0], **row})
+    return pd.DataFrame(told, columns=COLUMNS)
 
 
 def _flops_a_token(own: pd.DataFrame) -> float:

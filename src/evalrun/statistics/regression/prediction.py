@@ -84,6 +84,17 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
     """
     if method not in METHODS:
         raise AnalysisError(f"'{method}' is no method of prediction: {suggest(str(method), METHODS)}")
+    check_place(place)
+    rows = [row for frame in task_frames(table, choice) for row in _rows(frame, [place], choice, method)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def check_place(place: Place) -> None:
+    """Refuse a place that is none.
+
+    Raises:
+        AnalysisError: its size or training is no number above 0.
+    """
     asked = (place.size, place.training)
     if not all(map(_is_amount, asked)):
         size, training = (f"{one:g}" if isinstance(one, (int, float)) else f"{one!r:.40}" for one in asked)
@@ -91,8 +102,6 @@ def predict_values(table: pd.DataFrame, place: Place, choice: RegressionSettings
             f"a prediction needs a size and a training above 0, not {size} and {training}: give parameters and tokens "
             "(or FLOPs) as numbers, such as 1e9 and 3e11."
         )
-    rows = [row for frame in task_frames(table, choice) for row in _rows(frame, [place], choice, method)]
-    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def planes_ahead(table: pd.DataFrame, choice: RegressionSettings) -> list[dict[str, Any]]:
