@@ -140,4 +140,5 @@ def _by_loss(table: pd.DataFrame, place: Place, config: Config) -> pd.DataFrame:
     conf = config.analysis
     if conf.axis != "tokens":
         raise AnalysisError(f"a prediction by loss is of tokens, not of {conf.axis}: give tokens, with axis='tokens'.")
-    return forecast_at(_looked_at(table, config), place, choice_of(conf), conf.smallest_change)
+    found = _looked_at(table, config)
+    return forecast_at(found.rows, found.curves, found.hold_out, place, choice_of(conf), conf.smallest_change)

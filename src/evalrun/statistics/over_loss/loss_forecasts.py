@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,6 @@ from evalrun.statistics.over_loss.two_steps import TaskPlaces, fit_two_steps, ho
 from evalrun.statistics.regression.model_frame import AXES, PARAMS, RegressionSettings
 from evalrun.statistics.regression.prediction import AHEAD_COLUMNS, COLUMNS, TENFOLD, Place
 from evalrun.statistics.shapes.thresholds import smallest_changes
-
-if TYPE_CHECKING:
-    from evalrun.statistics.over_loss.loss_findings import OverLoss
 
 METHOD = "loss"  # as predictions name it
 FORECASTS = [*AHEAD_COLUMNS, "loss", "hold_out_error", "reach", "law_sd", "fitted_to"]
@@ -58,22 +55,31 @@ def forecasts_of(
     )
 
 
-def forecast_at(found: OverLoss, place: Place, choice: RegressionSettings, smallest_change: float) -> pd.DataFrame:
+def forecast_at(
+    table: pd.DataFrame,
+    curves: pd.DataFrame,
+    held: pd.DataFrame,
+    place: Place,
+    choice: RegressionSettings,
+    smallest_change: float,
+) -> pd.DataFrame:
     """Forecast each task at one place, with the columns of `prediction.predict_values`.
 
     Args:
-        found: What is known of the tasks over loss.
+        table: Rows with loss.
+        curves: What is found over loss, a row a task.
+        held: `two_steps.hold_out` of every task.
         place: Parameters and tokens.
         choice: Parameter count, level, draws.
         smallest_change: analysis.smallest_change.
     """
-    changes = smallest_changes(found.rows, smallest_change)
-    depends, told = dict(zip(found.curves["task"], found.curves["verdict"], strict=True)), []
-    for task, own in found.rows.groupby("task", sort=False):
+    changes = smallest_changes(table, smallest_change)
+    depends, told = dict(zip(curves["task"], curves["verdict"], strict=True)), []
+    for task, own in table.groupby("task", sort=False):
         of = TaskPlaces.of(own, PARAMS[choice.params])
-        held = found.hold_out[found.hold_out["task"] == task]
+        own_held = held[held["task"] == task]
         asked = [(float(place.size), float(place.training))]
-        (row,) = forecast(of, asked, choice, held, float(changes[own.index[0]]), depends[task])
+        (row,) = forecast(of, asked, choice, own_held, float(changes[own.index[0]]), depends[task])
         told.append({"task": task, "title": own["title"].iloc[0], **row})
     return pd.DataFrame(told, columns=COLUMNS)
 
