@@ -45,20 +45,9 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
 __all__ = [
-    "compare",
-    "decision_accuracy",
-    "evaluate",
-    "falls",
-    "fit",
-    "groups",
-    "items",
-    "over_loss",
-    "plot",
-    "predict",
-    "report",
-    "results",
-    "shapes",
-]
+    "compare", "decision_accuracy", "evaluate", "falls", "fit", "groups", "items", "over_loss", "plot", "predict",
+    "report", "results", "shapes",
+]  # fmt: skip
 
 
 def evaluate(
