@@ -22,6 +22,8 @@ from evalrun.statistics.items.clusters import TaskClusters, clustered_means
 from evalrun.statistics.items.pair_tests import RATIO_TEST, pair_tests
 from evalrun.statistics.items.paired import compare_checkpoints, paired
 from evalrun.statistics.items.values import item_values
+from evalrun.statistics.reliability.intervals import with_intervals
+from evalrun.statistics.shapes.thresholds import smallest_changes
 
 BITS = 1 / math.log(2)
 
@@ -260,6 +262,26 @@ def test_a_report_says_which_way_is_better_and_in_which_unit(text_suite, tidy):
     both = pd.concat([table, tidy.curve([0.5, 0.6])])
     titles = panel_titles(both, [(str(task), rows) for task, rows in both.groupby("task", sort=False)])
     assert titles == ["Text: bits per byte", "Obey"]
+
+
+def test_bits_per_byte_below_one_are_no_shares(text_suite):
+    """Of good models they lie between 0 and 1, as accuracies do; a document is then no answer, right or wrong."""
+    table, _ = text_suite
+    scaled = table.assign(value=table["value"] / 2, stderr=table["stderr"] / 2)
+    assert scaled["value"].between(0, 1).all()
+    margins = smallest_changes(scaled, 0.05)
+    np.testing.assert_allclose(margins, 0.05 * scaled["value"].median())
+    assert smallest_changes(scaled.assign(metric="acc"), 0.05).tolist() == [0.05] * len(scaled)
+    bare = with_intervals(scaled.assign(stderr=np.nan), 0.05)
+    assert bare["low"].isna().all()
+    assert set(with_intervals(scaled, 0.05)["interval"]) == {"normal"}
+    sides = [scaled[(scaled["model"] == "worse") & (scaled["step"] == step)] for step in (2, 4)]
+    (found,) = compare_checkpoints(*(side.assign(stderr=np.nan) for side in sides), None).to_dict("records")
+    assert found["note"] == "no per-item results, and no standard errors"
+    study = analyze_table(scaled, conf_of(methods=["quasibinomial", "ols"]), "made")
+    logistic = study.effects[study.effects["method"] == "quasibinomial"]
+    assert logistic["note"].str.contains("no proportions").any()
+    assert logistic["p"].isna().all()
 
 
 def test_the_level_and_the_coverage_of_one_size():

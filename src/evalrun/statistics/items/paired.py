@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
+from evalrun.core.ratios import ratio_of
 from evalrun.statistics.items.believed import doubt
 from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_means, clusters_of_items, t_test
 from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
@@ -257,7 +258,8 @@ def _of_ratio(aligned: Aligned, alpha: float) -> tuple[float, float, float]:
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:
     """Test by both standard errors (z), as if items were independent: conservative; why: they are not paired."""
     value, stderr, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "stderr", "n"))
-    error = float(np.sqrt(np.sum(standard_errors(value, stderr, n) ** 2)))
+    items = np.nan * n if ratio_of(str(row["metric"])) else n
+    error = float(np.sqrt(np.sum(standard_errors(value, stderr, items) ** 2)))
     difference = float(value[1] - value[0])
     reach = -float(ndtri(alpha / 2)) * error
     p = 2 * float(ndtr(-abs(difference) / error)) if error > 0 else np.nan

@@ -19,8 +19,8 @@ _SEPARATED = 100.0  # log-odds for each standard deviation beyond which coeffici
 
 
 def is_proportion(design: Design) -> bool:
-    """Whether every value lies between 0 and 1."""
-    return bool(((design.values >= 0) & (design.values <= 1)).all())
+    """Whether every value lies between 0 and 1, and is no ratio of sums such as bits per byte."""
+    return bool(((design.values >= 0) & (design.values <= 1) & ~(design.items < 0)).all())
 
 
 def cut_to_possible(design: Design, fit: Fit) -> Fit:
@@ -55,7 +55,8 @@ def item_weights(design: Design) -> tuple[Array, str]:
 def logistic(design: Design) -> tuple[Any, str]:
     """The fitted `statsmodels.GLM` with its scale from Pearson's chi-square, or None; and a note."""
     if not is_proportion(design):
-        return None, "values outside 0 to 1: no proportions"
+        why = "ratios of sums" if (design.items < 0).any() else "values outside 0 to 1"
+        return None, f"{why}: no proportions"
     weights, note = item_weights(design)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # convergence and separation are looked at below

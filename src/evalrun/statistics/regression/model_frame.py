@@ -13,6 +13,7 @@ import pandas as pd
 from evalrun.core.text import counted
 from evalrun.statistics.regression.geometry import Array as Array
 from evalrun.statistics.regression.geometry import Codes, Geometry, SharedGeometry
+from evalrun.statistics.shares import is_ratio
 
 EFFECTS = ("parameters", "tokens", "interaction")
 PARAMS = {"nominal": "n_params_nominal", "total": "n_params", "nonembedding": "n_params_nonembedding"}
@@ -47,7 +48,7 @@ class Design:
     slope: int | None  # column of the training predictor, along which a model's rows are repeated; None without one
     groups: np.ndarray[Any, np.dtype[np.int64]]  # (rows,) which model a row is of: 0, 1, ...
     values: Array  # (rows,) the value itself
-    items: Array  # (rows,) items that the value is a proportion of; NaN where unknown
+    items: Array  # (rows,) items that the value is a proportion of; NaN where unknown, below 0 where it is none
     per_ten: Array  # (effects,) a change by a factor of ten of the predictor(s), in their standard deviations
     spread: float  # standard deviation of the value
     shared: Geometry | None = None  # of x and groups, where other designs have the same
@@ -127,7 +128,7 @@ class _Columns:
             table=table,
             labels={name: table[name].to_numpy(dtype=object) for name in _LABELS},
             numbers={str(name): np.ascontiguousarray(data[name].to_numpy()) for name in data},
-            items=table["n"].to_numpy(dtype="float64"),
+            items=np.where(is_ratio(table), -1.0, table["n"].to_numpy(dtype="float64")),
             models=model_codes(table),
             usable=is_usable(table, choice).to_numpy(),
         )

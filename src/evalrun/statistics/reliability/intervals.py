@@ -9,6 +9,8 @@ import pandas as pd
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
+from evalrun.statistics.shares import counted_items
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _LIKE = 0.02  # relative difference of standard errors within which a mean is taken for a share of right items
@@ -23,14 +25,15 @@ def with_intervals(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     one.
 
     Args:
-        table: Columns value, stderr and n.
+        table: Columns value, stderr, n and, where it is known, metric.
         alpha: One less the coverage, in (0, 1).
 
     Returns:
         A copy with the columns low and high (NaN where nothing is known) and interval (`wilson`, `normal` or "").
     """
-    value, n, given = (table[name].to_numpy(dtype="float64") for name in ("value", "n", "stderr"))
-    inside = (value >= 0) & (value <= 1) & (n >= 1)
+    value, given = (table[name].to_numpy(dtype="float64") for name in ("value", "stderr"))
+    n = counted_items(table)
+    inside = n >= 1
     p, items = np.where(inside, value, 0.5), np.where(inside, n, 1.0)
     binomial = np.sqrt(p * (1 - p) / np.maximum(items - 1, 1))
     known = given > 0

@@ -28,6 +28,7 @@ from evalrun.statistics.items.paired import Z_TEST
 from evalrun.statistics.shapes.decision import Batch, Decision
 from evalrun.statistics.shapes.moves import Flags, two_sided
 from evalrun.statistics.shapes.noise import Array
+from evalrun.statistics.shares import is_ratio
 
 COLUMNS = [
     *("task", "title", "model", "seed", "higher_is_better", "falls", "peak_step", "peak_value", "trough_step"),
@@ -84,6 +85,7 @@ def _rows(decision: Decision, batch: Batch, falls: Flags) -> Iterator[dict[str, 
     counts = moves.count(decision.level)
     rough = decision.curves.noise.rough
     value, step, n = (table[name].to_numpy(dtype="float64", na_value=np.nan) for name in ("value", "step", "n"))
+    shares = ~is_ratio(first) & ((value[batch.at] >= 0) & (value[batch.at] <= 1)).all(axis=1)
     for place, at in enumerate(batch.at):
         tests = decision.curves.pairs[batch.which[place]] if decision.curves.pairs else None
         known = _known(tests, n[at], bool(rough[at].any()), k)
@@ -101,7 +103,7 @@ def _rows(decision: Decision, batch: Batch, falls: Flags) -> Iterator[dict[str, 
         peak, trough = (int(end) for end in np.unravel_index(falling.argmax(), size.shape))
         trend = bool(falls[place]) and not fell.any()
         p = _p(batch, place, peak, trough, trend)
-        low, high = _interval(batch, decision.level, place, (peak, trough), value[at], tests)
+        low, high = _interval(batch, decision.level, place, (peak, trough), value[at], bool(shares[place]), tests)
         again = counts[place, trough] & (size[trough] > 0)
         yield {
             **about[place],
@@ -150,7 +152,13 @@ def _p(batch: Batch, place: int, peak: int, trough: int, trend: bool) -> float:
 
 
 def _interval(
-    batch: Batch, level: float, place: int, pair: tuple[int, int], value: Array, tests: PairTests | None
+    batch: Batch,
+    level: float,
+    place: int,
+    pair: tuple[int, int],
+    value: Array,
+    is_share: bool,
+    tests: PairTests | None,
 ) -> tuple[float, float]:
     """Of one fall: the exact test's own where item sampling is all there is, else t standard errors to either side.
 
@@ -160,6 +168,7 @@ def _interval(
         place: Which of them.
         pair: Peak and trough.
         value: (k,) of the curve, in the metric's own direction.
+        is_share: Whether all of them are shares, such as accuracies.
         tests: Of its pairs on the same items.
     """
     moves, (peak, trough) = batch.moves, pair
@@ -173,7 +182,7 @@ def _interval(
     reach = float(student.ppf(1 - level / 2, moves.df[place]) * moves.error[place, peak, trough])
     if not np.isfinite(reach):
         return np.nan, np.nan
-    most = 1.0 if ((value >= 0) & (value <= 1)).all() else np.inf  # no share falls by more
+    most = 1.0 if is_share else np.inf  # no share falls by more
     return max(fall - reach, -most), min(fall + reach, most)
 
 

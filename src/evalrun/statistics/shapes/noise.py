@@ -32,6 +32,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from evalrun.statistics.reliability.intervals import standard_errors
+from evalrun.statistics.shares import counted_items
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -108,8 +109,8 @@ def _item_variance(
     rows: pd.DataFrame, value: Array, curve: np.ndarray[Any, Any]
 ) -> tuple[Array, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Variances by item sampling, and for which of them roughness stands in."""
-    given, n = (rows[name].to_numpy(dtype="float64") for name in ("stderr", "n"))
-    variance: Array = standard_errors(value, given, n) ** 2
+    given = rows["stderr"].to_numpy(dtype="float64")
+    variance: Array = standard_errors(value, given, counted_items(rows)) ** 2
     lacking = np.isnan(variance)
     if lacking.any():
         step = pd.Series(np.diff(value, prepend=np.nan))

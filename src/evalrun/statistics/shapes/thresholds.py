@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.statistics.shapes.noise import Array
+from evalrun.statistics.shares import may_be_shares
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -43,7 +44,7 @@ def smallest_changes(rows: pd.DataFrame, smallest_change: float) -> Array:
     perplexity, a log-probability) it is that share of the task's median size: 0.05 of a perplexity of 20 is 1.
 
     Args:
-        rows: Columns task and value.
+        rows: Columns task, value and, where it is known, metric: bits per byte are no share, whatever their size.
         smallest_change: analysis.smallest_change.
 
     Returns:
@@ -51,6 +52,6 @@ def smallest_changes(rows: pd.DataFrame, smallest_change: float) -> Array:
     """
     value = rows["value"].astype("float64")
     task = rows["task"].to_numpy()
-    share = value.between(0, 1).groupby(task).transform("all").to_numpy(dtype=bool)
+    share = pd.Series(may_be_shares(rows)).groupby(task).transform("all").to_numpy(dtype=bool)
     size = value.abs().groupby(task).transform("median").to_numpy(dtype="float64")
     return np.where(share, smallest_change, smallest_change * size)
