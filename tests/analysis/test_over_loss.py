@@ -191,6 +191,22 @@ def test_the_page_shows_it_and_one_model_answers_for_each_task(one: Findings) ->
     assert without.over_loss.curves.empty
 
 
+def test_a_report_has_its_tables_and_figures(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,loss\n" + "\n".join(f"{s},{3 - 0.1 * s}" for s in range(1, 11)))
+    for x, name in (
+        ("loss:text", "Over loss: Text, loss"),
+        (f"log:{tmp_path}/log.csv", "Over loss: loss of the training"),
+    ):
+        page = evalrun.report(
+            one_table(), tmp_path / "out", x=x, items=False, methods=["cr2"], draws=99, root=workspace
+        )
+        assert name in page.read_text()
+        curves = pd.read_csv(page.parent / "tables" / "over_loss.csv")
+        assert "fact" in curves["task"].tolist()
+        for made in ("tables/over_loss_points.csv", "tables/over_loss_hold_out.csv", "figures/over_loss.svg"):
+            assert (page.parent / made).stat().st_size > 500
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [

@@ -200,11 +200,13 @@ def over_loss_sentences(curves: pd.DataFrame) -> list[str]:
         told.append(f"Whether size matters at the same loss is undecided in {_of_all(open_still, rows)}.")
     told += [_of_size(row) for row in by_verdict[""]]
     told += [f"{row['title']}: {said[0].lower()}{said[1:]}" for row in rows if (said := _of_chance(row))]
-    jumps = [row for row in rows if row["emergent_in_tokens"] and not row["emergent_in_loss"]]
-    if jumps:
-        told.append(f"Emergent over tokens and gradual over loss: {_titles(jumps)}.")
-    if late := [row for row in rows if row["emergent_in_loss"]]:
-        told.append(f"Emergent over loss too, or over loss alone, in some curves: {_titles(late)}.")
+    tokens, loss = (
+        [row for row in rows if 2 * row[f"emergent_in_{name}"] >= row["curves"]] for name in ("tokens", "loss")
+    )
+    if jumps := [row for row in tokens if row not in loss]:
+        told.append(f"Emergent over tokens in half of the curves or more, and gradual over loss: {_titles(jumps)}.")
+    if loss:
+        told.append(f"Emergent over loss in half of the curves or more: {_titles(loss)}.")
     return told
 
 
