@@ -17,7 +17,7 @@ ORDER = [  # each may import those above it, none of its own line
     {"progress"},
     {"launch"},
     {"commands"},
-    {"grouping", "predicting"},
+    {"grouping", "predicting", "surprisals"},
     {"api", "cli", "errors", "integrations"},
 ]
 HOMES = {

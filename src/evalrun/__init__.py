@@ -1,7 +1,8 @@
 """evalrun: evaluate every checkpoint on every task, track it, and find where capabilities rise, fall and return.
 
 In a notebook: `evaluate`, `results`, `fit`, `shapes`, `falls`, `groups`, `items`, `compare`, `report`, `plot`,
-`predict`, `over_loss`, `decision_accuracy`; see `evalrun.api`.
+`predict`, `over_loss`, `decision_accuracy`, `words`, `word_correlations`, `word_ages`, `reading_times`; see
+`evalrun.api`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
         over_loss,
         plot,
         predict,
+        reading_times,
         report,
         results,
         shapes,
+        word_ages,
+        word_correlations,
+        words,
     )
 
 __all__ = [
@@ -36,9 +41,13 @@ __all__ = [
     "over_loss",
     "plot",
     "predict",
+    "reading_times",
     "report",
     "results",
     "shapes",
+    "word_ages",
+    "word_correlations",
+    "words",
 ]
 
 

@@ -36,6 +36,7 @@ from evalrun.core.errors import ConfigError
 from evalrun.grouping import groups
 from evalrun.predicting import decision_accuracy, over_loss, predict
 from evalrun.progress import sweep_start
+from evalrun.surprisals import reading_times, word_ages, word_correlations, words
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare", "decision_accuracy", "evaluate", "falls", "fit", "groups", "items", "over_loss", "plot", "predict",
-    "report", "results", "shapes",
+    "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from evalrun.reporting.item_sources import with_items as with_items
 from evalrun.reporting.item_sources import with_metric as with_metric
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
+from evalrun.reporting.word_sources import correlates_of, state_of_lists
 from evalrun.tracking import Store
 from evalrun.tracking.filing import Filing
 
@@ -115,7 +116,8 @@ def _inputs(
     """All that goes into reports beside the store and what `TaskSources` reads."""
     tasks = selection.task_names(), list(selection.named_groups().values())
     told = selection, tasks, sorted((finals or {}).items()), command, list(failed)
-    return config.analysis, state_of_logs(config.analysis.x), store.uri, *told
+    given = state_of_logs(config.analysis.x), state_of_lists(config.analysis.word_predictors)
+    return config.analysis, *given, store.uri, *told
 
 
 def _with_groups(
@@ -233,6 +235,8 @@ def _report(
     from evalrun.reporting.build import run_analysis
 
     width = min(100, max(80, columns(100)))
+    with stage("words"):
+        correlates, told = correlates_of(config, store, table)
     with items_of(config, store, table, sources.words) as items:
         found = run_analysis(
             *(table, config.analysis, title, out, context, finals, items, store.run_address(suite), width),
@@ -242,11 +246,13 @@ def _report(
             words=sources.words,
             groups=groups,
             logged=losses_of_logs(config.analysis.x, table),
+            word_correlates=correlates,
         )
     settings = {"params": config.analysis.params, "checkpoints": context["Checkpoints"], "scored": context["Scored by"]}
     with stage("the report in MLflow"):
         run = filing.log_report(suite, found.files, found.metrics, settings)
     print(found.text)
-    print(*found.notes, sep="\n", end="\n\n" if found.notes else "")
+    notes = [*found.notes, *told]
+    print(*notes, sep="\n", end="\n\n" if notes else "")
     print(f"report: {found.files['report.html']}")
     return found.files, run

@@ -112,6 +112,7 @@ class AnalysisConf:
     item_guess: float | None = MISSING  # probability that a guess is right; null: one over an item's choices
     item_slip: float = MISSING  # share of wrong answers, at most, to items that are known
     item_parts: list[str] = MISSING  # ways to divide the items of each task: difficulty, gold_position, columns
+    word_predictors: list[str] = MISSING  # length, and files with numbers of words, to be correlated with surprisal
     item_pages: str = MISSING  # prompts, answers or none: what each task's page of its items shows
     figures: str = MISSING  # paper, all or none: which figures are drawn as files
     draws: int = MISSING  # of each bootstrap and permutation test

@@ -70,3 +70,13 @@ TABLE_COLUMNS: dict[str, Column] = {
     "finished_ms": Column("int64", "finished_ms", "when the result was computed, Unix time", "milliseconds"),
     "run_id": Column("str", "", "MLflow run"),
 }
+
+# Tokens of texts, as lists beside each item of a task with `surprisal`: column of the items -> column of a table with
+# a row a token, and its type in Arrow. start and end are characters of the text, nats minus the log-probability.
+TOKEN_LISTS = {
+    "token_ids": ("token", "int32"),
+    "token_starts": ("start", "int32"),
+    "token_ends": ("end", "int32"),
+    "token_nats": ("nats", "float64"),
+    "token_boundaries": ("boundary_nats", "float64"),
+}

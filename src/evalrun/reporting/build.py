@@ -66,6 +66,7 @@ def run_analysis(
     words: Words | None = None,
     groups: Groups | None = None,
     logged: pd.DataFrame | None = None,
+    word_correlates: pd.DataFrame | None = None,
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
@@ -89,6 +90,7 @@ def run_analysis(
         words: Gives the texts of a task's items; None to do without.
         groups: Groups of the tasks, which get means and no tests; None for none.
         logged: Losses of training logs (`loss_rows.LOSS_COLUMNS`), where `conf.x` names these.
+        word_correlates: How words go with lists (`word_curves.CORRELATES`), where `conf.word_predictors` asks.
 
     Returns:
         The files, counts, text and notes.
@@ -98,7 +100,8 @@ def run_analysis(
         StorageError: When a file cannot be written.
     """
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words, groups, logged)
-    study = replace(study, notes=[*study.notes, *study.groups.notes, *folded(study, conf.figures)])
+    told = [*study.notes, *study.groups.notes, *folded(study, conf.figures)]
+    study = replace(study, notes=told, word_correlates=pd.DataFrame() if word_correlates is None else word_correlates)
     with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
         with stage("tables"):
             contents: dict[str, str | bytes] = {**table_files(study, table)}

@@ -22,13 +22,19 @@ from evalrun.reporting.parts_section import divided_ways, given_of_parts, parts_
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
+from evalrun.reporting.word_section import given_of_words, words_drawing
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size", "over_loss")
-OF_TASKS = {"evidence": "png", "items": "png", "parts": "[sp][vnd][gf]"}  # folders of figures of single tasks: endings
+OF_TASKS = {
+    "evidence": "png",
+    "items": "png",
+    "parts": "[sp][vnd][gf]",
+    "words": "[sp][vnd][gf]",
+}  # folders of figures of single tasks: endings
 EVERY_FORMAT = ("svg", "png", "pdf")
 PAYS = 16  # figures from which on it pays to start processes
 _SEEN = [  # columns of the table that a figure shows
@@ -91,6 +97,7 @@ def _paper(study: Findings) -> list[Picture]:
         *map(_answers, falling),
         *_parts(study, set(kept)),
         *_over_loss(study),
+        *_words(study),
     ]
 
 
@@ -108,7 +115,14 @@ def _all(study: Findings) -> list[Picture]:
         pictures.append(Picture(f"evidence/{slug(str(task))}", evidence_figure, given, ("png",)))
     everything = set(study.parts.found["task"])
     others = *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT), *_over_loss(study)
+    others = *others, *_words(study)
     return [*pictures, *others]
+
+
+def _words(study: Findings) -> list[Picture]:
+    """Correlations of words, a picture a task, where they are asked for."""
+    names = list(dict.fromkeys(map(str, study.word_correlates.get("task", ()))))
+    return [Picture(f"words/{slug(task)}", words_drawing, given_of_words(study, task), EVERY_FORMAT) for task in names]
 
 
 def _over_loss(study: Findings) -> list[Picture]:

@@ -15,6 +15,7 @@ from evalrun.reporting import (
     loss_section,
     prediction_section,
     text_section,
+    word_section,
 )
 from evalrun.reporting.coverage_section import coverage
 from evalrun.reporting.distractor_section import took_over
@@ -44,6 +45,7 @@ def sections(study: Findings) -> list[Section]:
         dynamics_section.learned_and_lost(study),
         took_over(study),
         parts_of_tasks(study),
+        word_section.words_and_lists(study),
         _diagnostics(study),
         effect_sections.sensitivity(study),
         loss_section.over_loss(study),
@@ -70,6 +72,8 @@ def references(study: Findings) -> dict[str, str]:
         found |= dynamics_section.REFERENCES
     if len(study.over_loss.curves):
         found |= loss_section.REFERENCES
+    if len(study.word_correlates):
+        found |= word_section.REFERENCES
     if len(study.continuous):
         found |= {
             metric.title[0].upper() + metric.title[1:]: f"{metric.sentence} {metric.source}."

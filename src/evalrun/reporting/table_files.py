@@ -155,6 +155,7 @@ TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "clustered": lambda study: study.clustered,
     "item_model": lambda study: study.item_effects,
     **{f"items_{name}": partial(dynamics_table, name) for name in DYNAMICS},
+    "words": lambda study: study.word_correlates,
     "items_parts": lambda study: study.parts.found,
     "items_part_curves": lambda study: study.parts.curves,
     "noise": lambda study: study.signal,

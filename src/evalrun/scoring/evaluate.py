@@ -12,9 +12,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from evalrun.core.columns import TOKEN_LISTS
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
@@ -23,6 +24,7 @@ from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.scoring.several_answers import answered
+from evalrun.scoring.text_tokens import TextTokens
 from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
 from evalrun.tasks import lm_eval_private, scores
 
@@ -81,10 +83,32 @@ def score(
             stack.enter_context(remembered(task, items[name]))
             stack.enter_context(answered(task))
             stack.enter_context(counted(task, tallies[name], ties == "first"))
-        _ask(lm, [request for task in tasks.values() for request in task.instances])
-        return {
+        read = {name: _read(lm, task) for name, task in tasks.items() if getattr(task, "surprisal", None)}
+        _ask(lm, [request for name, task in tasks.items() if name not in read for request in task.instances])
+        scores = {
             name: _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm) for name, task in tasks.items()
         }
+        return {name: _with_tokens(one, read[name]) if name in read else one for name, one in scores.items()}
+
+
+def _read(lm: CheckpointLM, task: Any) -> dict[int, TextTokens]:
+    """The tokens of a task's texts by doc_id; its requests are answered by their sums."""
+    found = lm.text_tokens(task.instances, task.surprisal == "corrected")
+    for request, one in zip(task.instances, found, strict=True):
+        request.resps += [0.0 - float(one.nats.sum())] * request.repeats
+    return {int(request.doc_id): one for request, one in zip(task.instances, found, strict=True)}
+
+
+def _with_tokens(made: Score, read: Mapping[int, TextTokens]) -> Score:
+    """A task's numbers and items with the tokens of each text, as lists: `TOKEN_LISTS`."""
+    import pyarrow as pa
+
+    table, each = made.table, [read[doc] for doc in made.table["doc_id"].to_pylist()]
+    for name, (column, kind) in TOKEN_LISTS.items():
+        lists = [getattr(one, column) for one in each]
+        if not any(one is None for one in lists):
+            table = table.append_column(name, pa.array(lists, pa.list_(pa.type_for_alias(kind))))
+    return replace(made, table=table)
 
 
 def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:

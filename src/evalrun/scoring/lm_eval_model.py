@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.config.schema import ScorerConf
-from evalrun.core.errors import CheckpointError
-from evalrun.scoring import scorable
+from evalrun.core.errors import CheckpointError, TaskError
+from evalrun.scoring import scorable, self_check
+from evalrun.scoring.head import Head
 from evalrun.scoring.parting import encode_items, items_of
+from evalrun.scoring.text_tokens import TextTokens, score, tokens_of
+from evalrun.scoring.unsupported import UnsupportedError
 
 ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
 
@@ -149,6 +153,50 @@ class CheckpointLM(HFLM):
                     if count == ALONE and not any(math.isfinite(found[place][0]) for place in lost[:ALONE]):
                         break  # the checkpoint is at fault, and not its neighbours
         return found
+
+    def text_tokens(self, requests: Sequence[Any], corrected: bool) -> list[TextTokens]:
+        """The tokens of whole texts with their nats, as `loglikelihood_rolling` adds them up.
+
+        Args:
+            requests: Its instances.
+            corrected: With the mass of words' beginnings.
+
+        Raises:
+            TaskError: a model whose head is no matrix, or that is not causal; texts that cannot be scored.
+            CheckpointError: the sum over a text's tokens is not lm-eval's answer.
+        """
+        scorable.check_begin(self, requests)
+        if self.backend != "causal":
+            raise TaskError("surprisal of tokens is of causal language models: take surprisal out of the task's file.")
+        try:
+            head = Head(self.model, self.softmax_dtype or self.model.dtype)
+        except UnsupportedError as error:
+            raise TaskError(f"surprisal of tokens cannot be had of this model: {error}.") from None
+        words = word_beginnings(self.tokenizer, len(self.model.get_output_embeddings().weight)) if corrected else None
+        self._bare = True
+        try:
+            found = [tokens_of(self.tokenizer, self.tok_encode, one.args[0], corrected) for one in requests]
+        finally:
+            self._bare = False
+        largest = [([self.prefix_token_id], [max([0, *one.token])]) for one in found]
+        scorable.check(self, requests, largest)
+        score(self.model, head, found, self.prefix_token_id, self.max_length, words)
+        self._tick(len(requests))
+        self._check_sums(requests, found)
+        return found
+
+    def _check_sums(self, requests: Sequence[Any], found: Sequence[TextTokens]) -> None:
+        """Hold the shortest text against lm-eval's own answer.
+
+        Raises:
+            CheckpointError: they differ by more than rounding.
+        """
+        place = min(range(len(found)), key=lambda one: (len(found[one].token) < 2, len(found[one].token)))
+        with self._untold():
+            theirs = [(float(self.loglikelihood_rolling([requests[place]])[0]), False)]
+        _, worst = self_check.compare([(-float(found[place].nats.sum()), False)], theirs, self.model.dtype)
+        if worst is not None:
+            raise CheckpointError(f"tokens of texts do not add up to lm-eval's answer: {worst}; report it.")
 
     @contextlib.contextmanager
     def _untold(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,7 @@ class Findings:
     seeds: pd.DataFrame  # seeds.seed_variance
     expected: pd.DataFrame  # expected.compare_labels
     expected_over: str
+    word_correlates: pd.DataFrame = field(default_factory=pd.DataFrame)  # word_curves.correlate_words, where asked for
 
     @property
     def thresholds(self) -> ShapeSettings:

@@ -19,7 +19,9 @@ from evalrun.tasks import lm_eval_private, shape
 from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
 
 _SAID = frozenset({"task_alias", "group_alias", "tag", "metadata", "group", "task", "aggregate_metric_list"})
-_TASKS_OWN = frozenset({"data", "human", "include", "profiles", "class", "custom_dataset"})  # which no group can give
+_TASKS_OWN = frozenset(
+    {"data", "human", "surprisal", "include", "profiles", "class", "custom_dataset"}
+)  # which no group can give
 
 
 @dataclass(frozen=True)

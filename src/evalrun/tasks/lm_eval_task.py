@@ -32,7 +32,10 @@ class RowsAsWritten:
         self._by_index: bool | None = None
         self.replaced = 0  # prompts of the last rendering in which lm-eval would have shown the asked item
         self.human: str | None = config.get("human")  # the column with people's numbers
-        lm_evals = {key: value for key, value in config.items() if key not in ("class", "human")}
+        self.surprisal: bool | str | None = config.get(
+            "surprisal"
+        )  # whether tokens of its texts are kept; or corrected
+        lm_evals = {key: value for key, value in config.items() if key not in ("class", "human", "surprisal")}
         super().__init__(data_dir, cache_dir, download_mode, lm_evals)  # type: ignore[call-arg]
         self._ready = True
         self.sampler: Any = OtherItems(self, self.sampler) if hasattr(self, "sampler") else None

@@ -12,12 +12,15 @@ from evalrun.core.errors import suggest
 from evalrun.tasks import lm_eval_names as known
 from evalrun.tasks.task_yaml import Function
 
-OWN_KEYS = frozenset({"data", "human", "include", "group", "class", "profiles"})  # beside those of lm-eval's TaskConfig
+OWN_KEYS = frozenset(
+    {"data", "human", "surprisal", "include", "group", "class", "profiles"}
+)  # beside those of lm-eval's TaskConfig
 _TEXT = (str,), "a text"
 _CODE = (Function,), "a !function"
 _MAP = (dict,), "a mapping (KEY: VALUE)"
 _LIST = (list,), "a list"
 _FLAG = (bool,), "true or false"
+_KEPT = "true, or corrected for the mass of words' beginnings too"
 _SPLIT = (str,), "the name of a split, or null"
 _SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("task", "task_alias", "group", "group_alias", "use_prompt", "output_type"), _TEXT),
@@ -34,6 +37,7 @@ _SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
     "doc_to_choice": ((str, list, dict, Function), "a column, a template, a list of texts or a !function"),
     "samples": ((list, Function), "a list of rows or a !function"),
     "sampler": _TEXT,
+    "surprisal": ((bool, str), _KEPT),
     "human": ((str,), "a column of the data with people's numbers"),
     "num_fewshot": ((int,), "a whole number, 0 or more"),
     "repeats": ((int,), "a whole number, 1 or more"),
@@ -94,6 +98,8 @@ def _value_fault(key: str, value: Any) -> str | None:
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
         return words
     if isinstance(value, int) and value < _LEAST.get(key, value):
+        return words
+    if key == "surprisal" and value not in (True, False, "corrected"):
         return words
     if key == "doc_to_choice" and isinstance(value, list | dict):
         texts = list(value.values()) if isinstance(value, dict) else value

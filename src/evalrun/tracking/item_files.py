@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from evalrun.core.columns import TOKEN_LISTS
 from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import ITEMS, items_path
@@ -99,7 +100,7 @@ class ItemReader:
 
     def table(self, run_id: str, task: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Items as an Arrow table: lists of numbers stay together, which is many times as fast to compute with."""
-        path = self._path(run_id, task)
+        path = self._path(run_id, items_path(task))
         if path is None:
             return None
         import pyarrow as pa
@@ -114,9 +115,31 @@ class ItemReader:
             log.warning("the per-item results of task '%s' on run %s cannot be read: %s", task, run_id, error)
             return None
 
-    def _path(self, run_id: str, task: str) -> Path | None:
-        """Where a result's items lie now; None where there are none."""
-        name = items_path(task)
+    def tokens(self, run_id: str, task: str) -> pa.Table | None:
+        """The tokens of a result's texts: doc_id, position, and the columns of `TOKEN_LISTS`; None where it keeps none.
+
+        Args:
+            run_id: MLflow run.
+            task: Task name.
+        """
+        table = self.table(run_id, task, ["doc_id", *TOKEN_LISTS])
+        if table is None or "token_ids" not in table.column_names:
+            return None
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        lists = table["token_ids"].combine_chunks()
+        parent = pc.list_parent_indices(lists)
+        begin = pc.take(lists.offsets, parent)  # numbers of a list go on from those of the one before it
+        columns = {"doc_id": table["doc_id"].combine_chunks().take(parent)}
+        columns["position"] = pc.subtract(pa.array(range(len(parent)), pa.int64()), pc.cast(begin, pa.int64()))
+        for name, (column, _) in TOKEN_LISTS.items():
+            if name in table.column_names:
+                columns[column] = pc.list_flatten(table[name].combine_chunks())
+        return pa.table(columns)
+
+    def _path(self, run_id: str, name: str) -> Path | None:
+        """Where an artifact of a run lies now; None where it has none of this name."""
         if run_id in self._folders:
             return self._folders[run_id] / name if name in self._names(run_id) else None
         return self._fetched[run_id].result().get(name) if run_id in self._fetched else None

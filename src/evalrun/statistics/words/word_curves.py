@@ -15,7 +15,7 @@ from evalrun.statistics.items.values import Floats
 from evalrun.statistics.naming import checkpoint_name
 from evalrun.statistics.words.correlates import Predictors
 from evalrun.statistics.words.word_map import CLOSING, WordMap, word_map
-from evalrun.statistics.words.word_values import word_values
+from evalrun.statistics.words.word_values import LENGTH, word_values
 
 Tokens = Callable[[str, str], "pd.DataFrame | None"]
 """MLflow run id and task -> one row a token, with the columns of `word_map.TOKEN_COLUMNS`; None: it has none."""
@@ -24,7 +24,20 @@ Texts = Callable[[str, str], Mapping[int, str]]
 
 _RUN = ["model", "n_params", "seed", "step", "tokens"]
 CORRELATES = [
-    *("task", "title", *_RUN, "predictor", "measure", "value", "stderr", "low", "high", "fisher_low", "fisher_high"),
+    *(
+        "task",
+        "title",
+        *_RUN,
+        "flops",
+        "predictor",
+        "measure",
+        "value",
+        "stderr",
+        "low",
+        "high",
+        "fisher_low",
+        "fisher_high",
+    ),
     "n",
 ]
 WORDS = [*_RUN, "doc_id", "word_id", "word", "start", "end", "n_tokens", "whole", "nats"]
@@ -133,6 +146,7 @@ def correlate_words(
     tables: Mapping[str, pd.DataFrame],
     alpha: float,
     correct: bool = False,
+    with_length: bool = True,
 ) -> pd.DataFrame:
     """How log-probabilities of words go with each predictor at each checkpoint; see `correlates`.
 
@@ -143,6 +157,7 @@ def correlate_words(
         tables: Of what is known of words, by the file's name.
         alpha: One minus the level of intervals.
         correct: Take the corrected nats.
+        with_length: Length is a predictor too.
 
     Returns:
         One row a checkpoint, predictor and measure, with the columns of `CORRELATES`; `low` and `high` are clustered by
@@ -159,8 +174,10 @@ def correlate_words(
             usable = words["whole"].to_numpy() & (words["word"] != "").to_numpy()
             if one.corrected is not None:
                 usable = usable & np.isfinite(one.corrected)
-            known[id(words)] = Predictors(word_values(words, tables), words["doc_id"].to_numpy(), usable)
-        run = {name: one.row[name] for name in ("task", "title", *_RUN)}
+            values = word_values(words, tables)
+            predictors = {name: own for name, own in values.items() if with_length or name != LENGTH}
+            known[id(words)] = Predictors(predictors, words["doc_id"].to_numpy(), usable)
+        run = {name: one.row[name] for name in ("task", "title", *_RUN, "flops")}
         logprobs = -(one.nats if one.corrected is None else one.corrected)
         rows += [{**run, **asdict(estimate)} for estimate in known[id(words)].estimates(logprobs, alpha)]
     return pd.DataFrame(rows, columns=CORRELATES)
