@@ -28,6 +28,14 @@ class RowsAsWritten:
     def __init__(
         self, data_dir: Any = None, cache_dir: Any = None, download_mode: Any = None, config: Any = None
     ) -> None:
+        """As lm-eval's, from a config with evalrun's own keys, which lm-eval would not know.
+
+        Args:
+            data_dir: As lm-eval has it.
+            cache_dir: As lm-eval has it.
+            download_mode: As lm-eval has it.
+            config: The task's.
+        """
         self._ready = False
         self._by_index: bool | None = None
         self.replaced = 0  # prompts of the last rendering in which lm-eval would have shown the asked item
