@@ -125,7 +125,11 @@ PRIVATE = {  # where names live that a library keeps to itself, so that its upgr
     "transformers": {"attention.py", "own_attention.py"},
 }
 OVERRIDDEN = {"_encode_pair", "_loglikelihood_tokens", "_model_call"}  # methods of lm-eval's model
-ANYWHERE = {"_exit", "_return_value"}  # os._exit is public; what Hydra hands to and takes from a launcher
+ANYWHERE = {
+    "_asdict",
+    "_exit",
+    "_return_value",
+}  # public: of named tuples, os._exit; what Hydra hands to and takes from a launcher
 
 
 def test_private_names_of_libraries_have_one_home() -> None:

@@ -28,7 +28,7 @@ class RowsAsWritten:
     def __init__(
         self, data_dir: Any = None, cache_dir: Any = None, download_mode: Any = None, config: Any = None
     ) -> None:
-        """As lm-eval's, from a config with evalrun's own keys, which lm-eval would not know.
+        """Make lm-eval's task of a config with evalrun's own keys, which lm-eval would not know.
 
         Args:
             data_dir: As lm-eval has it.
