@@ -15,6 +15,7 @@ from scipy import stats
 from test_run import conf
 
 import evalrun
+from conftest import make_table
 from evalrun.checkpoints.suites.training_logs import read_log
 from evalrun.config.loss_axis import loss_source
 from evalrun.errors import AnalysisError, ConfigError
@@ -24,6 +25,7 @@ from evalrun.reporting.prediction_section import ahead
 from evalrun.statistics.findings import Findings, analyze_table
 from evalrun.statistics.over_loss.fitted_form import LAW, fit_law, fit_sigmoid, sigmoid
 from evalrun.statistics.over_loss.fitted_form import law as log_law
+from evalrun.statistics.over_loss.loss_findings import shapes_over_loss
 from evalrun.statistics.over_loss.one_curve import (
     TaskOverLoss,
     clustered,
@@ -34,6 +36,10 @@ from evalrun.statistics.over_loss.one_curve import (
     threshold,
 )
 from evalrun.statistics.over_loss.two_steps import TaskPlaces, fit_two_steps, hold_out
+from evalrun.statistics.shapes.curves import over_training
+from evalrun.statistics.shapes.decision import decide
+from evalrun.statistics.shapes.labels import describe_shapes
+from evalrun.statistics.shapes.thresholds import ShapeSettings
 
 
 def analysed(table: pd.DataFrame, x: str | None = "loss:text", **settings: object) -> Findings:
@@ -172,6 +178,28 @@ def test_forecasts_come_true_where_the_form_is_right_and_are_refused_where_it_is
     assert hold_out(places_of(made_suite(np.random.default_rng(1), sizes=4)), 0.05, 99, 0)["left_out"].tolist() == [
         "the last half of the largest run"
     ]
+
+
+def test_what_is_sudden_in_tokens_and_gradual_in_loss_and_the_reverse() -> None:
+    """A loss that falls at once, late, and a value in proportion to it; a steady loss, and a value that jumps."""
+    generator, rows = np.random.default_rng(6), []
+    falls = [3.0, 2.995, 2.99, 2.985, 2.98, 2.975, 2.97, 2.965, 2.3, 2.0]
+    steady = np.linspace(3, 2, 10)
+    for number, size in enumerate((1e8, 1e9, 1e10)):
+        for task, losses in (("late", falls), ("steady", steady)):
+            for step, loss in enumerate(losses):
+                value = 0.25 + 0.4 * (3 - loss) if task == "late" else 0.25 + 0.4 * (step >= 8)
+                place = {"suite": "made", "model": f"m{number}", "n_params_nominal": size, "n_params": size}
+                place |= {"step": 2**step, "tokens": 1e6 * 2**step, "task": task, "title": task, "loss": loss}
+                rows.append(place | {"value": value + generator.normal(0, 0.002), "stderr": 0.004})
+    table = make_table(rows).assign(loss=[row["loss"] for row in rows])
+    settings = ShapeSettings.of(conf())
+    over_tokens = describe_shapes(decide(over_training(table), settings))
+    labels = [
+        of.groupby("task")["label"].unique().map(list).to_dict()
+        for of in (over_tokens, shapes_over_loss(table, settings))
+    ]
+    assert labels == [{"late": ["emergent"], "steady": ["emergent"]}, {"late": ["positive"], "steady": ["emergent"]}]
 
 
 def test_the_page_shows_it_and_one_model_answers_for_each_task(one: Findings) -> None:
