@@ -62,7 +62,7 @@ def test_a_sweep_from_nothing_to_a_report_and_again(evalrun: Run, workspace: Pat
     falls = pd.read_csv(report.parent / "tables" / "falls.csv")
     assert set(falls["method"].dropna()) <= {"McNemar test", "exact McNemar test"}, "the items were not read"
     measured = pd.read_csv(report.parent / "tables" / "continuous.csv")
-    assert len(measured) == 2 * 2 * 4 * 5  # tasks, models, steps, metrics
+    assert len(measured) == 2 * 2 * 4 * 7  # tasks, models, steps, metrics
 
     before = journal_files(workspace)
     second = evalrun(*WHOLE)
