@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from evalrun.core.errors import AnalysisError, ConfigError, TaskError
 from evalrun.core.hashing import file_sha256
-from evalrun.statistics.words.word_values import LENGTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +37,7 @@ def correlates_of(config: Config, store: Store, table: pd.DataFrame) -> tuple[pd
     import pandas as pd
 
     from evalrun.statistics.words.word_curves import CORRELATES, correlate_words
+    from evalrun.statistics.words.word_values import LENGTH
 
     lists = word_lists([file for file in asked if file != LENGTH])
     wanted = table[["run_id", "task"]].drop_duplicates()
