@@ -13,7 +13,7 @@ from lm_eval.utils import get_rolling_token_windows
 
 from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.core.errors import TaskError
-from evalrun.scoring import evaluate, open_lm, text_tokens
+from evalrun.scoring import evaluate, lm_eval_model, open_lm
 from evalrun.statistics.words.word_map import CLOSING, word_map
 from evalrun.tasks import builder, task_file
 from helpers import write_rows
@@ -63,7 +63,7 @@ def test_tokens_and_boundaries_by_the_definition(
     at_once: int, lm: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(text_tokens, "_AT_ONCE", at_once)
+    monkeypatch.setattr(lm_eval_model, "AT_ONCE", at_once)
     task = story(tmp_path, "corrected")
     found = evaluate.score(lm, {"story": task}, None, 0)["story"].table.to_pylist()
     tokenizer, words = lm.tokenizer, word_beginnings(lm.tokenizer, len(lm.tokenizer) + 8)
@@ -112,5 +112,5 @@ def test_where_there_are_no_texts_it_is_refused(lm: object, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TaskError, match="which is of tasks that score whole texts"):
         story(tmp_path, kind="loglikelihood", metric="perplexity")
-    with pytest.raises(TaskError, match="must be true, or corrected for the mass"):
+    with pytest.raises(TaskError, match="which must be true, false or corrected"):
         story(tmp_path, kept="some")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lm_eval.api.model import LM
 
 from evalrun import scoring
+from evalrun.scoring.whole_texts import ReadText
 from evalrun.tasks import builder, right_answers, task_file
 from helpers import TASK, write_rows
 
@@ -35,7 +36,10 @@ class Told(LM):
         return [(self.answers[r.args[1].strip()] if r.args[0] else 0.0, False) for r in requests]
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-        return [self.answers["rolling"] for _ in requests]
+        raise NotImplementedError
+
+    def read_texts(self, requests: Any, rule: Any) -> dict[str, ReadText]:
+        return {request.args[0]: ReadText(-self.answers["rolling"], 2) for request in requests}
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         raise NotImplementedError

@@ -12,10 +12,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evalrun.core.columns import TOKEN_LISTS
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
@@ -24,7 +23,7 @@ from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.scoring.several_answers import answered
-from evalrun.scoring.text_tokens import TextTokens
+from evalrun.scoring.text_scores import METRICS, TextScores, is_of_texts, primary_of, read_tasks, text_scores
 from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
 from evalrun.tasks import lm_eval_private, scores
 
@@ -48,6 +47,7 @@ class Score:
     ties: dict[str, int]  # metric -> items whose highest value several choices share; those with any
     parted: int  # items scored from where the tokens of their choices part (see `parting`)
     lost: int  # items with a log-likelihood, or a generated text, that is no number
+    texts: Mapping[str, Any] = field(default_factory=dict)  # what is said of whole texts: see `text_scores`
 
     @property
     def items(self) -> pd.DataFrame:
@@ -83,32 +83,14 @@ def score(
             stack.enter_context(remembered(task, items[name]))
             stack.enter_context(answered(task))
             stack.enter_context(counted(task, tallies[name], ties == "first"))
-        read = {name: _read(lm, task) for name, task in tasks.items() if getattr(task, "surprisal", None)}
-        _ask(lm, [request for name, task in tasks.items() if name not in read for request in task.instances])
-        scores = {
-            name: _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm) for name, task in tasks.items()
+        _ask(lm, [request for task in tasks.values() for request in task.instances if not is_of_texts(task)])
+        read = read_tasks(lm, {name: task for name, task in tasks.items() if is_of_texts(task)})
+        return {
+            name: _score_of_texts(name, task, text_scores(name, task, items[name], read[name]))
+            if name in read
+            else _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm)
+            for name, task in tasks.items()
         }
-        return {name: _with_tokens(one, read[name]) if name in read else one for name, one in scores.items()}
-
-
-def _read(lm: CheckpointLM, task: Any) -> dict[int, TextTokens]:
-    """The tokens of a task's texts by doc_id; its requests are answered by their sums."""
-    found = lm.text_tokens(task.instances, task.surprisal == "corrected")
-    for request, one in zip(task.instances, found, strict=True):
-        request.resps += [0.0 - float(one.nats.sum())] * request.repeats
-    return {int(request.doc_id): one for request, one in zip(task.instances, found, strict=True)}
-
-
-def _with_tokens(made: Score, read: Mapping[int, TextTokens]) -> Score:
-    """A task's numbers and items with the tokens of each text, as lists: `TOKEN_LISTS`."""
-    import pyarrow as pa
-
-    table, each = made.table, [read[doc] for doc in made.table["doc_id"].to_pylist()]
-    for name, (column, kind) in TOKEN_LISTS.items():
-        lists = [getattr(one, column) for one in each]
-        if not any(one is None for one in lists):
-            table = table.append_column(name, pa.array(lists, pa.list_(pa.type_for_alias(kind))))
-    return replace(made, table=table)
 
 
 def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
@@ -187,6 +169,31 @@ def _score_of(
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
         lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
+    )
+
+
+def _score_of_texts(name: str, task: Any, found: TextScores) -> Score:
+    """What a task of whole texts makes.
+
+    Args:
+        name: The task.
+        task: lm-eval's object of it.
+        found: The numbers of its texts.
+    """
+    primary = primary_of(task)
+    return Score(
+        metrics=found.metrics,
+        stderrs=found.stderrs,
+        primary=primary,
+        higher_is_better=False,
+        lower=sorted(METRICS),
+        n=len(found.items),
+        num_fewshot=0,
+        table=found.table,
+        ties={},
+        parted=0,
+        lost=sum(not math.isfinite(nats) for nats in found.columns["nats"].to_pylist()),
+        texts=found.said,
     )
 
 

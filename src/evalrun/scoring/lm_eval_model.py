@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.config.schema import ScorerConf
-from evalrun.core.errors import CheckpointError, TaskError
-from evalrun.scoring import scorable, self_check
-from evalrun.scoring.head import Head
+from evalrun.core.errors import CheckpointError
+from evalrun.scoring import scorable
 from evalrun.scoring.parting import encode_items, items_of
-from evalrun.scoring.text_tokens import TextTokens, score, tokens_of
-from evalrun.scoring.unsupported import UnsupportedError
+from evalrun.scoring.text_reader import TextReader
+from evalrun.scoring.trie import TokenRequest
+from evalrun.scoring.whole_texts import ReadText, Scored, closing, tokens_of_texts, windows
+from evalrun.tasks.text_rule import TextRule
 
+AT_ONCE = 65_536  # tokens of windows of whole texts that are scored in one call
 ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
 
 
@@ -75,21 +81,72 @@ class CheckpointLM(HFLM):
         """lm-eval's own answers to (pair or None, context tokens, continuation tokens)."""
         return self._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
 
-    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
-        """lm-eval's answers, where every text has a beginning and tokens that the model knows.
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        """lm-eval's answers, where every text has a beginning and tokens that the model knows; see `read_texts`."""
+        if self.backend != "causal":
+            theirs: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+            return theirs
+        found = self.read_texts(requests, TextRule())
+        return [0.0 - found[request.args[0]].nats for request in requests]
 
-        The text is scored after one beginning-of-text token. What the tokenizer would add is left out: lm-eval keeps
-        it, so that a second beginning or an end stands inside the text.
+    def read_texts(self, requests: Sequence[Any], rule: TextRule) -> dict[str, ReadText]:
+        """What the checkpoint says of whole texts; each distinct one is read once.
+
+        A text is scored after one beginning-of-text token. What the tokenizer would add is left out: lm-eval keeps it,
+        so that a second beginning or an end stands inside the text. Windows are made and scored some at a time, so that
+        memory holds a text's tokens, and never its logits.
+
+        Args:
+            requests: lm-eval's instances of `loglikelihood_rolling`.
+            rule: Windows, and whether tokens are kept.
+
+        Returns:
+            Text -> what was found.
+
+        Raises:
+            TaskError: no token for the beginning of a text, tokens that the model does not know, a rule that does not
+                fit its window.
         """
         scorable.check_begin(self, requests)
+        window, stride = rule.sizes(self.max_length)
+        first = {request.args[0]: request for request in reversed(requests)}
+        asked = Counter(request.args[0] for request in requests)
+        words = word_beginnings(self.tokenizer, scorable.embedded(self) or 0) if rule.corrected else None
+        parts = None if words is None else torch.from_numpy(np.stack([words.ends, words.goes_on])).to(self.device)
+        reader = TextReader(partial(self.score_windows, parts=parts), self._tick, AT_ONCE, words)
         begin = self.prefix_token_id
-        self._bare = True
-        try:
-            largest = ([max([begin, *self.tok_encode(request.args[0])])] for request in requests)
-            scorable.check(self, requests, [([begin], token) for token in largest])
-            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
-        finally:
-            self._bare = False
+        for coded in tokens_of_texts(self, first, rule.surprisal):
+            if len(coded.tokens):
+                scorable.check(self, [first[coded.text]], [([begin], [int(coded.tokens.max())])])
+            cut = windows(coded.tokens, begin, window, stride)
+            last = [] if words is None else [closing(coded.tokens, begin, window)]
+            reader.add(coded, asked[coded.text], chain(cut, last))
+        return reader.end()
+
+    def score_windows(self, requests: Sequence[TokenRequest], parts: torch.Tensor | None) -> list[Scored]:
+        """What the scored tokens of each window cost, a batch at a time, by the softmax that lm-eval takes.
+
+        Args:
+            requests: The windows.
+            parts: [parts, vocabulary] whose masses are asked for; None for none.
+        """
+        found: list[Scored] = []
+        with self._untold():
+            for start in range(0, len(requests), int(self.batch_size)):
+                batch = requests[start : start + int(self.batch_size)]
+                inputs = [torch.tensor([*context, *said[:-1]]) for context, said in batch]
+                padded = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True).to(self.device)
+                logits = self._model_call(padded)
+                for row, (tokens, (_, said)) in enumerate(zip(inputs, batch, strict=True)):
+                    scored = logits[row, len(tokens) - len(said) : len(tokens)]
+                    logprobs = scored.log_softmax(-1, dtype=self.softmax_dtype)
+                    at = torch.as_tensor(np.asarray(said), device=logprobs.device)[:, None]
+                    masses = None
+                    if parts is not None:
+                        each = [logprobs[:, part].float().logsumexp(1) for part in parts]
+                        masses = -torch.stack(each, 1).double().cpu().numpy()
+                    found.append(Scored(-logprobs.gather(1, at)[:, 0].double().cpu().numpy(), masses))
+        return found
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, *args: Any, **kwargs: Any) -> list[int]:
         """lm-eval's tokens of a text, also by a tokenizer that has no token for a text's beginning or end."""
@@ -153,50 +210,6 @@ class CheckpointLM(HFLM):
                     if count == ALONE and not any(math.isfinite(found[place][0]) for place in lost[:ALONE]):
                         break  # the checkpoint is at fault, and not its neighbours
         return found
-
-    def text_tokens(self, requests: Sequence[Any], corrected: bool) -> list[TextTokens]:
-        """The tokens of whole texts with their nats, as `loglikelihood_rolling` adds them up.
-
-        Args:
-            requests: Its instances.
-            corrected: With the mass of words' beginnings.
-
-        Raises:
-            TaskError: a model whose head is no matrix, or that is not causal; texts that cannot be scored.
-            CheckpointError: the sum over a text's tokens is not lm-eval's answer.
-        """
-        scorable.check_begin(self, requests)
-        if self.backend != "causal":
-            raise TaskError("surprisal of tokens is of causal language models: take surprisal out of the task's file.")
-        try:
-            head = Head(self.model, self.softmax_dtype or self.model.dtype)
-        except UnsupportedError as error:
-            raise TaskError(f"surprisal of tokens cannot be had of this model: {error}.") from None
-        words = word_beginnings(self.tokenizer, len(self.model.get_output_embeddings().weight)) if corrected else None
-        self._bare = True
-        try:
-            found = [tokens_of(self.tokenizer, self.tok_encode, one.args[0], corrected) for one in requests]
-        finally:
-            self._bare = False
-        largest = [([self.prefix_token_id], [max([0, *one.token])]) for one in found]
-        scorable.check(self, requests, largest)
-        score(self.model, head, found, self.prefix_token_id, self.max_length, words)
-        self._tick(len(requests))
-        self._check_sums(requests, found)
-        return found
-
-    def _check_sums(self, requests: Sequence[Any], found: Sequence[TextTokens]) -> None:
-        """Hold the shortest text against lm-eval's own answer.
-
-        Raises:
-            CheckpointError: they differ by more than rounding.
-        """
-        place = min(range(len(found)), key=lambda one: (len(found[one].token) < 2, len(found[one].token)))
-        with self._untold():
-            theirs = [(float(self.loglikelihood_rolling([requests[place]])[0]), False)]
-        _, worst = self_check.compare([(-float(found[place].nats.sum()), False)], theirs, self.model.dtype)
-        if worst is not None:
-            raise CheckpointError(f"tokens of texts do not add up to lm-eval's answer: {worst}; report it.")
 
     @contextlib.contextmanager
     def _untold(self) -> Iterator[None]:

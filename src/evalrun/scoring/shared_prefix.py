@@ -1,16 +1,14 @@
 """The scorer: each distinct token through the model once, the head only where a choice is scored.
 
-A drop-in for lm-eval's Hugging Face model: every task's log-likelihood requests come here. Rolling log-likelihoods
-and generation are left to lm-eval's own code, and so is every model whose attention or head is not understood.
+A drop-in for lm-eval's Hugging Face model: every task's log-likelihood requests come here, and the windows of whole
+texts. Generation is left to lm-eval's own code, and so is every model whose attention or head is not understood.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,9 +24,11 @@ from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
 from evalrun.scoring.self_check import Answers
+from evalrun.scoring.shared_answers import Counts, Shared
 from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_trie
 from evalrun.scoring.trie_cache import Coded, TrieCache
 from evalrun.scoring.unsupported import UnsupportedError
+from evalrun.scoring.whole_texts import Scored
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +36,6 @@ log = logging.getLogger(__name__)
 Form = tuple[type, str, torch.dtype, str]
 _checked: dict[Form, int] = {}  # -> tokens of the longest input that was checked in this process
 _said: set[tuple[Form, str]] = set()  # why sharing is not exact: warned of once in this process
-
-
-@dataclass
-class Counts:
-    """What the last requests cost; none of it depends on the machine."""
-
-    requests: int = 0
-    nodes: int = 0  # distinct tokens in their contexts
-    body_tokens: int = 0  # tokens run through the body
-    head_rows: int = 0  # positions run through the head
-    passes: int = 0
-    checked: int = 0  # requests that lm-eval's own path scored too
-    difference: float = 0.0  # the largest difference among them, in nats
 
 
 class SharedPrefixLM(CheckpointLM):
@@ -93,44 +80,55 @@ class SharedPrefixLM(CheckpointLM):
             scorable.check(self, requests, coded)
             return coded, parted
 
-        answers, parted = self._shared([rules, pairs, items], tokens)
-        if answers is None:
+        shared = self._shared(lambda: self._plans.get([rules, pairs, items], self.max_length, tokens))
+        if shared is None:
             found: Answers = super().loglikelihood(requests, disable_tqdm=True)
             return found
-        self._note_parted(requests, parted)
-        for request, answer in zip(requests, answers, strict=True):
+        self._note_parted(requests, np.flatnonzero(shared.plan.request_parted).tolist())
+        for request, answer in zip(requests, shared.answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
-        return answers
+        return shared.answers
 
     def score_tokens(self, requests: Sequence[TokenRequest]) -> Answers:
         """Log-likelihoods of requests that are tokens already, and whether each is greedy."""
         content = [[list(map(int, part)) for part in request] for request in requests]
-        answers, _ = self._shared(content, lambda: (requests, ()))
-        return self._reference(requests) if answers is None else answers
+        shared = self._shared(lambda: self._plans.get(content, self.max_length, lambda: (requests, ())))
+        return self._reference(requests) if shared is None else shared.answers
 
-    def _shared(self, content: Any, tokens: Callable[[], Coded]) -> tuple[Answers | None, Sequence[int]]:
-        """Score requests, with the places of those that were parted, or say in `used` why lm-eval's own path has to."""
+    def score_windows(self, requests: Sequence[TokenRequest], parts: Tensor | None) -> list[Scored]:
+        """What the scored tokens of each window cost: windows are requests that share next to nothing."""
+        with self._untold():  # a text is told when its last window is read
+            shared = self._shared(lambda: make_trie(requests, self.max_length), parts)
+        return super().score_windows(requests, parts) if shared is None else shared.each()
+
+    def _shared(self, plan_of: Callable[[], TokenTrie], parts: Tensor | None = None) -> Shared | None:
+        """Score the requests of a plan, or say in `used` why lm-eval's own path has to.
+
+        Args:
+            plan_of: Makes the plan.
+            parts: [parts, vocabulary] whose masses are asked for too.
+        """
         reason = self._why_not() or self._left
         if reason is None:
             try:
-                plan = self._plans.get(content, self.max_length, tokens)
+                plan = plan_of()
             except ValueError as error:
                 raise TaskError(f"{error}: a continuation must give a token and fit the window.") from None
             try:
                 probed = self._probe(plan)
-                answers = self._answers(plan)
+                shared = self._answers(plan, parts)
                 self.counts.checked += probed
-                self._check(plan, answers)
+                self._check(plan, shared.answers)
                 self._warn_of_truncation(plan)
                 self.used = "shared_prefix"
-                return answers, np.flatnonzero(plan.request_parted).tolist()
+                return shared
             except UnsupportedError as error:
                 self._left = reason = str(error)
                 if (self._form, reason) not in _said:
                     _said.add((self._form, reason))
                     log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
         self.used = f"lm_eval: {reason}"
-        return None, ()
+        return None
 
     @property
     def _form(self) -> Form:
@@ -147,33 +145,36 @@ class SharedPrefixLM(CheckpointLM):
             return f"its precision is {self.model.dtype}"
         return None
 
-    def _answers(self, plan: TokenTrie) -> Answers:
+    def _answers(self, plan: TokenTrie, parts: Tensor | None = None) -> Shared:
         """Answers of all requests, each as if it were alone.
 
         What is no number reaches its neighbours in a row through attention, which multiplies by 0 what a token may not
         see. Only where such an answer is found is all run again with that kept apart.
         """
-        answers = self._run(plan)
-        if all(math.isfinite(value) for value, _ in answers):
-            return answers
+        shared = self._run(plan, parts)
+        if np.isfinite(shared.logprobs).all():
+            return shared
         with self._untold():
-            return self._run(plan, apart=True)
+            return self._run(plan, parts, apart=True)
 
     @torch.inference_mode()
-    def _run(self, plan: TokenTrie, apart: bool = False) -> Answers:
-        """Walk through the trie, pass by pass; log-probabilities of all pairs, then sums for each request."""
+    def _run(self, plan: TokenTrie, parts: Tensor | None, apart: bool = False) -> Shared:
+        """Walk through the trie, pass by pass: log-probabilities of all its pairs."""
         head = Head(self.model, self.softmax_dtype or self.model.dtype)
         self.counts = Counts(plan.requests, len(plan.token))
         answered = np.sort(plan.last_nodes())
         logprobs, greedy = np.empty(len(plan.pair_node)), np.empty(len(plan.pair_node), bool)
+        masses = None if parts is None else np.empty((len(plan.pair_node), len(parts)))
         waiting: list[tuple[Tensor, slice]] = []  # hidden states that the head has yet to see, and their pairs
 
         def ask_head() -> None:
             pairs = slice(waiting[0][1].start, waiting[-1][1].stop)
             positions = np.unique(plan.pair_node[pairs], return_inverse=True)[1]
             on_device = [torch.from_numpy(array).to(head.device) for array in (positions, plan.pair_token[pairs])]
-            found = head(torch.cat([hidden for hidden, _ in waiting]).to(head.device), *on_device)
-            logprobs[pairs], greedy[pairs] = (tensor.cpu().numpy() for tensor in found)
+            states = torch.cat([hidden for hidden, _ in waiting]).to(head.device)
+            logprobs[pairs], greedy[pairs] = (tensor.cpu().numpy() for tensor in head(states, *on_device))
+            if masses is not None and parts is not None:
+                masses[pairs] = head.masses(states, parts.to(head.device)).cpu().numpy()[positions]
             waiting.clear()
 
         row, kept = 0, dict[int, attention.KeysValues]()
@@ -199,11 +200,7 @@ class SharedPrefixLM(CheckpointLM):
                 self._tick(int(np.diff(np.searchsorted(answered, (work.start, work.stop)))[0]))
             if waiting:
                 ask_head()
-        sums = torch.from_numpy(np.add.reduceat(logprobs[plan.request_pair], plan.request_start[:-1]))
-        if head.precision != torch.float32:
-            sums = sums.to(head.precision).double()  # lm-eval sums in the precision of the log-softmax
-        said = np.logical_and.reduceat(greedy[plan.request_pair], plan.request_start[:-1])
-        return list(zip(sums.tolist(), said.tolist(), strict=True))
+        return Shared(plan, logprobs, greedy, head.precision, masses)
 
     def _halve_budget(self) -> None:
         """Go on with smaller passes.
@@ -245,7 +242,7 @@ class SharedPrefixLM(CheckpointLM):
             return 0
         ends = self_check.probe_requests(plan)
         with self._untold():
-            self._compare(self._answers(make_trie(ends, self.max_length)), self._reference(ends))
+            self._compare(self._answers(make_trie(ends, self.max_length)).answers, self._reference(ends))
         self._probed = True
         return len(ends)
 

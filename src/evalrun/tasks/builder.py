@@ -89,11 +89,6 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
         raise TaskError(f"task '{file.name}': in {where}, {wrong}.")
     documents.check_examples(file, task)
     people.check(file.name, task)
-    if getattr(task, "surprisal", None) and task.OUTPUT_TYPE != "loglikelihood_rolling":
-        raise TaskError(
-            f"task '{file.name}' has surprisal: {file.config['surprisal']}, which is of tasks that score whole texts "
-            "(output_type: loglikelihood_rolling)."
-        )
     return task
 
 

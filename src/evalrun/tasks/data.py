@@ -36,13 +36,19 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     """
     evaluated = next((config[split] for split in SPLITS[:2] if config.get(split)), "test")
     files = {str(k): Path(str(v)) for k, v in data.items()} if isinstance(data, dict) else {evaluated: Path(str(data))}
-    builders = {BUILDERS.get(path.suffix.lower()) for path in files.values()}
+    builders = {data_rows.builder_of(path) for path in files.values()}
     if len(builders) != 1 or None in builders:
-        raise TaskError(f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike.")
+        raise TaskError(
+            f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike, or be a folder."
+        )
     for path in files.values():
-        if not path.is_file():
+        if path.is_dir() and not data_rows.files_in(path):
+            raise TaskError(
+                f"task '{name}': data folder '{path}' has no file that ends in one of {', '.join(BUILDERS)}."
+            )
+        if not path.exists():
             raise TaskError(f"task '{name}': data file '{path}' is not there: {_remedy(path)}.")
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise TaskError(f"task '{name}': data file '{path}' is empty: put one item in each row.")
     if not isinstance(data, dict):
         config.update(dict.fromkeys(SPLITS))
@@ -94,7 +100,10 @@ def release_verified(release_file: str, path: Path) -> bool | None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file, or of the files of a folder with their names."""
+    if path.is_dir():
+        own = [f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in data_rows.files_in(path)]
+        return hashlib.sha256("\n".join(own).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

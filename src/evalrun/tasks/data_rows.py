@@ -15,32 +15,50 @@ from typing import Any
 from evalrun.core.errors import TaskError, first_line
 from evalrun.tasks import tabular
 
-BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
 _ONE_OBJECT = 'where a list of objects is expected, [{"question": ..., "choices": [...], "answer": 0}, ...]'
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of half of a character, good where the other half follows
 _BATCH = 1000
+
+
+def builder_of(path: Path) -> str | None:
+    """How a file is read, or a folder of files; None where no way is known."""
+    return "text" if path.is_dir() else BUILDERS.get(path.suffix.lower())
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and those below it that can be read, in the order of their names."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in BUILDERS]
 
 
 def read(path: Path, texts: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
     """The rows of a file one by one, with the keys that each has.
 
     Args:
-        path: A file whose name ends in one of `BUILDERS`.
+        path: A file whose name ends in one of `BUILDERS`, or a folder of such files. A .txt file is one row with its
+            text as it is.
         texts: Columns of a table that are text, whatever they hold; see `text_columns`.
 
     Raises:
         TaskError: what cannot be read, with its line where that can be said.
     """
+    if path.is_dir():
+        for file in files_in(path):
+            yield from read(file, text_columns([file]))
+        return
     builder = BUILDERS[path.suffix.lower()]
     try:
-        if builder == "json":
+        if builder == "text":
+            yield {"text": path.read_bytes().decode("utf-8-sig"), "file": path.name}
+        elif builder == "json":
             yield from _json_rows(path)
         elif builder == "csv":
             yield from tabular.rows(path, texts)
         else:
             yield from _parquet_rows(path)
-    except UnicodeDecodeError:
-        raise TaskError(f"data file '{path}' is not UTF-8 text: save it as UTF-8.") from None
+    except UnicodeDecodeError as error:
+        where = f" (byte {error.start})" if builder == "text" else ""
+        raise TaskError(f"data file '{path}' is not UTF-8 text{where}: save it as UTF-8.") from None
 
 
 def text_columns(paths: Iterable[Path]) -> frozenset[str]:
@@ -49,7 +67,7 @@ def text_columns(paths: Iterable[Path]) -> frozenset[str]:
     Raises:
         TaskError: a table is not UTF-8.
     """
-    tables = [path for path in paths if BUILDERS[path.suffix.lower()] == "csv"]
+    tables = [path for path in paths if builder_of(path) == "csv"]
     try:
         return frozenset(column for path in tables for column in tabular.text_columns(path))
     except UnicodeDecodeError:

@@ -15,13 +15,11 @@ from typing import Any
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import lm_eval_names as known
-from evalrun.tasks import lm_eval_private, shape
+from evalrun.tasks import lm_eval_private, shape, text_rule
 from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
 
 _SAID = frozenset({"task_alias", "group_alias", "tag", "metadata", "group", "task", "aggregate_metric_list"})
-_TASKS_OWN = frozenset(
-    {"data", "human", "surprisal", "include", "profiles", "class", "custom_dataset"}
-)  # which no group can give
+_TASKS_OWN = text_rule.KEYS | {"data", "human", "include", "profiles", "class", "custom_dataset"}  # no group gives them
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalrun.core.errors import TaskError
 from evalrun.core.text import counted
+from evalrun.tasks import text_rule
 
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]
@@ -28,22 +29,20 @@ class RowsAsWritten:
     def __init__(
         self, data_dir: Any = None, cache_dir: Any = None, download_mode: Any = None, config: Any = None
     ) -> None:
-        """Make lm-eval's task of a config with evalrun's own keys, which lm-eval would not know.
+        """Take evalrun's own keys out of the config.
 
         Args:
-            data_dir: As lm-eval has it.
-            cache_dir: As lm-eval has it.
-            download_mode: As lm-eval has it.
+            data_dir: Of lm-eval.
+            cache_dir: Of lm-eval.
+            download_mode: Of lm-eval.
             config: The task's.
         """
         self._ready = False
         self._by_index: bool | None = None
         self.replaced = 0  # prompts of the last rendering in which lm-eval would have shown the asked item
         self.human: str | None = config.get("human")  # the column with people's numbers
-        self.surprisal: bool | str | None = config.get(
-            "surprisal"
-        )  # whether tokens of its texts are kept; or corrected
-        lm_evals = {key: value for key, value in config.items() if key not in ("class", "human", "surprisal")}
+        self.text_rule = text_rule.TextRule.of(config)  # how whole texts are read
+        lm_evals = {key: value for key, value in config.items() if key not in ("class", "human", *text_rule.KEYS)}
         super().__init__(data_dir, cache_dir, download_mode, lm_evals)  # type: ignore[call-arg]
         self._ready = True
         self.sampler: Any = OtherItems(self, self.sampler) if hasattr(self, "sampler") else None

@@ -49,6 +49,24 @@ def asked_by_number(config: Mapping[str, Any], splits: Mapping[str, Path]) -> bo
     return bool(values) and (not rest or rest.isdigit()) and all(str(value).isdigit() for value in values)
 
 
+def repeats(config: Mapping[str, Any], splits: Mapping[str, Path]) -> bool:
+    """Whether whole texts are there again, which were once counted each time.
+
+    Args:
+        config: lm-eval task config.
+        splits: Split -> file, of local data.
+    """
+    path = splits.get(str(config.get("test_split") or config.get("validation_split")))
+    names = re.findall(r"\w+", str(config.get("doc_to_target")))
+    seen: set[str] = set()
+    for row in _rows(path) if path else ():
+        text = json.dumps([row[name] for name in names if name in row], default=str)
+        if text in seen:
+            return True
+        seen.add(text)
+    return False
+
+
 def shown_itself(config: Mapping[str, Any], splits: Mapping[str, Path], written: bool) -> bool:
     """Whether lm-eval could draw the asked item itself, or one like it, as an example.
 
@@ -112,7 +130,7 @@ def _rows(path: Path) -> Iterator[Row]:
 @lru_cache(maxsize=64)
 def _misread(path: Path, digest: str) -> frozenset[str]:
     """The columns of a file with this digest of which `datasets` made something else."""
-    if data_rows.BUILDERS[path.suffix.lower()] != "json":
+    if data_rows.builder_of(path) != "json":
         return frozenset()
     content = path.read_bytes()
     if not _SUSPECT.search(content):

@@ -44,6 +44,7 @@ def settings(config: Config, file: TaskFile, score: Any, device: str, dtype: str
         "ties": score.ties,
         "parted": score.parted,
         "not_finite": score.lost,
+        **score.texts,
     }
 
 

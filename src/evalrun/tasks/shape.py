@@ -10,17 +10,15 @@ from typing import Any
 
 from evalrun.core.errors import suggest
 from evalrun.tasks import lm_eval_names as known
+from evalrun.tasks import text_rule
 from evalrun.tasks.task_yaml import Function
 
-OWN_KEYS = frozenset(
-    {"data", "human", "surprisal", "include", "group", "class", "profiles"}
-)  # beside those of lm-eval's TaskConfig
+OWN_KEYS = text_rule.KEYS | {"data", "human", "include", "group", "class", "profiles"}  # beside those of TaskConfig
 _TEXT = (str,), "a text"
 _CODE = (Function,), "a !function"
 _MAP = (dict,), "a mapping (KEY: VALUE)"
 _LIST = (list,), "a list"
 _FLAG = (bool,), "true or false"
-_KEPT = "true, or corrected for the mass of words' beginnings too"
 _SPLIT = (str,), "the name of a split, or null"
 _SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("task", "task_alias", "group", "group_alias", "use_prompt", "output_type"), _TEXT),
@@ -37,14 +35,15 @@ _SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
     "doc_to_choice": ((str, list, dict, Function), "a column, a template, a list of texts or a !function"),
     "samples": ((list, Function), "a list of rows or a !function"),
     "sampler": _TEXT,
-    "surprisal": ((bool, str), _KEPT),
+    **dict.fromkeys(("window", "stride"), ((int,), "a whole number of tokens, 1 or more")),
+    "surprisal": ((bool, str), "true, false or corrected"),
     "human": ((str,), "a column of the data with people's numbers"),
     "num_fewshot": ((int,), "a whole number, 0 or more"),
     "repeats": ((int,), "a whole number, 1 or more"),
     "tag": ((str, list), "a name or a list of names"),
     "data": ((str, dict), "a file, or a file for each split (SPLIT: FILE)"),
 }  # fmt: skip
-_LEAST = {"num_fewshot": 0, "repeats": 1}
+_LEAST = {"num_fewshot": 0, "repeats": 1, "window": 1, "stride": 1}
 _ENTRY = {"metric", "aggregation", "higher_is_better", "hf_evaluate"}  # of metric_list; the rest goes to the metric
 
 
@@ -99,7 +98,7 @@ def _value_fault(key: str, value: Any) -> str | None:
         return words
     if isinstance(value, int) and value < _LEAST.get(key, value):
         return words
-    if key == "surprisal" and value not in (True, False, "corrected"):
+    if key == "surprisal" and isinstance(value, str) and value != text_rule.CORRECTED:
         return words
     if key == "doc_to_choice" and isinstance(value, list | dict):
         texts = list(value.values()) if isinstance(value, dict) else value

@@ -21,9 +21,9 @@ from typing import Any
 from evalrun.config.schema import Config
 from evalrun.config.validate import profiles
 from evalrun.core.errors import ConfigError, TaskError, suggest
-from evalrun.tasks import outdated, scores, shape
+from evalrun.tasks import outdated, scores, shape, text_rule
 from evalrun.tasks.data import put_data, release_verified, sha256
-from evalrun.tasks.data_rows import BUILDERS
+from evalrun.tasks.data_rows import builder_of
 from evalrun.tasks.groups import Member, members, own_names, problems
 from evalrun.tasks.lm_eval_names import task_keys
 from evalrun.tasks.task_yaml import Function, functions, is_lm_evals, lm_eval_tasks, load, merged, parts, with_profile
@@ -82,7 +82,7 @@ class TaskFile:
         found = {str(split): Path(path) for split, path in named.items()}
         if self.data_files:
             return dict(zip(found, self.data_files, strict=True))
-        builders = {BUILDERS.get(path.suffix.lower()) for path in found.values()}
+        builders = {builder_of(path) for path in found.values()}
         plain = set(kwargs) == {"data_files"} and builders == {self.config.get("dataset_path")}
         return found if plain and all(path.is_file() for path in found.values()) else {}
 
@@ -113,6 +113,8 @@ class TaskFile:
             found.append("read to the letter")
         if outdated.asked_by_number(self.config, self.splits):
             found.append("numerals are prompts")
+        if self.is_rolling and outdated.repeats(self.config, self.splits):
+            found.append("a text counts once")
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
     def digest_for(self, num_fewshot: int | None) -> str:
@@ -227,10 +229,13 @@ def _read(member: Member, data_dir: str | None, trust_code: bool, profile: str |
     whole = merged(read)
     _check(name, read, whole)
     config = with_profile(whole, profile)
+    if not is_lm_evals(path):
+        config = text_rule.filled(config)
     options = {key: value for key, value in member.options.items() if config.get(key) != value}
     config |= options
     if not is_lm_evals(path):
         _refuse(f"task '{name}' in {path}", scores.faults(config) if "class" not in config else ())
+        _refuse(f"task '{name}' in {path}", text_rule.faults(config))
     data = config.pop("data", None)
     config.pop("group", None)
     config["task"] = name

@@ -1,0 +1,177 @@
+"""The numbers of a task of whole texts: what each text costs, and the ratios of the corpus with their errors.
+
+The corpus' numbers are lm-eval's: sums over texts of nats and of bytes, tokens or words, and their ratio. Bytes are
+UTF-8's; words are counted as lm-eval counts them. Errors are those of a ratio over texts (`core.ratios`), where lm-eval
+draws texts anew, tens of thousands of times. A text that is there again counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalrun.core.columns import TOKEN_LISTS
+from evalrun.core.errors import TaskError
+from evalrun.core.ratios import RATIOS
+from evalrun.core.text import counted
+from evalrun.scoring.asked_items import AskedItem
+from evalrun.scoring.human_numbers import human_metrics
+from evalrun.scoring.lm_eval_model import CheckpointLM
+from evalrun.scoring.whole_texts import ReadText
+from evalrun.statistics.items.sums import Sums
+from evalrun.tasks.text_rule import ROLLING, TextRule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+METRICS = ("bits_per_byte", "nats_per_token", "word_perplexity", "byte_perplexity")
+_PLAIN = (None, "weighted_perplexity", "bits_per_byte")  # aggregations of lm-eval's own
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """What a task's texts make.
+
+    Attributes:
+        metrics: Of the corpus.
+        stderrs: Of those; none of a single text.
+        items: The texts that count, each once.
+        columns: One value a text: nats, bytes, tokens, words, each metric of it alone; its tokens where these are kept.
+        said: What a result says of its texts.
+    """
+
+    metrics: dict[str, float]
+    stderrs: dict[str, float]
+    items: list[AskedItem]
+    columns: dict[str, pa.Array]
+    said: dict[str, Any]
+
+    @property
+    def table(self) -> pa.Table:
+        """One row a text: the columns that items of other tasks have, without the text itself, and `columns`."""
+        import pyarrow as pa
+
+        n = len(self.items)
+        ids = {"doc_id": pa.array([item.doc_id for item in self.items]), "filter": pa.array(["none"] * n)}
+        nothing = {"target": pa.array([""] * n), "prediction": pa.array([-1] * n), "response": pa.array([""] * n)}
+        lists = {"logprobs": pa.float64(), "greedy": pa.bool_(), "choice_chars": pa.int64(), "choice_bytes": pa.int64()}
+        empty = {name: pa.array([[]] * n, pa.list_(kind)) for name, kind in lists.items()}
+        keys = ("doc_hash", "prompt_hash", "target_hash")
+        digests = {key: pa.array([getattr(item, key) for item in self.items]) for key in keys}
+        return pa.table({**ids, **nothing, **empty, **self.columns, **digests})
+
+
+def is_of_texts(task: Any) -> bool:
+    """Whether a task's numbers are the ones of this module, and not those of code or aggregations of its own."""
+    if task.OUTPUT_TYPE != ROLLING or callable(task.config.process_results):
+        return False
+    return all(entry.get("aggregation") in _PLAIN for entry in task.config.metric_list or ())
+
+
+def read_tasks(lm: CheckpointLM, tasks: Mapping[str, Any]) -> dict[str, dict[str, ReadText]]:
+    """What a checkpoint says of the texts of tasks; those with the same windows are read together, each text once.
+
+    Args:
+        lm: The checkpoint.
+        tasks: Name -> lm-eval's task object.
+
+    Returns:
+        Task -> text -> what was found.
+    """
+    alike: dict[TextRule, list[str]] = defaultdict(list)
+    for name, task in tasks.items():
+        alike[_rule_of(task).windows_alone].append(name)
+    found: dict[str, dict[str, ReadText]] = {}
+    for names in alike.values():
+        rule = TextRule.together(_rule_of(tasks[name]) for name in names)
+        read = lm.read_texts([request for name in names for request in tasks[name].instances], rule)
+        found |= dict.fromkeys(names, read)
+    return found
+
+
+def _rule_of(task: Any) -> TextRule:
+    return getattr(task, "text_rule", TextRule())  # a task of another class has none
+
+
+def text_scores(name: str, task: Any, items: Sequence[AskedItem], read: Mapping[str, ReadText]) -> TextScores:
+    """A task's numbers.
+
+    Args:
+        name: Of the task.
+        task: lm-eval's object of it.
+        items: Its texts.
+        read: Text -> what the checkpoint says of it.
+
+    Raises:
+        TaskError: no text has a token.
+    """
+    texts = [str(item.requests[0].args[0]) for item in items]
+    places = list({text: place for place, text in reversed(list(enumerate(texts)))}.values())[::-1]
+    once, found = [items[place] for place in places], [read[texts[place]] for place in places]
+    columns = {
+        "nats": np.array([one.nats for one in found]),
+        "bytes": np.array([task.count_bytes(texts[place]) for place in places]),
+        "tokens": np.array([one.count for one in found]),
+        "words": np.array([task.count_words(texts[place]) for place in places]),
+    }
+    there = columns["tokens"] > 0
+    if not there.any():
+        raise TaskError(f"task '{name}': none of its texts has a token: look at its doc_to_target, which is the text.")
+    metrics, stderrs, own = {}, {}, {}
+    for metric in METRICS:
+        ratio = RATIOS[metric]
+        sums = Sums(ratio, columns[ratio.numerator], columns[ratio.denominator].astype(np.float64))
+        metrics[metric], own[metric] = sums.value, np.full(len(found), math.nan)
+        full = sums.of_items(there)
+        own[metric][there] = full.each
+        if len(full.linear) > 1 and np.isfinite(full.linear).all():
+            stderrs[metric] = float(full.linear.std(ddof=1) / math.sqrt(len(full.linear)))
+    people = human_metrics(task, once, [[-one.nats] for one in found])
+    repeated = len(items) - len(once)
+    if repeated and not getattr(task, "told_of_repeated", False):  # once for all checkpoints
+        task.told_of_repeated = True
+        left_out = counted(repeated, "repeated text")
+        log.warning("%s: %s left out: a text counts once, where lm-eval counts it each time", name, left_out)
+    arrays = _arrays({**columns, **own}, found, _rule_of(task))
+    return TextScores(metrics | people[0], stderrs | people[1], once, arrays, {"texts_repeated": repeated})
+
+
+def primary_of(task: Any) -> str:
+    """The metric that the analysis uses: bits per byte, unless the task's list has others alone."""
+    listed = [str(entry["metric"]) for entry in task.config.metric_list or ()]
+    known = [metric for metric in listed if metric in METRICS]
+    return METRICS[0] if METRICS[0] in known or not known else known[0]
+
+
+def _arrays(columns: Mapping[str, Any], found: Sequence[ReadText], rule: TextRule) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    tokens = _tokens(found, rule.corrected) if rule.surprisal else ()
+    return {name: pa.array(values) for name, values in [*columns.items(), *tokens]}
+
+
+def _tokens(found: Sequence[ReadText], corrected: bool) -> Iterator[tuple[str, pa.Array]]:
+    """The lists of `TOKEN_LISTS`, one a text.
+
+    Args:
+        found: Texts with their tokens.
+        corrected: With boundaries, which another task with these texts may have asked for alone.
+    """
+    import pyarrow as pa
+
+    begins, ends = ([np.asarray(one.places)[:, side] for one in found] for side in (0, 1))
+    parts: list[list[Any]] = [[one.tokens for one in found], begins, ends, [one.each for one in found]]
+    parts += [[one.boundary for one in found]] if corrected else []
+    more = [one.count + corrected for one in found]  # the entry for the end goes with boundaries
+    offsets = np.concatenate([[0], np.cumsum(more)]).astype(np.int32)
+    for (name, (_, kind)), lists in zip(TOKEN_LISTS.items(), parts, strict=False):
+        values = np.concatenate([one[:length] for one, length in zip(lists, more, strict=True)])
+        flat = pa.array(values, pa.type_for_alias(kind), from_pandas=False, safe=False)
+        yield name, pa.ListArray.from_arrays(offsets, flat)

@@ -1,0 +1,148 @@
+"""Whole texts in windows: what a rolling log-likelihood is the sum of.
+
+The windows are lm-eval's: the first predicts as many tokens as the model reads at once, after one token for the text's
+beginning; each other predicts the next ones with all before them that fit. lm-eval moves on by a whole window, so that
+the first token of each sees one before it; a smaller stride lets it see more, and costs as much more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalrun.checkpoints.word_beginnings import WordBeginnings
+from evalrun.scoring.trie import Ints, TokenRequest
+
+Floats = NDArray[np.float64]
+CHARACTERS = 1_000_000  # of texts that are tokenised in one call
+CLOSING = -1  # the token of the entry that stands after a text, where boundaries are asked for
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a window's scored tokens cost.
+
+    Attributes:
+        nats: [scored]
+        masses: [scored, 2] minus the log of the mass, in each's place, of the tokens before which a word ends, and of
+            those that a text can go on with; where boundaries are asked for.
+    """
+
+    nats: Floats
+    masses: Floats | None = None
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """What a checkpoint says of a text.
+
+    Attributes:
+        nats: Minus its log-likelihood.
+        count: Its tokens.
+        tokens: [tokens] Kept, as what follows, where tokens are asked for; one more, `CLOSING`, with boundaries.
+        places: [tokens, 2] characters of the text where each begins and ends; -1 where that is not known.
+        each: [tokens] nats.
+        boundary: [tokens] nats of where words begin and end: see `WordMap.corrected`.
+    """
+
+    nats: float
+    count: int
+    tokens: Ints | None = None
+    places: Ints | None = None
+    each: Floats | None = None
+    boundary: Floats | None = None
+
+
+@dataclass(frozen=True)
+class CodedText:
+    """A text's tokens and where they stand in it."""
+
+    text: str
+    tokens: Ints  # [tokens]
+    places: Ints | None  # [tokens, 2]
+
+
+def tokens_of_texts(lm: Any, texts: Iterable[str], places: bool) -> Iterator[CodedText]:
+    """Tokens of texts without the tokenizer's own beginning and end, some texts at a time.
+
+    Args:
+        lm: lm-eval's model.
+        texts: Distinct ones.
+        places: Also where each token stands.
+    """
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= CHARACTERS:
+            yield from _tokenised(lm, waiting, places)
+            waiting, size = [], 0
+    if waiting:
+        yield from _tokenised(lm, waiting, places)
+
+
+def _tokenised(lm: Any, texts: list[str], places: bool) -> Iterator[CodedText]:
+    """One call of the tokenizer.
+
+    Args:
+        lm: lm-eval's model.
+        texts: To tokenise.
+        places: Also where each token stands; -1 by a tokenizer that cannot say.
+    """
+    fast = places and bool(getattr(lm.tokenizer, "is_fast", False))
+    coded = lm.tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_offsets_mapping=fast,
+        verbose=False,
+    )
+    for place, text in enumerate(texts):
+        tokens = np.asarray(coded["input_ids"][place], np.int64)
+        where = None
+        if places:
+            where = np.asarray(coded["offset_mapping"][place], np.int64) if fast else np.full((len(tokens), 2), -1)
+        yield CodedText(text, tokens, None if where is None else where.reshape(-1, 2))
+
+
+def closing(tokens: Ints, begin: int, window: int) -> TokenRequest:
+    """The window in whose place after a text's last token nothing is scored but boundaries; its token is any."""
+    return [begin, *tokens.tolist()][-window:], [0]
+
+
+def boundaries(tokens: Ints, masses: Floats, words: WordBeginnings) -> Floats:
+    """[tokens + 1] What `WordMap.corrected` takes: nats of the mass of words' ends where one ends, else NaN.
+
+    Args:
+        tokens: Of a text.
+        masses: [tokens + 1, 2] `Scored.masses` in the place of each token, and after the last.
+        words: Which tokens begin words.
+    """
+    begins = np.append(words.begins[tokens], True)
+    begins[1:] &= ~words.trails[tokens]  # a token with white space at its end says itself that the word has ended
+    found: Floats = np.where(begins, masses[:, 0], np.nan)
+    if not begins[0]:
+        found[0] = masses[0, 1]
+    return found
+
+
+def windows(tokens: Ints, begin: int, window: int, stride: int) -> Iterator[TokenRequest]:
+    """The windows of a text: context and what is scored after it; every token is scored once.
+
+    Args:
+        tokens: Of the text; without any there is no window.
+        begin: The token before the first one.
+        window: Tokens that the model sees at once.
+        stride: Tokens that each window after the first scores, at most `window`.
+    """
+    first = min(window, len(tokens))
+    if first:
+        yield [begin], tokens[:first].tolist()
+    for start in range(first, len(tokens), stride):
+        stop = min(start + stride, len(tokens))
+        yield tokens[stop - window - 1 : start].tolist(), tokens[start:stop].tolist()
