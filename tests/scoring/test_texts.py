@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,17 @@ def test_tokens_are_kept_where_asked(workspace_with_story: Path) -> None:
     for row in found.to_dict("records"):
         assert len(row["token_ids"]) == len(row["token_nats"]) == len(row["token_starts"]) == row["tokens"]
         assert float(np.sum(np.asarray(row["token_nats"], dtype=float))) == pytest.approx(row["nats"], rel=1e-6)
+
+
+def test_tasks_of_the_same_texts_are_scored_together() -> None:
+    def asking(texts: list[str]) -> Any:
+        asked = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
+        return SimpleNamespace(
+            instances=asked, set_fewshot_seed=lambda seed: None, build_all_requests=lambda limit: None
+        )
+
+    class Asking(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    tasks = {name: Asking(**vars(asking(texts))) for name, texts in {"a": ["x", "y"], "b": ["z"], "c": ["y"]}.items()}
+    assert scoring.group_by_shared_prompts(tasks, None) == [["a", "c"], ["b"]]

@@ -73,7 +73,7 @@ def group_by_shared_prompts(tasks: Mapping[str, Any], limit: int | None) -> list
     Returns:
         Names, in the order of the tasks; bundles in the order of their first tasks.
     """
-    found: list[tuple[list[str], set[str]]] = []
+    found: list[tuple[list[str], set[Any]]] = []
     for name, task in tasks.items():
         names, prompts = [name], _prompts(rendered(task, limit))
         others = []
@@ -87,6 +87,8 @@ def group_by_shared_prompts(tasks: Mapping[str, Any], limit: int | None) -> list
     return sorted((sorted(names, key=order.__getitem__) for names, _ in found), key=lambda names: order[names[0]])
 
 
-def _prompts(requests: Iterable[Any]) -> set[str]:
-    """What log-likelihoods are asked after; the empty prompt of an unconditional one makes no tasks relatives."""
-    return {request.args[0] for request in requests if request.request_type == "loglikelihood"} - {""}
+def _prompts(requests: Iterable[Any]) -> set[Any]:
+    """What log-likelihoods are asked after, and whole texts; the empty prompt makes no tasks relatives."""
+    known = list(requests)
+    asked = {request.args[0] for request in known if request.request_type == "loglikelihood"} - {""}
+    return asked | {("whole", request.args[0]) for request in known if request.request_type == "loglikelihood_rolling"}
