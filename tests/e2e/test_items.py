@@ -149,7 +149,7 @@ def test_for_scripts_and_as_a_library(items: Items, filed: Path, tmp_path: Path)
         (("task=another", "by=difficulty"), 1, "by=difficulty needs another model or seed, whose answers say what"),
         (("task=bare",), 1, "task 'bare' cannot be followed item by item: no items are in the store."),
         (("task=of_four", "analysis.item_slip=0.7"), 2, "analysis.item_slip is 0.7: it is a share above 0 and below"),
-        (("task=of_four", "by=subject"), 1, "task 'of_four' cannot be divided by 'subject': No texts of choices:"),
+        (("task=of_four", "by=subject"), 1, "task 'of_four' cannot be divided by 'subject': "),
         (("task=of_four", "analysis.item_guess=1"), 2, "analysis.item_guess is 1.0: it is a probability below 1"),
     ],
 )

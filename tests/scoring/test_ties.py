@@ -38,6 +38,8 @@ class Told(LM):
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         raise NotImplementedError
 
+    max_length = 8
+
     def read_texts(self, requests: Any, rule: Any) -> dict[str, ReadText]:
         return {request.args[0]: ReadText(-self.answers["rolling"], 2) for request in requests}
 

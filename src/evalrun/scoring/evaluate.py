@@ -23,7 +23,7 @@ from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.scoring.several_answers import answered
-from evalrun.scoring.text_scores import METRICS, TextScores, is_of_texts, primary_of, read_tasks, text_scores
+from evalrun.scoring.text_scores import METRICS, TextScores, is_of_texts, primary_of, read_tasks, rule_of, text_scores
 from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
 from evalrun.tasks import lm_eval_private, scores
 
@@ -86,7 +86,7 @@ def score(
         _ask(lm, [request for task in tasks.values() for request in task.instances if not is_of_texts(task)])
         read = read_tasks(lm, {name: task for name, task in tasks.items() if is_of_texts(task)})
         return {
-            name: _score_of_texts(name, task, text_scores(name, task, items[name], read[name]))
+            name: _score_of_texts(task, text_scores(name, task, items[name], read[name]), lm)
             if name in read
             else _score_of(name, task, items[name], bootstrap_iters, tallies[name], lm)
             for name, task in tasks.items()
@@ -172,14 +172,15 @@ def _score_of(
     )
 
 
-def _score_of_texts(name: str, task: Any, found: TextScores) -> Score:
+def _score_of_texts(task: Any, found: TextScores, lm: CheckpointLM) -> Score:
     """What a task of whole texts makes.
 
     Args:
-        name: The task.
         task: lm-eval's object of it.
         found: The numbers of its texts.
+        lm: What read them.
     """
+    window, stride = rule_of(task).sizes(lm.max_length)
     primary = primary_of(task)
     return Score(
         metrics=found.metrics,
@@ -193,7 +194,7 @@ def _score_of_texts(name: str, task: Any, found: TextScores) -> Score:
         ties={},
         parted=0,
         lost=sum(not math.isfinite(nats) for nats in found.columns["nats"].to_pylist()),
-        texts=found.said,
+        texts={**found.said, "window": window, "stride": stride},
     )
 
 

@@ -87,16 +87,17 @@ def read_tasks(lm: CheckpointLM, tasks: Mapping[str, Any]) -> dict[str, dict[str
     """
     alike: dict[TextRule, list[str]] = defaultdict(list)
     for name, task in tasks.items():
-        alike[_rule_of(task).windows_alone].append(name)
+        alike[rule_of(task).windows_alone].append(name)
     found: dict[str, dict[str, ReadText]] = {}
     for names in alike.values():
-        rule = TextRule.together(_rule_of(tasks[name]) for name in names)
+        rule = TextRule.together(rule_of(tasks[name]) for name in names)
         read = lm.read_texts([request for name in names for request in tasks[name].instances], rule)
         found |= dict.fromkeys(names, read)
     return found
 
 
-def _rule_of(task: Any) -> TextRule:
+def rule_of(task: Any) -> TextRule:
+    """How a task's texts are read."""
     return getattr(task, "text_rule", TextRule())  # a task of another class has none
 
 
@@ -139,7 +140,7 @@ def text_scores(name: str, task: Any, items: Sequence[AskedItem], read: Mapping[
         task.told_of_repeated = True
         left_out = counted(repeated, "repeated text")
         log.warning("%s: %s left out: a text counts once, where lm-eval counts it each time", name, left_out)
-    arrays = _arrays({**columns, **own}, found, _rule_of(task))
+    arrays = _arrays({**columns, **own}, found, rule_of(task))
     return TextScores(metrics | people[0], stderrs | people[1], once, arrays, {"texts_repeated": repeated})
 
 
