@@ -181,6 +181,22 @@ def test_a_wrong_rule_is_one_sentence(workspace_with_story: Path, line: str, sai
         evalrun.evaluate("toy/toy-s", step="2", task="story", root=workspace_with_story)
 
 
+def test_code_that_counts_words_in_its_own_way_is_taken_for_that(workspace_with_story: Path) -> None:
+    task = workspace_with_story / "conf" / "task" / "story.yaml"
+    (task.parent / "own.py").write_text(
+        "def per_line(doc, results):\n    (found,) = results\n    return {'word_perplexity': (found, 7), "
+        "'bits_per_byte': (found, len(doc['text'].encode()))}\n"
+    )
+    task.write_text(STORY + "process_results: !function own.per_line\n")
+    kept = {"root": workspace_with_story, "trust_task_code": True}
+    table = evalrun.evaluate("toy/toy-s", step="2", task="story", **kept)
+    found = items_of(table, workspace_with_story)
+    assert set(found["words"]) == {7}
+    rows = table.set_index("metric")["value"]
+    assert rows["word_perplexity"] == pytest.approx(math.exp(found["nats"].sum() / 28))
+    assert rows["bits_per_byte"] == pytest.approx(found["nats"].sum() / found["bytes"].sum() / math.log(2))
+
+
 def test_a_folder_of_texts_is_a_task(workspace_with_story: Path) -> None:
     folder = workspace_with_story / "data" / "books"
     (folder / "more").mkdir(parents=True)

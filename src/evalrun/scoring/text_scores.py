@@ -11,6 +11,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 METRICS = ("bits_per_byte", "nats_per_token", "word_perplexity", "byte_perplexity")
+_COUNTED = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
 _PLAIN = (None, "weighted_perplexity", "bits_per_byte")  # aggregations of lm-eval's own
 
 
@@ -69,10 +71,33 @@ class TextScores:
 
 
 def is_of_texts(task: Any) -> bool:
-    """Whether a task's numbers are the ones of this module, and not those of code or aggregations of its own."""
-    if task.OUTPUT_TYPE != ROLLING or callable(task.config.process_results):
+    """Whether a task's numbers are the ones of this module, and not those of code or aggregations of its own.
+
+    Code of its own that counts words or bytes in its own way, as that of lm-eval's wikitext does, is taken for that.
+    """
+    if task.OUTPUT_TYPE != ROLLING:
         return False
-    return all(entry.get("aggregation") in _PLAIN for entry in task.config.metric_list or ())
+    if not all(entry.get("aggregation") in _PLAIN for entry in task.config.metric_list or ()):
+        return False
+    return not callable(task.config.process_results) or set(_counts(task, task.eval_docs[0])) <= _COUNTED.keys()
+
+
+def _counts(task: Any, doc: Any) -> dict[str, int]:
+    """Metric -> what a task divides a row's log-likelihood by; what is no such pair stands under no name of ours.
+
+    Args:
+        task: lm-eval's task object.
+        doc: The row, of which its code gets a copy.
+    """
+    found: dict[str, int] = {}
+    for name, pair in task.process_results(deepcopy(doc), [-1.0]).items():
+        is_pair = isinstance(pair, tuple) and len(pair) == 2
+        found[name if is_pair else f"{name} alone"] = int(pair[1]) if is_pair else 0
+    return found
+
+
+def _size(counts: Mapping[str, int], column: str, usual: int) -> int:
+    return next((counts[name] for name, of in _COUNTED.items() if of == column and name in counts), usual)
 
 
 def read_tasks(lm: CheckpointLM, tasks: Mapping[str, Any]) -> dict[str, dict[str, ReadText]]:
@@ -116,21 +141,27 @@ def text_scores(name: str, task: Any, items: Sequence[AskedItem], read: Mapping[
     texts = [str(item.requests[0].args[0]) for item in items]
     places = list({text: place for place, text in reversed(list(enumerate(texts)))}.values())[::-1]
     once, found = [items[place] for place in places], [read[texts[place]] for place in places]
+    counts = [_counts(task, item.doc) for item in once]
+    said = [texts[place] for place in places]
     columns = {
         "nats": np.array([one.nats for one in found]),
-        "bytes": np.array([task.count_bytes(texts[place]) for place in places]),
+        "bytes": np.array([_size(own, "bytes", len(text.encode())) for own, text in zip(counts, said, strict=True)]),
         "tokens": np.array([one.count for one in found]),
-        "words": np.array([task.count_words(texts[place]) for place in places]),
+        "words": np.array(
+            [_size(own, "words", task.count_words(text)) for own, text in zip(counts, said, strict=True)]
+        ),
     }
-    there = columns["tokens"] > 0
-    if not there.any():
+    there = (columns["tokens"] > 0) & np.isfinite(columns["nats"])  # how many are no number a result says
+    if not (columns["tokens"] > 0).any():
         raise TaskError(f"task '{name}': none of its texts has a token: look at its doc_to_target, which is the text.")
     metrics, stderrs, own = {}, {}, {}
     for metric in METRICS:
         ratio = RATIOS[metric]
-        sums = Sums(ratio, columns[ratio.numerator], columns[ratio.denominator].astype(np.float64))
-        metrics[metric], own[metric] = sums.value, np.full(len(found), math.nan)
-        full = sums.of_items(there)
+        full = Sums(ratio, columns[ratio.numerator][there], columns[ratio.denominator][there].astype(np.float64))
+        metrics[metric], own[metric] = math.nan, np.full(len(found), math.nan)
+        if not there.any():
+            continue
+        metrics[metric] = full.value
         own[metric][there] = full.each
         if len(full.linear) > 1 and np.isfinite(full.linear).all():
             stderrs[metric] = float(full.linear.std(ddof=1) / math.sqrt(len(full.linear)))
