@@ -98,7 +98,7 @@ def compare(
     requests = [reference._encode_pair(*pair) for pair in texts]
     sizes = time_batch_sizes(reference, requests, setting)
     reference.batch_size_per_gpu = batch_size = min(sizes, key=sizes.__getitem__)
-    scorer = SharedPrefixLM(model, tokenizer, _scorer_conf(setting), lambda rows: None)
+    scorer = SharedPrefixLM(model, tokenizer, scorer_conf(setting), lambda rows: None)
     first = _first_passes(reference, scorer, texts, setting)
     rivals: dict[str, Callable[[], Answers]] = {
         "lm_eval": lambda: _through_lm_eval(reference, requests),
@@ -201,7 +201,7 @@ def _through_lm_eval(lm: HFLM, requests: Sequence[Request]) -> Answers:
     return answers
 
 
-def _scorer_conf(setting: Setting) -> schema.ScorerConf:
+def scorer_conf(setting: Setting) -> schema.ScorerConf:
     """conf/scorer/shared_prefix.yaml, on this run's device and without its folder of kept plans."""
     overrides = ["scorer=shared_prefix", f"scorer.device={setting.device}", "scorer.cache=null"]
     with compose.hydra_session():

@@ -227,3 +227,16 @@ def test_the_benchmark_of_items_counts_what_pandas_counts(tmp_path: Path) -> Non
     assert found["same"]
     assert found["dynamics"]["result"]["wrong to right"] > 0
     assert found["ratio"] == pytest.approx(found["dynamics"]["seconds"] / found["pandas"]["seconds"])
+
+
+@pytest.mark.release
+def test_whole_texts_have_the_same_numbers(tmp_path: Path) -> None:
+    words = ["--models", "tiny", "--texts", "6", "--tasks", "2", "--repeats", "1", "--batch-sizes", "1", "2"]
+    told = tmp_path / "texts.json"
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "texts.py", *words, "--json", told], check=True, cwd=tmp_path, capture_output=True
+    )
+    found = json.loads(told.read_text())["tiny"]
+    assert found["largest_difference_a_token"] < 1e-4
+    assert found["batch_size"] in (1, 2)
+    assert found["tokens"] > 6 * 10
