@@ -89,8 +89,10 @@ def unindexed(folder: Path) -> None:
 
 
 def an_adapter_alone(folder: Path) -> None:
+    """What a save of an adapter leaves that was cut short."""
     with_an_adapter(folder)
     (folder / "model.safetensors").unlink()
+    (folder / "adapter_model.safetensors").unlink()
 
 
 def a_states_shards(folder: Path) -> None:
@@ -174,7 +176,7 @@ BY_THEIR_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         ["has two of ", "model-00001-of-00002.safetensors and another in model-00002", "allow_unused_weights=true"],
     ),
     "shards without index": (unindexed, ["model-00001-of-00002.safetensors", "no model.safetensors.index.json"]),
-    "adapter alone": (an_adapter_alone, ["an adapter and no whole model", "in a folder of its own"]),
+    "adapter alone": (an_adapter_alone, ["adapter_config.json and neither", "its adapter has no weights"]),
     "sharded state": (a_states_shards, ["FSDP's sharded state (pytorch_model_fsdp_0)", "merge-weights"]),
 }
 # Found when the weights are compared with the model.

@@ -28,6 +28,7 @@ HOMES = {
     "torch": {"checkpoints", "core", "integrations", "pipeline", "scoring"},
     "transformers": {"checkpoints", "integrations", "scoring"},
     "tokenizers": {"checkpoints"},
+    "peft": {"checkpoints"},
     "lm_eval": {"scoring", "tasks"},
     "hydra": {"cli", "commands", "config", "grid", "launch"},
     "ray": {"launch"},

@@ -208,7 +208,7 @@ def _score(
     process.ahead.wait()
     downloads.Ledger(config).claim(located.cell, str(located.commit))
     weights_folder = allowed.fetch(config, located)
-    weights = checkpoints.weights_digest(weights_folder)
+    weights = checkpoints.weights_digest(located, weights_folder)
     device = devices.pick(config.scorer.device)
     run_key, keys = results.run_key, results.keys
     if located.commit is not None or not Path(located.cell.tokenizer or weights_folder).is_dir():

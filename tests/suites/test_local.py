@@ -149,7 +149,7 @@ def an_adapter(folder: Path) -> None:
         (cut_header, "model.safetensors that ends too early"),
         (half_of_the_shards, "lacks 1 of 2 shards, the first model-00002-of-00002.safetensors"),
         (half_a_pickle, "pytorch_model.bin that ends too early"),
-        (an_adapter, "holds an adapter and no whole model"),
+        (an_adapter, "so its adapter has no weights"),
         (lambda folder: (folder / "trainer_state.json").unlink(), "has no trainer_state.json"),
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "has a config.json that cannot be read"),

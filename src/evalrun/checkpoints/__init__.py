@@ -7,6 +7,7 @@ beside        what lies in a folder beside the checkpoint
 complete      whether all files are there, and no other model's
 hub           revisions, downloads and the cache of the Hugging Face hub
 locate        where a checkpoint is, and what identifies it
+adapter_files, adapted   an adapter's base, and the adapter put on it
 fit           weights in the file and weights in the model
 causal        whether a model sees what it is to predict
 precision     weights in several precisions
@@ -24,7 +25,7 @@ tiny          the embedded suite
 from __future__ import annotations
 
 from evalrun.checkpoints.complete import check_folder
-from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of, weight_files, weights_digest
+from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of, weight_files
 from evalrun.checkpoints.hub import (
     cached_commit,
     download,
@@ -43,6 +44,7 @@ from evalrun.checkpoints.locate import (
     ends_texts,
     fetch,
     locate,
+    weights_digest,
     without_mark,
 )
 

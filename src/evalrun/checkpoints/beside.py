@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.checkpoints import headers
-from evalrun.checkpoints.contents import INDEXES, SINGLE, shards_of
+from evalrun.checkpoints.contents import ADAPTER, ADAPTER_WEIGHTS, INDEXES, SINGLE, shards_of
 
-ADAPTER = "adapter_config.json"
 _DRAFT = re.compile(r"\.tmp\w{6}")  # what safetensors writes first, and renames when it is whole
 _SHARD = re.compile(r"(?:model|pytorch_model)-\d+-of-\d+\.(?:safetensors|bin)")
 # Training states that are no checkpoint of transformers: the name, whose it is, what makes a checkpoint of it.
@@ -41,7 +40,7 @@ def second_model(folder: Path, files: list[Path]) -> tuple[str, str] | None:
         folder: The checkpoint's.
         files: The weight files that loading would read.
     """
-    if (folder / ADAPTER).is_file():
+    if (folder / ADAPTER).is_file() and files[0].name not in ADAPTER_WEIGHTS:
         return ADAPTER, (
             f"holds a whole model and beside it an adapter ({ADAPTER}), which transformers would apply on top: move "
             "the adapter's files to a folder of their own if it is merged already, or score the whole model alone with "
@@ -131,10 +130,7 @@ def no_weights(folder: Path) -> tuple[str, bool]:
     """Why a folder has nothing to load, after its name, and whether that may be because it is still being written."""
     names = sorted(entry.name for entry in folder.iterdir())
     if ADAPTER in names:
-        return (
-            "holds an adapter and no whole model: merge it into its base model and save the result in a folder of its "
-            "own, without the adapter's files"
-        ), False
+        return (f"has {ADAPTER} and neither {' nor '.join(ADAPTER_WEIGHTS)}, so its adapter has no weights"), True
     if any(_DRAFT.fullmatch(name) for name in names):
         return "has no weights, only the beginning of a save", True
     if shards := [name for name in names if _SHARD.fullmatch(name)]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from evalrun.checkpoints import beside
-from evalrun.checkpoints.contents import is_flat, weight_files
+from evalrun.checkpoints.contents import ADAPTER, is_flat, weight_files
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
@@ -38,7 +38,7 @@ def _doubt(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: b
     if not folder.is_dir():
         hint = "train the embedded suite with `python -m evalrun tiny`" if cell.suite == "tiny" else "check model.path"
         raise CheckpointError(f"no checkpoint of {cell.label}: folder '{folder}' is not there; {hint}.")
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not (folder / ADAPTER).is_file():
         raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{folder}' has no config.json.")
     files = weight_files(folder)
     if not files:

@@ -14,6 +14,8 @@ from evalrun.core.hashing import file_sha256
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # as peft names them
 # What tokenizers of transformers are read from where there is no tokenizer.json, beside *.json and *.model.
 _TOKENIZER = re.compile(r"(?:vocab|merges|dict|spiece)\.(?:txt|bpe|vocab)|bpe\.codes|.*\.(?:tiktoken|spm|bpe)|bpecodes")
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
@@ -22,6 +24,8 @@ _INPUTS = re.compile(r"(?:^|\.)(?:embed_in|embed_tokens|wte|word_embeddings|tok_
 
 def weight_files(folder: Path) -> list[Path]:
     """The weight files that loading would read, safetensors first; shards by their index, present or not.
+
+    Where there is no whole model, those of an adapter.
 
     Raises:
         CheckpointError: a damaged index.
@@ -34,7 +38,14 @@ def weight_files(folder: Path) -> list[Path]:
             if not shards:
                 raise CheckpointError(f"'{folder / index}' is damaged: it lists no shards.")
             return [folder / shard for shard in shards]
-    return []
+    adapters = [folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()]
+    return adapters[:1] if (folder / ADAPTER).is_file() else []
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter of peft and no whole model."""
+    files = weight_files(folder) if (folder / ADAPTER).is_file() else []
+    return bool(files) and files[0].name in ADAPTER_WEIGHTS
 
 
 def is_flat(folder: Path) -> bool:
@@ -74,13 +85,15 @@ def identity(folder: Path, remote_code: bool) -> str:
         folder: The checkpoint's.
         remote_code: Whether code of the folder's own may be run, and so counts.
     """
-    files = weight_files(folder)
-    files += [p for p in sorted(folder.glob("*.json")) if p not in files and not p.name.startswith("adapter_")]
+    files, adapter = weight_files(folder), is_adapter(folder)
+    files += [
+        p for p in sorted(folder.glob("*.json")) if p not in files and (adapter or not p.name.startswith("adapter_"))
+    ]
     files += sorted(folder.glob("*.model"))
     own_code = tokenizer.code_of(folder) if remote_code else []
     if own_code or not (folder / "tokenizer.json").is_file():
         files += [p for p in sorted(folder.iterdir()) if _TOKENIZER.fullmatch(p.name) and p.is_file()]
-    return _digest([*files, *own_code]) + _read_otherwise(folder)
+    return _digest([*files, *own_code]) + ("" if adapter else _read_otherwise(folder))
 
 
 def _read_otherwise(folder: Path) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalrun.checkpoints import beside, causal, fit, headers, precision, tokenizer
+from evalrun.checkpoints import adapted, adapter_files, beside, causal, fit, headers, precision, tokenizer
 from evalrun.checkpoints.contents import config_of, weight_files
-from evalrun.checkpoints.locate import ResolvedCheckpoint, tokenizer_folder
+from evalrun.checkpoints.locate import ResolvedCheckpoint, fetch, tokenizer_folder
 from evalrun.core.errors import CheckpointError, first_line
 
 
@@ -23,11 +23,14 @@ class Loaded:
     tokenizer: Any  # one object for all checkpoints of this process that have the same tokenizer files
     unused: tuple[str, ...]  # files and tensors of the checkpoint that are no part of the model
     mixed: Mapping[str, int] = field(default_factory=dict)  # see `precision.mixed`
+    adapter: str | None = None  # its kind and its base, of one; its numbers are those of both
 
     @property
     def said(self) -> dict[str, Any]:
         """What a result keeps of it."""
-        return {"unused_weights": list(self.unused)} | ({"stored_dtypes": dict(self.mixed)} if self.mixed else {})
+        said: dict[str, Any] = {"unused_weights": list(self.unused)}
+        said |= {"stored_dtypes": dict(self.mixed)} if self.mixed else {}
+        return said | ({"adapter": self.adapter} if self.adapter else {})
 
     @property
     def parameters(self) -> tuple[int, int] | None:
@@ -60,7 +63,7 @@ def load(
 
     Raises:
         CheckpointError: damaged or incomplete weights, weights that the model does not use, a config transformers does
-            not know, a model that is not causal, no memory.
+            not know, a model that is not causal, an adapter that does not fit its base, no memory.
     """
     own = tokenizer_folder(located, folder)
     if not tokenizer.is_in(own):
@@ -69,8 +72,15 @@ def load(
             "model.tokenizer=FOLDER or a repository of the hub."
         )
     label, where = located.cell.label, f"checkpoint of {located.cell.label} in '{folder}'"
-    _check_quantisation(config_of(folder), where)
-    model, info = _model(folder, where, label, dtype, device, trust)
+    adapter = None if located.base is None else adapter_files.read(folder, located.base.cell.location)
+    if located.base is None or adapter is None:
+        adapted.forget()
+        whole = folder
+        model, unused = _whole(folder, where, label, dtype, device, trust)
+    else:
+        whole = fetch(located.base, trust["pickle"], trust.get("unused_weights", False))
+        model, unused = _with_adapter(located.base, whole, dtype, device, trust)
+        adapted.put_on(model, folder, where, adapter.base)
     try:
         made = tokenizer.load(own, trust["remote_code"], tokens_by)
     except Exception as error:  # transformers and tokenizers each raise their own
@@ -79,14 +89,47 @@ def load(
             f"the tokenizer of {label} in '{own}' cannot be loaded: {first_line(error)} ({type(error).__name__}); it "
             f"has {', '.join(tokenizer.files(own))}: add what lacks, or name another with model.tokenizer=."
         ) from error
-    unused = _unused(folder, model, info, where, trust.get("unused_weights", False))
     causal.check(model, label)
     if located.cell.tokenizer is not None:
-        tokenizer.check_fits(made, model.get_input_embeddings().num_embeddings, located.cell.tokenizer, label)
-    several = precision.mixed(config_of(folder), headers.read_all(weight_files(folder))) if dtype == "auto" else {}
+        tokenizer.check_fits(made, model.get_input_embeddings().weight.shape[0], located.cell.tokenizer, label)
+    several = precision.mixed(config_of(whole), headers.read_all(weight_files(whole))) if dtype == "auto" else {}
     if several:
         precision.warn(label, several, model)
-    return Loaded(model, made, tuple(unused), several)
+    said = None if adapter is None else f"{adapter.kind} on {adapter.base}"
+    return Loaded(model, made, unused, several, said)
+
+
+def _whole(
+    folder: Path, where: str, label: str, dtype: str, device: str, trust: Mapping[str, bool]
+) -> tuple[Any, tuple[str, ...]]:
+    """A whole model, and what of its folder is no part of it."""
+    _check_quantisation(config_of(folder), where)
+    model, info = _model(folder, where, label, dtype, device, trust)
+    return model, tuple(_unused(folder, model, info, where, trust.get("unused_weights", False)))
+
+
+def _with_adapter(
+    base: ResolvedCheckpoint, folder: Path, dtype: str, device: str, trust: Mapping[str, bool]
+) -> tuple[Any, tuple[str, ...]]:
+    """The model that an adapter is put on, loaded where the last job had another, and what of it is left out.
+
+    Args:
+        base: Which.
+        folder: Where its files are.
+        dtype: As in `load`.
+        device: As in `load`, and one.
+        trust: As in `load`.
+
+    Raises:
+        CheckpointError: as `load` says.
+    """
+    label = base.cell.label
+    if device == "all":
+        raise CheckpointError(
+            f"{label} cannot be spread over GPUs with an adapter on it: name one, scorer.device=cuda:0."
+        )
+    key = (base.identity, dtype, device, *sorted(trust.items()))
+    return adapted.base_of(key, lambda: _whole(folder, f"{label} in '{folder}'", label, dtype, device, trust))
 
 
 def _model(

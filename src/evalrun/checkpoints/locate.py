@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from evalrun.checkpoints import contents, token_keys, tokenizer
+from evalrun.checkpoints import adapter_files, contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.hashing import file_sha256
 from evalrun.core.records import Checkpoint
 
 
@@ -24,10 +26,15 @@ class ResolvedCheckpoint:
     identity: str  # hub: repository@commit; local: digest of weights, config and tokenizer
     folder: Path | None  # of a local checkpoint; None while it is only known on the hub
     commit: str | None  # of the hub revision
+    base: ResolvedCheckpoint | None = None  # of an adapter: the model that it is put on
 
 
 def locate(
-    cell: Checkpoint, trust_pickle: bool = False, remote_code: bool = False, unused_weights: bool = False
+    cell: Checkpoint,
+    trust_pickle: bool = False,
+    remote_code: bool = False,
+    unused_weights: bool = False,
+    base: str | None = None,
 ) -> ResolvedCheckpoint:
     """Find a checkpoint without loading it.
 
@@ -36,20 +43,67 @@ def locate(
         trust_pickle: Pickled weights will do.
         remote_code: Code of its own may be run.
         unused_weights: A second model in its folder is passed over.
+        base: Of an adapter, in place of the one that it names.
 
     Raises:
-        CheckpointError: no such folder, files missing or too many, hub or revision not reachable.
+        CheckpointError: no such folder, files missing or too many, hub or revision not reachable, no base.
     """
     if cell.revision is None:
         folder = Path(cell.location)
         check_folder(folder, cell, trust_pickle, unused_weights)
         find = partial(contents.identity, folder, remote_code)
         own = notes().kept(folder, f"identity {remote_code}", find, partial(contents.is_flat, folder))
-        return ResolvedCheckpoint(cell, f"files:{own}{_tokenizer_identity(cell, remote_code)}", folder, None)
+        own = f"files:{own}{_tokenizer_identity(cell, remote_code)}"
+        if not contents.is_adapter(folder):
+            _refuse_base(base, cell)
+            return ResolvedCheckpoint(cell, own, folder, None)
+        on = _base(cell, adapter_files.read(folder, base), (trust_pickle, remote_code, unused_weights))
+        return ResolvedCheckpoint(cell, f"{own}+base:{on.identity}", folder, None, on)
+    _refuse_base(base, cell)
     commit = commit_of(cell)
     return ResolvedCheckpoint(
         cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit
     )
+
+
+def _base(
+    cell: Checkpoint, adapter: adapter_files.AdapterFiles, allowed: tuple[bool, bool, bool]
+) -> ResolvedCheckpoint:
+    """The base of an adapter.
+
+    Raises:
+        CheckpointError: it is not whole, or the hub cannot say what it is.
+    """
+    base = replace(
+        cell, model=f"the base of {cell.model}", location=adapter.base, revision=adapter.revision, tokenizer=None
+    )
+    try:
+        return locate(base, *allowed)
+    except CheckpointError as error:
+        raise CheckpointError(f"the adapter in '{cell.location}' needs its base '{adapter.base}': {error}") from None
+
+
+def _refuse_base(base: str | None, cell: Checkpoint) -> None:
+    if base is not None:
+        place = f"'{cell.location}'" if cell.revision is None else f"the hub's {cell.location}"
+        raise CheckpointError(
+            f"base={base} is for adapters in local folders, and {place} of {cell.label} is none: leave it out."
+        )
+
+
+def weights_digest(located: ResolvedCheckpoint, folder: Path) -> str:
+    """Sha256 of the weights that a result is of: of the files, and for an adapter of its settings and its base's too.
+
+    Args:
+        located: Which checkpoint; its base's files are here.
+        folder: Of its own files.
+    """
+    own = contents.weights_digest(folder)
+    if located.base is None:
+        return own
+    settings = file_sha256(folder / contents.ADAPTER)
+    parts = (own, settings, weights_digest(located.base, fetch(located.base)))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def by_tokens(
@@ -159,4 +213,9 @@ def fetch(located: ResolvedCheckpoint, trust_pickle: bool = False, unused_weight
     if folder.name != located.commit:  # by the branch's name, so that the cache knows it offline; it may have moved
         raise CheckpointError(f"{cell.label} changed on the hub while it was fetched: run the same command again.")
     check_folder(folder, cell, trust_pickle, unused_weights)
+    if contents.is_adapter(folder):
+        raise CheckpointError(
+            f"{cell.label} of the hub's {cell.location} is an adapter, and adapters are read from local folders: "
+            "download its checkpoints to one and name it with path=."
+        )
     return folder

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from evalrun.config import omegaconf_private
 from evalrun.config.schema import Config, at_home
 
-FOLDERS = ("model.path", "model.tokenizer", "data_dir", "tracking.root", "scorer.cache")
+FOLDERS = ("model.path", "model.tokenizer", "model.base", "data_dir", "tracking.root", "scorer.cache")
 NAMED = ("task", "tasks", "model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
 _PARAMS = "hydra.sweeper.params."
 _STEPS = "checkpoint.steps"  # as a mapping, step: name

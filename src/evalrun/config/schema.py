@@ -21,6 +21,7 @@ class ModelConf:
     n_params_nominal: int | None = None  # what the name says; null: n_params to two digits
     tokens_per_step: int | None = None  # where the models of a suite differ in it
     tokenizer: str | None = None  # folder or hub repository; null: the checkpoint's own
+    base: str | None = None  # of adapters: folder or hub repository; null: as adapter_config.json says
     aliases: list[str] = field(default_factory=list)  # other names of the same repository, in others' result files
     architecture: dict[str, int] = field(default_factory=dict)  # only for models that `evalrun tiny` trains
     resources: dict[str, float] = field(default_factory=dict)  # cpus, gpus of a job, for the launchers ray and slurm

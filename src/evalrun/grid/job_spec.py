@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.checkpoints import ResolvedCheckpoint, adapter_files
 from evalrun.checkpoints.suites import ReleasedStep
 from evalrun.config.schema import Config
 from evalrun.core.records import Checkpoint
@@ -98,6 +98,8 @@ class JobSpec:
         if self.cell.revision is not None:
             return frozenset()
         places = [self.cell.location, *([] if self.cell.tokenizer is None else [self.cell.tokenizer])]
+        if (base := adapter_files.base_folder(self.cell.location, self.config.model.base)) is not None:
+            places.append(base)
         return frozenset(file for place in places for file in _files(place))
 
 

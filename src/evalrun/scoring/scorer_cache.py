@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from evalrun.checkpoints import adapted
 from evalrun.config.schema import ScorerConf
 from evalrun.scoring.lm_eval_model import CheckpointLM
 
@@ -27,7 +27,8 @@ class ScorerCache:
         """Score one checkpoint.
 
         The scorer of the checkpoint before is used again where architecture, tokenizer, device, dtype and settings are
-        the same. When the block ends it lets go of the model, so that the next one finds its memory free.
+        the same. When the block ends it lets go of the model, so that the next one finds its memory free;
+        of an adapter the base stays.
 
         Args:
             model: A transformers causal language model in eval mode.
@@ -45,13 +46,7 @@ class ScorerCache:
         try:
             yield self._lm
         finally:
-            _free(model)
-
-
-def _free(model: Any) -> None:
-    """Give back the memory of the weights now, whoever still holds the model: loading one leaves cycles of frames."""
-    for tensor in itertools.chain(model.parameters(), model.buffers()):
-        tensor.data = tensor.data.new_empty(0)
+            adapted.let_go(model)
 
 
 def _architecture(model: Any) -> tuple[Any, ...]:

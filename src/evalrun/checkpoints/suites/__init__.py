@@ -91,6 +91,7 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
+        model.base,
     )  # fmt: skip
 
 
@@ -188,24 +189,26 @@ def _parameters(config: Config) -> tuple[int, int]:
         last = released_steps_of(config)
         counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
-        counted = released_steps_of(config).parameters or _counted(location(config), release_of(config).place)
+        counted = released_steps_of(config).parameters or _counted(
+            location(config), release_of(config).place, model.base
+        )
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 
 @remembered
-def _counted(root: str, place: str) -> sizes.Parameters:
+def _counted(root: str, place: str, base: str | None) -> sizes.Parameters:
     from evalrun.checkpoints.suites import folders
 
     why = folders.unfinished(Path(root) / place)
     if why is not None:
         raise CheckpointError(f"the parameters of '{Path(root) / place}' cannot be counted: it {why}.")
-    return folders.parameters_of(Path(root) / place)
+    return folders.parameters_of(Path(root) / place, base)
 
 
 @remembered
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
-    counts_tokens: bool, unit: str | None, refresh: bool,
+    counts_tokens: bool, unit: str | None, refresh: bool, base: str | None,
 ) -> ReleasedSteps:  # fmt: skip
     """`released_steps_of` by plain values, so that it can be remembered.
 
@@ -219,6 +222,7 @@ def _found(
         counts_tokens: Whether tokens are known without the files.
         unit: What the numbers in names count; None: what the names say.
         refresh: Ask the hub even if its answer is kept.
+        base: Of adapters, in place of the one that they name.
 
     Raises:
         ConfigError, CheckpointError: as `local.find` and `released.find` say.
@@ -232,7 +236,7 @@ def _found(
             {s: ReleasedStep(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned"
         )
     if revision is None:
-        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit)
+        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit, base)
     elif places is not None:
         found = ReleasedSteps({step: ReleasedStep(step, places[step]) for step in sorted(places)}, origin="pinned")
     else:

@@ -21,7 +21,7 @@ def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.Resolv
     Raises:
         CheckpointError: as `checkpoints.locate` says.
     """
-    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights)
+    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, config.model.base)
     return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed))
 
 

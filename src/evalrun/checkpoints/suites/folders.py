@@ -6,15 +6,16 @@ import json
 import math
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import beside, headers, tokenizer
-from evalrun.checkpoints.contents import is_flat
+from evalrun.checkpoints import adapter_files, beside, headers, tokenizer
+from evalrun.checkpoints.contents import ADAPTER, is_adapter, is_flat
 from evalrun.checkpoints.folder_notes import notes
+from evalrun.checkpoints.suites import released
 from evalrun.checkpoints.suites.sizes import Parameters, Tensors, of_config, of_tensors
 from evalrun.core.errors import CheckpointError
 
@@ -64,18 +65,19 @@ def _look(folder: Path) -> FolderLook:
 def looks_like_model(folder: Path) -> bool:
     """Whether something in a folder says that it is a checkpoint, whole or not."""
     names = _names(folder)
-    known = {"config.json", STATE, *checkpoints.SINGLE, *checkpoints.INDEXES}
+    known = {"config.json", STATE, ADAPTER, *checkpoints.SINGLE, *checkpoints.INDEXES}
     return bool(names & known) or any(name.endswith(".safetensors") for name in names)
 
 
 def unfinished(folder: Path) -> str | None:
     """Why a folder is no whole checkpoint, in a few words after its name; None for a whole one."""
     names = _names(folder)
-    if "config.json" not in names:
+    if "config.json" not in names and ADAPTER not in names:
         why, grows = beside.no_weights(folder)
         return f"has no config.json{CUT_SHORT}" if grows else why
-    if _json(folder / "config.json") is None:
-        return f"has a config.json that cannot be read{CUT_SHORT}"
+    said = ADAPTER if "config.json" not in names else "config.json"
+    if _json(folder / said) is None:
+        return f"has a {said} that cannot be read{CUT_SHORT}"
     try:
         files = checkpoints.weight_files(folder)
     except CheckpointError:
@@ -130,18 +132,41 @@ def tokens_of(state: TrainerState, counted: int) -> int | None:
     return whole if whole > 0 and abs(tokens - whole) <= 1e-9 * tokens + 1e-6 else None
 
 
-def parameters_of(folder: Path) -> Parameters:
-    """Count a whole checkpoint's parameters without reading its weights.
+def adapter_of(folder: Path, base: str | None) -> adapter_files.AdapterFiles | None:
+    """What an adapter's folder says; None where it holds a whole model.
 
     Raises:
-        CheckpointError: neither its headers nor its config.json say.
+        CheckpointError: as `adapter_files.read` says.
     """
+    return adapter_files.read(folder, base) if is_adapter(folder) else None
+
+
+def parameters_of(folder: Path, base: str | None = None) -> Parameters:
+    """Count a whole checkpoint's parameters without reading its weights; an adapter's are those of the merged model.
+
+    Args:
+        folder: The checkpoint's.
+        base: Of an adapter, in place of the one that it names.
+
+    Raises:
+        CheckpointError: neither its headers nor its config.json say; an adapter's base is not there.
+    """
+    if (adapter := adapter_of(folder, base)) is not None:
+        if adapter.revision is None:
+            of_base = parameters_of(Path(adapter.base))
+        else:
+            of_base = released.parameters(adapter.base, adapter.revision)
+        added = sum(math.prod(shape) for _, shape in _tensors(folder).values())
+        return replace(of_base, counted=of_base.counted + added)  # the Trainer counts what it added, too
     found = of_tensors(_tensors(folder), (_json(folder / "config.json") or {}).get("tie_word_embeddings"))
     return found or of_config((folder / "config.json").read_text(), f"'{folder}'")
 
 
 def shape_of(folder: Path) -> dict[str, Any]:
     """What one run's checkpoints have in common: rows of the input embedding (vocab_size), and the architecture."""
+    if is_adapter(folder):
+        said = _json(folder / ADAPTER) or {}
+        return {"peft_type": said.get("peft_type"), "base": said.get("base_model_name_or_path")}
     config = _json(folder / "config.json") or {}
     config = config.get("text_config") or config
     shape: dict[str, Any] = {}

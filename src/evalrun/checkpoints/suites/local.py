@@ -32,6 +32,7 @@ def find(
     own_tokenizer: bool = False,
     counts_tokens: bool = True,
     unit: str | None = None,
+    base: str | None = None,
 ) -> ReleasedSteps:
     """Find the checkpoints of a run.
 
@@ -42,6 +43,7 @@ def find(
         own_tokenizer: A tokenizer is named for all of them.
         counts_tokens: Whether the tokens that the training counted are wanted.
         unit: What the numbers in names count, one of step_words.UNITS; None: what the names say.
+        base: Of adapters, in place of the one that they name.
 
     Raises:
         ConfigError: no such folder, no checkpoints in it, or those of two runs.
@@ -63,7 +65,7 @@ def find(
     _check_one_run(root, whole, states, counts_tokens)
     faults = _strangers(root, whole, shapes)
     sound = [one for one in whole if one.step not in faults]
-    parameters = folders.parameters_of(root / sound[0].name)
+    parameters = folders.parameters_of(root / sound[0].name, base)
     found: dict[int, ReleasedStep] = {}
     for one in whole:
         state = states[one.step]
@@ -73,13 +75,15 @@ def find(
         )
     doubt = losses.doubt((state.losses for state in states.values() if state is not None), str(root))
     said = [*step_units.notes(root, named, unit), *([doubt] if doubt else [])]
+    if (adapter := folders.adapter_of(root / sound[0].name, base)) is not None:
+        said.append(f"the checkpoints of '{root}' are adapters ({adapter.kind}) on the base '{adapter.base}'.")
     notes = [*said, *unfinished.values(), *faults.values()]
     if places is None:
         last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
         notes += [note] if note else []
     if not own_tokenizer:
-        found = _with_tokenizers(root, found, looks)
+        found = _with_tokenizers(root, found, looks, base)
     folder_notes.notes().save()
     return ReleasedSteps(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
 
@@ -219,12 +223,13 @@ def _strangers(root: Path, whole: Sequence[StepName], shapes: Mapping[int, dict[
     sibling = next(one for one in whole if tuple(shapes[one.step].items()) == usual)
     found = {}
     for one in whole:
-        differ = [key for key, value in shapes[one.step].items() if (key, value) not in usual]
+        own, others = shapes[one.step], shapes[sibling.step]
+        differ = [key for key in {**own, **others} if own.get(key) != others.get(key)]
         if differ:
             key = differ[0]
             found[one.step] = (
-                f"step {one.step} of '{root}' is refused: '{one.name}' has {key} {shapes[one.step][key]} and "
-                f"'{sibling.name}' has {dict(usual)[key]}, which cannot be one run; move it to a folder of its own."
+                f"step {one.step} of '{root}' is refused: '{one.name}' has {key} {own.get(key)} and "
+                f"'{sibling.name}' has {others.get(key)}, which cannot be one run; move it to a folder of its own."
             )
     return found
 
@@ -252,8 +257,16 @@ def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release
     return ReleasedStep(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
 
 
-def _with_tokenizers(root: Path, found: Mapping[int, ReleasedStep], looks: Looks) -> dict[int, ReleasedStep]:
-    """Say where the tokenizer is of checkpoints that lack one.
+def _with_tokenizers(
+    root: Path, found: Mapping[int, ReleasedStep], looks: Looks, base: str | None
+) -> dict[int, ReleasedStep]:
+    """Say where the tokenizer is of checkpoints that lack one: in the run's folder, or with the base of adapters.
+
+    Args:
+        root: The run's folder.
+        found: Its checkpoints.
+        looks: At each of its folders.
+        base: Of adapters, in place of the one that they name.
 
     Raises:
         ConfigError: nowhere.
@@ -261,8 +274,10 @@ def _with_tokenizers(root: Path, found: Mapping[int, ReleasedStep], looks: Looks
     lacking = [step for step, release in found.items() if not looks(release.place).has_tokenizer]
     if not lacking:
         return dict(found)
-    if tokenizer.is_in(root):
-        return {s: replace(r, tokenizer=str(root)) if s in lacking else r for s, r in found.items()}
+    adapter = folders.adapter_of(root / found[lacking[0]].place, base)
+    source = str(root) if tokenizer.is_in(root) else None if adapter is None else adapter.base
+    if source is not None:
+        return {s: replace(r, tokenizer=source) if s in lacking else r for s, r in found.items()}
     if len(lacking) == len(found):
         raise ConfigError(
             f"no tokenizer in the checkpoints of '{root}' nor in '{root}' itself: name the one that the run was "

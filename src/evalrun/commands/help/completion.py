@@ -17,7 +17,7 @@ from evalrun.core.errors import ConfigError, suggest
 
 SHELLS = ("bash", "zsh", "fish")
 _GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "hydra/launcher")
-_FILES = ("path", "data_dir", "model.path", "tracking.root", "model.tokenizer", "scorer.cache")
+_FILES = ("path", "data_dir", "model.path", "tracking.root", "model.tokenizer", "base", "model.base", "scorer.cache")
 _VALUES = {
     "scorer.dtype": ("auto", "float32", "float16", "bfloat16"),
     "scorer.device": ("auto", "cpu", "all", "cuda:0"),
