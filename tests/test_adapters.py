@@ -10,9 +10,9 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
 
-from adapters import save_adapter
+from adapters import save_adapter, settings
 from evalrun import checkpoints
 from evalrun.checkpoints import adapted
 from evalrun.checkpoints.suites import folders, local
@@ -201,6 +201,19 @@ def test_a_run_of_adapters_is_found(base: Path, tmp_path: Path) -> None:
     assert f"are adapters (LoRA) on the base '{base}'" in " ".join(found.notes)
     (run / "checkpoint-20" / "adapter_model.safetensors").unlink()
     assert "has no weights" in local.find(run, "auto").unfinished[20]
+
+
+def test_a_trainers_adapters_say_their_tokens(base: Path, tmp_path: Path) -> None:
+    """A Trainer counts the operations of base and adapter together."""
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings("DoRA"))
+    rows = [{"input_ids": row, "labels": row} for row in torch.randint(0, 20, (64, 16))]
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "run"), max_steps=4, save_steps=2, per_device_train_batch_size=4, report_to=[],
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    Trainer(model=model, args=arguments, train_dataset=rows, data_collator=default_data_collator).train()
+    found = local.find(tmp_path / "run", "auto")
+    assert [(step, one.tokens) for step, one in found.by_step.items()] == [(2, 2 * 4 * 16), (4, 4 * 4 * 16)]
 
 
 def test_adapters_and_whole_models_are_no_one_run(base: Path, tmp_path: Path) -> None:
