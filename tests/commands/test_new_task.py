@@ -324,7 +324,13 @@ def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
     [
         ("x", "", 2, "new-task takes a name and a data file"),
         ("x nowhere.jsonl", "", 2, "'nowhere.jsonl' is not there"),
-        ("x data.txt", "a", 2, "must end in one of .jsonl, .json, .csv, .tsv, .parquet"),
+        (
+            "x data.txt",
+            "a",
+            2,
+            "is held-out text, for which there is nothing to guess: write data: data.txt and output_type",
+        ),
+        ("x data.xml", "a", 2, "must end in one of .jsonl, .json, .csv, .tsv, .parquet"),
         ("data.jsonl x", "", 2, "The name comes first: new-task x data.jsonl."),
         ("a/b data.jsonl", "{}", 2, "'a/b' cannot name a task"),
         ("neqa data.jsonl", "{}", 2, "'neqa' is a task of conf/task already"),

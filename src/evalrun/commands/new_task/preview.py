@@ -72,6 +72,11 @@ def read(path: Path) -> Rows:
         remedy = _REMEDIES.get(path.suffix.lower())
         ending = f": {remedy}" if remedy else ""
         raise ConfigError(f"data file '{path}' must end in one of {', '.join(BUILDERS)}{ending}.")
+    if builder == "text" and path.is_file():
+        raise ConfigError(
+            f"'{path}' is held-out text, for which there is nothing to guess: write data: {path} and output_type: "
+            "loglikelihood_rolling into a file of conf/task."
+        )
     if not path.is_file():
         others = _others(path.parent, path.name)
         raise ConfigError(f"data file '{path}' is not there (looked from {Path.cwd()}): {others}")
