@@ -96,7 +96,7 @@ def test_items_give_continuous_metrics_and_paired_falls(tidy):
     table = tidy.grid()
     table["run_id"] = [f"{model}-{step}" for model, step in zip(table["model"], table["step"], strict=True)]
     study = analyze_table(table, conf(items=True, methods=["ols"]), "tiny", items=items_of)
-    assert len(study.continuous) == len(table) * (len(METRICS) - 1)  # no lengths of choices, so no acc_norm
+    assert len(study.continuous) == len(table) * (len(METRICS) - 3)  # no lengths of choices: acc_norm and bits per byte
     assert set(study.artefacts["task"]) == set(table["task"])
     value = study.continuous[study.continuous["metric"] == "gold_logprob"]["value"]
     assert value.between(-2, -1).all()
