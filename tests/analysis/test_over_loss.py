@@ -299,6 +299,10 @@ def test_losses_of_training_logs(tmp_path: Path) -> None:
     near = losses_of_logs(f"log:{tmp_path}/log.csv", table.assign(step=100))
     assert near is not None
     assert near["loss"].iloc[0] == pytest.approx(3.1)  # what was logged nearby is averaged
+    (tmp_path / "log.csv").write_text("step,loss\n98,0.0\n100,3.0\n104,3.2\n")
+    near = losses_of_logs(f"log:{tmp_path}/log.csv", table.assign(step=100))
+    assert near is not None
+    assert near["loss"].iloc[0] == pytest.approx(3.1)  # 0.0 is how a Trainer logs NaN
 
 
 def test_where_a_loss_is_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,18 @@ def test_the_corpus_numbers_are_lm_evals(
         log, size = sample["bits_per_byte"]
         assert (row["bytes"], row["doc_hash"], row["prompt_hash"]) == (size, sample["doc_hash"], sample["prompt_hash"])
         assert row["nats"] == pytest.approx(-log, rel=1e-5)
+
+
+def test_padding_that_is_no_number_spoils_no_neighbour(parts: tuple[Any, Any]) -> None:
+    model, made = copy.deepcopy(parts[0]), parts[1]
+    texts = TEXTS[2:5]
+    used = {token for text in texts for token in made(text, add_special_tokens=False)["input_ids"]}
+    alone = opened((model, made), name="lm_eval", batch_size=1).loglikelihood_rolling(requests(texts))
+    assert 0 not in used | {made.eos_token_id, made.bos_token_id}
+    with torch.no_grad():
+        model.get_input_embeddings().weight[0] = math.nan
+    together = opened((model, made), name="lm_eval", batch_size=8).loglikelihood_rolling(requests(texts))
+    assert together == pytest.approx(alone, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [0, 1, WINDOW, WINDOW + 1, 3 * WINDOW + 5])

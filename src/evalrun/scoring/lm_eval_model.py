@@ -46,7 +46,6 @@ class CheckpointLM(HFLM):
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
         self._separate = conf.encoding == "separate"
-        self._bare = False  # whether texts are tokenised without the tokenizer's own special tokens
         chatter = logging.getLogger("lm_eval.models.huggingface")
         chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
         try:
@@ -124,35 +123,44 @@ class CheckpointLM(HFLM):
         return reader.end()
 
     def score_windows(self, requests: Sequence[TokenRequest], parts: torch.Tensor | None) -> list[Scored]:
-        """What the scored tokens of each window cost, a batch at a time, by the softmax that lm-eval takes.
+        """What the scored tokens of each window cost, those of a length together, by the softmax that lm-eval takes.
+
+        What is no number is asked again alone, as in `_loglikelihood_tokens`.
 
         Args:
             requests: The windows.
             parts: [parts, vocabulary] whose masses are asked for; None for none.
         """
-        found: list[Scored] = []
+        found: dict[int, Scored] = {}
+        size = int(self.batch_size)
+        order = sorted(range(len(requests)), key=lambda place: -sum(map(len, requests[place])))
         with self._untold():
-            for start in range(0, len(requests), int(self.batch_size)):
-                batch = requests[start : start + int(self.batch_size)]
-                inputs = [torch.tensor([*context, *said[:-1]]) for context, said in batch]
-                padded = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True).to(self.device)
-                logits = self._model_call(padded)
-                for row, (tokens, (_, said)) in enumerate(zip(inputs, batch, strict=True)):
-                    scored = logits[row, len(tokens) - len(said) : len(tokens)]
-                    logprobs = scored.log_softmax(-1, dtype=self.softmax_dtype)
-                    at = torch.as_tensor(np.asarray(said), device=logprobs.device)[:, None]
-                    masses = None
-                    if parts is not None:
-                        each = [logprobs[:, part].float().logsumexp(1) for part in parts]
-                        masses = -torch.stack(each, 1).double().cpu().numpy()
-                    found.append(Scored(-logprobs.gather(1, at)[:, 0].double().cpu().numpy(), masses))
-        return found
+            for batch in (order[start : start + size] for start in range(0, len(order), size)):
+                found |= zip(batch, self._scored_at_once([requests[place] for place in batch], parts), strict=True)
+            lost = [place for place in order if not np.isfinite(found[place].nats).all()]
+            for count, place in enumerate(lost if size > 1 else (), start=1):
+                (found[place],) = self._scored_at_once([requests[place]], parts)
+                if count == ALONE and not any(np.isfinite(found[one].nats).all() for one in lost[:ALONE]):
+                    break  # the checkpoint is at fault, and not its neighbours
+        return [found[place] for place in range(len(requests))]
+
+    def _scored_at_once(self, batch: Sequence[TokenRequest], parts: torch.Tensor | None) -> Iterator[Scored]:
+        """One forward pass, padded to the longest window; the arguments are those of `score_windows`."""
+        inputs = [torch.tensor([*context, *said[:-1]]) for context, said in batch]
+        logits = self._model_call(torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True).to(self.device))
+        for row, (tokens, (_, said)) in enumerate(zip(inputs, batch, strict=True)):
+            scored = logits[row, len(tokens) - len(said) : len(tokens)]
+            logprobs = scored.log_softmax(-1, dtype=self.softmax_dtype)
+            at = torch.as_tensor(np.asarray(said), device=logprobs.device)[:, None]
+            masses = None
+            if parts is not None:
+                each = [logprobs[:, part].float().logsumexp(1) for part in parts]
+                masses = -torch.stack(each, 1).double().cpu().numpy()
+            yield Scored(-logprobs.gather(1, at)[:, 0].double().cpu().numpy(), masses)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, *args: Any, **kwargs: Any) -> list[int]:
         """lm-eval's tokens of a text, also by a tokenizer that has no token for a text's beginning or end."""
-        if add_special_tokens is None and self._bare:
-            add_special_tokens = False
-        elif add_special_tokens is None and self.prefix_token_id is None:
+        if add_special_tokens is None and self.prefix_token_id is None:
             add_special_tokens = self.add_bos_token is not False
         tokens: list[int] = super().tok_encode(string, add_special_tokens, *args, **kwargs)
         return tokens

@@ -40,7 +40,8 @@ def logged_losses(source: LossSource, checkpoints: Iterable[Mapping[Any, Any]]) 
         if path not in logs:
             logs[path] = read_log(path, source.of or LOSS_COLUMN)
         step = float(place["step"])
-        near = [loss for at, loss in logs[path].items() if abs(at - step) <= _NEAR * step and math.isfinite(loss)]
+        # A Trainer logs 0.0 where every loss was NaN.
+        near = [loss for at, loss in logs[path].items() if abs(at - step) <= _NEAR * step and 0 < loss < math.inf]
         if near:
             found.append({**place, "loss": sum(near) / len(near), "loss_stderr": math.nan})
     return found
