@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 _Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _AT_ONCE = 10_000  # tokens
+_known: WeakKeyDictionary[Any, dict[int, WordBeginnings]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,20 @@ class WordBeginnings:
 
 
 def word_beginnings(tokenizer: Any, size: int) -> WordBeginnings:
-    """Look at what each token adds after a letter.
+    """What each token adds after a letter; looked at once for all checkpoints with a tokenizer.
 
     Args:
         tokenizer: Of transformers.
         size: Rows of the model's embedding, which may be more than the tokenizer has.
     """
+    known = _known.setdefault(tokenizer, {})
+    if size not in known:
+        known[size] = _looked_at(tokenizer, size)
+    return known[size]
+
+
+def _looked_at(tokenizer: Any, size: int) -> WordBeginnings:
+    """What `word_beginnings` gives; the arguments are its own."""
     letter = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     numbers = np.array(sorted(number for number in tokenizer.get_vocab().values() if number < size))
     before, (begins, trails) = len(_decoded(tokenizer, [letter])[0]), np.zeros((2, size), dtype=bool)

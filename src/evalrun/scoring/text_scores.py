@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from evalrun.core.text import counted
 from evalrun.scoring.asked_items import AskedItem
 from evalrun.scoring.human_numbers import human_metrics
 from evalrun.scoring.lm_eval_model import CheckpointLM
+from evalrun.scoring.trie import Ints
 from evalrun.scoring.whole_texts import ReadText
 from evalrun.statistics.items.sums import Sums
 from evalrun.tasks.text_rule import ROLLING, TextRule
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 METRICS = ("bits_per_byte", "nats_per_token", "word_perplexity", "byte_perplexity")
 _COUNTED = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
+_corpora: WeakKeyDictionary[Any, dict[int, TextCorpus]] = WeakKeyDictionary()
 _PLAIN = (None, "weighted_perplexity", "bits_per_byte")  # aggregations of lm-eval's own
 
 
@@ -96,8 +99,45 @@ def _counts(task: Any, doc: Any) -> dict[str, int]:
     return found
 
 
-def _size(counts: Mapping[str, int], column: str, usual: int) -> int:
-    return next((counts[name] for name, of in _COUNTED.items() if of == column and name in counts), usual)
+@dataclass(frozen=True)
+class TextCorpus:
+    """The texts of a task that count, each once; the same for every checkpoint."""
+
+    items: list[AskedItem]
+    texts: list[str]
+    sizes: dict[str, Ints]  # bytes and words -> (texts,)
+    repeated: int  # texts that are left out
+
+
+def corpus_of(name: str, task: Any, items: Sequence[AskedItem]) -> TextCorpus:
+    """The texts of a task, counted when first asked for; that some are left out is said then.
+
+    Args:
+        name: Of the task.
+        task: lm-eval's object of it.
+        items: Its first so many texts.
+    """
+    known = _corpora.setdefault(task, {})
+    if len(items) not in known:
+        first: dict[str, AskedItem] = {}
+        for item in items:
+            first.setdefault(str(item.requests[0].args[0]), item)
+        counts = [_counts(task, item.doc) for item in first.values()]
+        usual = {"bytes": task.count_bytes, "words": task.count_words}
+        sizes = {
+            column: np.array([_size(own, column) or count(text) for own, text in zip(counts, first, strict=True)])
+            for column, count in usual.items()
+        }
+        known[len(items)] = TextCorpus([*first.values()], [*first], sizes, len(items) - len(first))
+        if repeated := known[len(items)].repeated:
+            left_out = counted(repeated, "repeated text")
+            log.warning("%s: %s left out: a text counts once, where lm-eval counts it each time", name, left_out)
+    return known[len(items)]
+
+
+def _size(counts: Mapping[str, int], column: str) -> int | None:
+    """A text's bytes or words as its task counts them; None where it does not."""
+    return next((counts[name] for name, of in _COUNTED.items() if of == column and name in counts), None)
 
 
 def read_tasks(lm: CheckpointLM, tasks: Mapping[str, Any]) -> dict[str, dict[str, ReadText]]:
@@ -138,19 +178,10 @@ def text_scores(name: str, task: Any, items: Sequence[AskedItem], read: Mapping[
     Raises:
         TaskError: no text has a token.
     """
-    texts = [str(item.requests[0].args[0]) for item in items]
-    places = list({text: place for place, text in reversed(list(enumerate(texts)))}.values())[::-1]
-    once, found = [items[place] for place in places], [read[texts[place]] for place in places]
-    counts = [_counts(task, item.doc) for item in once]
-    said = [texts[place] for place in places]
-    columns = {
-        "nats": np.array([one.nats for one in found]),
-        "bytes": np.array([_size(own, "bytes", len(text.encode())) for own, text in zip(counts, said, strict=True)]),
-        "tokens": np.array([one.count for one in found]),
-        "words": np.array(
-            [_size(own, "words", task.count_words(text)) for own, text in zip(counts, said, strict=True)]
-        ),
-    }
+    corpus = corpus_of(name, task, items)
+    found = [read[text] for text in corpus.texts]
+    nats, tokens = np.array([one.nats for one in found]), np.array([one.count for one in found])
+    columns = {"nats": nats, "tokens": tokens, **corpus.sizes}
     there = (columns["tokens"] > 0) & np.isfinite(columns["nats"])  # how many are no number a result says
     if not (columns["tokens"] > 0).any():
         raise TaskError(f"task '{name}': none of its texts has a token: look at its doc_to_target, which is the text.")
@@ -165,14 +196,10 @@ def text_scores(name: str, task: Any, items: Sequence[AskedItem], read: Mapping[
         own[metric][there] = full.each
         if len(full.linear) > 1 and np.isfinite(full.linear).all():
             stderrs[metric] = float(full.linear.std(ddof=1) / math.sqrt(len(full.linear)))
-    people = human_metrics(task, once, [[-one.nats] for one in found])
-    repeated = len(items) - len(once)
-    if repeated and not getattr(task, "told_of_repeated", False):  # once for all checkpoints
-        task.told_of_repeated = True
-        left_out = counted(repeated, "repeated text")
-        log.warning("%s: %s left out: a text counts once, where lm-eval counts it each time", name, left_out)
+    people = human_metrics(task, corpus.items, [[-one.nats] for one in found])
     arrays = _arrays({**columns, **own}, found, rule_of(task))
-    return TextScores(metrics | people[0], stderrs | people[1], once, arrays, {"texts_repeated": repeated})
+    said = {"texts_repeated": corpus.repeated}
+    return TextScores(metrics | people[0], stderrs | people[1], corpus.items, arrays, said)
 
 
 def primary_of(task: Any) -> str:

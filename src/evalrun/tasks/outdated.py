@@ -49,17 +49,24 @@ def asked_by_number(config: Mapping[str, Any], splits: Mapping[str, Path]) -> bo
     return bool(values) and (not rest or rest.isdigit()) and all(str(value).isdigit() for value in values)
 
 
-def repeats(config: Mapping[str, Any], splits: Mapping[str, Path]) -> bool:
+def repeats(config: Mapping[str, Any], splits: Mapping[str, Path], files: Mapping[Path, str]) -> bool:
     """Whether whole texts are there again, which were once counted each time.
 
     Args:
         config: lm-eval task config.
         splits: Split -> file, of local data.
+        files: The files, each with its sha256.
     """
     path = splits.get(str(config.get("test_split") or config.get("validation_split")))
-    names = re.findall(r"\w+", str(config.get("doc_to_target")))
+    return path is not None and _repeats(path, files[path], str(config.get("doc_to_target")))
+
+
+@lru_cache(maxsize=64)
+def _repeats(path: Path, digest: str, template: str) -> bool:
+    """Whether two rows of a file with this digest have the same values in the columns that a template names."""
+    names = re.findall(r"\w+", template)
     seen: set[str] = set()
-    for row in _rows(path) if path else ():
+    for row in _rows(path):
         text = json.dumps([row[name] for name in names if name in row], default=str)
         if text in seen:
             return True

@@ -113,7 +113,7 @@ class TaskFile:
             found.append("read to the letter")
         if outdated.asked_by_number(self.config, self.splits):
             found.append("numerals are prompts")
-        if self.is_rolling and outdated.repeats(self.config, self.splits):
+        if self.is_rolling and outdated.repeats(self.config, self.splits, self.data_sha256):
             found.append("a text counts once")
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
 

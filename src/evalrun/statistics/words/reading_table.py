@@ -56,8 +56,7 @@ def reading_gains(
             own = averaged.reindex(place).to_numpy(np.float64)
             known[id(words)] = own, [values.pop(LENGTH), *values.values()]
         own, controls = known[id(words)]
-        nats = one.nats if one.corrected is None else one.corrected
-        nats = np.where(words["whole"], nats, np.nan)
+        nats = np.where(words["whole"], one.asked, np.nan)
         found = reading_gain(own, nats, controls, words["doc_id"].to_numpy(), words["word_id"].to_numpy())
         if np.isnan(found.gain):
             raise AnalysisError(

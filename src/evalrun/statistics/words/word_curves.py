@@ -53,6 +53,11 @@ class CheckpointWords:
     nats: Floats  # (words,)
     corrected: Floats | None  # (words,) by `WordMap.corrected`; None where it was not asked for
 
+    @property
+    def asked(self) -> Floats:
+        """(words,) the corrected nats where these were asked for, else the plain ones."""
+        return self.nats if self.corrected is None else self.corrected
+
 
 def read_words(table: pd.DataFrame, tokens: Tokens, texts: Texts, correct: bool = False) -> Iterator[CheckpointWords]:
     """The words of every checkpoint, one after the other; checkpoints that part texts alike share a map.
@@ -178,6 +183,5 @@ def correlate_words(
             predictors = {name: own for name, own in values.items() if with_length or name != LENGTH}
             known[id(words)] = Predictors(predictors, words["doc_id"].to_numpy(), usable)
         run = {name: one.row[name] for name in ("task", "title", *_RUN, "flops")}
-        logprobs = -(one.nats if one.corrected is None else one.corrected)
-        rows += [{**run, **asdict(estimate)} for estimate in known[id(words)].estimates(logprobs, alpha)]
+        rows += [{**run, **asdict(estimate)} for estimate in known[id(words)].estimates(-one.asked, alpha)]
     return pd.DataFrame(rows, columns=CORRELATES)
