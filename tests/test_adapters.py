@@ -222,7 +222,9 @@ def test_adapters_and_whole_models_are_no_one_run(base: Path, tmp_path: Path) ->
         save_adapter(base, run / f"checkpoint-{step}", seed=step)
     make_checkpoint(run / "checkpoint-30", seed=3)
     found = local.find(run, "auto", counts_tokens=False)
-    assert "cannot be one run" in str(found.by_step[30].fault)
+    assert "'checkpoint-30' is a whole model and 'checkpoint-10' is an adapter, which cannot be one run" in str(
+        found.by_step[30].fault
+    )
     assert found.by_step[10].fault is None
 
 

@@ -226,12 +226,18 @@ def _strangers(root: Path, whole: Sequence[StepName], shapes: Mapping[int, dict[
         own, others = shapes[one.step], shapes[sibling.step]
         differ = [key for key in {**own, **others} if own.get(key) != others.get(key)]
         if differ:
-            key = differ[0]
+            said, usually = f"has {differ[0]} {own.get(differ[0])}", f"has {others.get(differ[0])}"
+            if own.keys() != others.keys():
+                said, usually = _kind(own), _kind(others)
             found[one.step] = (
-                f"step {one.step} of '{root}' is refused: '{one.name}' has {key} {own.get(key)} and "
-                f"'{sibling.name}' has {others.get(key)}, which cannot be one run; move it to a folder of its own."
+                f"step {one.step} of '{root}' is refused: '{one.name}' {said} and '{sibling.name}' {usually}, which "
+                "cannot be one run; move it to a folder of its own."
             )
     return found
+
+
+def _kind(shape: Mapping[str, Any]) -> str:
+    return "is an adapter" if "peft_type" in shape else "is a whole model"
 
 
 def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[ReleasedStep | None, str | None]:
