@@ -78,6 +78,17 @@ def test_sizes_that_collapse_and_sizes_that_do_not(one: Findings, apart: Finding
     assert other["late_low"] < -0.12 < other["late_high"]
 
 
+def test_a_loss_that_rises_again_is_told(one: Findings) -> None:
+    assert one.over_loss.notes == []
+    table = made_suite(np.random.default_rng(1))
+    text, sizes = table["task"] == "text", sorted(table["n_params_nominal"].unique())
+    last = text & (table["n_params_nominal"] == sizes[0]) & (table["step"] == table["step"].max())
+    table.loc[last, "value"] = table.loc[text, "value"].max()
+    (note,) = analysed(table).over_loss.notes
+    assert note.startswith(f"Over loss: in 1 of {len(sizes)} runs the loss (")
+    assert "rises again after its least value, by up to " in note
+
+
 def test_the_threshold_is_where_the_curve_leaves_chance(one: Findings) -> None:
     (row,) = one.over_loss.curves.to_dict("records")
     true = MIDDLE + np.log(0.6 / 0.05 - 1) / SLOPE

@@ -10,6 +10,7 @@ import pytest
 
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import AnalysisConf
+from evalrun.reporting import word_section
 from evalrun.reporting.build import run_analysis
 from evalrun.statistics.words.word_curves import CORRELATES
 
@@ -73,3 +74,17 @@ def test_the_report_has_the_words(tidy, conf: AnalysisConf, tmp_path: Path) -> N
     assert "Words and what is known" not in without.files["report.html"].read_text()
     assert not (tmp_path / "tables" / "words.csv").exists()
     assert not (tmp_path / "figures" / "words" / "story.svg").exists()
+
+
+def test_the_strongest_correlation_may_be_below_nought(tidy) -> None:
+    found = correlates(rows_of(tidy))
+    own = found[(found["measure"] == "pearson") & (found["model"] == found["model"].iloc[0])]
+    own = own[own["predictor"] == own["predictor"].iloc[0]].sort_values("step").head(3)
+    own = own.assign(value=[0.1, -0.5, -0.2], low=[0.0, -0.6, -0.3], high=[0.2, -0.4, -0.1])
+    (row,) = word_section._rows(own)
+    assert [cell.text for cell in row[4:8]] == [
+        "0.100 (0.000 to 0.200)",
+        "−0.500 (−0.600 to −0.400)",
+        f"{own['step'].iloc[1]:,}",
+        "−0.200 (−0.300 to −0.100)",
+    ]

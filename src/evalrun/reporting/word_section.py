@@ -31,9 +31,9 @@ def words_and_lists(study: Findings) -> Section | None:
     return Section(
         "Words and what is known of them",
         "Pearson’s correlation of each word’s log-probability with its length and with lists of words, and the share "
-        "of variance that all of them explain together (R²): at the first checkpoint, where it is largest, and at the "
-        "last, with intervals clustered by text. Spearman’s and coefficients are in tables/words.csv.",
-        ["Task", "With", "Model", "words", "first", "largest", "at step", "last"],
+        "of variance that all of them explain together (R²): at the first checkpoint, where it is strongest, and at "
+        "the last, with intervals clustered by text. Spearman’s and coefficients are in tables/words.csv.",
+        ["Task", "With", "Model", "words", "first", "strongest", "at step", "last"],
         rows[:_MOST],
         f"{_MOST} of {len(rows)} rows; all are in tables/words.csv." if len(rows) > _MOST else "",
         [_picture(study, str(task)) for task in tasks],
@@ -59,15 +59,15 @@ def _rows(shown: pd.DataFrame) -> Iterator[list[TableCell]]:
         own = own.sort_values("step")
         head = str(own["title"].iloc[0]), _name(str(predictor))
         rows = own.to_dict("records")
-        first, largest, last = rows[0], max(rows, key=lambda row: row["value"]), rows[-1]
-        cells = [interval_cell(row["value"], row["low"], row["high"]) for row in (first, largest, last)]
+        first, strongest, last = rows[0], max(rows, key=lambda row: abs(row["value"])), rows[-1]
+        cells = [interval_cell(row["value"], row["low"], row["high"]) for row in (first, strongest, last)]
         yield [
             TableCell("" if head[0] == before[0] else head[0]),
             TableCell("" if head == before else head[1]),
             TableCell(run_name(first)),
             TableCell(f"{first['n']:,}", "number"),
             *cells[:2],
-            TableCell(f"{largest['step']:,}", "number"),
+            TableCell(f"{strongest['step']:,}", "number"),
             cells[2],
         ]
         before = head

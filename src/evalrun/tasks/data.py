@@ -37,6 +37,9 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     evaluated = next((config[split] for split in SPLITS[:2] if config.get(split)), "test")
     files = {str(k): Path(str(v)) for k, v in data.items()} if isinstance(data, dict) else {evaluated: Path(str(data))}
     builders = {data_rows.builder_of(path) for path in files.values()}
+    for path in files.values():
+        if not path.suffix and not path.exists():
+            raise TaskError(f"task '{name}': data folder '{path}' is not there: {_remedy(path)}.")
     if len(builders) != 1 or None in builders:
         raise TaskError(
             f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike, or be a folder."

@@ -16,6 +16,7 @@ from evalrun.core.errors import TaskError, first_line
 from evalrun.tasks import tabular
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
+TABLES = tuple(ending for ending, builder in BUILDERS.items() if builder != "text")  # of files with a row an item
 _ONE_OBJECT = 'where a list of objects is expected, [{"question": ..., "choices": [...], "answer": 0}, ...]'
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of half of a character, good where the other half follows
 _BATCH = 1000

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import data_rows
-from evalrun.tasks.data_rows import BUILDERS
+from evalrun.tasks.data_rows import BUILDERS, TABLES
 
 LOOKED_AT = 1000  # rows that tell what the columns are; scoring checks all of them
 _REMEDIES = {
@@ -71,7 +71,7 @@ def read(path: Path) -> Rows:
     if builder is None:
         remedy = _REMEDIES.get(path.suffix.lower())
         ending = f": {remedy}" if remedy else ""
-        raise ConfigError(f"data file '{path}' must end in one of {', '.join(BUILDERS)}{ending}.")
+        raise ConfigError(f"data file '{path}' must end in one of {', '.join(TABLES)}{ending}.")
     if builder == "text" and path.is_file():
         raise ConfigError(
             f"'{path}' is held-out text, for which there is nothing to guess: write data: {path} and output_type: "
@@ -88,5 +88,5 @@ def read(path: Path) -> Rows:
 
 def _others(folder: Path, name: str = "") -> str:
     """The data files of a folder that could be meant."""
-    found = [file.name for file in folder.glob("*") if file.suffix.lower() in BUILDERS] if folder.is_dir() else []
-    return suggest(name, found) if found else f"it must end in one of {', '.join(BUILDERS)}."
+    found = [file.name for file in folder.glob("*") if file.suffix.lower() in TABLES] if folder.is_dir() else []
+    return suggest(name, found) if found else f"it must end in one of {', '.join(TABLES)}."

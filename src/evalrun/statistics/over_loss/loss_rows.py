@@ -17,6 +17,7 @@ from evalrun.statistics.table import prepare
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
 
+_RISES = 0.1  # of a run's range of losses, from which on a rise is told
 LOSS_COLUMNS = [*CHECKPOINT, "loss", "loss_stderr"]
 
 
@@ -67,9 +68,30 @@ def with_loss(
         )
     lost = len(others.drop_duplicates(CHECKPOINT)) - len(found.drop_duplicates(CHECKPOINT))
     notes = [f"Over loss: {counted(lost, 'checkpoint')} without a loss ({name}) left out."] if lost else []
+    notes += _turning(losses, name)
     order = {task: place for place, task in enumerate(rows["task"].unique())}
     found = found.iloc[np.argsort(found["task"].map(order).to_numpy(), kind="stable")]
     return LossRows(name, found.reset_index(drop=True), notes)
+
+
+def _turning(losses: pd.DataFrame, name: str) -> list[str]:
+    """A sentence about runs whose loss rises again, of which one loss is that of two checkpoints; none if none does.
+
+    Args:
+        losses: A row a checkpoint, with `LOSS_COLUMNS`.
+        name: Of the loss.
+    """
+    run = [column for column in CHECKPOINT if column != "step"]
+    runs = [own.to_numpy() for _, own in losses.sort_values("step").groupby(run, dropna=False)["loss"]]
+    rises = [float(own[own.argmin() :].max() - own.min()) for own in runs]
+    turned = [rise for rise, own in zip(rises, runs, strict=True) if rise > _RISES * np.ptp(own)]
+    if not turned:
+        return []
+    return [
+        f"Over loss: in {len(turned)} of {counted(len(runs), 'run')} the loss ({name}) rises again after its least "
+        f"value, by up to {max(turned):.3g}: checkpoints before and after lie at one loss, and what is said over it "
+        "takes them for alike."
+    ]
 
 
 def _of_task(raw: pd.DataFrame, source: LossSource, conf: AnalysisConf) -> tuple[str, pd.DataFrame]:
