@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from evalrun.checkpoints import weights_digest
 from evalrun.checkpoints.audit import known_faults
 from evalrun.checkpoints.audit.faults import Published, distinct, find
 from evalrun.checkpoints.audit.weights import Listing, digest, of_folder, spell
+from evalrun.checkpoints.contents import weights_digest
 from helpers import ROOT, Run
 from local_hub import LocalHub, serve
 

@@ -33,13 +33,14 @@ def test_a_whole_checkpoint_loads(cell: Checkpoint) -> None:
 
 
 def test_digests_follow_the_weights(cell: Checkpoint, toy_models: Path) -> None:
-    first = checkpoints.weights_digest(Path(cell.location))
-    assert first == checkpoints.weights_digest(toy_models / "toy-s" / "step4")
-    assert first != checkpoints.weights_digest(toy_models / "toy-s" / "step8")
-    identity = checkpoints.locate(cell).identity
+    located = checkpoints.locate(cell)
+    first = checkpoints.weights_digest(located, Path(cell.location))
+    assert first == checkpoints.weights_digest(located, toy_models / "toy-s" / "step4")
+    assert first != checkpoints.weights_digest(located, toy_models / "toy-s" / "step8")
+    identity = located.identity
     config = Path(cell.location) / "config.json"
     config.write_text(config.read_text().replace('"rotary_pct": 0.25', '"rotary_pct": 0.5'))
-    assert checkpoints.weights_digest(Path(cell.location)) == first
+    assert checkpoints.weights_digest(located, Path(cell.location)) == first
     assert checkpoints.locate(cell).identity != identity or "rotary_pct" not in config.read_text()
 
 
