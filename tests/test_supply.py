@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import forked
+from evalrun import checkpoints
 from evalrun.checkpoints import download_log, downloads
 from evalrun.commands.plan import cost, render
 from evalrun.commands.plan.cost import Device, Time
@@ -268,7 +269,7 @@ def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: P
 def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
     config: Config, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "sizes", lambda location, commit, trust: {"model.safetensors": 600})
+    monkeypatch.setattr(checkpoints, "sizes", lambda location, commit, trust: {"model.safetensors": 600})
     sweep = sweep_of(config, disk_budget="1kB")
     two = replace(CELL, revision="step2")
     sweep.expect([CELL, two])

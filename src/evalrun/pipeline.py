@@ -204,15 +204,15 @@ def _score(
     config, folder, located = job.config, job.folder, results.located
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
-    work.doing("fetching the checkpoint")
+    work.doing(f"{'fetching' if located.conversion is None else 'converting'} the checkpoint")
     process.ahead.wait()
-    downloads.Ledger(config).claim(located.cell, str(located.commit))
-    weights_folder = allowed.fetch(config, located)
+    weights_folder = allowed.fetch_claimed(config, located)
     weights = checkpoints.weights_digest(located, weights_folder)
     device = devices.pick(config.scorer.device)
     run_key, keys = results.run_key, results.keys
-    if located.commit is not None or not Path(located.cell.tokenizer or weights_folder).is_dir():
-        # The files were on the hub till now.
+    not_here = located.commit is not None or located.conversion is not None
+    if not_here or not Path(located.cell.tokenizer or weights_folder).is_dir():
+        # Till now the files were on the hub, or not made.
         located = allowed.by_tokens(config, located, weights_folder)
         run_key, keys = _keys(job, located)
     work.doing("loading the checkpoint")
@@ -220,6 +220,7 @@ def _score(
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     process.ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
+    said |= {"converted_by": located.conversion.command} if located.conversion is not None else {}
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)

@@ -6,6 +6,7 @@ headers       what safetensors files say they hold
 beside        what lies in a folder beside the checkpoint
 complete      whether all files are there, and no other model's
 hub           revisions, downloads and the cache of the Hugging Face hub
+conversions, convert, conversion_check   folders made by the user's command: where, how, and whether they are right
 locate        where a checkpoint is, and what identifies it
 adapter_files, adapted   an adapter's base, and the adapter put on it
 fit           weights in the file and weights in the model
@@ -34,6 +35,7 @@ from evalrun.checkpoints.hub import (
     hub_fault,
     repository_cache,
     revisions,
+    sizes,
     wanted,
 )
 from evalrun.checkpoints.load import Loaded, load
@@ -44,6 +46,7 @@ from evalrun.checkpoints.locate import (
     ends_texts,
     fetch,
     locate,
+    locate_converted,
     weights_digest,
     without_mark,
 )
@@ -65,9 +68,11 @@ __all__ = [
     "hub_fault",
     "load",
     "locate",
+    "locate_converted",
     "repository_cache",
     "revisions",
     "shards_of",
+    "sizes",
     "wanted",
     "weight_files",
     "weights_digest",

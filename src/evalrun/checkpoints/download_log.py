@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,21 @@ from typing import Any
 
 from filelock import FileLock
 
+from evalrun.core.records import Checkpoint
+
 FOLDER = Path("multirun") / ".cache"
 MARK = ".evalrun"  # in a revision's folder; loading looks at no hidden file
+
+
+@dataclass(frozen=True)
+class ClaimedPlace:
+    """Where a checkpoint is about to be put."""
+
+    cell: Checkpoint
+    folder: Path  # which carries the claim's token
+    is_there: Callable[[], bool]
+    size: Callable[[int], int]  # bytes that it will take, of the whole budget
+    what: Mapping[str, Any]  # for its claim
 
 
 @dataclass

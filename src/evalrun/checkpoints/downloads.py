@@ -1,10 +1,11 @@
-"""Which checkpoints a sweep downloaded itself, so that with `keep_checkpoints=false` it deletes those and no others.
+"""Which checkpoints a sweep downloaded or converted itself, so that with `keep_checkpoints=false` it deletes those and
+no others.
 
 `multirun/.cache/downloads.jsonl` gains a line, on disk before the step it speaks of: `claim` before a download, `used`
 after a job, `deleting` and `gone` around a deletion. A claim is a line with a token and a file of that token in the
 revision's folder of the hub's cache, made only where that folder was absent or empty. Either alone proves nothing: a
 folder without the token is the user's, or another sweep's, and stays. So a kill between any two steps can cost a
-deletion, never somebody else's files.
+deletion, never somebody else's files. Of a checkpoint that is converted the same is noted of what is made.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import ResolvedCheckpoint, download_log
-from evalrun.checkpoints.download_log import MARK, LedgerState
+from evalrun.checkpoints import ResolvedCheckpoint, conversions, download_log
+from evalrun.checkpoints.conversions import Conversion
+from evalrun.checkpoints.download_log import MARK, ClaimedPlace, LedgerState
 from evalrun.config.schema import Config, parse_size
 from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.process import is_alive
@@ -32,6 +35,7 @@ from evalrun.journal import result_files
 
 log = logging.getLogger(__name__)
 _POLL_S = 2.0
+_CONVERTED = "converted"  # in a claim: its folder is that of a conversion
 
 
 class Ledger:
@@ -53,8 +57,7 @@ class Ledger:
             return
         wanted: dict[str, int] = defaultdict(int)
         for cell in cells:
-            if cell.revision is not None:
-                wanted[_name(cell)] += 1
+            wanted[_name(cell)] += 1
         with download_log.locked():
             self._finish_deletions()
             download_log.append({"event": "expect", "sweep": self.sweep, "wanted": dict(wanted)})
@@ -73,26 +76,64 @@ class Ledger:
         """
         if not self.active or cell.revision is None:
             return
+        snapshot = _snapshot(cell, commit)
+        what = {"repository": cell.location, "commit": commit}
+        place = ClaimedPlace(cell, snapshot, partial(_is_there, snapshot), partial(self._size, cell, commit), what)
         try:
-            self._claim(cell, commit, wait)
+            self._claim(place, wait)
         except OSError as error:
             raise CheckpointError(f"{cell.label} cannot be downloaded: {first_line(error)}; check the disk.") from None
 
-    def _claim(self, cell: Checkpoint, commit: str, wait: bool) -> None:
+    def claim_conversion(self, wanted: Conversion) -> None:
+        """Say that a checkpoint is about to be converted, unless it is there; waits for room within the disk budget.
+
+        What will be made is taken to be as large as what is converted, and no larger than the budget.
+
+        Raises:
+            CheckpointError: the ledger or the folder cannot be written.
+        """
+        if not self.active:
+            return
+        size = partial(min, conversions.bytes_of(Path(wanted.cell.location)))
+        try:
+            self._claim(
+                ClaimedPlace(wanted.cell, wanted.folder, wanted.model.is_dir, size, {_CONVERTED: True}), wait=True
+            )
+        except OSError as error:
+            label = wanted.cell.label
+            raise CheckpointError(f"{label} cannot be converted: {first_line(error)}; check the disk.") from None
+
+    def weigh(self, wanted: Conversion) -> None:
+        """Count what was made as large as it is.
+
+        Raises:
+            CheckpointError: it is larger than the whole budget.
+        """
+        if not self.active:
+            return
+        size = conversions.bytes_of(wanted.model)
+        with download_log.locked():
+            for claim in self._mine(download_log.read()).values():
+                if claim["snapshot"] == str(wanted.folder.absolute()):
+                    download_log.append({**claim, "size": size})
+        if self.budget is not None:
+            _refuse_larger(wanted.cell, size, self.budget)
+
+    def _claim(self, place: ClaimedPlace, wait: bool) -> None:
         size, said = 0, False
-        if self.budget is not None and not _is_there(_snapshot(cell, commit)):
-            size = self._size(cell, commit, self.budget)
-        while not self._try_to_claim(cell, commit, size):
+        if self.budget is not None and not place.is_there():
+            size = place.size(self.budget)
+        while not self._try_to_claim(place, size):
             if not wait:
-                raise CheckpointError(f"no room for {cell.label} within disk_budget.")
+                raise CheckpointError(f"no room for {place.cell.label} within disk_budget.")
             if not said:
-                log.info("%s: waiting for room within disk_budget", cell.label)
+                log.info("%s: waiting for room within disk_budget", place.cell.label)
                 said = True
             time.sleep(_POLL_S)
 
     def used(self, cell: Checkpoint, job: str) -> None:
         """End a job: after the last one that needs a checkpoint, delete it if this sweep downloaded it."""
-        if not self.active or cell.revision is None:
+        if not self.active:
             return
         with download_log.locked():
             download_log.append({"event": "used", "sweep": self.sweep, "name": _name(cell), "job": job})
@@ -110,29 +151,25 @@ class Ledger:
             CheckpointError: the hub cannot be asked, or it is more than the whole budget (bytes).
         """
         try:
-            size = sum(sizes(cell.location, commit, self.trust_pickle).values())
+            size = sum(checkpoints.sizes(cell.location, commit, self.trust_pickle).values())
         except Exception as error:  # no network comes in many classes
             raise CheckpointError(
                 f"the size of {cell.label} is not known, which disk_budget needs: the hub is failing "
                 f"({first_line(error)}); connect, or set disk_budget=null."
             ) from None
-        if size > budget:
-            raise CheckpointError(
-                f"{cell.label} takes {size / 1e9:.3g} GB, more than disk_budget={budget / 1e9:.3g}GB allows: raise it."
-            )
+        _refuse_larger(cell, size, budget)
         return size
 
-    def _try_to_claim(self, cell: Checkpoint, commit: str, size: int) -> bool:
-        """Claim a checkpoint's folder in the cache before it is downloaded; False: the budget has no room for it now.
+    def _try_to_claim(self, place: ClaimedPlace, size: int) -> bool:
+        """Claim a checkpoint's folder before anything is put there; False: the budget has no room for it now.
 
         Args:
-            cell: Which checkpoint.
-            commit: Of its repository.
+            place: Of which checkpoint.
             size: Bytes that it will take.
         """
-        snapshot = _snapshot(cell, commit)
+        folder = place.folder.absolute()
         with download_log.locked():
-            if _is_there(snapshot):
+            if place.is_there():
                 return True  # the user's, or claimed already
             if self.budget is not None and self._held() + size > self.budget:
                 self._delete_unneeded()
@@ -142,10 +179,10 @@ class Ledger:
                     return False
             token = uuid.uuid4().hex
             who = {"sweep": self.sweep, "host": platform.node(), "pid": os.getpid()}
-            what = {"repository": cell.location, "commit": commit, "name": _name(cell), "size": size}
-            download_log.append({"event": "claim", "token": token, "snapshot": str(snapshot), **what, **who})
-            snapshot.mkdir(parents=True, exist_ok=True)
-            download_log.write(snapshot / MARK, token)
+            what = {**place.what, "name": _name(place.cell), "size": size}
+            download_log.append({"event": "claim", "token": token, "snapshot": str(folder), **what, **who})
+            folder.mkdir(parents=True, exist_ok=True)
+            download_log.write(folder / MARK, token)
         return True
 
     def _mine(self, book: LedgerState) -> dict[str, dict[str, Any]]:
@@ -174,10 +211,18 @@ class Ledger:
                 self._delete(token, claim)
 
     def _delete(self, token: str, claim: Mapping[str, Any]) -> None:
-        """Take one revision out of the hub's cache, by the hub's own library: what others share stays."""
+        """Take one revision out of the hub's cache, by the hub's own library: what others share stays.
+
+        Or what was made of a checkpoint, of which the notes stay.
+        """
         from huggingface_hub import scan_cache_dir
 
         snapshot = Path(claim["snapshot"])
+        if claim.get(_CONVERTED):
+            conversions.delete(snapshot)
+            (snapshot / MARK).unlink(missing_ok=True)
+            download_log.append({"event": "gone", "token": token})
+            return
         strategy = scan_cache_dir(snapshot.parents[2]).delete_revisions(claim["commit"])
         if strategy.repos:  # the last revision: the rest of the repository's folder may be somebody's download at work
             blobs = {file.resolve() for file in snapshot.rglob("*") if file.is_symlink()}
@@ -213,9 +258,10 @@ def at_work(config: Config, located: ResolvedCheckpoint) -> Iterator[None]:
         yield
     finally:
         try:
-            ledger.used(located.cell, job_id(config))
+            if located.conversion is not None or located.cell.revision is not None:
+                ledger.used(located.cell, job_id(config))
         except OSError as error:  # a deletion that fails is not worth a result
-            log.warning("%s stays in the hub's cache: %s", located.cell.label, first_line(error))
+            log.warning("%s stays on the disk: %s", located.cell.label, first_line(error))
 
 
 def job_id(config: Config) -> str:
@@ -229,21 +275,11 @@ def claimer(config: Config) -> Callable[[Checkpoint, str], None]:
     return lambda cell, commit: ledger.claim(cell, commit, wait=False)
 
 
-def sizes(location: str, commit: str, trust_pickle: bool) -> dict[str, int]:
-    """The files of a commit that would be fetched, by what the hub says: name -> bytes.
-
-    Raises:
-        Exception: whatever the hub's client raises.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-    tree = HfApi().list_repo_tree(location, revision=commit, recursive=True)
-    return {
-        entry.path: int(entry.size)
-        for entry in tree
-        if isinstance(entry, RepoFile) and checkpoints.wanted(entry.path, trust_pickle)
-    }
+def _refuse_larger(cell: Checkpoint, size: int, budget: int) -> None:
+    if size > budget:
+        raise CheckpointError(
+            f"{cell.label} takes {size / 1e9:.3g} GB, more than disk_budget={budget / 1e9:.3g}GB allows: raise it."
+        )
 
 
 def _snapshot(cell: Checkpoint, commit: str) -> Path:

@@ -81,7 +81,7 @@ class FolderNotes:
         if known is not None and known.get("stamp") == stamp and what in known["found"]:
             return known["found"][what]
         found = find()
-        if _settled(before) and whole() and _stamp(entries(folder)) == stamp:
+        if settled(before) and whole() and _stamp(entries(folder)) == stamp:
             same = known is not None and known.get("stamp") == stamp
             self._news[name] = {"stamp": stamp, "found": {**(known["found"] if same and known else {}), what: found}}
         return found
@@ -115,10 +115,13 @@ def _notes(folder: str) -> FolderNotes:
 
 
 def entries(folder: str | Path) -> Entries:
-    """What lies in a folder, and when it changed; nothing of one that cannot be read."""
+    """What lies in a folder, and when it changed; of a file itself; nothing of what cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted(_entry(one) for one in found)
+    except NotADirectoryError:
+        stat = os.stat(folder)
+        return [(os.path.basename(folder), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)]
     except OSError:
         return []
 
@@ -135,7 +138,8 @@ def _stamp(found: Entries) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def _settled(found: Entries) -> bool:
+def settled(found: Entries) -> bool:
+    """Whether nothing of it changed a moment ago, so that a further change would show."""
     newest = max((max(changed, moved) for *_, changed, moved in found), default=None)
     return newest is not None and newest < (time.time() - _SETTLED_S) * 1e9
 

@@ -191,3 +191,20 @@ def no_room_or(error: OSError, cell: Checkpoint) -> CheckpointError:
     if error.errno == 28:
         return CheckpointError(f"no space left on the disk to download {cell.label}: free some, or set HF_HOME.")
     return CheckpointError(hub_sentence(cell, f"failing ({first_line(error)})"))
+
+
+def sizes(location: str, commit: str, trust_pickle: bool) -> dict[str, int]:
+    """The files of a commit that would be fetched, by what the hub says: name -> bytes.
+
+    Raises:
+        Exception: whatever the hub's client raises.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi().list_repo_tree(location, revision=commit, recursive=True)
+    return {
+        entry.path: int(entry.size)
+        for entry in tree
+        if isinstance(entry, RepoFile) and wanted(entry.path, trust_pickle)
+    }

@@ -12,7 +12,7 @@ from typing import Any
 from evalrun.checkpoints import adapted, adapter_files, beside, causal, fit, headers, precision, tokenizer
 from evalrun.checkpoints.contents import config_of, weight_files
 from evalrun.checkpoints.locate import ResolvedCheckpoint, fetch, tokenizer_folder
-from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, NoMemoryError, first_line
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def load(
             f"checkpoint of {located.cell.label} has no tokenizer in '{own}': name the one that it was trained with, "
             "model.tokenizer=FOLDER or a repository of the hub."
         )
-    label, where = located.cell.label, f"checkpoint of {located.cell.label} in '{folder}'"
+    label = located.cell.label
+    whose = "checkpoint of" if located.conversion is None else "what was converted of"
+    where = f"{whose} {label} in '{folder}'"
     adapter = None if located.base is None else adapter_files.read(folder, located.base.cell.location)
     if located.base is None or adapter is None:
         adapted.forget()
@@ -150,7 +152,7 @@ def _model(
             )  # fmt: skip
         return (model if device == "all" else model.to(device)).eval(), info
     except torch.OutOfMemoryError:
-        raise CheckpointError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
+        raise NoMemoryError(f"{label} does not fit on {device}: choose another device or scorer.dtype.") from None
     except Exception as error:  # transformers, safetensors and json each raise their own
         _say_code(error, where, folder)
         nested = isinstance(error, AttributeError) and "is_floating_point" in str(error)

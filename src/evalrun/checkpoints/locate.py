@@ -11,6 +11,8 @@ from pathlib import Path
 
 from evalrun.checkpoints import adapter_files, contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
+from evalrun.checkpoints.conversions import Conversion, conversion
+from evalrun.checkpoints.convert import made
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.core.errors import CheckpointError, first_line
@@ -27,6 +29,7 @@ class ResolvedCheckpoint:
     folder: Path | None  # of a local checkpoint; None while it is only known on the hub
     commit: str | None  # of the hub revision
     base: ResolvedCheckpoint | None = None  # of an adapter: the model that it is put on
+    conversion: Conversion | None = None  # of one that must be converted: how; its folder may not be there yet
 
 
 def locate(
@@ -64,6 +67,23 @@ def locate(
     return ResolvedCheckpoint(
         cell, f"hub:{cell.location}@{commit}{_tokenizer_identity(cell, remote_code)}", None, commit
     )
+
+
+def locate_converted(cell: Checkpoint, command: str, place: str | None, remote_code: bool) -> ResolvedCheckpoint:
+    """Find a checkpoint that is converted before it is loaded.
+
+    Args:
+        cell: Which.
+        command: checkpoint.convert.
+        place: checkpoint.converted.
+        remote_code: Code of its own may be run.
+
+    Raises:
+        CheckpointError: there is nothing to convert, or no tokenizer where one is named.
+    """
+    wanted = conversion(cell, command, place)
+    own = f"converted:{wanted.key}{_tokenizer_identity(cell, remote_code)}"
+    return ResolvedCheckpoint(cell, own, wanted.model, None, conversion=wanted)
 
 
 def _base(
@@ -196,6 +216,8 @@ def fetch(located: ResolvedCheckpoint, trust_pickle: bool = False, unused_weight
     Raises:
         CheckpointError: the download fails, lacks files or holds a second model.
     """
+    if located.conversion is not None:
+        return made(located.conversion, trust_pickle, unused_weights)
     if located.folder is not None:
         return located.folder
     from huggingface_hub import snapshot_download

@@ -239,6 +239,8 @@ def _is_here(config: Config, release: ReleasedStep) -> bool:
     model, checkpoint = config.model, config.checkpoint
     cell = Checkpoint(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
     root = location(config)
+    if checkpoint.convert is not None:
+        return (Path(root) / release.place).exists()
     if checkpoint.folder is not None:
         folder = Path(root) / release.place
     else:

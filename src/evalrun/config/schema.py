@@ -37,6 +37,9 @@ class CheckpointConf:
     revision: str | None = None  # hub: revision of a step, such as step{step}-tokens{tokens}
     unit: str | None = None  # local: what numbers in names count: steps, epochs, samples, tokens; null: as names say
     folder: str | None = None  # local: folder of a step inside model.path, such as step{step}; auto: what is there
+    convert: str | None = None  # local: command that makes a Hugging Face folder of a checkpoint; null: none is needed
+    converted: str | None = None  # folder of what it made; null: multirun/.cache/converted
+    convert_text: str | None = None  # file to try what it made on; null: a paragraph of English; none: not tried
     seed: int | None = None  # training seed, where a suite has several
     source: str | None = None  # where the suite is described
     checked: bool | None = None  # whether names and numbers were compared with the published repositories
@@ -153,8 +156,10 @@ class Config:
     allow_shared_weights: bool = False  # score steps whose weights are those of another step of the model
     allow_unused_weights: bool = False  # score checkpoints that hold weights which are no part of the model
     offline: bool = False  # never ask Hugging Face; what is missing is said before the first job
-    keep_checkpoints: bool = True  # false: delete what a sweep downloaded after its last use
-    disk_budget: str | None = None  # of what a sweep downloaded and has not deleted, such as 200GB; null: no limit
+    keep_checkpoints: bool = True  # false: delete what a sweep downloaded or converted after its last use
+    disk_budget: str | None = (
+        None  # of what a sweep downloaded or converted and has not deleted, such as 200GB; null: no limit
+    )
     scorer: ScorerConf = field(default_factory=ScorerConf)
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from evalrun.config import converter
 from evalrun.config.loss_axis import HOW, loss_source
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_size
@@ -154,6 +155,7 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         yield f"checkpoint.unit is '{checkpoint.unit}': {suggest(checkpoint.unit, UNITS)}"
     if checkpoint.tokens_per_step is not None and checkpoint.tokens_per_step < 1:
         yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
+    yield from _converter_problems(checkpoint)
     steps = checkpoint.steps
     if isinstance(steps, dict) and not all(_is_step(step) and isinstance(name, str) for step, name in steps.items()):
         yield f"checkpoint.steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
@@ -165,6 +167,25 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
                 yield "checkpoint.steps is []: list one at least, or write null for those that are there."
         except ConfigError as error:
             yield from error.problems
+
+
+def _converter_problems(checkpoint: CheckpointConf) -> Iterator[str]:
+    """Sentences about a converter that cannot be run, or that is not there to use its settings."""
+    if checkpoint.convert is None:
+        for key in ("converted", "convert_text"):
+            if (value := getattr(checkpoint, key)) is not None:
+                yield f"checkpoint.{key} is '{value}', but nothing is converted: set checkpoint.convert with it."
+        return
+    if checkpoint.revision is not None:
+        yield (
+            f"checkpoint.convert is '{checkpoint.convert}', and this model is on the hub: a converter is for local "
+            "checkpoints, model=local path=FOLDER."
+        )
+    elif (problem := converter.problem(checkpoint.convert)) is not None:
+        yield problem
+    text = checkpoint.convert_text
+    if text not in (None, "none") and not Path(text).is_file():
+        yield f"checkpoint.convert_text is '{text}', which is no file: name one, or none, or null for English."
 
 
 def _is_step(step: object) -> bool:

@@ -3,6 +3,7 @@
 EvalrunError
 ├── ConfigError        a name, key or value that cannot be right (all of them at once)
 ├── CheckpointError    a checkpoint that is missing, unreachable or damaged
+│   └── NoMemoryError  one that is whole and does not fit on its device
 ├── TaskError          a task file or its data that cannot be scored
 ├── StorageError       results that cannot be written or read back: disk, journal
 ├── TrackingError      an MLflow store that is locked, unreachable or of another version
@@ -39,6 +40,10 @@ class ConfigError(EvalrunError):
 
 class CheckpointError(EvalrunError):
     """A checkpoint that is missing, unreachable or damaged."""
+
+
+class NoMemoryError(CheckpointError):
+    """A checkpoint that does not fit on the device that it is to be scored on."""
 
 
 class TaskError(EvalrunError):

@@ -5,6 +5,7 @@ Only where a local checkpoint is newer than its results, or they are of another 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from evalrun import checkpoints
@@ -25,6 +26,9 @@ def by_store(job: JobSpec, runs: Sequence[RunEntry]) -> Iterator[str]:
         job: The job.
         runs: Those that the store has of its cell.
     """
+    if job.config.checkpoint.convert is not None:
+        yield from _of_now(job, {run.identity for run in runs})
+        return
     for run in sorted(runs, key=_finished, reverse=True) if len(runs) > 1 else runs:
         if run.identity is not None and may_be_of(job, run.folder) and not _is_newer_than(job.cell, run):
             yield _with_tokens(job, run.identity)
@@ -48,7 +52,8 @@ def by_results(job: JobSpec, journal: Mapping[str, int], runs: Sequence[RunEntry
             said = result.settings.get("identity")
             if not may_be_of(job, result.settings.get("folder")):
                 break
-            if isinstance(said, str) and not _is_newer(job.cell, result.finished_ms):
+            is_converted = job.config.checkpoint.convert is not None  # which its command determines too
+            if isinstance(said, str) and not is_converted and not _is_newer(job.cell, result.finished_ms):
                 return _with_tokens(job, said)
             break
     else:
@@ -60,6 +65,13 @@ def by_results(job: JobSpec, journal: Mapping[str, int], runs: Sequence[RunEntry
         return allowed.locate(job.config, job.cell).identity
     except CheckpointError:
         return said
+
+
+def _of_now(job: JobSpec, known: set[str | None]) -> Iterator[str]:
+    """The identity of a job's checkpoint by its files, if it is one of those."""
+    with contextlib.suppress(CheckpointError):
+        if (identity := allowed.locate(job.config, job.cell).identity) in known:
+            yield identity
 
 
 def may_be_of(job: JobSpec, folder: object) -> bool:

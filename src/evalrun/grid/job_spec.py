@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from evalrun.checkpoints import ResolvedCheckpoint, adapter_files
+from evalrun.checkpoints import ResolvedCheckpoint, adapter_files, conversions
 from evalrun.checkpoints.suites import ReleasedStep
 from evalrun.config.schema import Config
 from evalrun.core.records import Checkpoint
@@ -100,6 +100,9 @@ class JobSpec:
         places = [self.cell.location, *([] if self.cell.tokenizer is None else [self.cell.tokenizer])]
         if (base := adapter_files.base_folder(self.cell.location, self.config.model.base)) is not None:
             places.append(base)
+        if self.config.checkpoint.convert is not None:
+            inputs = conversions.tree(Path(self.cell.location))
+            return frozenset((name, size, mtime) for name, size, _, mtime, _ in inputs)
         return frozenset(file for place in places for file in _files(place))
 
 

@@ -2,6 +2,7 @@
 
 folders   one local folder: whole or not, what its training and its headers say
 local     the checkpoints of a training run in a folder
+unconverted  those of one that a command of the user's makes Hugging Face folders of
 computed  those that were evaluated and are gone
 step_units  what the numbers in the names of these count
 released  those of a hub repository, from its list of revisions
@@ -14,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evalrun.checkpoints.suites import computed, local, released, sizes, step_units
+from evalrun.checkpoints.suites import computed, local, released, sizes, step_units, unconverted
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.config import step_names
 from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, model_dirname
@@ -91,7 +92,7 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
-        model.base,
+        model.base, checkpoint.convert, checkpoint.converted,
     )  # fmt: skip
 
 
@@ -138,7 +139,8 @@ def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
 def _is_plain(checkpoint: CheckpointConf) -> bool:
     """Whether where a step is follows from the config alone."""
     pattern = checkpoint.revision or checkpoint.folder or ""
-    return isinstance(checkpoint.steps, list) and pattern != local.AUTO and not step_names.needs_list(pattern)
+    is_named = pattern != local.AUTO and not step_names.needs_list(pattern)
+    return isinstance(checkpoint.steps, list) and is_named and checkpoint.convert is None
 
 
 def release_of(config: Config, jobs: Path = computed.ROOT) -> ReleasedStep:
@@ -185,7 +187,9 @@ def _parameters(config: Config) -> tuple[int, int]:
     model, checkpoint = config.model, config.checkpoint
     if model.n_params is not None and model.n_params_nonembedding is not None:
         return model.n_params, model.n_params_nonembedding
-    if checkpoint.folder is None:
+    if checkpoint.convert is not None:
+        counted = released_steps_of(config).parameters or unconverted.UNKNOWN
+    elif checkpoint.folder is None:
         last = released_steps_of(config)
         counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
@@ -209,6 +213,7 @@ def _counted(root: str, place: str, base: str | None) -> sizes.Parameters:
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
     counts_tokens: bool, unit: str | None, refresh: bool, base: str | None,
+    convert: str | None, converted: str | None,
 ) -> ReleasedSteps:  # fmt: skip
     """`released_steps_of` by plain values, so that it can be remembered.
 
@@ -223,19 +228,23 @@ def _found(
         unit: What the numbers in names count; None: what the names say.
         refresh: Ask the hub even if its answer is kept.
         base: Of adapters, in place of the one that they name.
+        convert: Command that makes Hugging Face folders of what is there.
+        converted: Folder of what it made.
 
     Raises:
-        ConfigError, CheckpointError: as `local.find` and `released.find` say.
+        ConfigError, CheckpointError: as `local.find`, `unconverted.find` and `released.find` say.
     """
     listed: Any = json.loads(steps)
     places = {int(step): str(name) for step, name in listed.items()} if isinstance(listed, dict) else None
     pattern = revision or folder or ""
-    if isinstance(listed, list) and pattern != local.AUTO and not step_names.needs_list(pattern):
-        checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed)
+    checkpoint = CheckpointConf(revision=revision, folder=folder, seed=seed, steps=listed, convert=convert)
+    if _is_plain(checkpoint):
         return ReleasedSteps(
             {s: ReleasedStep(s, _place(checkpoint, s)) for s in released_steps(listed)}, origin="pinned"
         )
-    if revision is None:
+    if revision is None and convert is not None:
+        found = unconverted.find(Path(root), pattern, places, own_tokenizer, unit, convert, converted)
+    elif revision is None:
         found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit, base)
     elif places is not None:
         found = ReleasedSteps({step: ReleasedStep(step, places[step]) for step in sorted(places)}, origin="pinned")

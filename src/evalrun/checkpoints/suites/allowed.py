@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from evalrun import checkpoints
+from evalrun.checkpoints.conversion_check import try_out
+from evalrun.checkpoints.conversions import Conversion
+from evalrun.checkpoints.downloads import Ledger
 from evalrun.checkpoints.suites import checkpoint_of, sizes
 from evalrun.config.schema import Config
+from evalrun.core.errors import CheckpointError, NoMemoryError
 from evalrun.core.records import Checkpoint
 
 
@@ -21,6 +27,14 @@ def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.Resolv
     Raises:
         CheckpointError: as `checkpoints.locate` says.
     """
+    if (command := config.checkpoint.convert) is not None:
+        if config.model.base is not None:
+            raise CheckpointError(
+                f"base={config.model.base} is for adapters, and what is converted is none: leave it out."
+            )
+        own = cell or checkpoint_of(config)
+        found = checkpoints.locate_converted(own, command, config.checkpoint.converted, config.trust_remote_code)
+        return by_tokens(config, found)
     allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, config.model.base)
     return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed))
 
@@ -69,13 +83,29 @@ def fetch(config: Config, located: checkpoints.ResolvedCheckpoint) -> Path:
     return checkpoints.fetch(located, config.trust_pickle, config.allow_unused_weights)
 
 
+def fetch_claimed(config: Config, located: checkpoints.ResolvedCheckpoint) -> Path:
+    """`fetch`, with what it puts on the disk noted as the sweep's own.
+
+    Raises:
+        CheckpointError: as `fetch` and `Ledger` say.
+    """
+    ledger, conversion = Ledger(config), located.conversion
+    if conversion is None:
+        ledger.claim(located.cell, str(located.commit))
+        return fetch(config, located)
+    ledger.claim_conversion(conversion)
+    folder = fetch(config, located)
+    ledger.weigh(conversion)
+    return folder
+
+
 def load(
     config: Config, located: checkpoints.ResolvedCheckpoint, folder: Path, device: str
 ) -> tuple[checkpoints.Loaded, Checkpoint]:
     """Load a job's checkpoint; its cell then has the parameters of the model that is scored.
 
     Those that the config says are kept. What was counted in the files is more than the model has where
-    `allow_unused_weights` drops some.
+    `allow_unused_weights` drops some; of what is converted nothing was counted before.
 
     Raises:
         CheckpointError: as `checkpoints.load` says.
@@ -85,10 +115,26 @@ def load(
         "pickle": config.trust_pickle,
         "unused_weights": config.allow_unused_weights,
     }
-    loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
+    with _tried(located.conversion):
+        loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
+        if located.conversion is not None:
+            own = config.checkpoint
+            try_out(located.conversion, loaded.model, loaded.tokenizer, own.converted, own.convert_text)
+            located.conversion.note(counted=loaded.parameters)
     cell, model = located.cell, config.model
-    if not loaded.unused or loaded.parameters is None:
+    if not (loaded.unused or located.conversion) or loaded.parameters is None:
         return loaded, cell
     total, nonembedding = model.n_params or loaded.parameters[0], model.n_params_nonembedding or loaded.parameters[1]
     nominal = model.n_params_nominal or sizes.nominal(total)
     return loaded, replace(cell, n_params=total, n_params_nonembedding=nonembedding, n_params_nominal=nominal)
+
+
+@contextlib.contextmanager
+def _tried(conversion: Conversion | None) -> Iterator[None]:
+    """Take back what a converter made where it turns out to be no model: it is made anew when it is wanted again."""
+    try:
+        yield
+    except CheckpointError as error:
+        if conversion is not None and not isinstance(error, NoMemoryError):
+            conversion.note(fault=str(error))
+        raise

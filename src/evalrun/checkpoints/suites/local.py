@@ -50,7 +50,7 @@ def find(
         CheckpointError: parameters that cannot be counted.
     """
     if not root.is_dir():
-        raise ConfigError(_no_folder(root))
+        raise ConfigError(no_folder(root))
     looks = cache(lambda name: folders.look(root / name))
     named = _listed(root, places) if places is not None else _named(root, pattern, looks)
     if unit is not None and places is None:
@@ -88,7 +88,8 @@ def find(
     return ReleasedSteps(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
 
 
-def _no_folder(root: Path) -> str:
+def no_folder(root: Path) -> str:
+    """What to say of a run's folder that is not there."""
     beside = root.absolute().parent
     there = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
     few = there and beside != Path(beside.anchor)  # the names at the top of a disk help nobody

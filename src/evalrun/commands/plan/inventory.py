@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun import checkpoints, progress
-from evalrun.checkpoints import ResolvedCheckpoint, downloads, kept_commits
+from evalrun.checkpoints import ResolvedCheckpoint, conversions, kept_commits
 from evalrun.checkpoints.suites import allowed
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError
@@ -38,6 +38,7 @@ class JobNeeds:
     here: bool  # its files
     download: int | None  # bytes to fetch; None: not known
     weights: int | None  # bytes of the files that would be loaded; None: not known
+    unconverted: int | None = None  # bytes of a checkpoint that is to be converted; None: it is not, or is already
     undelivered: tuple[str, ...] = ()  # tasks whose results the journal has and the store lacks
 
     @property
@@ -97,8 +98,8 @@ def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIEN
     ]
     sizes = _sizes(needing) if fault is None else {}
     needs = tuple(
-        JobNeeds(job.config, job.cell, located, problem, tasks, there, *_amounts(job.cell, located, there, sizes),
-                 tuple(entry.undelivered or ()))
+        JobNeeds(job.config, job.cell, located, problem, tasks, there, *_amounts(job, located, there, sizes),
+                 _unconverted(job) if tasks else None, tuple(entry.undelivered or ()))
         for job, entry, (located, problem), tasks, there in zip(jobs, entries, placed, todo, here, strict=True)
     )  # fmt: skip
     files = {file.name: file for job in jobs for file in job.files}
@@ -149,6 +150,8 @@ def _place(
     if cell.revision is None:
         if job.release.fault is not None:
             return None, job.release.fault
+        if config.checkpoint.convert is not None:
+            return None, None
         try:
             checkpoints.check_folder(Path(cell.location), cell, config.trust_pickle, config.allow_unused_weights)
         except CheckpointError as error:
@@ -225,18 +228,29 @@ def _sizes(needing: Sequence[tuple[ResolvedCheckpoint, Config]]) -> dict[str, di
 def _sizes_of(pair: tuple[ResolvedCheckpoint, Config]) -> dict[str, int]:
     located, config = pair
     try:
-        return downloads.sizes(located.cell.location, str(located.commit), config.trust_pickle)
+        return checkpoints.sizes(located.cell.location, str(located.commit), config.trust_pickle)
     except Exception:  # no network comes in many classes; what is not known is said to be so
         return {}
 
 
+def _unconverted(job: JobSpec) -> int | None:
+    """Bytes of a job's checkpoint where it is yet to be converted."""
+    checkpoint = job.config.checkpoint
+    if checkpoint.convert is None or conversions.is_made(job.cell, checkpoint.convert, checkpoint.converted):
+        return None
+    return conversions.bytes_of(Path(job.cell.location))
+
+
 def _amounts(
-    cell: Checkpoint,
+    job: JobSpec,
     located: ResolvedCheckpoint | None,
     here: bool,
     sizes: Mapping[str, dict[str, int]],
 ) -> tuple[int | None, int | None]:
     """Bytes to fetch and bytes of weights."""
+    cell = job.cell
+    if job.config.checkpoint.convert is not None:
+        return 0, None
     if cell.revision is None:
         return 0, _bytes_of([cell]) if here else None
     if located is None:

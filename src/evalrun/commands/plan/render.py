@@ -27,7 +27,7 @@ def describe(found: Inventory) -> str:
                 name if seed is None else f"{name} seed {seed}",
                 f"{sum(job.done for job in jobs)} of {len(jobs)}",
                 size(_download(jobs)),
-                f"{size(memory.bytes)} {memory.dtype or 'at 2 bytes a parameter'}",
+                _memory_said(memory),
                 ", ".join(memory.fits) or "nothing here",
                 duration(cost.time_of(jobs, found, there)),
             )
@@ -64,6 +64,7 @@ def to_json(found: Inventory) -> dict[str, Any]:
                 "todo": list(job.todo),
                 "here": job.here,
                 "download_bytes": job.download,
+                "unconverted_bytes": job.unconverted,
                 "problem": job.problem,
             }
             for job in found.jobs
@@ -114,10 +115,26 @@ def _download(jobs: Sequence[JobNeeds]) -> int | None:
     return None if any(n is None for n in needed.values()) else sum(n or 0 for n in needed.values())
 
 
+def _memory_said(memory: Memory) -> str:
+    return f"{size(memory.bytes)} {memory.dtype or 'at 2 bytes a parameter'}" if memory.bytes else _UNKNOWN
+
+
 def _memory(jobs: Sequence[JobNeeds], there: Sequence[Device]) -> Memory:
     """Memory that the largest checkpoint needs, by its size if that is known, else by its parameters."""
     known = [job for job in jobs if job.weights is not None]
     return cost.memory_of(max(known, key=lambda job: (job.weights or 0, job.here)) if known else jobs[0], there)
+
+
+def _conversions(jobs: Sequence[JobNeeds]) -> list[tuple[str, str]]:
+    """A line for each command that is to convert checkpoints: how many, and how large they are."""
+    wanted: dict[str, dict[str, int]] = {}
+    for job in jobs:
+        if job.unconverted is not None:
+            wanted.setdefault(str(job.config.checkpoint.convert), {})[job.cell.location] = job.unconverted
+    return [
+        ("convert", f"{counted(len(sizes), 'checkpoint')}, {size(sum(sizes.values()))}, by `{command}`")
+        for command, sizes in wanted.items()
+    ]
 
 
 def _sums(found: Inventory, there: Sequence[Device]) -> list[str]:
@@ -149,6 +166,7 @@ def _sums(found: Inventory, there: Sequence[Device]) -> list[str]:
             "" if needed is None or needed < free else f": {size(needed - free)} too few, see keep_checkpoints=false"
         )
         lines.append(("disk", f"{size(needed)} needed, {size(free)} free at {place}{short}"))
+    lines += _conversions(found.jobs)
     missing = [need.dataset for need in found.data if need.state == "missing"]
     unclear = [need.dataset for need in found.data if need.state == "unknown"]
     if missing:

@@ -1,0 +1,132 @@
+"""Running the user's command that makes a Hugging Face folder of a checkpoint, once for each.
+
+The folder takes its place when it is whole: it is written beside it, looked through, and renamed. What lies under
+another name was cut short, and is deleted by the next who comes. Jobs that need the same wait for one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+
+from filelock import FileLock
+
+from evalrun.checkpoints.complete import check_folder
+from evalrun.checkpoints.contents import is_adapter
+from evalrun.checkpoints.conversions import BEGUN, GONE, Conversion, bytes_of, delete, digest_of, of_run, tree
+from evalrun.config import converter
+from evalrun.core.errors import CheckpointError, first_line
+
+log = logging.getLogger(__name__)
+_SAID_LINES, _SAID = 3, 400  # of what a failed converter said: lines, characters
+
+
+def made(wanted: Conversion, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
+    """The Hugging Face folder of a checkpoint, made now if it is not there.
+
+    Args:
+        wanted: Which.
+        trust_pickle: Pickled weights will do.
+        unused_weights: A second model beside it is passed over.
+
+    Raises:
+        CheckpointError: the converter fails, or what it leaves is no whole checkpoint; nothing is kept then.
+    """
+    try:
+        lock = wanted.folder.with_name(f".{wanted.folder.name}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            _clear(wanted)
+            if not wanted.is_here:
+                delete(wanted.folder)
+                _make(wanted, trust_pickle, unused_weights)
+    except OSError as error:
+        raise CheckpointError(
+            f"{wanted.cell.label} cannot be converted into '{wanted.folder}': {first_line(error)}; check the disk, or "
+            "name another folder with checkpoint.converted=."
+        ) from None
+    return wanted.model
+
+
+def _make(wanted: Conversion, trust_pickle: bool, unused_weights: bool) -> None:
+    """Run the converter, look through what it leaves, and put that in its place.
+
+    Args:
+        wanted: Which; its folder is ours alone.
+        trust_pickle: Pickled weights will do.
+        unused_weights: A second model beside it is passed over.
+
+    Raises:
+        CheckpointError: as `made` says.
+    """
+    cell, at = wanted.cell, Path(wanted.cell.location)
+    before = tree(at)
+    begun = wanted.folder / f"{BEGUN}{uuid.uuid4().hex[:12]}"
+    wanted.folder.mkdir(exist_ok=True)
+    log.info("%s: converting it with `%s`", cell.label, wanted.command)
+    try:
+        _run(wanted, begun.absolute())
+        if not begun.is_dir():
+            raise CheckpointError(f"the converter of {cell.label} left no folder in the place of {{output}}.")
+        try:
+            check_folder(begun, cell, trust_pickle, unused_weights)
+        except CheckpointError as error:
+            said = str(error).replace(str(begun), "{output}")
+            raise CheckpointError(f"what the converter of {cell.label} left cannot be used: {said}") from None
+        if is_adapter(begun):
+            raise CheckpointError(f"the converter of {cell.label} left an adapter: let it merge that into its base.")
+        if tree(at) != before:
+            raise CheckpointError(
+                f"'{at}' of {cell.label} changed while it was converted (or the converter wrote into it): run the same "
+                "command again when it is at rest."
+            )
+        wanted.note(**of_run(cell, wanted.command), input=os.path.realpath(at), step=cell.step, files=digest_of(before),
+                    bytes=bytes_of(begun), fault=None, loss=None)  # fmt: skip
+        begun.rename(wanted.model)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+
+
+def _run(wanted: Conversion, output: Path) -> None:
+    """Run the converter in a process group of its own, so that nothing of it goes on when the job is stopped.
+
+    Raises:
+        CheckpointError: it cannot be started, or ends with another exit code than 0.
+    """
+    label, at = wanted.cell.label, Path(wanted.cell.location).absolute()
+    words = converter.filled(wanted.command, {"{input}": str(at), "{output}": str(output)})
+    errors = wanted.folder / "stderr.txt"
+    with (wanted.folder / "stdout.txt").open("wb") as out, errors.open("wb") as err:
+        try:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise CheckpointError(
+                f"the converter of {label}, '{words[0]}', could not be started: {first_line(error)}; see "
+                "checkpoint.convert."
+            ) from None
+        try:
+            code = process.wait()
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code:
+        lines = [line.strip() for line in errors.read_text(errors="replace").splitlines() if line.strip()]
+        said = " / ".join(lines[-_SAID_LINES:])[-_SAID:].rstrip(".") or "it said nothing on its standard error"
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        raise CheckpointError(f"the converter of {label} {how}: {said} (all of it: '{errors}').")
+
+
+def _clear(wanted: Conversion) -> None:
+    """Delete what a killed converter or a killed deletion left."""
+    for path in wanted.folder.glob(".*"):
+        if path.name.startswith((BEGUN, GONE)):
+            shutil.rmtree(path, ignore_errors=True)
