@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalrun.scoring import passes, trie
-from evalrun.scoring.trie import TokenTrie, make_trie
+from evalrun.scoring.trie import TokenTrie, make_forest, make_trie
 
 TOKENS = st.integers(0, 3)  # few, so that prefixes are shared at every depth
 CONTEXT = st.lists(TOKENS, min_size=1, max_size=30)
@@ -35,9 +37,11 @@ def test_a_node_is_a_distinct_prefix(requests: list[tuple[list[int], list[int]]]
     assert [len(prefix) - 1 for prefix in sorted(prefixes)] == made.position.tolist()
 
 
-@given(REQUESTS, st.integers(6, 40))
-def test_a_request_is_found_again(requests: list[tuple[list[int], list[int]]], window: int) -> None:
-    made = make_trie(requests, window)
+@given(REQUESTS, st.integers(6, 40), st.sampled_from([make_trie, make_forest]))
+def test_a_request_is_found_again(
+    requests: list[tuple[list[int], list[int]]], window: int, make: Callable[..., TokenTrie]
+) -> None:
+    made = make(requests, window)
     for i, request in enumerate(requests):
         kept = truncated(request, window)
         context, continuation = made.request(i)
@@ -52,15 +56,23 @@ def test_a_request_is_found_again(requests: list[tuple[list[int], list[int]]], w
     assert len({*zip(made.pair_node.tolist(), made.pair_token.tolist(), strict=True)}) == len(made.pair_node)
 
 
-@given(REQUESTS, st.integers(1, 60), st.sampled_from([4, 16, 256]), st.sampled_from([0, 2000]))
+@given(
+    REQUESTS, st.integers(1, 60), st.sampled_from([4, 16, 256]), st.sampled_from([0, 2000]),
+    st.sampled_from([make_trie, make_forest]),
+)  # fmt: skip
 def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
-    requests: list[tuple[list[int], list[int]]], budget: int, longest_row: int, row_cost: int
+    requests: list[tuple[list[int], list[int]]],
+    budget: int,
+    longest_row: int,
+    row_cost: int,
+    make: Callable[..., TokenTrie],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trie, "LONGEST_ROW", longest_row)
         patch.setattr(trie, "ROW_COST", row_cost)
         patch.setattr(passes, "ROW_COST", row_cost)
-        made = make_trie(requests, 64)
+        patch.setattr(passes, "ALONE", 3)
+        made = make(requests, 64)
         row, path, run = 0, np.zeros(0, np.int64), []
         while row < len(made.row_start) - 1:
             work, row = passes.next_pass(made, row, budget)
@@ -86,7 +98,10 @@ def test_in_a_pass_each_node_sees_its_ancestors_and_nothing_else(
     assert run == list(range(len(made.token)))  # each node once: the body runs no token twice
 
 
+@pytest.mark.parametrize("make", [make_trie, make_forest])
 @pytest.mark.parametrize("request_", [([], [1]), ([1], []), ([1], [1] * 9)])
-def test_a_request_that_cannot_be_scored_is_refused(request_: tuple[list[int], list[int]]) -> None:
+def test_a_request_that_cannot_be_scored_is_refused(
+    request_: tuple[list[int], list[int]], make: Callable[..., TokenTrie]
+) -> None:
     with pytest.raises(ValueError, match=r"request 1 has \d \+ \d tokens in a window of 8"):
-        make_trie([([1], [1]), request_], 8)
+        make([([1], [1]), request_], 8)

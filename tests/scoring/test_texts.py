@@ -23,7 +23,7 @@ import evalrun
 from evalrun import scoring
 from evalrun.checkpoints import tokenizer
 from evalrun.core.errors import ConfigError, EvalrunError
-from evalrun.scoring import lm_eval_model, open_lm
+from evalrun.scoring import lm_eval_model, open_lm, self_check, shared_answers, shared_prefix
 from evalrun.scoring.whole_texts import windows
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.text_rule import TextRule
@@ -73,6 +73,24 @@ def test_lm_evals_numbers_whatever_is_read_at_once(
     assert ours.used == "shared_prefix"
     assert found == pytest.approx(expected, abs=1e-3)
     assert opened(parts, name="lm_eval", batch_size=2).loglikelihood_rolling(requests(TEXTS)) == pytest.approx(found)
+
+
+def test_a_check_of_a_long_text_holds_the_logits_of_its_end_alone(
+    parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, compared = [], []
+    monkeypatch.setattr(self_check, "ENDS", 3)
+    monkeypatch.setattr(shared_answers, "ENDS", 3)
+    monkeypatch.setattr(shared_prefix, "_checked", {})
+    ours = opened(parts, name="shared_prefix", token_budget=256, batch_size=1)
+    call, compare = ours._model_call, ours._compare
+    monkeypatch.setattr(ours, "_model_call", lambda inputs: sizes.append(call(inputs).shape[1]) or call(inputs))
+    monkeypatch.setattr(ours, "_compare", lambda *answers: compared.append(answers) or compare(*answers))
+    ours.loglikelihood_rolling(requests(TEXTS[-2:]))
+    assert set(sizes[2:]) == {3}  # the first two are of the probe, which is short
+    for found, theirs in compared:
+        assert [value for value, _ in found] == pytest.approx([value for value, _ in theirs], abs=1e-4)
+    assert ours.counts.checked > 2
 
 
 def test_the_corpus_numbers_are_lm_evals(

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -24,7 +25,7 @@ from evalrun.core.errors import first_line
 from evalrun.scoring import own_attention
 from evalrun.scoring.attention_scores import by_scores
 from evalrun.scoring.passes import Bucket, Pass
-from evalrun.scoring.trie import TokenTrie
+from evalrun.scoring.trie import Ints, TokenTrie
 from evalrun.scoring.unsupported import UnsupportedError
 
 KeysValues = tuple[Tensor, Tensor]  # [nodes, key heads, d] each
@@ -42,6 +43,7 @@ class _Rows:
     real: Tensor | None  # positions of `query` that are not padding; None: all
     target: Tensor  # where their outputs go
     rows: int
+    span: tuple[slice, slice] | None = None  # of one row whose queries, and keys, lie side by side: no copy is needed
 
     def meet(self, unsound: Tensor) -> Tensor:
         """[rows, 1, width, 1] whether a query sees one of some keys."""
@@ -98,6 +100,7 @@ class Step:
             real=real,
             target=query.flatten() if real is None else query.flatten()[real],
             rows=rows,
+            span=_span(bucket),
         )
 
     def places(self, device: torch.device) -> Tensor:
@@ -222,8 +225,7 @@ def attend(
     if layer in step.kept:
         keys, values = (torch.cat(pair) for pair in zip(step.kept[layer], (keys, values), strict=True))
     if len(step.work.keep):
-        keep = torch.from_numpy(step.work.keep).to(keys.device)
-        step.next_kept[layer] = (keys.index_select(0, keep), values.index_select(0, keep))
+        step.next_kept[layer] = (_chosen(keys, step.work.keep), _chosen(values, step.work.keep))
     unsound = None
     if step.apart:  # 0 times what is no number is none either
         unsound = ~(keys.isfinite().flatten(1).all(1) & values.isfinite().flatten(1).all(1))
@@ -234,10 +236,11 @@ def attend(
     if bias is not None:
         biases = bias(step.plan.longest).index_select(1, step.places(queries.device))
     for rows in step.rows(queries.device, queries.dtype, window):
+        asking, seen = rows.span or (rows.query, rows.key)
         parts = (
-            _rows_of(queries, rows.query, rows.rows),
-            _rows_of(keys, rows.key, rows.rows, groups),
-            _rows_of(values, rows.key, rows.rows, groups),
+            _rows_of(queries, asking, rows.rows),
+            _rows_of(keys, seen, rows.rows, groups),
+            _rows_of(values, seen, rows.rows, groups),
         )
         if softcap or sinks is not None or biases is not None:
             added = None if biases is None else biases.index_select(1, rows.key).view(heads, rows.rows, 1, -1)
@@ -254,10 +257,29 @@ def attend(
 AttentionInterface.register(NAME, shared_prefix_attention)
 
 
-def _rows_of(tensor: Tensor, index: Tensor, rows: int, repeats: int = 1) -> Tensor:
+def _rows_of(tensor: Tensor, index: Tensor | slice, rows: int, repeats: int = 1) -> Tensor:
     """[N, heads, d] -> [rows, heads * repeats, tokens of a row, d]."""
-    gathered = tensor.index_select(0, index).view(rows, -1, *tensor.shape[1:]).transpose(1, 2)
+    chosen = tensor[index] if isinstance(index, slice) else tensor.index_select(0, index)
+    gathered = chosen.view(rows, -1, *tensor.shape[1:]).transpose(1, 2)
     return gathered if repeats == 1 else gathered.repeat_interleave(repeats, 1)
+
+
+def _span(bucket: Bucket) -> tuple[slice, slice] | None:
+    """Where the queries and the keys of a bucket lie, if it has one row without gaps."""
+    places = [_side_by_side(part[0]) for part in (bucket.query, bucket.key)] if len(bucket.query) == 1 else [None]
+    return None if None in places else (places[0], places[1])  # type: ignore[return-value]
+
+
+def _side_by_side(places: Ints) -> slice | None:
+    """The slice that some places are, if they are one."""
+    first, last = int(places[0]), int(places[-1]) + 1
+    return slice(first, last) if first >= 0 and bool((np.diff(places) == 1).all()) else None
+
+
+def _chosen(tensor: Tensor, places: Ints) -> Tensor:
+    """Some of [nodes, heads, d]; without a copy where they lie side by side."""
+    span = _side_by_side(places)
+    return tensor[span] if span else tensor.index_select(0, torch.from_numpy(places).to(tensor.device))
 
 
 def _refuse_unknown(module: Any, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:

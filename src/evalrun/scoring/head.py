@@ -123,10 +123,13 @@ class Head:
                 logits += self._bias[start : start + BLOCK].float()
             self._changed(logits)
             here = order[bounds[block] : bounds[block + 1]]
-            asked, column = logits[rows[here]], tokens[here] - start
-            scored[here] = asked.gather(1, column[:, None])[:, 0]
-            first[here] = (asked.argmax(1) == column) & (scored[here] > largest[rows[here]])
-            above = torch.maximum(largest, logits.amax(1))
+            position, column, highest = rows[here], tokens[here] - start, logits.amax(1)
+            found = logits[position, column]
+            leads = (found >= highest[position]) & (found > largest[position])
+            lead = leads.nonzero()[:, 0]  # few: whole rows are looked at for these alone
+            leads[lead] = logits[position[lead]].argmax(1) == column[lead]
+            scored[here], first[here] = found, leads
+            above = torch.maximum(largest, highest)
             start_at = above.masked_fill(above == float("-inf"), 0)  # a block that a bias masks has no largest
             total = total * (largest - start_at).exp() + logits.sub_(start_at[:, None]).exp_().sum(1)
             largest = above

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from inspect import signature
 from itertools import chain
 from typing import Any
 
@@ -45,6 +46,7 @@ class CheckpointLM(HFLM):
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
+        self._last = 0  # places of an input whose logits are asked for; 0: all
         self._separate = conf.encoding == "separate"
         chatter = logging.getLogger("lm_eval.models.huggingface")
         chatter.disabled = True  # it warns at each start that the model is loaded already, which is the point
@@ -230,9 +232,22 @@ class CheckpointLM(HFLM):
 
     def _model_call(self, inps: Any, *args: Any, **kwargs: Any) -> Any:
         """One forward pass, [batch, tokens] -> [batch, tokens, vocabulary]; tells the bar how many rows."""
-        logits = super()._model_call(inps, *args, **kwargs)
+        if self._last and len(inps) == 1 and "logits_to_keep" in signature(self.model.forward).parameters:
+            with torch.inference_mode():  # lm-eval counts its places from the end
+                logits = self.model(inps, logits_to_keep=self._last).logits
+        else:
+            logits = super()._model_call(inps, *args, **kwargs)
         self._tick(inps.shape[0])
         return logits
+
+    @contextlib.contextmanager
+    def _ends_alone(self, tokens: int) -> Iterator[None]:
+        """For a while, an input that is run alone gives the logits of its last places: a long text's take gigabytes."""
+        self._last = tokens
+        try:
+            yield
+        finally:
+            self._last = 0
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from evalrun.scoring.trie import ROW_COST, Ints, TokenTrie
 
 Row = tuple[int, int, Ints]  # first node, node after the last, and the ancestors of the first as indices of keys
 WASTE = 1.2
+# Tokens of a row that is worth a call of its own, and of passes where it is: a GPU's are larger, and calls cost more.
+ALONE, FEW = 64, 4096
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,14 @@ def next_pass(plan: TokenTrie, first_row: int, budget: int) -> tuple[Pass, int]:
         rows.append((begin, end, walked[: plan.position[begin]].copy()))
         walked[plan.position[begin:end]] = path + np.arange(begin, end) - start
     keep = walked[: plan.position[stop]] if stop < len(plan.token) else walked[:0]
-    return Pass(start, stop, path, _buckets(plan, rows, start, path), keep), stop_row
+    alone = [stop - start <= FEW and _without_gaps(row, start - path) for row in rows]
+    buckets = [_bucket(plan, [row], start, path) for row, by_itself in zip(rows, alone, strict=True) if by_itself]
+    others = [row for row, by_itself in zip(rows, alone, strict=True) if not by_itself]
+    return Pass(start, stop, path, buckets + _buckets(plan, others, start, path), keep), stop_row
 
 
-def _buckets(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int, waste: float = 1.2) -> list[Bucket]:
-    """Put rows of similar shape together: at most `waste` times the pairs that they need, and some."""
+def _buckets(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int) -> list[Bucket]:
+    """Put rows of similar shape together: at most `WASTE` times the pairs that they need, and some."""
     ordered = sorted(rows, key=lambda row: (row[1] - row[0], len(row[2])), reverse=True)
     groups: list[list[Row]] = []
     width = depth = pairs = 0
@@ -87,6 +92,17 @@ def _buckets(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int, waste:
             groups.append([row])
             width, depth, pairs = own, above, own * (own + above)
     return [_bucket(plan, group, start, kept) for group in groups]
+
+
+def _without_gaps(row: Row, before: int) -> bool:
+    """Whether a long row and all it sees lie side by side among the keys, so that nothing need be copied.
+
+    Args:
+        row: The row.
+        before: What its nodes are numbered more than its keys.
+    """
+    begin, end, above = row
+    return end - begin >= ALONE and bool((above == np.arange(begin - len(above), begin) - before).all())
 
 
 def _bucket(plan: TokenTrie, rows: Sequence[Row], start: int, kept: int) -> Bucket:

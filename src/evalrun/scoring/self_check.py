@@ -11,6 +11,7 @@ from evalrun.scoring.trie import TokenRequest, TokenTrie
 
 Answers = list[tuple[float, bool]]  # log-likelihood in nats, and whether greedy decoding would say it
 CHECKED_REQUESTS, CHECKED_TOKENS = 8, 2048  # of a self-check: so many requests, or fewer when they are long
+ENDS = 256  # tokens of a request, its last, that a self-check compares: all before them are seen by these
 PROBED_REQUESTS, PROBED_TOKENS = 2, 32  # of the one that every checkpoint has: the ends of so many requests
 # Differences to lm-eval's own path that are rounding: absolute in nats, and relative to the log-likelihood.
 TOLERANCE = {torch.float32: (1e-3, 1e-5), torch.float16: (0.1, 0.01), torch.bfloat16: (0.5, 0.02)}
@@ -25,6 +26,12 @@ def sample(plan: TokenTrie) -> list[int]:
         if i not in chosen and len(chosen) < CHECKED_REQUESTS and tokens <= CHECKED_TOKENS:
             chosen.append(i)
     return chosen
+
+
+def end_of(request: TokenRequest) -> TokenRequest:
+    """A request of which no more than its last tokens are scored."""
+    context, said = request
+    return [*context, *said[:-ENDS]], said[-ENDS:]
 
 
 def probe_requests(plan: TokenTrie) -> list[TokenRequest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evalrun.scoring.self_check import Answers
+from evalrun.scoring.self_check import ENDS, Answers
 from evalrun.scoring.trie import TokenTrie
 from evalrun.scoring.whole_texts import Floats, Scored
 
@@ -54,6 +55,14 @@ class Shared:
             sums = sums.to(self.precision).double()  # lm-eval sums in the precision of the log-softmax
         said = np.logical_and.reduceat(self.greedy[plan.request_pair], plan.request_start[:-1])
         return list(zip(sums.tolist(), said.tolist(), strict=True))
+
+    def ends(self, chosen: Sequence[int]) -> Answers:
+        """Answers of some requests as `end_of` has them."""
+        plan, found = self.plan, []
+        for i in chosen:
+            pairs = plan.request_pair[plan.request_start[i] : plan.request_start[i + 1]][-ENDS:]
+            found.append((float(self.logprobs[pairs].sum()), bool(self.greedy[pairs].all())))
+        return found
 
     def each(self) -> list[Scored]:
         """Of each request what its scored tokens cost."""

@@ -25,7 +25,7 @@ from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
 from evalrun.scoring.self_check import Answers
 from evalrun.scoring.shared_answers import Counts, Shared
-from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_trie
+from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_forest, make_trie
 from evalrun.scoring.trie_cache import Coded, TrieCache
 from evalrun.scoring.unsupported import UnsupportedError
 from evalrun.scoring.whole_texts import Scored
@@ -98,7 +98,7 @@ class SharedPrefixLM(CheckpointLM):
     def score_windows(self, requests: Sequence[TokenRequest], parts: Tensor | None) -> list[Scored]:
         """What the scored tokens of each window cost: windows are requests that share next to nothing."""
         with self._untold():  # a text is told when its last window is read
-            shared = self._shared(lambda: make_trie(requests, self.max_length), parts)
+            shared = self._shared(lambda: make_forest(requests, self.max_length), parts)
         return super().score_windows(requests, parts) if shared is None else shared.each()
 
     def _shared(self, plan_of: Callable[[], TokenTrie], parts: Tensor | None = None) -> Shared | None:
@@ -118,7 +118,7 @@ class SharedPrefixLM(CheckpointLM):
                 probed = self._probe(plan)
                 shared = self._answers(plan, parts)
                 self.counts.checked += probed
-                self._check(plan, shared.answers)
+                self._check(shared)
                 self._warn_of_truncation(plan)
                 self.used = "shared_prefix"
                 return shared
@@ -246,7 +246,7 @@ class SharedPrefixLM(CheckpointLM):
         self._probed = True
         return len(ends)
 
-    def _check(self, plan: TokenTrie, answers: Answers) -> None:
+    def _check(self, shared: Shared) -> None:
         """Compare a handful of answers with lm-eval's own path, before the first results of a model count.
 
         Once for a class of models with one config in a process, and again for inputs longer than those that were
@@ -256,22 +256,23 @@ class SharedPrefixLM(CheckpointLM):
             UnsupportedError: they differ; sharing is not exact for this model.
             CheckpointError: they differ among those that `verify` drew.
         """
+        plan = shared.plan
         if plan.longest > _checked.get(self._form, 0):
-            self._compare(*self._both(plan, answers, self_check.sample(plan)))
+            chosen = self_check.sample(plan)
+            with self._ends_alone(self_check.ENDS):
+                theirs = self._reference([self_check.end_of(plan.request(i)) for i in chosen])
+            self._compare(shared.ends(chosen), theirs)
+            self.counts.checked += len(chosen)
             _checked[self._form] = plan.longest
         if self._conf.verify:
             drawn = random.sample(range(plan.requests), min(self._conf.verify, plan.requests))
-            ours, theirs = self._both(plan, answers, drawn)
+            ours, theirs = [shared.answers[i] for i in drawn], self._reference([plan.request(i) for i in drawn])
+            self.counts.checked += len(drawn)
             worst = self._largest_difference(ours, theirs)
             said = "verify: %s scored again by lm-eval's own path, largest difference %.1e nats"
             log.info(said, counted(len(drawn), "request"), self.counts.difference)
             if worst is not None:
                 raise CheckpointError(f"scorer.verify found a wrong result: {worst}; use scorer=lm_eval and report it.")
-
-    def _both(self, plan: TokenTrie, answers: Answers, chosen: Sequence[int]) -> tuple[Answers, Answers]:
-        """Some answers, and lm-eval's."""
-        self.counts.checked += len(chosen)
-        return [answers[i] for i in chosen], self._reference([plan.request(i) for i in chosen])
 
     def _compare(self, ours: Answers, theirs: Answers) -> None:
         worst = self._largest_difference(ours, theirs)

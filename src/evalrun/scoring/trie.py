@@ -99,9 +99,7 @@ def make_trie(requests: Sequence[TokenRequest], max_length: int, parted: Sequenc
     starts = np.zeros(len(requests) + 1, np.int64)
     lengths, lost = np.zeros(len(requests), np.int64), np.zeros(len(requests), np.int64)
     for i, (context, continuation) in enumerate(requests):
-        if not context or not 0 < len(continuation) <= max_length:
-            raise ValueError(f"request {i} has {len(context)} + {len(continuation)} tokens in a window of {max_length}")
-        tokens = np.asarray([*context, *continuation][-(max_length + 1) :], dtype=">i4")
+        tokens = _kept(i, context, continuation, max_length)
         starts[i + 1], lengths[i] = starts[i] + len(continuation), len(tokens) - 1
         lost[i] = len(context) + len(continuation) - len(tokens)
         by_input.setdefault(tokens[:-1].tobytes(), []).append((i, tokens[-len(continuation) :].astype(np.int64)))
@@ -126,6 +124,63 @@ def make_trie(requests: Sequence[TokenRequest], max_length: int, parted: Sequenc
         request_lost=lost,
         request_parted=np.bincount(np.asarray(parted, np.int64), minlength=len(requests)),
     )
+
+
+def make_forest(requests: Sequence[TokenRequest], max_length: int) -> TokenTrie:
+    """The plan of requests that share nothing worth a search: each is a tree of its own, the shortest first.
+
+    What a row of such a plan sees lies side by side, so that attention need not gather it.
+
+    Args:
+        requests: As `make_trie` has them.
+        max_length: The model's window.
+
+    Raises:
+        ValueError: as `make_trie`.
+    """
+    kept = [_kept(i, *request, max_length) for i, request in enumerate(requests)]
+    lengths = np.array([len(tokens) - 1 for tokens in kept], np.int64)
+    scored = np.array([len(continuation) for _, continuation in requests], np.int64)
+    order = np.argsort(lengths, kind="stable")
+    stops = np.empty(len(requests), np.int64)  # the node after each request's last one
+    stops[order] = np.cumsum(lengths[order])
+    starts, size = (stops - lengths)[order], int(lengths.sum())
+    nodes = [np.arange(stop - count, stop) for stop, count in zip(stops, scored, strict=True)]
+    pairs = np.cumsum(scored[order])[np.argsort(order)]  # the pair after each request's last one
+    return TokenTrie(
+        token=np.concatenate([kept[i][:-1] for i in order]).astype(np.int64),
+        position=np.arange(size) - np.repeat(starts, lengths[order]),
+        end=np.repeat(stops[order], lengths[order]),
+        row_start=_rows([0] * len(requests), starts.tolist(), size),
+        pair_node=np.concatenate([nodes[i] for i in order]),
+        pair_token=np.concatenate([kept[i][-scored[i] :] for i in order]).astype(np.int64),
+        request_start=np.concatenate([[0], np.cumsum(scored)]),
+        request_pair=np.concatenate([np.arange(stop - count, stop) for stop, count in zip(pairs, scored, strict=True)]),
+        request_length=lengths,
+        request_lost=np.array([len(a) + len(b) for a, b in requests], np.int64) - lengths - 1,
+        request_parted=np.zeros(len(requests), np.int64),
+    )
+
+
+def _kept(
+    number: int, context: Sequence[int], continuation: Sequence[int], max_length: int
+) -> NDArray[np.signedinteger]:
+    """A request's tokens that fit the window, and the last of its continuation.
+
+    Args:
+        number: Of the request.
+        context: Tokens before it.
+        continuation: Tokens that are scored.
+        max_length: The model's window.
+
+    Raises:
+        ValueError: no tokens, or more scored than fit.
+    """
+    if not context or not 0 < len(continuation) <= max_length:
+        raise ValueError(
+            f"request {number} has {len(context)} + {len(continuation)} tokens in a window of {max_length}"
+        )
+    return np.asarray([*context, *continuation][-(max_length + 1) :], dtype=">i4")
 
 
 class _TrieBuilder:
