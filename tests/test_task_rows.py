@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,3 +212,44 @@ def test_quotes_in_a_table_close_or_are_told(tmp_path: Path, separator: str) -> 
         path.write_text(f"a|b\nc|d\n{wrong}\n".replace("|", separator))
         with pytest.raises(TaskError, match="line 3 has a text that begins with a double quote"):
             list(data_rows.read(path))
+
+
+PACKING = {".gz": gzip.compress, ".zst": lambda content: pa.compress(content, codec="zstd", asbytes=True)}
+
+
+@pytest.mark.parametrize("packing", PACKING)
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("txt", "Ein Käse,\nnoch einer.\n"),
+        ("jsonl", '{"text": "Käse"}\n{"text": "b"}\n'),
+        ("json", '[{"text": "Käse"}]'),
+        ("csv", 'text,n\n"Käse, alt",1\n'),
+    ],
+)
+def test_compressed_files_are_read_as_those_inside(tmp_path: Path, packing: str, suffix: str, content: str) -> None:
+    plain, packed = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}{packing}"
+    plain.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    half = len(content) // 2  # in two parts, as tools that append write them
+    packed.write_bytes(
+        b"".join(PACKING[packing](part) for part in (plain.read_bytes()[:half], plain.read_bytes()[half:]))
+    )
+    expected = [row | ({"file": packed.name} if "file" in row else {}) for row in data_rows.read(plain)]
+    assert list(data_rows.read(packed)) == expected
+    assert [row["text"] for row in data_rows.read(tmp_path)] == 2 * [row["text"] for row in expected]
+    packed.write_bytes(packed.read_bytes()[:-4])
+    kind = {".gz": "gzip", ".zst": "zstd"}[packing]
+    with pytest.raises(
+        TaskError, match=rf"b\.{suffix}\{packing}' cannot be unpacked as {kind} \(Trunc.*\): fetch or pack"
+    ):
+        list(data_rows.read(packed))
+    packed.write_bytes(PACKING[packing]("text\nKäse\n".encode("latin-1")))
+    with pytest.raises(
+        TaskError, match=rf"b\.{suffix}\{packing}' is not UTF-8 text{r' .byte 6.' if suffix == 'txt' else ''}: save"
+    ):
+        list(data_rows.read(packed))
+
+
+def test_a_compression_that_is_not_read_is_said(workspace: Path) -> None:
+    with pytest.raises(TaskError, match=r"'mine': data file 'data/mine.jsonl.bz2' is compressed as \.bz2: pack it as"):
+        mine(workspace, "jsonl.bz2")

@@ -15,6 +15,7 @@ from evalrun.config.own_yaml import conf_dir
 from evalrun.core.errors import TaskError
 from evalrun.tasks import data_rows
 from evalrun.tasks.data_rows import BUILDERS
+from evalrun.tasks.packed import not_unpacked
 
 log = logging.getLogger(__name__)
 SPLITS = ("test_split", "validation_split", "training_split")
@@ -40,9 +41,12 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     for path in files.values():
         if not path.suffix and not path.exists():
             raise TaskError(f"task '{name}': data folder '{path}' is not there: {_remedy(path)}.")
+    for path in files.values():
+        _refuse_unknown_compression(name, path)
     if len(builders) != 1 or None in builders:
         raise TaskError(
-            f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike, or be a folder."
+            f"task '{name}': data {_said(files)} must end in one of {', '.join(BUILDERS)}, all alike, or be a folder "
+            "(text, JSON and tables may be compressed, with .gz or .zst after that)."
         )
     for path in files.values():
         if path.is_dir() and not data_rows.files_in(path):
@@ -67,6 +71,17 @@ def put_data(name: str, config: dict[str, Any], data: Any) -> tuple[Path, ...]:
     except TaskError as error:
         raise TaskError(f"task '{name}': {error}") from None
     return tuple(files.values())
+
+
+def _refuse_unknown_compression(name: str, path: Path) -> None:
+    """See that no file, nor one of a folder, is left unread for how it is compressed.
+
+    Raises:
+        TaskError: naming the file.
+    """
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if (found := not_unpacked(file, tuple(BUILDERS))) is not None:
+            raise TaskError(f"task '{name}': data file '{file}' is compressed as {found}: pack it as .gz or .zst.")
 
 
 def _check_splits(name: str, config: Mapping[str, Any], files: Mapping[str, Path]) -> None:

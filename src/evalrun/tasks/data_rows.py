@@ -14,6 +14,7 @@ from typing import Any
 
 from evalrun.core.errors import TaskError, first_line
 from evalrun.tasks import tabular
+from evalrun.tasks.packed import content, ending, opened
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
 TABLES = tuple(ending for ending, builder in BUILDERS.items() if builder != "text")  # of files with a row an item
@@ -24,12 +25,18 @@ _BATCH = 1000
 
 def builder_of(path: Path) -> str | None:
     """How a file is read, or a folder of files; None where no way is known."""
-    return "text" if path.is_dir() else BUILDERS.get(path.suffix.lower())
+    return "text" if path.is_dir() else BUILDERS.get(kind_of(path))
+
+
+def kind_of(path: Path) -> str:
+    """The ending by which a file is read: a key of `BUILDERS`, or what is none; Parquet has compression of its own."""
+    found = ending(path)
+    return path.suffix.lower() if found == ".parquet" else found
 
 
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder and those below it that can be read, in the order of their names."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in BUILDERS]
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and kind_of(path) in BUILDERS]
 
 
 def read(path: Path, texts: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
@@ -47,10 +54,10 @@ def read(path: Path, texts: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
         for file in files_in(path):
             yield from read(file, text_columns([file]))
         return
-    builder = BUILDERS[path.suffix.lower()]
+    builder = BUILDERS[kind_of(path)]
     try:
         if builder == "text":
-            yield {"text": path.read_bytes().decode("utf-8-sig"), "file": path.name}
+            yield {"text": content(path).decode("utf-8-sig"), "file": path.name}
         elif builder == "json":
             yield from _json_rows(path)
         elif builder == "csv":
@@ -82,16 +89,16 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         TaskError: it is neither, or a row is no object.
     """
-    with path.open(encoding="utf-8-sig") as lines:
+    with opened(path) as lines:
         opening = next((line for line in lines if line.strip()), "")
     if opening.lstrip()[:1] == "[":
         whole = _whole(path)
         if whole is not None:
             yield from _objects(path, whole)
             return
-    if path.suffix.lower() == ".json":
+    if kind_of(path) == ".json":
         _refuse_one_object(path)
-    with path.open(encoding="utf-8-sig") as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield from _objects(path, [_parsed(path, line.strip(), number)], number)
@@ -99,14 +106,14 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _whole(path: Path) -> list[Any] | None:
     """The list that a file is; None for lists line by line, which are said where they are read."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = content(path).decode("utf-8-sig")
     try:
         found = _parsed(path, text)
     except TaskError:
-        if path.suffix.lower() == ".jsonl":
+        if kind_of(path) == ".jsonl":
             return None
         raise
-    if path.suffix.lower() == ".jsonl" and not all(isinstance(one, dict) for one in found):
+    if kind_of(path) == ".jsonl" and not all(isinstance(one, dict) for one in found):
         return None
     if found and all(isinstance(one, str) for one in found):  # as `datasets` names the column of such a list
         return [{"text": one} for one in found]
@@ -119,7 +126,7 @@ def _refuse_one_object(path: Path) -> None:
     Raises:
         TaskError: it is one object.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    text = content(path).decode("utf-8-sig")
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
@@ -167,7 +174,7 @@ def _parsed(path: Path, text: str, first: int = 1) -> Any:
     except RecursionError:
         raise TaskError(f"data file '{path}': line {first} is nested too deeply to be read.") from None
     except _TwiceError as error:
-        where = f"line {first} has" if path.suffix.lower() == ".jsonl" else "an object has"
+        where = f"line {first} has" if kind_of(path) == ".jsonl" else "an object has"
         raise TaskError(f"data file '{path}': {where} the key '{error}' twice: take one out.") from None
     except ValueError as error:  # an integer of more than 4300 digits
         raise TaskError(f"data file '{path}': line {first} cannot be read ({first_line(error)}).") from None
@@ -197,7 +204,7 @@ def _objects(path: Path, found: list[Any], first: int = 1) -> Iterator[dict[str,
         TaskError: one is no object.
     """
     for number, one in enumerate(found, start=first):
-        if isinstance(one, list) and path.suffix.lower() == ".jsonl":
+        if isinstance(one, list) and kind_of(path) == ".jsonl":
             raise TaskError(
                 f"data file '{path}': line {number} is a list: name the file .json, or put a row on each line."
             )

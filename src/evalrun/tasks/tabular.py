@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import TaskError
+from evalrun.tasks.packed import ending, opened
 
 _SEPARATORS = {".csv": ",;\t", ".tsv": "\t;,"}
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # of 64 bits
@@ -92,7 +93,7 @@ def _refuse_twice(header: list[str], said: str) -> None:
 
 
 def _separator(path: Path) -> str:
-    known = _SEPARATORS[path.suffix.lower()]
+    known = _SEPARATORS[ending(path)]
     counted = {one: len(next(_rows(path, str(path), one, strict=False), (0, []))[1]) for one in known}
     return known[0] if counted[known[0]] > 1 else max(known, key=lambda one: counted[one])
 
@@ -103,7 +104,7 @@ def _rows(path: Path, said: str, separator: str, strict: bool = True) -> Iterato
     Strict, since a quote that nothing closes takes the rows after it for its text, up to the next quote or the end.
     """
     csv.field_size_limit(1 << 30)  # a passage may be longer than the 128 KiB that are Python's guess
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened(path, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=strict)
         last = 0
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalrun.core.errors import ConfigError, TaskError, suggest
 from evalrun.tasks import data_rows
-from evalrun.tasks.data_rows import BUILDERS, TABLES
+from evalrun.tasks.data_rows import BUILDERS, TABLES, kind_of
 
 LOOKED_AT = 1000  # rows that tell what the columns are; scoring checks all of them
 _REMEDIES = {
@@ -65,7 +65,7 @@ def read(path: Path) -> Rows:
         ConfigError: no such file, or of a kind that cannot be read.
         TaskError: a file that is empty or damaged, with the line where that can be said.
     """
-    builder = BUILDERS.get(path.suffix.lower())
+    builder = BUILDERS.get(kind_of(path))
     if path.is_dir():
         raise ConfigError(f"'{path}' is a folder: name one file in it, {_others(path)}")
     if builder is None:
@@ -88,5 +88,5 @@ def read(path: Path) -> Rows:
 
 def _others(folder: Path, name: str = "") -> str:
     """The data files of a folder that could be meant."""
-    found = [file.name for file in folder.glob("*") if file.suffix.lower() in TABLES] if folder.is_dir() else []
+    found = [file.name for file in folder.glob("*") if kind_of(file) in TABLES] if folder.is_dir() else []
     return suggest(name, found) if found else f"it must end in one of {', '.join(TABLES)}."
