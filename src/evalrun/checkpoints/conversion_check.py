@@ -25,7 +25,8 @@ from evalrun.core.records import Checkpoint
 log = logging.getLogger(__name__)
 NONE = "none"  # of checkpoint.convert_text: nothing is tried
 _TOKENS = 512  # of the text, at most
-_FALLS_NATS, _FALLS_ERRORS = 0.05, 4.0  # of the loss by transposing: more than any honest model was seen to have
+_FALLS = 0.05, 4.0  # nats a token and standard errors, of the loss by transposing: more than honest models showed
+_FALLS_FROM_NONE = 0.01, 2.0  # the same from the model without these matrices
 _ABOVE = 1.25  # of guessing's loss: where it is too far above
 _BETTER = 0.8  # of guessing's loss: below it something has been learnt
 _RISES = 1.15  # of the step before: where a rise is said
@@ -143,10 +144,12 @@ def _refuse_transposed(label: str, model: Any, tokens: Any, tried: _Tried) -> No
         with _changed(parameters, lambda tensor: tensor.transpose(-1, -2)):
             turned = _losses(model, tokens)
         # A loss on a text that is strange to a model says little.
-        if turned.mean < known and _is_fall(tried, turned) and (best is None or turned.mean < best[0]):
+        if turned.mean < known and _is_fall(tried, turned, *_FALLS) and (best is None or turned.mean < best[0]):
             with _changed(parameters, lambda tensor: tensor.new_zeros(()).expand_as(tensor)):
                 emptied = _losses(model, tokens)
-            if _is_fall(emptied, turned):  # in a bad moment of its training a model does better with anything else
+            if _is_fall(
+                emptied, turned, *_FALLS_FROM_NONE
+            ):  # in a bad moment of its training a model does better with anything else
                 best = turned.mean, names
     if best is not None:
         more = f" and {len(best[1]) - 1} more" if best[1][1:] else ""
@@ -192,10 +195,10 @@ def _changed(parameters: list[Any], change: Callable[[Any], Any]) -> Iterator[No
             parameter.data = tensor
 
 
-def _is_fall(before: _Tried, after: _Tried) -> bool:
-    """Whether the loss falls by more than any honest model's was seen to, and by more than its error."""
+def _is_fall(before: _Tried, after: _Tried, nats: float, errors: float) -> bool:
+    """Whether the loss falls by more than so many nats a token, and so many of its standard errors."""
     falls = before.losses - after.losses
-    return float(falls.mean()) > max(_FALLS_NATS, _FALLS_ERRORS * float(falls.std()) / math.sqrt(len(falls)))
+    return float(falls.mean()) > max(nats, errors * float(falls.std()) / math.sqrt(len(falls)))
 
 
 def _compare(cell: Checkpoint, tried: _Tried, others: Mapping[int, Mapping[str, Any]]) -> None:

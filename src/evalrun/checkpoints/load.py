@@ -107,6 +107,7 @@ def _whole(
     """A whole model, and what of its folder is no part of it."""
     _check_quantisation(config_of(folder), where)
     model, info = _model(folder, where, label, dtype, device, trust)
+    _check_precision(model, dtype, where)
     return model, tuple(_unused(folder, model, info, where, trust.get("unused_weights", False)))
 
 
@@ -157,7 +158,7 @@ def _model(
         _say_code(error, where, folder)
         nested = isinstance(error, AttributeError) and "is_floating_point" in str(error)
         said = "its pickle holds no tensors by name, but a training state" if nested else first_line(error)
-        remedy = "install what it names" if isinstance(error, ImportError) else "fetch or write it again"
+        remedy = "install what it names" if isinstance(error, ImportError) else _write_again(folder)
         raise CheckpointError(f"{where} cannot be loaded: {said} ({type(error).__name__}); {remedy}.") from error
 
 
@@ -193,17 +194,44 @@ def _check_quantisation(config: Mapping[str, Any], where: str) -> None:
     Raises:
         CheckpointError: it does not.
     """
-    said = config.get("quantization_config")
-    method = said.get("quant_method") if isinstance(said, Mapping) else None
+    method = _quantised_by(config)
     if method is None:
         return
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
 
-    if not any(str(known).startswith(str(method)) for known in KNOWN):
+    if not any(str(known).startswith(method) for known in KNOWN):
         raise CheckpointError(
             f"{where} is quantised by '{method}', as its config.json says, which transformers does not know: write it "
             "again in bfloat16, or take quantization_config out of config.json if its weights are plain numbers."
         )
+
+
+def _write_again(folder: Path) -> str:
+    """What to do about weights that transformers cannot load, beside installing a package."""
+    method = _quantised_by(config_of(folder))
+    if method is None:
+        return "fetch or write it again"
+    return f"it is quantised by {method}, whose kernels may need another device or version; or write it in bfloat16"
+
+
+def _check_precision(model: Any, dtype: str, where: str) -> None:
+    """See that a quantised model computes in the precision that was asked for: some keep their own.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    own = str(model.dtype).removeprefix("torch.")
+    if dtype not in ("auto", own) and hasattr(model.config, "quantization_config"):
+        raise CheckpointError(
+            f"{where} is quantised and computes in {own}, whatever is asked for, and scorer.dtype is {dtype}: leave it "
+            "out, or say auto."
+        )
+
+
+def _quantised_by(config: Mapping[str, Any]) -> str | None:
+    said = config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, Mapping) else None
+    return None if method is None else str(method)
 
 
 def _say_code(error: Exception, what: str, folder: Path) -> None:

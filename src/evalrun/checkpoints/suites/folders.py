@@ -158,7 +158,9 @@ def parameters_of(folder: Path, base: str | None = None) -> Parameters:
             of_base = released.parameters(adapter.base, adapter.revision)
         added = sum(math.prod(shape) for _, shape in _tensors(folder).values())
         return replace(of_base, counted=of_base.counted + added)  # the Trainer counts what it added, too
-    found = of_tensors(_tensors(folder), (_json(folder / "config.json") or {}).get("tie_word_embeddings"))
+    config = _json(folder / "config.json") or {}
+    is_quantised = "quantization_config" in config  # its files hold fewer numbers than it has parameters, and scales
+    found = None if is_quantised else of_tensors(_tensors(folder), config.get("tie_word_embeddings"))
     return found or of_config((folder / "config.json").read_text(), f"'{folder}'")
 
 

@@ -109,7 +109,7 @@ def _on_meta(config: dict[str, Any]) -> Parameters:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    known = AutoConfig.for_model(**config)
+    known = AutoConfig.for_model(**{key: value for key, value in config.items() if key != "quantization_config"})
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(known)
     model.tie_weights()
