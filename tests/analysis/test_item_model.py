@@ -336,6 +336,13 @@ def test_the_report_has_its_section_and_table(table, reference):
     assert section.rows[0][2].hint.startswith("60 items, 30 checkpoints, 6 models; ")
     assert "Noh & Lee 2007" in references(study)["Single items"]
     assert "clusters (errors)" not in section.heads
+    text = {"task": "story", "title": "Story"}  # whose items are documents, which no answer of theirs is to be told of
+    mixed = replace(
+        study,
+        table=pd.concat([study.table, study.table.assign(**text, metric="bits_per_byte")]),
+        item_effects=pd.concat([study.item_effects, study.item_effects.assign(**text, p=np.nan)]),
+    )
+    assert [one.rows for one in sections(mixed) if one.title == "By single items"] == [section.rows]
     bare = analyze_table(table, conf, "tiny")
     assert "By single items" not in [one.title for one in sections(bare)]
     assert "Single items" not in references(bare)

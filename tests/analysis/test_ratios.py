@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +19,7 @@ from evalrun.core.ratios import RATIOS, ratio_of
 from evalrun.reporting.metric_names import panel_titles, value_name
 from evalrun.reporting.sections import sections
 from evalrun.reporting.sentences import summary
+from evalrun.statistics.dynamics.document_maps import document_maps
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import TaskClusters, clustered_means
@@ -256,12 +260,44 @@ def test_a_report_says_which_way_is_better_and_in_which_unit(text_suite, tidy):
     said = " ".join(summary(study))
     assert "(lower is better), by 0.2" in said
     assert not len(study.artefacts)  # a loss counts no right answers
-    (note,) = [note for note in study.notes if "followed" in note]
-    assert "its documents have losses" in note
+    assert not [note for note in study.notes if "documents" in note or "followed" in note]
     assert value_name(table) == "Bits per byte (lower is better)"
     both = pd.concat([table, tidy.curve([0.5, 0.6])])
     titles = panel_titles(both, [(str(task), rows) for task, rows in both.groupby("task", sort=False)])
     assert titles == ["Text: bits per byte", "Obey"]
+
+
+def test_a_report_pictures_documents_over_training(text_suite):
+    table, read = text_suite
+    study = analyze_table(table, conf_of(items=True), "made", items=read)
+    (section,) = [one for one in sections(study) if one.title == "Texts"]
+    assert [one.title for one in section.pictures] == ["Text", ""]
+    assert {one.name.split(",")[0] for one in section.pictures} == {"worse", "better"}
+    (maps,) = study.dynamics.documents
+    for picture, curve in zip(section.pictures, maps.curves, strict=True):
+        own = table[table["model"] == curve.label].sort_values("tokens")
+        last = read(own["run_id"].iloc[-1], "", list(_columns()))
+        costs = (last["nats"] / last["bytes"] / np.log(2)).to_numpy()
+        np.testing.assert_allclose(curve.costs[:, -1], np.sort(costs)[::-1])  # the dearest at the top
+        first = read(own["run_id"].iloc[0], "", list(_columns()))
+        order = np.argsort(-costs, kind="stable")
+        np.testing.assert_allclose(curve.costs[:, 0], (first["nats"] / first["bytes"] / np.log(2)).to_numpy()[order])
+        drawn = mpl.image.imread(io.BytesIO(base64.b64decode(picture.address.split(",")[1])))[..., :3].sum(axis=2)
+        assert drawn.shape == curve.costs.shape == (200, len(own))
+        assert drawn[0, -1] > drawn[-1, -1]  # what costs much is pale
+        assert "bits per byte of" in picture.alt
+    missing = analyze_table(table, conf_of(items=True), "made", items=lambda run, task, columns: None)
+    assert [note for note in missing.notes if "cannot be shown one by one: no items are in the store." in note]
+
+
+def test_many_documents_share_rows(text_suite):
+    table, _ = text_suite
+    curve = table[table["model"] == "worse"]
+    costs = np.arange(1.0, 501.0)
+    maps = document_maps(curve, lambda run, task, columns: documents(np.full(500, 10), costs * 10 * np.log(2)))
+    assert maps.curves[0].documents == 500
+    assert maps.curves[0].costs.shape == (240, len(curve))
+    assert maps.curves[0].costs[0, 0] == pytest.approx(np.mean([500, 499]))
 
 
 def test_bits_per_byte_below_one_are_no_shares(text_suite):

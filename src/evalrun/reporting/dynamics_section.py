@@ -107,6 +107,6 @@ def _pictures(found: ItemDynamics, alpha: float) -> Iterator[SectionPicture]:
             found.title if not place else "",
             f"{one.label}, {tokens_text(float(one.tokens[0]))} to {tokens_text(float(one.tokens[-1]))} tokens",
             f"Right answers of {one.label} to {found.title}, {one.items:,} items by {len(one.tokens)} checkpoints",
-            "data:image/png;base64," + base64.b64encode(picture(one)).decode(),
+            "data:image/png;base64," + base64.b64encode(picture(one.shares)).decode(),
             [*said[:_SAID], *more] if not place else (),
         )

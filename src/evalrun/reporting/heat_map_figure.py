@@ -19,7 +19,6 @@ from matplotlib.image import imsave
 from evalrun.reporting.dynamics_words import tokens_text
 from evalrun.reporting.figures import INK, STYLE
 from evalrun.statistics.dynamics.distractors import COLUMN, POSITION, RIGHT, TEXT
-from evalrun.statistics.dynamics.heat_maps import HeatMap
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.naming import run_name
 
@@ -150,8 +149,14 @@ def _short(by: str, value: str) -> str:
     return name if len(name) <= 16 else f"{name[:15]}…"
 
 
-def picture(one: HeatMap) -> bytes:
-    """The answers of one curve as a PNG of a pixel for each row and checkpoint, without axes: the page scales it."""
+def picture(values: Any, worst: float = 0.0, best: float = 1.0) -> bytes:
+    """Values of one curve as a PNG of a pixel for each row and checkpoint, without axes: the page scales it.
+
+    Args:
+        values: (rows, checkpoints)
+        worst: The value that is pale.
+        best: The one that is dark.
+    """
     buffer = io.BytesIO()
-    imsave(buffer, one.shares, cmap=_COLORS, vmin=0, vmax=1, format="png")
+    imsave(buffer, (values - worst) / ((best - worst) or 1.0), cmap=_COLORS, vmin=0, vmax=1, format="png")
     return buffer.getvalue()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from evalrun.core.ratios import ratio_of
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.section_tables import Section, TableCell, number_cell, signed
 from evalrun.statistics.findings import Findings
@@ -32,7 +33,10 @@ def by_items(study: Findings) -> Section | None:
     alpha, clustered = study.choice.alpha, bool(found["n_clusters"].notna().any())
     rows = []
     lower = set(study.table.loc[~study.table["higher_is_better"].astype(bool), "task"])
-    for task, own in found.groupby("task", sort=False):
+    of_texts = {
+        task for task, metric in zip(study.table["task"], study.table["metric"], strict=True) if ratio_of(metric)
+    }
+    for task, own in found[~found["task"].isin(of_texts)].groupby("task", sort=False):
         mark = " (lower is better)" if task in lower else ""
         for row in own.to_dict("records"):
             first = row["effect"] == EFFECTS[0]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalrun.core.errors import AnalysisError, EvalrunError
+from evalrun.core.ratios import ratio_of
 from evalrun.core.stages import stage
 from evalrun.core.text import counted, listed
 from evalrun.statistics.dynamics.distractors import ItemWords, Words
+from evalrun.statistics.dynamics.document_maps import DocumentMaps, document_maps
 from evalrun.statistics.dynamics.item_columns import DIFFICULTY
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics, ItemSettings, item_dynamics, turns_of
 from evalrun.statistics.dynamics.item_grid import read_grid
@@ -32,6 +34,7 @@ class Followed:
     tasks: list[ItemDynamics]  # without their grids, in order of the table
     notes: list[str]  # why a task has none
     divided: list[DividedTask]  # tasks whose parts are to be judged
+    documents: list[DocumentMaps] = field(default_factory=list)  # of tasks whose items are no answers but texts
 
 
 def settings_of(conf: AnalysisConf) -> ItemSettings:
@@ -94,7 +97,7 @@ def follow_tasks(
     """
     if items is None or not conf.item_dynamics:
         return Followed([], [], [])
-    found, notes, divided = [], [], []
+    found, notes, divided, documents = [], [], [], []
     undivided: dict[str, list[str]] = {}  # what to divide by -> why not, of each task
     textless: dict[str, str] = {}  # title -> why
 
@@ -108,6 +111,13 @@ def follow_tasks(
     for _, rows in table.groupby("task", sort=False):
         if rows.groupby(["model", "seed"], dropna=False).size().max() < 2:
             continue
+        if ratio_of(str(rows["metric"].iloc[0])) is not None:
+            maps = document_maps(rows, items)
+            if isinstance(maps, str):
+                notes.append(f"{rows['title'].iloc[0]}: its documents cannot be shown one by one: {maps}.")
+            else:
+                documents.append(maps)
+            continue
         try:
             one = follow_task(rows, falls, conf, items, None if words is None else told, clusters)
         except AnalysisError as error:
@@ -118,7 +128,7 @@ def follow_tasks(
             divided.append(divided_task(one.grid, rows, divisions))
         found.append(replace(one, grid=None, courses=()))  # tens of MB of answers a task, of which nothing is shown
     notes += [*_textless(textless), *(f"Parts: {_reason(why)}" for why in undivided.values())]
-    return Followed(found, notes, divided)
+    return Followed(found, notes, divided, documents)
 
 
 def _divisions(
