@@ -13,6 +13,7 @@ import pytest
 from evalrun.config.schema import TrackingConf
 from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.records import TaskResult
+from evalrun.core.text_columns import TEXT
 from evalrun.tracking import Store
 from evalrun.tracking.run_values import settings_label
 
@@ -67,9 +68,9 @@ def test_the_round_trip_is_exact(store: Store, make: MakeResult) -> None:
     key = ["n_params", "model", "seed", "step", "task", "metric"]
     want = expected([r for r, _ in [*pairs, lower]]).astype({"seed": "Int64", "flops": float})
     want = want.sort_values(key, ignore_index=True)
-    pd.testing.assert_frame_equal(
-        table.drop(columns="run_id"), want[[c for c in TABLE_COLUMNS if c != "run_id"]], check_exact=True
-    )
+    want = want[[c for c in TABLE_COLUMNS if c != "run_id"]]
+    want = want.astype({name: TEXT for name in want if TABLE_COLUMNS[name].dtype == "str"})
+    pd.testing.assert_frame_equal(table.drop(columns="run_id"), want, check_exact=True)
     assert table["run_id"].nunique() == 13
 
 

@@ -20,6 +20,7 @@ from evalrun.core.columns import TABLE_COLUMNS
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
 from evalrun.core.text import listed
+from evalrun.core.text_columns import TEXT
 from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
 from evalrun.statistics.repeated import merge_repeated
@@ -136,7 +137,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
             rows[name] = numbers.replace([np.inf, -np.inf], np.nan)
         elif column.dtype == "str":
             text = rows[name] if isinstance(rows[name].dtype, pd.StringDtype) else rows[name].astype(object)
-            rows[name] = text.fillna("").astype(str)
+            rows[name] = text.fillna("").astype(TEXT)
         elif rows[name].dtype != bool:
             rows[name] = rows[name].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
     rows["title"] = rows["title"].where(rows["title"] != "", rows["task"])

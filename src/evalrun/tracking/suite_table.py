@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.text_columns import TEXT
 from evalrun.tracking import layout, sweep_tags
 from evalrun.tracking.run_content import RunContent
 from evalrun.tracking.slugs import metric_key, stderr_key
 
-_TYPES = {name: column.dtype for name, column in TABLE_COLUMNS.items()}
+_TYPES = {name: TEXT if column.dtype == "str" else column.dtype for name, column in TABLE_COLUMNS.items()}
 _ORDER = ["n_params", "model", "seed", "step", "task", "metric", "finished_ms", "task_key", "run_id"]
 _OF_RESULT = (  # the other columns are its checkpoint's
     *("task", "title", "cause", "role", "metric", "value", "stderr", "n", "chance", "primary", "higher_is_better"),
@@ -84,7 +85,13 @@ def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
 
 
 def _typed(rows: Sequence[Row], names: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=names).astype({name: _TYPES[name] for name in names})
+    """Rows as columns of their types; equal texts are one object, of which a million rows hold a pointer each."""
+    known: dict[Any, Any] = {}
+    columns = {name: [row[name] for row in rows] for name in names}
+    for name, values in columns.items():
+        if _TYPES[name] is TEXT:
+            columns[name] = [known.setdefault(value, value) for value in values]
+    return pd.DataFrame({name: pd.Series(values, dtype=_TYPES[name]) for name, values in columns.items()})
 
 
 def _scores(run: RunContent, entries: Mapping[str, layout.TaskEntry]) -> Iterator[Row]:
