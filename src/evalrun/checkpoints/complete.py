@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from evalrun.checkpoints import beside
-from evalrun.checkpoints.contents import ADAPTER, is_flat, weight_files
+from evalrun.checkpoints.contents import ADAPTER, is_flat, is_raw, weight_files
 from evalrun.checkpoints.folder_notes import notes
+from evalrun.checkpoints.formats import found
+from evalrun.checkpoints.formats.torch_pickle import TorchFileError
 from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
 
@@ -35,6 +37,9 @@ def check_folder(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weig
 
 def _doubt(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: bool) -> str | None:
     """`check_folder`; what is odd about a folder that is whole, in a few words after its name."""
+    if is_raw(folder):
+        _check_raw(folder, cell, trust_pickle)
+        return None
     if not folder.is_dir():
         hint = "train the embedded suite with `python -m evalrun tiny`" if cell.suite == "tiny" else "check model.path"
         raise CheckpointError(f"no checkpoint of {cell.label}: folder '{folder}' is not there; {hint}.")
@@ -57,3 +62,22 @@ def _doubt(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: b
     if second is not None and not unused_weights:
         raise CheckpointError(f"checkpoint of {cell.label} is refused: '{folder}' {second[1]}")
     return beside.newer_pickle(files)
+
+
+def _check_raw(place: Path, cell: Checkpoint, trust_pickle: bool) -> None:
+    """See that a trainer's checkpoint has all its files, and no objects that only code could read.
+
+    Raises:
+        CheckpointError: naming what is missing, or what is there too.
+    """
+    if (why := found.unfinished(place)) is not None:
+        raise CheckpointError(f"checkpoint of {cell.label} is incomplete: '{place}' {why[0]}.")
+    try:
+        raw = found.look(place)
+    except TorchFileError as error:
+        raise CheckpointError(f"checkpoint of {cell.label} in '{place}' {error}: fetch or write it again.") from None
+    if raw is not None and raw.strange and not trust_pickle:
+        raise CheckpointError(
+            f"checkpoint of {cell.label} in '{place}' holds objects of {raw.strange[0]} beside its tensors, which only "
+            "that code could read: say trust_pickle=true to read its tensors and pass them over, and none of it is run."
+        )

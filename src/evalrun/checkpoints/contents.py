@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints import fit, headers, tokenizer
+from evalrun.checkpoints.formats import found
 from evalrun.core.errors import CheckpointError
 from evalrun.core.hashing import file_sha256
 
@@ -25,11 +26,23 @@ _INPUTS = re.compile(r"(?:^|\.)(?:embed_in|embed_tokens|wte|word_embeddings|tok_
 def weight_files(folder: Path) -> list[Path]:
     """The weight files that loading would read, safetensors first; shards by their index, present or not.
 
-    Where there is no whole model, those of an adapter.
+    Where there is no whole model, those of an adapter, or those that a trainer wrote in a format of its own.
 
     Raises:
         CheckpointError: a damaged index.
     """
+    return _of_transformers(folder) or found.weight_files(folder)
+
+
+def is_raw(folder: Path) -> bool:
+    """Whether a folder holds, or a file is, what a trainer wrote, and nothing that transformers or peft reads."""
+    try:
+        return not _of_transformers(folder) and found.container_of(folder) is not None
+    except CheckpointError:
+        return False
+
+
+def _of_transformers(folder: Path) -> list[Path]:
     for index, single in zip(INDEXES, SINGLE, strict=True):
         if (folder / single).is_file():
             return [folder / single]
@@ -51,7 +64,8 @@ def is_adapter(folder: Path) -> bool:
 def is_flat(folder: Path) -> bool:
     """Whether a checkpoint's files all lie in its folder itself; not said of one whose index is damaged."""
     try:
-        return all(file.parent == folder for file in weight_files(folder))
+        files = weight_files(folder)
+        return all(folder in (file, file.parent) or found.INNER.fullmatch(file.parent.name) for file in files)
     except CheckpointError:
         return False
 

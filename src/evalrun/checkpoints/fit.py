@@ -137,8 +137,17 @@ def _cause_of_absence(absent: Sequence[str], unexpected: Sequence[str], model: A
     return "fetch or write it again"
 
 
+def unwrapped(name: str) -> str:
+    """A tensor's name without what wrappers of a whole model put into it; what peft puts in stays."""
+    return _without(name, [wrapper for wrapper in _WRAPPERS if wrapper != "base_model.model"])
+
+
 def _unwrapped(name: str) -> str:
-    for wrapper in (*_WRAPPERS, "base_layer"):
+    return _without(name, [*_WRAPPERS, "base_layer"])
+
+
+def _without(name: str, wrappers: Iterable[str]) -> str:
+    for wrapper in wrappers:
         name = f".{name}".replace(f".{wrapper}.", ".")[1:]
     return name
 

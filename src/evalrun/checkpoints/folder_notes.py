@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.download_log import FOLDER
+from evalrun.checkpoints.formats.found import INNER
 from evalrun.core.atomic import keep_file
 from evalrun.core.memory import remembered
 
@@ -115,15 +116,23 @@ def _notes(folder: str) -> FolderNotes:
 
 
 def entries(folder: str | Path) -> Entries:
-    """What lies in a folder, and when it changed; of a file itself; nothing of what cannot be read."""
+    """What lies in a folder and in those folders of it that hold weights, and when it changed.
+
+    Of a file that file; nothing of what cannot be read.
+    """
     try:
-        with os.scandir(folder) as found:
-            return sorted(_entry(one) for one in found)
+        with os.scandir(folder) as there:
+            inside = list(there)
     except NotADirectoryError:
         stat = os.stat(folder)
         return [(os.path.basename(folder), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)]
     except OSError:
         return []
+    found = [_entry(one) for one in inside]
+    for one in inside:
+        if INNER.fullmatch(one.name) and one.is_dir():
+            found += [(f"{one.name}/{inner[0]}", *inner[1:]) for inner in entries(one.path)]
+    return sorted(found)
 
 
 def _entry(one: os.DirEntry[str]) -> tuple[str, int, int, int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalrun.checkpoints import adapted, adapter_files, beside, causal, fit, headers, precision, tokenizer
 from evalrun.checkpoints.contents import config_of, weight_files
+from evalrun.checkpoints.formats import raw_model
 from evalrun.checkpoints.locate import ResolvedCheckpoint, fetch, tokenizer_folder
 from evalrun.core.errors import CheckpointError, NoMemoryError, first_line
 
@@ -24,12 +25,14 @@ class Loaded:
     unused: tuple[str, ...]  # files and tensors of the checkpoint that are no part of the model
     mixed: Mapping[str, int] = field(default_factory=dict)  # see `precision.mixed`
     adapter: str | None = None  # its kind and its base, of one; its numbers are those of both
+    format: str | None = None  # the rules of conf/format that it was read by
 
     @property
     def said(self) -> dict[str, Any]:
         """What a result keeps of it."""
         said: dict[str, Any] = {"unused_weights": list(self.unused)}
         said |= {"stored_dtypes": dict(self.mixed)} if self.mixed else {}
+        said |= {"format": self.format} if self.format else {}
         return said | ({"adapter": self.adapter} if self.adapter else {})
 
     @property
@@ -78,7 +81,13 @@ def load(
     if located.base is None or adapter is None:
         adapted.forget()
         whole = folder
-        model, unused = _whole(folder, where, label, dtype, device, trust)
+        if located.raw is None:
+            model, unused = _whole(folder, where, label, dtype, device, trust)
+        else:
+            with _report_unsaid():
+                model, unused = raw_model.model_of(
+                    located.raw, where, dtype, device, trust.get("unused_weights", False)
+                )
     else:
         whole = fetch(located.base, trust["pickle"], trust.get("unused_weights", False))
         model, unused = _with_adapter(located.base, whole, dtype, device, trust)
@@ -94,11 +103,20 @@ def load(
     causal.check(model, label)
     if located.cell.tokenizer is not None:
         tokenizer.check_fits(made, model.get_input_embeddings().weight.shape[0], located.cell.tokenizer, label)
-    several = precision.mixed(config_of(whole), headers.read_all(weight_files(whole))) if dtype == "auto" else {}
+    several = (
+        precision.mixed(config_of(whole), headers.read_all(weight_files(whole)))
+        if dtype == "auto" and located.raw is None
+        else {}
+    )
     if several:
         precision.warn(label, several, model)
     said = None if adapter is None else f"{adapter.kind} on {adapter.base}"
-    return Loaded(model, made, unused, several, said)
+    by = None if located.raw is None else located.raw.rules.name
+    return Loaded(model, made, unused, several, said, by)
+
+
+def _several(folder: Path) -> dict[str, int]:
+    return precision.mixed(config_of(folder), headers.read_all(weight_files(folder)))
 
 
 def _whole(

@@ -14,6 +14,7 @@ from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.conversions import Conversion, conversion
 from evalrun.checkpoints.convert import made
 from evalrun.checkpoints.folder_notes import notes
+from evalrun.checkpoints.formats import raw_checkpoint as formats
 from evalrun.checkpoints.hub import commit_of, hub_sentence, no_room_or, patterns, repository_cache
 from evalrun.core.errors import CheckpointError, first_line
 from evalrun.core.hashing import file_sha256
@@ -30,6 +31,7 @@ class ResolvedCheckpoint:
     commit: str | None  # of the hub revision
     base: ResolvedCheckpoint | None = None  # of an adapter: the model that it is put on
     conversion: Conversion | None = None  # of one that must be converted: how; its folder may not be there yet
+    raw: formats.RawCheckpoint | None = None  # of what a trainer wrote in a format of its own
 
 
 def locate(
@@ -38,6 +40,7 @@ def locate(
     remote_code: bool = False,
     unused_weights: bool = False,
     base: str | None = None,
+    reading: formats.Reading | None = None,
 ) -> ResolvedCheckpoint:
     """Find a checkpoint without loading it.
 
@@ -47,6 +50,7 @@ def locate(
         remote_code: Code of its own may be run.
         unused_weights: A second model in its folder is passed over.
         base: Of an adapter, in place of the one that it names.
+        reading: Of what a trainer wrote: which format it is, and where its config is.
 
     Raises:
         CheckpointError: no such folder, files missing or too many, hub or revision not reachable, no base.
@@ -54,6 +58,9 @@ def locate(
     if cell.revision is None:
         folder = Path(cell.location)
         check_folder(folder, cell, trust_pickle, unused_weights)
+        if contents.is_raw(folder):
+            _refuse_base(base, cell)
+            return _raw(folder, cell, remote_code, reading or formats.Reading())
         find = partial(contents.identity, folder, remote_code)
         own = notes().kept(folder, f"identity {remote_code}", find, partial(contents.is_flat, folder))
         own = f"files:{own}{_tokenizer_identity(cell, remote_code)}"
@@ -84,6 +91,18 @@ def locate_converted(cell: Checkpoint, command: str, place: str | None, remote_c
     wanted = conversion(cell, command, place)
     own = f"converted:{wanted.key}{_tokenizer_identity(cell, remote_code)}"
     return ResolvedCheckpoint(cell, own, wanted.model, None, conversion=wanted)
+
+
+def _raw(place: Path, cell: Checkpoint, remote_code: bool, reading: formats.Reading) -> ResolvedCheckpoint:
+    """What a trainer wrote, by its files, the rules that read them and its config.
+
+    Raises:
+        CheckpointError: no rules or no config for it.
+    """
+    raw = formats.know(place, reading, f"checkpoint of {cell.label} in '{place}'")
+    files = notes().kept(place, "raw files", raw.files_digest, partial(contents.is_flat, place))
+    identity = f"files:{raw.identity(files)}{_tokenizer_identity(cell, remote_code)}"
+    return ResolvedCheckpoint(cell, identity, place, None, raw=raw)
 
 
 def _base(
@@ -119,6 +138,8 @@ def weights_digest(located: ResolvedCheckpoint, folder: Path) -> str:
         folder: Of its own files.
     """
     own = contents.weights_digest(folder)
+    if located.raw is not None:
+        own = hashlib.sha256(f"{own}\n{located.raw.identity(located.raw.files_digest())}".encode()).hexdigest()
     if located.base is None:
         return own
     settings = file_sha256(folder / contents.ADAPTER)

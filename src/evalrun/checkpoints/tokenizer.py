@@ -71,6 +71,8 @@ def digest(folder: Path, remote_code: bool = False) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():  # a checkpoint that is one file
+        return []
     return [file for file in sorted(folder.iterdir()) if _OF_TOKENIZER.search(file.name) and file.is_file()]
 
 

@@ -40,6 +40,8 @@ class CheckpointConf:
     convert: str | None = None  # local: command that makes a Hugging Face folder of a checkpoint; null: none is needed
     converted: str | None = None  # folder of what it made; null: multirun/.cache/converted
     convert_text: str | None = None  # file to try what it made on; null: a paragraph of English; none: not tried
+    format: str | None = None  # local: rules of conf/format that read what a trainer wrote; null: by looking
+    config: str | None = None  # local: folder or hub repository with config.json; null: as the trainer's files say
     seed: int | None = None  # training seed, where a suite has several
     source: str | None = None  # where the suite is described
     checked: bool | None = None  # whether names and numbers were compared with the published repositories

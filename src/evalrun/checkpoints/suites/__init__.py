@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evalrun.checkpoints.formats.raw_checkpoint import Reading
 from evalrun.checkpoints.suites import computed, local, released, sizes, step_units, unconverted
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.config import step_names
@@ -92,7 +93,7 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
-        model.base, checkpoint.convert, checkpoint.converted,
+        model.base, checkpoint.convert, checkpoint.converted, Reading(checkpoint.format, checkpoint.config),
     )  # fmt: skip
 
 
@@ -193,27 +194,28 @@ def _parameters(config: Config) -> tuple[int, int]:
         last = released_steps_of(config)
         counted = released.parameters(location(config), last.by_step[last.steps[-1]].place)
     else:
+        reading = Reading(checkpoint.format, checkpoint.config)
         counted = released_steps_of(config).parameters or _counted(
-            location(config), release_of(config).place, model.base
+            location(config), release_of(config).place, model.base, reading
         )
     return model.n_params or counted.total, model.n_params_nonembedding or counted.nonembedding
 
 
 @remembered
-def _counted(root: str, place: str, base: str | None) -> sizes.Parameters:
+def _counted(root: str, place: str, base: str | None, reading: Reading) -> sizes.Parameters:
     from evalrun.checkpoints.suites import folders
 
     why = folders.unfinished(Path(root) / place)
     if why is not None:
         raise CheckpointError(f"the parameters of '{Path(root) / place}' cannot be counted: it {why}.")
-    return folders.parameters_of(Path(root) / place, base)
+    return folders.parameters_of(Path(root) / place, base, reading)
 
 
 @remembered
 def _found(
     root: str, revision: str | None, folder: str | None, seed: int | None, steps: str, own_tokenizer: bool,
     counts_tokens: bool, unit: str | None, refresh: bool, base: str | None,
-    convert: str | None, converted: str | None,
+    convert: str | None, converted: str | None, reading: Reading,
 ) -> ReleasedSteps:  # fmt: skip
     """`released_steps_of` by plain values, so that it can be remembered.
 
@@ -230,6 +232,7 @@ def _found(
         base: Of adapters, in place of the one that they name.
         convert: Command that makes Hugging Face folders of what is there.
         converted: Folder of what it made.
+        reading: Of what a trainer wrote in a format of its own.
 
     Raises:
         ConfigError, CheckpointError: as `local.find`, `unconverted.find` and `released.find` say.
@@ -245,7 +248,7 @@ def _found(
     if revision is None and convert is not None:
         found = unconverted.find(Path(root), pattern, places, own_tokenizer, unit, convert, converted)
     elif revision is None:
-        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit, base)
+        found = local.find(Path(root), pattern, places, own_tokenizer, counts_tokens, unit, base, reading)
     elif places is not None:
         found = ReleasedSteps({step: ReleasedStep(step, places[step]) for step in sorted(places)}, origin="pinned")
     else:

@@ -11,6 +11,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints.conversion_check import try_out
 from evalrun.checkpoints.conversions import Conversion
 from evalrun.checkpoints.downloads import Ledger
+from evalrun.checkpoints.formats.raw_checkpoint import Reading
 from evalrun.checkpoints.suites import checkpoint_of, sizes
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, NoMemoryError
@@ -36,7 +37,8 @@ def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.Resolv
         found = checkpoints.locate_converted(own, command, config.checkpoint.converted, config.trust_remote_code)
         return by_tokens(config, found)
     allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, config.model.base)
-    return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed))
+    reading = Reading(config.checkpoint.format, config.checkpoint.config)
+    return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed, reading))
 
 
 def by_tokens(

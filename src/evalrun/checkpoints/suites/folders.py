@@ -13,8 +13,13 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints import adapter_files, beside, headers, tokenizer
-from evalrun.checkpoints.contents import ADAPTER, is_adapter, is_flat
+from evalrun.checkpoints.contents import ADAPTER, is_adapter, is_flat, is_raw
 from evalrun.checkpoints.folder_notes import notes
+from evalrun.checkpoints.formats import found as raw_files
+from evalrun.checkpoints.formats.raw import RawTensor
+from evalrun.checkpoints.formats.raw_checkpoint import Reading, know
+from evalrun.checkpoints.formats.renaming import named_shapes
+from evalrun.checkpoints.formats.torch_pickle import DTYPES, TorchFileError
 from evalrun.checkpoints.suites import released
 from evalrun.checkpoints.suites.sizes import Parameters, Tensors, of_config, of_tensors
 from evalrun.core.errors import CheckpointError
@@ -41,12 +46,13 @@ class FolderLook:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a Hugging Face Trainer wrote beside a checkpoint."""
+    """What a Hugging Face Trainer wrote beside a checkpoint, or another trainer into it."""
 
     step: int
     tokens_seen: int  # 0 where it was not asked to count them
     flos: float  # 6 x parameters without embedding layers x tokens of the batches
     losses: dict[int, float]  # step -> training loss, of all steps logged so far
+    said_by: str = STATE  # the file
 
 
 def look(folder: Path) -> FolderLook:
@@ -64,6 +70,8 @@ def _look(folder: Path) -> FolderLook:
 
 def looks_like_model(folder: Path) -> bool:
     """Whether something in a folder says that it is a checkpoint, whole or not."""
+    if is_raw(folder):
+        return True
     names = _names(folder)
     known = {"config.json", STATE, ADAPTER, *checkpoints.SINGLE, *checkpoints.INDEXES}
     return bool(names & known) or any(name.endswith(".safetensors") for name in names)
@@ -71,6 +79,9 @@ def looks_like_model(folder: Path) -> bool:
 
 def unfinished(folder: Path) -> str | None:
     """Why a folder is no whole checkpoint, in a few words after its name; None for a whole one."""
+    if is_raw(folder):
+        raw = raw_files.unfinished(folder)
+        return None if raw is None else raw[0] + CUT_SHORT * raw[1]
     names = _names(folder)
     if "config.json" not in names and ADAPTER not in names:
         why, grows = beside.no_weights(folder)
@@ -141,16 +152,39 @@ def adapter_of(folder: Path, base: str | None) -> adapter_files.AdapterFiles | N
     return adapter_files.read(folder, base) if is_adapter(folder) else None
 
 
-def parameters_of(folder: Path, base: str | None = None) -> Parameters:
+def raw_state(folder: Path, reading: Reading) -> TrainerState | None:
+    """What a trainer wrote into a checkpoint of a format of its own; None where that says no step.
+
+    Args:
+        folder: The checkpoint's folder or file.
+        reading: What the user says of how it is read.
+
+    Raises:
+        CheckpointError: it cannot be read, or by no rules.
+    """
+    raw = know(folder, reading, f"'{folder}'")
+    if raw.step is None:
+        return None
+    return TrainerState(raw.step, raw.tokens or 0, 0, {}, raw.raw.files[0].name)
+
+
+def parameters_of(folder: Path, base: str | None = None, reading: Reading | None = None) -> Parameters:
     """Count a whole checkpoint's parameters without reading its weights; an adapter's are those of the merged model.
 
     Args:
         folder: The checkpoint's.
         base: Of an adapter, in place of the one that it names.
+        reading: Of what a trainer wrote in a format of its own.
 
     Raises:
         CheckpointError: neither its headers nor its config.json say; an adapter's base is not there.
     """
+    if is_raw(folder):
+        raw = know(folder, reading or Reading(), f"'{folder}'")
+        shapes = _as_stored(named_shapes(raw.weights))
+        return of_tensors(shapes, raw.config.get("tie_word_embeddings")) or of_config(
+            json.dumps(dict(raw.config)), f"'{folder}'"
+        )
     if (adapter := adapter_of(folder, base)) is not None:
         if adapter.revision is None:
             of_base = parameters_of(Path(adapter.base))
@@ -166,6 +200,8 @@ def parameters_of(folder: Path, base: str | None = None) -> Parameters:
 
 def shape_of(folder: Path) -> dict[str, Any]:
     """What one run's checkpoints have in common: rows of the input embedding (vocab_size), and the architecture."""
+    if is_raw(folder):
+        return _raw_shape(folder)
     if is_adapter(folder):
         said = _json(folder / ADAPTER) or {}
         return {"peft_type": said.get("peft_type"), "base": said.get("base_model_name_or_path")}
@@ -177,6 +213,22 @@ def shape_of(folder: Path) -> dict[str, Any]:
         shape[name] = config.get(name)
     found = of_tensors(_tensors(folder), tied=True)
     return {"vocab_size": found.rows if found else config.get("vocab_size"), **shape}
+
+
+def _raw_shape(folder: Path) -> dict[str, Any]:
+    """What one run's checkpoints of a trainer's own format have in common."""
+    try:
+        raw = raw_files.look(folder)
+    except TorchFileError:
+        raw = None
+    if raw is None:
+        return {}
+    largest = max(raw.tensors.values(), key=lambda one: math.prod(one.shape), default=None)
+    return {"container": raw.container, "largest tensor": largest and " x ".join(map(str, largest.shape))}
+
+
+def _as_stored(tensors: dict[str, RawTensor]) -> Tensors:
+    return {name: (DTYPES[one.dtype][0], one.shape) for name, one in tensors.items()}
 
 
 def _is_cut(file: Path) -> bool:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evalrun.checkpoints import folder_notes, tokenizer
-from evalrun.checkpoints.suites import folders, losses, step_units
-from evalrun.checkpoints.suites.folders import FolderLook, TrainerState
+from evalrun.checkpoints import folder_notes
+from evalrun.checkpoints.contents import is_raw
+from evalrun.checkpoints.formats import found as raw_files
+from evalrun.checkpoints.formats.raw_checkpoint import RawCheckpoint, Reading, know
+from evalrun.checkpoints.suites import folders, losses, run_tokenizers, step_units
+from evalrun.checkpoints.suites.folders import TrainerState
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
+from evalrun.checkpoints.suites.run_tokenizers import Looks
 from evalrun.config import step_names
 from evalrun.config.step_names import StepName
 from evalrun.config.step_numbers import STEPS
 from evalrun.core.errors import ConfigError, suggest
-
-Looks = Callable[[str], FolderLook]  # at a folder of the run, by its name
 
 AUTO = "auto"
 _LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"
@@ -33,6 +34,7 @@ def find(
     counts_tokens: bool = True,
     unit: str | None = None,
     base: str | None = None,
+    reading: Reading | None = None,
 ) -> ReleasedSteps:
     """Find the checkpoints of a run.
 
@@ -44,6 +46,7 @@ def find(
         counts_tokens: Whether the tokens that the training counted are wanted.
         unit: What the numbers in names count, one of step_words.UNITS; None: what the names say.
         base: Of adapters, in place of the one that they name.
+        reading: Of what a trainer wrote in a format of its own.
 
     Raises:
         ConfigError: no such folder, no checkpoints in it, or those of two runs.
@@ -55,17 +58,20 @@ def find(
     named = _listed(root, places) if places is not None else _named(root, pattern, looks)
     if unit is not None and places is None:
         named = [step_units.taken_as(one, unit) for one in named]
+    reading = reading or Reading()
     states = {one.step: folders.state_of(root / one.name) for one in named}
     unfinished, shapes = _looked_at(root, named, looks, states if places is None else {})
     whole = [one for one in named if one.step not in unfinished]
     if not whole:
         raise ConfigError(f"no whole checkpoint in '{root}': {unfinished[named[0].step]}")
     for one in whole:
+        if states[one.step] is None and is_raw(root / one.name):
+            states[one.step] = folders.raw_state(root / one.name, reading)
         _check_step(one, states[one.step], root)
     _check_one_run(root, whole, states, counts_tokens)
     faults = _strangers(root, whole, shapes)
     sound = [one for one in whole if one.step not in faults]
-    parameters = folders.parameters_of(root / sound[0].name, base)
+    parameters = folders.parameters_of(root / sound[0].name, base, reading)
     found: dict[int, ReleasedStep] = {}
     for one in whole:
         state = states[one.step]
@@ -77,13 +83,15 @@ def find(
     said = [*step_units.notes(root, named, unit), *([doubt] if doubt else [])]
     if (adapter := folders.adapter_of(root / sound[0].name, base)) is not None:
         said.append(f"the checkpoints of '{root}' are adapters ({adapter.kind}) on the base '{adapter.base}'.")
+    if is_raw(root / sound[0].name):
+        said.append(_said_of_format(root, know(root / sound[0].name, reading, f"'{root / sound[0].name}'")))
     notes = [*said, *unfinished.values(), *faults.values()]
     if places is None:
         last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
         notes += [note] if note else []
     if not own_tokenizer:
-        found = _with_tokenizers(root, found, looks, base)
+        found = run_tokenizers.said(root, found, looks, base, reading.config)
     folder_notes.notes().save()
     return ReleasedSteps(dict(sorted(found.items())), unfinished, tuple(notes), parameters, "folder")
 
@@ -106,7 +114,7 @@ def _listed(root: Path, places: Mapping[int, str]) -> list[StepName]:
 
 def _named(root: Path, pattern: str, looks: Looks) -> list[StepName]:
     """The folders of one run's checkpoints, whole or not."""
-    below = [entry.name for entry in root.iterdir() if entry.is_dir()]
+    below = [entry.name for entry in root.iterdir() if entry.is_dir() or raw_files.FILES.fullmatch(entry.name)]
     if pattern != AUTO:
         found = step_names.matching(below, pattern)
         if not found:
@@ -189,7 +197,7 @@ def _looked_at(
 def _check_step(one: StepName, state: TrainerState | None, root: Path) -> None:
     if state is not None and state.step != one.step and one.unit == STEPS:
         raise ConfigError(
-            f"'{root / one.name}' is taken for step {one.step}, and its {folders.STATE} says step {state.step}: rename "
+            f"'{root / one.name}' is taken for step {one.step}, and its {state.said_by} says step {state.step}: rename "
             "it, or move it away."
         )
 
@@ -241,6 +249,12 @@ def _kind(shape: Mapping[str, Any]) -> str:
     return "is an adapter" if "peft_type" in shape else "is a whole model"
 
 
+def _said_of_format(root: Path, raw: RawCheckpoint) -> str:
+    """A note: which rules read a run's checkpoints, and where their architecture is from."""
+    what = f"{len(raw.weights)} weights of {raw.config.get('model_type')}, by {raw.config_from}"
+    return f"the checkpoints of '{root}' are of format {raw.rules.name} ({raw.rules.title}): {what}."
+
+
 def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[ReleasedStep | None, str | None]:
     """The model in the run's folder itself, as a Trainer saves it at the end; or why it is left out.
 
@@ -262,36 +276,3 @@ def _at_root(root: Path, last: int, sibling: str, counted: int) -> tuple[Release
     if state.step <= last:
         return None, None  # the last checkpoint again
     return ReleasedStep(state.step, ".", folders.tokens_of(state, counted) if counted else None), None
-
-
-def _with_tokenizers(
-    root: Path, found: Mapping[int, ReleasedStep], looks: Looks, base: str | None
-) -> dict[int, ReleasedStep]:
-    """Say where the tokenizer is of checkpoints that lack one: in the run's folder, or with the base of adapters.
-
-    Args:
-        root: The run's folder.
-        found: Its checkpoints.
-        looks: At each of its folders.
-        base: Of adapters, in place of the one that they name.
-
-    Raises:
-        ConfigError: nowhere.
-    """
-    lacking = [step for step, release in found.items() if not looks(release.place).has_tokenizer]
-    if not lacking:
-        return dict(found)
-    adapter = folders.adapter_of(root / found[lacking[0]].place, base)
-    source = str(root) if tokenizer.is_in(root) else None if adapter is None else adapter.base
-    if source is not None:
-        return {s: replace(r, tokenizer=source) if s in lacking else r for s, r in found.items()}
-    if len(lacking) == len(found):
-        raise ConfigError(
-            f"no tokenizer in the checkpoints of '{root}' nor in '{root}' itself: name the one that the run was "
-            "trained with, a folder or a hub repository, such as model.tokenizer=EleutherAI/pythia-70m."
-        )
-    why = "has no tokenizer, and others of the run have one: copy it, or name one for all with model.tokenizer="
-    return {
-        s: replace(r, fault=r.fault or f"step {s} of '{root}' is refused: '{r.place}' {why}.") if s in lacking else r
-        for s, r in found.items()
-    }
