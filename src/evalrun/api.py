@@ -144,7 +144,7 @@ def fit(table: pd.DataFrame, methods: Sequence[str] | None = None, **settings: V
     from evalrun.statistics.regression.interactions import fit_interactions
 
     config = config_of(settings | ({} if methods is None else {"methods": methods}))
-    rows, choice = prepared_rows(table, config), choice_of(config.analysis)
+    rows, choice = prepared_rows(table, config, fitted=True), choice_of(config.analysis)
     return with_equivalence(fit_interactions(rows, choice), rows, choice, config.analysis.smallest_effect)
 
 

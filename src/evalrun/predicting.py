@@ -49,7 +49,9 @@ def predict(
     if method == _LOSS or (method is None and config.analysis.x is not None):
         check_place(place)
         return _by_loss(table, place, config)
-    return predict_values(prepared_rows(table, config), place, choice_of(config.analysis), method or "mixed")
+    return predict_values(
+        prepared_rows(table, config, fitted=True), place, choice_of(config.analysis), method or "mixed"
+    )
 
 
 def over_loss(table: pd.DataFrame, x: str, **settings: Value) -> OverLoss:
@@ -100,7 +102,7 @@ def decision_accuracy(table: pd.DataFrame, recipe: str = "suite", **settings: Va
     if recipe not in table.columns:
         raise AnalysisError(f"the table has no column '{recipe}': {suggest(recipe, map(str, table.columns))}")
     groups = table.assign(suite=table[recipe].astype(str)).groupby("suite", sort=False)
-    rows = pd.concat([prepared_rows(own, config) for _, own in groups], ignore_index=True)
+    rows = pd.concat([prepared_rows(own, config, fitted=True) for _, own in groups], ignore_index=True)
     return found_of(rows, PARAMS[conf.params], conf.alpha)
 
 
@@ -118,7 +120,7 @@ def _looked_at(table: pd.DataFrame, config: Config) -> OverLoss:
     conf = config.analysis
     if conf.x is None:
         raise ConfigError('a prediction by loss needs to know which: give x="loss:TASK", such as x="loss:wikitext".')
-    rows = prepared_rows(table, config)
+    rows = prepared_rows(table, config, fitted=True)
     shapes = describe_shapes(decide_curves(rows, conf))
     return found_of(rows, table, conf, choice_of(conf), shapes, losses_of_logs(conf.x, table))
 

@@ -19,15 +19,16 @@ from evalrun.checkpoints.suites import (
     released,
     released_steps_of,
 )
-from evalrun.checkpoints.suites.configured import config_of
-from evalrun.config.as_typed import element
-from evalrun.config.compose import compose, hydra_session, to_config
+from evalrun.checkpoints.suites.configured import ModelFiles, config_of
+from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import in_stage, stage_names, stage_notes
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError
 from evalrun.core.records import Checkpoint
 from evalrun.core.text import counted
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
+from evalrun.grid.model_configs import ModelConfigs
 
 _STEP_COLUMNS = ("step", "tokens", "where", "here")
 
@@ -78,12 +79,13 @@ def steps_command(words: Sequence[str]) -> int:
         models = [o for o in given if o.key_or_group == "model"]
         if not models:
             raise ConfigError("no model is given: steps model=pythia-70m, or steps model=local path=runs/my-model.")
-        others = [o.input_line or "" for o in given if o.key_or_group not in ("model", "step", "task")]
-        names = ov.choices(models[-1])
-        configs = [to_config(compose([f"model={element(name)}", *others, "step=0"])) for name in names]
+        others = [o.input_line or "" for o in given if o.key_or_group not in ("model", "step", "task", "stage")]
+        asked = next((o for o in given if o.key_or_group == "stage"), None)
+        staged = [(name, made.config) for name in ov.choices(models[-1])
+                  for made in ModelConfigs((), ModelFiles()).of_stages(name, others, asked)]  # fmt: skip
     said: list[dict[str, Any]] = []
     faults: list[EvalrunError] = []
-    for name, config in zip(names, configs, strict=True):
+    for name, config in staged:
         try:
             said.append(_steps_json(name, config, released_steps_of(config, "--refresh" in flags)))
         except EvalrunError as error:
@@ -207,13 +209,15 @@ def _steps_json(name: str, config: Config, found: ReleasedSteps) -> dict[str, An
         "model": name,
         "name": config.model.name,
         "suite": config.checkpoint.suite,
-        "path": config.model.path,
+        "path": in_stage(config).model.path,
         "seed": config.checkpoint.seed,
+        **({} if config.stage is None else {"stage": config.stage}),
+        **({"stages": stage_names(config.checkpoint)} if config.checkpoint.stages and config.stage is None else {}),
         "origin": found.origin,
         "checked": config.checkpoint.checked,
         "checkpoints": [_checkpoint(config, release) for release in found.by_step.values()],
         "unfinished": [{"step": step, "why": why} for step, why in found.unfinished.items()],
-        "notes": list(found.notes),
+        "notes": [*found.notes, *stage_notes(config)],
     }
 
 
@@ -236,9 +240,9 @@ def _checkpoint(config: Config, release: ReleasedStep) -> dict[str, Any]:
 
 def _is_here(config: Config, release: ReleasedStep) -> bool:
     """Whether a checkpoint is on this machine, whole."""
+    root, config = location(config), in_stage(config)
     model, checkpoint = config.model, config.checkpoint
     cell = Checkpoint(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
-    root = location(config)
     if checkpoint.convert is not None:
         return (Path(root) / release.place).exists()
     if checkpoint.folder is not None:
@@ -259,6 +263,8 @@ def _steps_text(entry: dict[str, Any]) -> str:
     """The table of a model's checkpoints, from the plain values that `--json` prints."""
     listed = entry["checkpoints"]
     seed = "" if entry["seed"] is None else f" seed {entry['seed']}"
+    seed += f" {entry['stage']}" if "stage" in entry else ""
+    later = [f"stages after these: {', '.join(entry['stages'])} (stage=NAME, stage=all)"] if "stages" in entry else []
     unchecked = " (not compared with the hub's own)" if entry["checked"] is False else ""
     said = f"{counted(len(listed), 'checkpoint')} ({entry['origin']}), {sum(one['here'] for one in listed)} here"
     head = f"{entry['name']}{seed} ({entry['path']}): {said}{unchecked}"
@@ -268,7 +274,7 @@ def _steps_text(entry: dict[str, Any]) -> str:
         rows.append(
             (str(one["step"]), tokens, one["where"], "refused" if one["fault"] else "yes" if one["here"] else "no")
         )
-    return "\n".join([head, *_table(rows, right=2), *(f"  note: {note}" for note in entry["notes"])])
+    return "\n".join([head, *_table(rows, right=2), *(f"  note: {note}" for note in [*later, *entry["notes"]])])
 
 
 def _table(rows: Sequence[Sequence[str]], right: int = 0) -> Iterable[str]:

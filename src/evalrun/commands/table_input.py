@@ -68,12 +68,13 @@ def one_study(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def prepared_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+def prepared_rows(table: pd.DataFrame, config: Config, fitted: bool = False) -> pd.DataFrame:
     """The rows that are analysed; what is left out is logged.
 
     Args:
         table: Of results, of one suite and scored in one way.
         config: Settings of the analysis; a metric of the items is read from its store.
+        fitted: Those of the stages that regressions are of (`fit_stages`), and not of all that make a curve.
 
     Raises:
         AnalysisError: nothing is left, or no task has the metric.
@@ -81,13 +82,15 @@ def prepared_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     """
     from evalrun.reporting.item_sources import with_metric
     from evalrun.statistics.table import prepare
+    from evalrun.statistics.tuning.stage_rows import split
 
     conf = config.analysis
     table = with_metric(config, Store(config.tracking), one_study(table))
     prepared = prepare(table, conf.metric, final_steps(table), conf.same_within)
-    for note in prepared.notes:
+    stages = split(prepared.table, conf.fit_stages)
+    for note in [*prepared.notes, *(stages.notes if fitted else [])]:
         log.warning(note)
-    return prepared.table
+    return stages.fitted if fitted else stages.curve
 
 
 def final_steps(table: pd.DataFrame) -> dict[str, int]:

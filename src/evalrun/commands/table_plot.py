@@ -51,7 +51,9 @@ def _families(table: pd.DataFrame, config: Config) -> NotebookFigure:
     from evalrun.reporting.families_figure import families_figure
     from evalrun.statistics.families import last_checkpoints
 
-    points, notes = last_checkpoints({str(suite): prepared_rows(own, config) for suite, own in table.groupby("suite")})
+    points, notes = last_checkpoints(
+        {str(suite): prepared_rows(own, config, fitted=True) for suite, own in table.groupby("suite")}
+    )
     if points.empty:
         raise AnalysisError(f"the suites have no task in common: draw one at a time. {' '.join(notes)}".rstrip())
     for note in notes:

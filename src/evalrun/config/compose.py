@@ -16,7 +16,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from evalrun.config import own_yaml, validate
 from evalrun.config.own_yaml import conf_dir
-from evalrun.config.schema import Config, model_dirname, named
+from evalrun.config.schema import Config, model_dirname, named, step_dirname
 from evalrun.core.errors import ConfigError, first_line, suggest
 
 CONFIG_NAME = "config"
@@ -27,6 +27,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="evalrun_schema", node=Config, provider="evalrun")
     OmegaConf.register_new_resolver("evalrun.seeded", model_dirname, replace=True)
+    OmegaConf.register_new_resolver("evalrun.staged", step_dirname, replace=True)
     OmegaConf.register_new_resolver("evalrun.named", named, replace=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
@@ -33,6 +34,12 @@ def is_section(node: Any) -> bool:
 def is_text(node: Any) -> bool:
     """Whether a node holds text, alone or in a list."""
     return isinstance(node, StringNode) or getattr(node._metadata, "element_type", None) is str
+
+
+def element_class(node: Any) -> type | None:
+    """The dataclass whose values a list holds; None for any other node."""
+    kind = getattr(node._metadata, "element_type", None) if OmegaConf.is_list(node) else None
+    return kind if isinstance(kind, type) and is_dataclass(kind) else None
 
 
 def is_optional(node: Any) -> bool:

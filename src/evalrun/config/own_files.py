@@ -16,7 +16,7 @@ from omegaconf import AnyNode, BooleanNode, FloatNode, IntegerNode, OmegaConf, S
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.as_typed import yaml_text
-from evalrun.config.omegaconf_private import node_of
+from evalrun.config.omegaconf_private import element_class, node_of
 from evalrun.config.own_yaml import conf_dir, own_file, read
 from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, ModelConf, ScorerConf, TrackingConf
 from evalrun.core.errors import suggest
@@ -199,6 +199,12 @@ def _key_problems(path: Path, node: Any, said: Mapping[Any, Any], above: str) ->
                 yield from _key_problems(path, child, value, f"{key}.")
             else:
                 yield f"{path}: {key} is {_shown(value)}: write {_INSTEAD.get(key, '`key: value` lines below it')}."
+        elif isinstance(value, list) and (kind := element_class(child)) is not None:
+            for at, one in enumerate(value):
+                if isinstance(one, Mapping):
+                    yield from _key_problems(path, OmegaConf.structured(kind), one, f"{key}[{at}].")
+                else:
+                    yield f"{path}: {key} holds {_shown(one)}: write `key: value` lines below each `-`."
         elif not _takes(node, name, value):
             yield f"{path}: {key} is {_shown(value)}: it must be {must_be(child, value)}."
 

@@ -28,6 +28,26 @@ class ModelConf:
 
 
 @dataclass
+class StageConf:
+    """A later stage of training (conf/checkpoint, stages): its steps count from 1 again unless it continues."""
+
+    name: str = MISSING  # as in stage=: sft
+    path: str | None = (
+        None  # hub repository or folder; may use {path} (the model's), {start}, {seed}; null: the model's
+    )
+    revision: str | None = None  # hub: revision of a step, such as sft-step{step}; may use {start}
+    folder: str | None = None  # local: folder of a step; may use {start}; neither: the suite's own
+    steps: Any = None  # as the suite's
+    unit: str | None = None  # as the suite's
+    tokens_per_step: int | None = None  # null: what names or the training's records say; 0: not known, counted as none
+    continues: bool = False  # its step numbers, and the tokens that they mean, go on from the stage before
+    after: str | None = None  # the stage that it starts from; null: the one above it
+    start: Any = None  # step of that stage that it starts from; null: its last; a list: one training from each
+    tokenizer: str | None = None  # folder or hub repository; null: the model's, else the checkpoint's own
+    base: str | None = None  # of adapters; null: as adapter_config.json says
+
+
+@dataclass
 class CheckpointConf:
     """Which steps a suite released and how a step is found (conf/checkpoint)."""
 
@@ -43,6 +63,7 @@ class CheckpointConf:
     format: str | None = None  # local: rules of conf/format that read what a trainer wrote; null: by looking
     config: str | None = None  # local: folder or hub repository with config.json; null: as the trainer's files say
     seed: int | None = None  # training seed, where a suite has several
+    stages: list[StageConf] = field(default_factory=list)  # what follows pretraining: mid-training, sft, preference, rl
     source: str | None = None  # where the suite is described
     checked: bool | None = None  # whether names and numbers were compared with the published repositories
 
@@ -99,6 +120,7 @@ class AnalysisConf:
     metric: str | None = MISSING  # null: each task's primary metric
     params: str = MISSING  # nominal, total or nonembedding: which count is the predictor
     axis: str = MISSING  # tokens or flops
+    fit_stages: str = MISSING  # pretraining or all: which stages the regressions are fitted to
     x: str | None = MISSING  # a loss that tasks are looked at over, too; null: none
     sensitivity: bool = MISSING  # fit again under other choices: counts, scale, each model left out
     methods: list[str] = MISSING  # of the regression; stars are by the first
@@ -141,7 +163,8 @@ class Config:
 
     model: ModelConf = field(default_factory=ModelConf)
     checkpoint: CheckpointConf = field(default_factory=CheckpointConf)
-    step: int = MISSING
+    stage: str | None = None  # of training, named by its suite; null: pretraining, the suite's own steps
+    step: int = MISSING  # of its stage
     tasks: list[str] = MISSING
     profile: str = MISSING  # how tasks are rendered (conf/profile): corrected, as_published
     data_dir: str | None = None  # folder with local data files in the release format
@@ -185,6 +208,11 @@ def at_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def step_dirname(stage: str | None, step: object) -> str:
+    """Folder name of a step: with its stage where it is of a later one."""
+    return f"step{step}" if stage is None else f"{stage}-step{step}"
 
 
 def model_dirname(name: str, seed: int | None) -> str:

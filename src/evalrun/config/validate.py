@@ -13,6 +13,7 @@ from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_si
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
 from evalrun.config.steps import released_steps
+from evalrun.config.training_stages import stage_problems
 from evalrun.core.errors import ConfigError, suggest
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -23,6 +24,7 @@ PARAMS = ("nominal", "total", "nonembedding")
 ITEM_MODELS = ("reml", "ml")
 EXPECTED_OVER = ("training", "size")
 EXPECTED_LABELS = ("positive", "inverse", "U-shaped", "inverted-U", "emergent", "late drop", "non-monotonic", "flat")
+FIT_STAGES = ("pretraining", "all")
 FIGURES = ("paper", "all", "none")
 ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
@@ -90,12 +92,15 @@ def problems(config: Config) -> Iterator[str]:
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
     yield from _checkpoint_problems(config.checkpoint)
+    yield from stage_problems(config.checkpoint)
 
 
 def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
     """Sentences about what cannot be right in `analysis`: counts, levels, thresholds, expected labels."""
     if analysis.params not in PARAMS:
         yield f"analysis.params is '{analysis.params}': {suggest(analysis.params, PARAMS)}"
+    if analysis.fit_stages not in FIT_STAGES:
+        yield f"analysis.fit_stages is '{analysis.fit_stages}': {suggest(analysis.fit_stages, FIT_STAGES)}"
     if analysis.x is not None and loss_source(analysis.x) is None:
         yield f"analysis.x is '{analysis.x}': {HOW}."
     if not 0 < analysis.alpha < 1:

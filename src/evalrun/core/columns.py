@@ -5,6 +5,7 @@ One row is one metric of one task on one checkpoint; the analysis is a pure func
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -70,6 +71,27 @@ TABLE_COLUMNS: dict[str, Column] = {
     "finished_ms": Column("int64", "finished_ms", "when the result was computed, Unix time", "milliseconds"),
     "run_id": Column("str", "", "MLflow run"),
 }
+
+FIRST_STAGE = "pretraining"  # the stage of rows that say none: a suite's own steps
+
+# In tables that hold a checkpoint of a later stage; elsewhere there are none of these.
+STAGE_COLUMNS: dict[str, Column] = {
+    "stage": Column("str", "cell.stage", "later stage of training, or empty: pretraining"),
+    "stage_step": Column("Int64", "cell.stage_step", "step as its stage counts them", "steps"),
+    "stage_from": Column("Int64", "cell.stage_from", "the step after which its stage begins", "steps"),
+    "stage_tokens": Column("Int64", "cell.stage_tokens", "tokens seen before its stage", "tokens"),
+    "trunk": Column("str", "cell.trunk", "model that a side branch left, or empty"),
+}
+
+
+def table_columns(there: Iterable[str]) -> dict[str, Column]:
+    """The columns of a table, those of stages too where it has them.
+
+    Args:
+        there: Names of its columns.
+    """
+    return TABLE_COLUMNS | STAGE_COLUMNS if "stage" in set(there) else TABLE_COLUMNS
+
 
 # Tokens of texts, as lists beside each item of a task with `surprisal`: column of the items -> column of a table with
 # a row a token, and its type in Arrow. start and end are characters of the text, nats minus the log-probability.

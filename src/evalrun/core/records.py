@@ -18,12 +18,19 @@ class Checkpoint:
     n_params: int  # exact, embeddings included
     n_params_nonembedding: int  # exact, without input embedding and unembedding
     n_params_nominal: int  # what the name says: 70_000_000
-    step: int  # training step
-    tokens: int  # tokens seen by then: step x tokens per step
+    step: int  # training step, counted from the beginning of the first stage
+    tokens: int  # tokens seen by then, in the stages before too: step x tokens per step
     seed: int | None  # training seed, where a suite has several
     location: str  # hub repository or local folder
     revision: str | None  # hub revision (branch) of this step; None for a local folder
     tokenizer: str | None = None  # folder or hub repository of its tokenizer; None: the checkpoint's own
+    stage: str | None = (
+        None  # a later stage, such as sft, or sft@1000 from that step; None, here and below: of the suite's own steps
+    )
+    stage_step: int | None = None  # as its stage counts them
+    stage_from: int | None = None  # the step after which its stage begins
+    stage_tokens: int | None = None  # seen by that step
+    trunk: str | None = None  # of a side branch: the model that it branched off; `model` is trunk+stage there
 
     @property
     def flops(self) -> int:
@@ -32,8 +39,16 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """`pythia-70m step 2000`, with the seed where there are several."""
-        return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
+        """`pythia-70m step 2000`, or `pythia-70m sft step 100`; with the seed where there are several."""
+        step = f"step {self.step}" if self.stage is None else f"{self.stage} step {self.stage_step}"
+        return f"{self.trunk or self.model} {step}" + (f" seed {self.seed}" if self.seed is not None else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, those of stages only where it is of a later one."""
+        return {name: value for name, value in vars(self).items() if value is not None or name not in _OF_STAGES}
+
+
+_OF_STAGES = frozenset({"stage", "stage_step", "stage_from", "stage_tokens", "trunk"})
 
 
 def higher_of(metric: str, primary: str, higher: bool, lower: Sequence[str] | None) -> bool:
@@ -86,7 +101,7 @@ class TaskResult:
 
     def to_json(self) -> dict[str, Any]:
         """A dict for JSON, to be read alone: what is below the checkpoint's and its own keys is the record's."""
-        return {**vars(self), "cell": dict(vars(self.cell))}
+        return {**vars(self), "cell": self.cell.to_json()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TaskResult:

@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from evalrun.config.compose import type_sentence
-from evalrun.config.schema import model_dirname
+from evalrun.config.schema import model_dirname, step_dirname
 from evalrun.core.errors import ConfigError
 
 _PROBES = (9081726354, 90817, 7)  # steps of several lengths: what holds for them holds for all
 _MARK = "\0"
 _DIRNAME = "evalrun.seeded:${model.name},${checkpoint.seed}"
-_REFERENCE = re.compile(rf"\$\{{(?:{re.escape(_DIRNAME)}|[\w.]+)\}}")
+_STAGED = "evalrun.staged:${stage},${step}"
+_REFERENCE = re.compile(rf"\$\{{(?:{re.escape(_DIRNAME)}|{re.escape(_STAGED)}|[\w.]+)\}}")
 
 
 class FolderTemplate:
@@ -53,6 +54,7 @@ class FolderTemplate:
             seed: Of its training.
         """
         known = {"checkpoint.suite": suite, "model.name": model, _DIRNAME: model_dirname(model, seed), "step": _MARK}
+        known[_STAGED] = step_dirname(self._composed.get("stage"), _MARK)
         raw = str(self._raw["subdir"])
         filled = _REFERENCE.sub(lambda found: known.get(found[0][2:-1], "$"), raw)
         if not self.is_plain or "$" in filled or "$" in str(self._raw["dir"]):

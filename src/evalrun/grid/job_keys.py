@@ -62,5 +62,6 @@ def _determining(config: Config) -> dict[str, Any]:
         "model": config.model.name,
         "seed": config.checkpoint.seed,
         "step": config.step,
+        **({} if config.stage is None else {"stage": config.stage}),
         **ScoringSettings.of(config).in_key(),
     }

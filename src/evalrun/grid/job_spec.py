@@ -11,6 +11,7 @@ from pathlib import Path
 from evalrun.checkpoints import ResolvedCheckpoint, adapter_files, conversions
 from evalrun.checkpoints.suites import ReleasedStep
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import in_stage
 from evalrun.core.records import Checkpoint
 from evalrun.grid import job_keys
 from evalrun.journal import job_state
@@ -98,7 +99,7 @@ class JobSpec:
         if self.cell.revision is not None:
             return frozenset()
         places = [self.cell.location, *([] if self.cell.tokenizer is None else [self.cell.tokenizer])]
-        if (base := adapter_files.base_folder(self.cell.location, self.config.model.base)) is not None:
+        if (base := adapter_files.base_folder(self.cell.location, in_stage(self.config).model.base)) is not None:
             places.append(base)
         if self.config.checkpoint.convert is not None:
             inputs = conversions.tree(Path(self.cell.location))

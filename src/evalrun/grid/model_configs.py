@@ -9,11 +9,12 @@ cannot be seen, each is composed. What is launched is composed by Hydra in any c
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,7 @@ from evalrun.config import validate
 from evalrun.config.as_typed import element
 from evalrun.config.compose import CONFIG_NAME, compose, to_config
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import expand_stages
 from evalrun.core.errors import ConfigError
 from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate
@@ -116,6 +118,31 @@ class ModelConfigs:
                 # What is made of the first model's files must be what Hydra made of them.
                 self._shared[rest] = first if first.reproduces(described, own) else None
         return GroupConfig(self._hydra, overrides, config, folders, composed)
+
+    def of_stages(self, model: str, fixed: Sequence[str], stage: Override | None) -> Iterator[GroupConfig]:
+        """The config of one model under one combination of the other axes, for each stage that is asked for.
+
+        Args:
+            model: Its name in conf/model.
+            fixed: Overrides, without stage and step.
+            stage: What was typed; None for pretraining alone.
+
+        Raises:
+            ConfigError: they cannot be composed, or there is no such stage.
+        """
+        made = self.of(model, fixed)
+        value = None if stage is None else stage.value()
+        if stage is None or value is None:
+            yield made
+            return
+        suite, name = made.config.checkpoint, made.config.model.name
+        if isinstance(value, Glob):
+            left_out = expand_stages(value.exclude, True, suite, name) if value.exclude else []
+            chosen = [one for one in expand_stages(value.include, True, suite, name) if one not in left_out]
+        else:
+            chosen = expand_stages(ov.words(stage), False, suite, name)
+        for one in chosen:
+            yield made if one is None else self.of(model, (*fixed, f"stage={element(one)}"))
 
 
 class _Shared:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from evalrun.checkpoints import ResolvedCheckpoint
 from evalrun.checkpoints.suites import allowed, checkpoint_of, location
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import in_stage
 from evalrun.core.errors import CheckpointError, ConfigError
 from evalrun.tracking import Store
 from evalrun.tracking.layout import RunEntry
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def folder_of(config: Config) -> str | None:
     """The folder of a training run, in full; None for a model of the hub."""
-    return os.path.realpath(location(config)) if config.checkpoint.folder is not None else None
+    return os.path.realpath(location(config)) if in_stage(config).checkpoint.folder is not None else None
 
 
 def origin(config: Config, located: ResolvedCheckpoint) -> dict[str, str | None]:
@@ -41,16 +42,16 @@ def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | Chec
         ConfigError: they would be; all models at once.
         TrackingError: the store cannot be read.
     """
-    mine: dict[tuple[str, str, int | None, str], dict[int, str]] = {}
+    mine: dict[tuple[str, str, int | None, str | None, str], dict[int, str]] = {}
     for config, place in zip(configs, places, strict=True):
         folder = folder_of(config)
         if folder is not None and not config.allow_other_folder and isinstance(place, ResolvedCheckpoint):
             cell = place.cell
-            mine.setdefault((cell.suite, cell.model, cell.seed, folder), {})[cell.step] = place.identity
+            mine.setdefault((cell.suite, cell.model, cell.seed, cell.stage, folder), {})[cell.step] = place.identity
     filed = {suite: list(store.filed(suite).values()) for suite in {key[0] for key in mine}}
     problems = []
-    for (suite, model, seed, folder), identities in mine.items():
-        theirs = [run for run in filed[suite] if run.place is not None and run.place[:2] == (model, seed)]
+    for (suite, model, seed, stage, folder), identities in mine.items():
+        theirs = [run for run in filed[suite] if training_of(run) == (model, seed, stage)]
         other = _other(folder, identities, theirs)
         if other is not None:
             problems.append(
@@ -59,6 +60,12 @@ def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | Chec
             )
     if problems:
         raise ConfigError(problems)
+
+
+def training_of(run: RunEntry) -> tuple[str, int | None, str | None] | None:
+    """Model, seed and stage of a checkpoint's run: what lies in one folder; None where no tag says so."""
+    cell = run.checkpoint
+    return None if cell is None else (cell.model, cell.seed, cell.stage)
 
 
 def refuse_one(config: Config, store: Store) -> None:

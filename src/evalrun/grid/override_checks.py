@@ -54,7 +54,7 @@ def _sweep_problems(override: Override) -> Iterator[str]:
     elif isinstance(value, IntervalSweep):
         listed = "step=100,200 or step=range(100,201,100)" if key == "step" else f"{key}=A,B"
         yield f"{written}: an interval names no values; list those that are meant, as in {listed}."
-    elif isinstance(value, Glob) and key not in (*GROUPS, "task"):
+    elif isinstance(value, Glob) and key not in (*GROUPS, "task", "stage"):
         instead = {"step": "step=all for all that there are", "tasks": f"'{written.replace('tasks', 'task', 1)}'"}
         yield f"{written}: a glob chooses among files, which {key} has none of; write {instead.get(key, f'{key}=A,B')}."
 
@@ -68,7 +68,7 @@ def _given_twice(overrides: Sequence[Override]) -> Iterator[tuple[Override, str]
             first[key] = override
         elif override.input_line != first[key].input_line:
             both = f"{first[key].input_line} and {override.input_line}"
-            several = f": several are written {key}=A,B" if key in ("task", "model", "step") else ""
+            several = f": several are written {key}=A,B" if key in ("task", "model", "step", "stage") else ""
             yield override, f"{key} is given twice, {both}{several or ': leave one out'}."
 
 
@@ -212,7 +212,7 @@ def _value_problems(override: Override) -> Iterator[str]:
         hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else suggest(key.lower(), allowed)
         yield f"unknown key '{key}': {hint if hint.startswith('did') else '`python -m evalrun help run` lists them.'}"
         return
-    if key == "step":
+    if key in ("step", "stage"):  # what a model's suite has is seen with its config
         return
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     for value in values:

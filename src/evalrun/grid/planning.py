@@ -93,7 +93,7 @@ def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
         override_checks.check(given)
     merged = {o.key_or_group: o for o in [*_experiment_params(given), *given]}
     override_checks.check([o for o in merged.values() if o not in given])
-    model, step, task = (merged.pop(key, None) for key in ("model", "step", "task"))
+    model, step, task, stage = (merged.pop(key, None) for key in ("model", "step", "task", "stage"))
     if model is None:
         raise ConfigError(f"no model is given: name one with model=..., for example {_examples()}.")
     if step is None:
@@ -111,9 +111,9 @@ def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
     for name in _ordered(model, files):
         for fixed in itertools.product(*axes):
             try:
-                made = configs.of(name, fixed)
-                jobs += _jobs(made, ov.words(step), tasks, len(jobs), len(groups))
-                groups.append(made)
+                for made in configs.of_stages(name, fixed, stage):
+                    jobs += _jobs(made, ov.words(step), tasks, len(jobs), len(groups))
+                    groups.append(made)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
     problems.update(dict.fromkeys(_namesakes(jobs)))
@@ -137,7 +137,9 @@ def _namesakes(jobs: Sequence[JobSpec]) -> Iterator[str]:
 def _experiment_params(given: Sequence[Override]) -> list[Override]:
     """What an experiment (or a user's hydra.sweeper.params) asks to sweep; the command line wins over it."""
     plain = [
-        o.input_line for o in given if not o.is_sweep_override() and o.key_or_group not in ("task", "model", "step")
+        o.input_line
+        for o in given
+        if not o.is_sweep_override() and o.key_or_group not in ("task", "model", "step", "stage")
     ]
     hydra = compose(plain, partial=True).hydra
     if hydra.job.chdir:
@@ -191,7 +193,8 @@ def _jobs(shared: GroupConfig, step: Sequence[str], tasks: TasksByWords, first: 
     waiting = [found.unfinished[int(word)] for word in step if word.isdigit() and int(word) in found.unfinished]
     if waiting:
         raise ConfigError(waiting)
-    steps = expand_steps(step, _with_gone(config, folders, found.steps, step, alike), config.model.name)
+    named = config.model.name if config.stage is None else f"{config.model.name} {config.stage}"
+    steps = expand_steps(step, _with_gone(config, folders, found.steps, step, alike), named)
     for number, n in enumerate(steps, start=first):
         yield spec_of(replace(config, step=n), folders, alike, (*shared.overrides, f"step={n}"), number, group)
 

@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import stage_notes
 from evalrun.core.errors import ConfigError
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
@@ -69,16 +70,19 @@ class Plan:
 
     @property
     def final_steps(self) -> dict[str, int]:
-        """Model -> the last step that its suite released."""
-        last = {job.cell.model: job.config for job in self.jobs}
+        """Model -> the last step that its suite released of pretraining."""
+        last = {job.cell.model: job.config for job in self.jobs if job.config.stage is None}
         return {model: released_steps_of(config).steps[-1] for model, config in last.items()}
 
     @cached_property
     def notes(self) -> list[str]:
         """What is to be said about the checkpoints that were found."""
         said: dict[str, None] = {}
-        for config in {(job.config.model.path, job.cell.seed): job.config for job in self.jobs}.values():
+        for config in {
+            (job.config.model.path, job.cell.seed, job.config.stage): job.config for job in self.jobs
+        }.values():
             said.update(dict.fromkeys(released_steps_of(config).notes))
+            said.update(dict.fromkeys(stage_notes(config)))
             if config.checkpoint.tokens_per_step == 1:
                 said[f"tokens_per_step=1: wherever {config.model.name} shows tokens, it shows steps."] = None
         said.update(dict.fromkeys(single(task_groups(self.tasks))))
@@ -86,18 +90,21 @@ class Plan:
 
     def to_json(self) -> list[dict[str, Any]]:
         """The jobs for machines: model, step, revision, tokens, and what else tells them apart."""
-        return [{**asdict(job.cell), "overrides": list(job.overrides)} for job in self.jobs]
+        return [{**job.cell.to_json(), "overrides": list(job.overrides)} for job in self.jobs]
 
     def describe(self) -> str:
         """The grid for people: one line a model."""
         lines = []
-        for model, group in itertools.groupby(self.jobs, key=lambda job: job.cell.model):
+        for (model, stage), group in itertools.groupby(self.jobs, key=lambda job: (job.cell.model, job.cell.stage)):
             cells = [job.cell for job in group]
-            steps = sorted({cell.step for cell in cells})
+            steps = sorted({cell.step if cell.stage_step is None else cell.stage_step for cell in cells})
             seeds = sorted({cell.seed for cell in cells if cell.seed is not None})
             extra = f"  seeds {','.join(map(str, seeds))}" if len(seeds) > 1 else ""
-            lines.append(f"  {model:<14} {len(cells):>4} x step {_shorten(steps)}{extra}")
-        head = f"{counted(len(self.jobs), 'job')}: {counted(len(lines), 'model')}, task {', '.join(self.tasks)}"
+            of_stage = "" if stage is None else f"{stage} "
+            lines.append(f"  {model:<14} {len(cells):>4} x {of_stage}step {_shorten(steps)}{extra}")
+        is_staged = any(job.cell.stage for job in self.jobs)
+        models = len({job.cell.trunk or job.cell.model for job in self.jobs}) if is_staged else len(lines)
+        head = f"{counted(len(self.jobs), 'job')}: {counted(models, 'model')}, task {', '.join(self.tasks)}"
         notes = [f"  note: {note}" for note in self.notes]
         if len(notes) > _NOTES:
             notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]

@@ -243,14 +243,14 @@ def _with_state(job: JobSpec, entry: JobProgress) -> JobProgress:
 
 def taken(jobs: Sequence[JobSpec], entries: Sequence[JobProgress], held: RunsBySuite, store: Store) -> tuple[str, ...]:
     """Why a sweep of what is missing would be refused: a name is another run's. Weights are read only if it may be."""
-    known_folders: dict[tuple[str, str, int | None], set[str]] = defaultdict(set)
+    known_folders: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for suite, runs in held.items():
         for run in runs.values():
-            if run.place is not None and run.folder is not None:
-                known_folders[suite, *run.place[:2]].add(run.folder)
+            if (training := namesakes.training_of(run)) is not None and run.folder is not None:
+                known_folders[suite, *training].add(run.folder)
     doubtful = []
     for job, entry in zip(jobs, entries, strict=True):
-        known = known_folders[entry.suite, entry.model, entry.seed]
+        known = known_folders[entry.suite, entry.model, entry.seed, job.cell.stage]
         if entry.missing and known and not any(identities.may_be_of(job, folder) for folder in known):
             doubtful.append(job)
     try:

@@ -21,6 +21,7 @@ from evalrun.statistics.families import last_checkpoints
 from evalrun.statistics.regression.model_frame import PARAMS
 from evalrun.statistics.reliability.decisions import decision_accuracy
 from evalrun.statistics.table import prepare
+from evalrun.statistics.tuning.stage_rows import split
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -47,7 +48,8 @@ def write_across(
     """
     if len({str(table["suite"].iloc[0]) for table in tables.values()}) < 2:
         return []
-    rows = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in tables.items()}
+    whole = {name: prepare(table, conf.metric, finals, conf.same_within).table for name, table in tables.items()}
+    rows = {name: split(table, conf.fit_stages).fitted for name, table in whole.items()}
     scored = {name: str(table["settings"].iloc[0]) for name, table in tables.items()}
     page = write_families(folder, rows, scored, PARAMS[conf.params], conf.alpha)
     return [] if page is None else [page, *(path for path in folder.rglob("*") if path.is_file() and path != page)]

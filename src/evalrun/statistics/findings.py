@@ -45,6 +45,7 @@ from evalrun.statistics.shapes.falls import find_falls
 from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 from evalrun.statistics.table import Prepared, capped, numbers_of, prepare, without
+from evalrun.statistics.tuning.stage_rows import StageSplit, split
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -143,20 +144,20 @@ def analyze_table(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
     """
     choice = choice_of(conf)
-    prepared, measured, rows = _believed(table, conf, finals, items)
-    with beside(partial(_fitted, numbers_of(rows), choice, conf)) as fitted:
+    prepared, measured, (every, rows, fit, staged) = _believed(table, conf, finals, items)
+    with beside(partial(_fitted, numbers_of(fit), choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
-        by_loss = over_loss(rows, table, conf, choice, shapes, logged)
+        by_loss = over_loss(fit, table, conf, choice, shapes, logged)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
         size_shapes = shapes_over_size(rows, conf.params, decision.settings)
-        coverage = measure_coverage(prepared.seen, rows, prepared.disagreeing, wanted)
+        coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted)
         with stage("regression"):
             fits = fitted()
     more = [*dynamics.notes, *by_loss.notes]
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *more],
+        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *staged, *more],
         groups=group_means_of(rows, groups or {}, items),
         coverage=coverage,
         choice=choice,
@@ -164,7 +165,7 @@ def analyze_table(
         decision=decision,
         same_within=conf.same_within,
         smallest_effect=conf.smallest_effect,
-        two_stories=two_stories(rows, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
+        two_stories=two_stories(fit, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
         over_loss=by_loss,
         predictions=with_forecasts(predict_ahead(fits.planes, fits.diagnostics, shapes), by_loss.forecasts),
         shapes=shapes,
@@ -176,7 +177,7 @@ def analyze_table(
         clustered=clustered_errors(rows, items, clusters, conf.alpha),
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
-        item_effects=fit_items(rows, items, choice, conf.item_model, conf.item_model_most, clusters),
+        item_effects=fit_items(fit, items, choice, conf.item_model, conf.item_model_most, clusters),
         **fits.named,
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
@@ -185,7 +186,7 @@ def analyze_table(
 
 def _believed(
     table: pd.DataFrame, conf: AnalysisConf, finals: Mapping[str, int] | None, items: Items | None
-) -> tuple[Prepared, Measured, pd.DataFrame]:
+) -> tuple[Prepared, Measured, StageSplit]:
     """The rows that are analysed, without those whose items contradict them, and what was done to get them.
 
     Args:
@@ -202,7 +203,7 @@ def _believed(
     rows = without(prepared.table, prepared.table.index.isin(measured.disbelieved)).reset_index(drop=True)
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
-    return prepared, measured, rows
+    return prepared, measured, split(rows, conf.fit_stages)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evalrun.config.steps import suspect_steps
-from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.columns import TABLE_COLUMNS, table_columns
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.stages import stage
 from evalrun.core.text import listed
@@ -130,8 +130,9 @@ def check(table: object) -> None:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with numbers as numbers and text as text, whatever a store or a CSV file made of them."""
-    rows = table.loc[:, list(TABLE_COLUMNS)].reset_index(drop=True)
-    for name, column in TABLE_COLUMNS.items():
+    columns = table_columns(table.columns)
+    rows = table.loc[:, list(columns)].reset_index(drop=True)
+    for name, column in columns.items():
         if column.is_number:
             numbers = pd.to_numeric(rows[name], errors="coerce").astype("float64")
             rows[name] = numbers.replace([np.inf, -np.inf], np.nan)
@@ -202,15 +203,21 @@ def _drop_shared_weights(rows: pd.DataFrame, finals: Mapping[str, int]) -> tuple
     drop = pd.Series(False, index=rows.index)
     notes = []
     known = rows[rows["weights"] != ""].drop_duplicates([*CHECKPOINT, "weights"])
-    shared = known[known.duplicated(["suite", "model", "seed", "weights"], keep=False)]  # few, of thousands
-    for _, group in shared.groupby(["suite", "model", "seed", "weights"], dropna=False, sort=True):
+    # A stage may save the weights that it starts from as its own step 0.
+    alike = ["suite", "model", "seed", *(["stage"] if "stage" in rows else []), "weights"]
+    shared = known[known.duplicated(alike, keep=False)]  # few, of thousands
+    for _, group in shared.groupby(alike, dropna=False, sort=True):
         steps = sorted(group["step"].unique())
         if len(steps) < 2:
             continue
         first = group.iloc[0]
         same_model = (rows["suite"] == first["suite"]) & (rows["model"] == first["model"])
         same_seed = rows["seed"].isna() if pd.isna(first["seed"]) else rows["seed"] == first["seed"]
-        final = finals.get(first["model"], rows.loc[same_model & same_seed, "step"].max())
+        if "stage" in rows:
+            same_model &= rows["stage"] == first["stage"]
+        final = rows.loc[same_model & same_seed, "step"].max()
+        if not first.get("stage"):
+            final = finals.get(first["model"], final)
         faulty = suspect_steps(steps, final)
         drop |= same_model & same_seed & rows["step"].isin(faulty)
         named = checkpoint_name({**first.to_dict(), "step": np.nan})

@@ -171,7 +171,22 @@ def _points(rows: pd.DataFrame, common: set[str], groups: Groups) -> list[Point]
         points.append(("acc/mean", mean, max(when for _, when in some), step))
     for step, (when, said) in numbers.items():
         points += [(name, value, when, step) for name, value in zip(columns[5:], said, strict=True)]
+    if "stage" in rows and any(rows["stage"]):
+        points += _stage_points(rows, numbers)
     return points
+
+
+def _stage_points(rows: pd.DataFrame, numbers: Mapping[int, tuple[int, list[float]]]) -> Iterator[Point]:
+    """The metric `stage` of a curve: 0 in pretraining, 1 in the stage after it, and so on, so that a chart has steps.
+
+    Args:
+        rows: Of the tidy table, one model.
+        numbers: Step -> when its result was computed, and numbers of it.
+    """
+    of_step = dict(zip(rows["step"], rows["stage"], strict=True))
+    order = {"": 0}
+    for step in sorted(numbers):
+        yield "stage", float(order.setdefault(of_step[step], len(order))), numbers[step][0], step
 
 
 def _replace(

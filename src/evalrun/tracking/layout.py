@@ -265,7 +265,7 @@ def cell_of(tags: Mapping[str, str]) -> Checkpoint | None:
 def with_cell(tags: Mapping[str, str], cell: Checkpoint) -> str:
     """The tag of a checkpoint; what a later version said beside is kept."""
     there = _mapping(tags.get(CELL)) or {}
-    return _compact({**there, **vars(cell)})
+    return _compact({**there, **cell.to_json()})
 
 
 def _read(kind: type[Kind], tags: Mapping[str, str], name: str, **more: Any) -> Kind | None:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.columns import STAGE_COLUMNS, TABLE_COLUMNS
 from evalrun.core.text_columns import TEXT
 from evalrun.tracking import layout, sweep_tags
 from evalrun.tracking.run_content import RunContent
 from evalrun.tracking.slugs import metric_key, stderr_key
 
-_TYPES = {name: TEXT if column.dtype == "str" else column.dtype for name, column in TABLE_COLUMNS.items()}
+_KNOWN = TABLE_COLUMNS | STAGE_COLUMNS
+_TYPES = {name: TEXT if column.dtype == "str" else column.dtype for name, column in _KNOWN.items()}
 _ORDER = ["n_params", "model", "seed", "step", "task", "metric", "finished_ms", "task_key", "run_id"]
 _OF_RESULT = (  # the other columns are its checkpoint's
     *("task", "title", "cause", "role", "metric", "value", "stderr", "n", "chance", "primary", "higher_is_better"),
@@ -58,6 +59,8 @@ def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:
         frames.append(_frame(page))
         sweeps |= {run.run_id: sweep_tags.sweeps_of(run.tags) for run in page}
     rows = pd.concat(frames, ignore_index=True) if frames else _frame([])
+    if "stage" in rows:  # of pages without a later stage too
+        rows = rows.fillna({name: "" for name, column in STAGE_COLUMNS.items() if column.dtype == "str"})
     return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps)
 
 
@@ -78,10 +81,12 @@ def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
         rows_each.append(len(scores) - before)
         own = {"flops": cell.flops, "weights": run.tags.get("evalrun.weights", ""), "run_id": run.run_id}
         checkpoints.append({**vars(cell), **own, "settings": run.tags.get(layout.SETTINGS, "")})
-    left = _typed(checkpoints, [name for name in TABLE_COLUMNS if name not in _OF_RESULT])
+    stages = [*STAGE_COLUMNS] if any(one["stage"] is not None for one in checkpoints) else []
+    left = _typed(checkpoints, [*(name for name in TABLE_COLUMNS if name not in _OF_RESULT), *stages])
+    left = left.fillna({name: "" for name in stages if _TYPES[name] == "str"})
     right = _typed(scores, list(_OF_RESULT))
     left = left.take(np.repeat(np.arange(len(rows_each)), rows_each)).reset_index(drop=True)
-    return pd.concat([left, right], axis=1)[list(TABLE_COLUMNS)]
+    return pd.concat([left, right], axis=1)[[*TABLE_COLUMNS, *stages]]
 
 
 def _typed(rows: Sequence[Row], names: list[str]) -> pd.DataFrame:

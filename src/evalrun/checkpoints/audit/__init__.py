@@ -16,9 +16,10 @@ from evalrun.checkpoints.audit import revisions
 from evalrun.checkpoints.audit.faults import Fault, Published, find
 from evalrun.checkpoints.audit.guard import refusals, refuse
 from evalrun.checkpoints.audit.weights import Listing, of_folder
-from evalrun.checkpoints.suites import checkpoint_of, known_steps, released_steps_of, step_called
+from evalrun.checkpoints.suites import checkpoint_of, known_steps, location, released_steps_of, step_called
 from evalrun.checkpoints.tensor_values import suspect
 from evalrun.config.schema import Config, model_dirname
+from evalrun.config.training_stages import in_stage
 from evalrun.core import console
 from evalrun.core.errors import CheckpointError
 
@@ -48,9 +49,9 @@ def run(configs: Sequence[Config]) -> list[Audited]:
     Returns:
         One entry a model and seed, in the order of the plan.
     """
-    models: dict[tuple[str, str, int | None, str], dict[int, Config]] = {}
+    models: dict[tuple[str, str, int | None, str, str | None], dict[int, Config]] = {}
     for config in configs:
-        key = (config.checkpoint.suite, config.model.name, config.checkpoint.seed, config.model.path)
+        key = (config.checkpoint.suite, config.model.name, config.checkpoint.seed, config.model.path, config.stage)
         models.setdefault(key, {})[config.step] = config
     return [_audit(steps) for steps in models.values()]
 
@@ -63,7 +64,7 @@ def _audit(configs: dict[int, Config]) -> Audited:
     """
     first = next(iter(configs.values()))
     cell = checkpoint_of(first)
-    location = cell.location if cell.revision else first.model.path.format(seed=cell.seed)
+    place = cell.location if cell.revision else location(first)
     published, unreachable = None, None
     try:
         published = _on_hub(configs) if cell.revision else _in_folders(configs)
@@ -75,8 +76,8 @@ def _audit(configs: dict[int, Config]) -> Audited:
     entries = known.concerning(cell.location) if cell.revision else []
     return Audited(
         suite=cell.suite,
-        model=model_dirname(cell.model, cell.seed),
-        location=location,
+        model=model_dirname(cell.trunk or cell.model, cell.seed) + ("" if cell.stage is None else f" {cell.stage}"),
+        location=place,
         asked=tuple(sorted(configs)),
         published=published,
         unreachable=unreachable,
@@ -114,7 +115,7 @@ def _in_folders(configs: dict[int, Config]) -> Published:
         CheckpointError: the model's folder is not there.
     """
     first = next(iter(configs.values()))
-    root = Path(first.model.path.format(seed=first.checkpoint.seed))
+    root = Path(location(first))
     if not root.is_dir():
         hint = "train the embedded suite with `python -m evalrun tiny`" if first.checkpoint.suite == "tiny" else ""
         raise CheckpointError(f"folder '{root}' of {first.model.name} is not there; {hint or 'check model.path'}.")
@@ -142,6 +143,7 @@ def _in_folders(configs: dict[int, Config]) -> Published:
 def _unreleased(names: Iterable[str], config: Config) -> tuple[str, ...]:
     """Names that follow the pattern of a step and whose number the config does not release, by number."""
     released = set(released_steps_of(config).steps)
-    every = replace(config.checkpoint, steps=None)
-    numbers = {step: name for name in names if (step := step_called(config.model, every, name)) is not None}
+    own = in_stage(config)
+    every = replace(own.checkpoint, steps=None)
+    numbers = {step: name for name in names if (step := step_called(own.model, every, name)) is not None}
     return tuple(name for number, name in sorted(numbers.items()) if number not in released)

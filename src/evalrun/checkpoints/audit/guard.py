@@ -19,7 +19,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints import ResolvedCheckpoint
 from evalrun.checkpoints.audit import known_faults, revisions
 from evalrun.checkpoints.audit.weights import Listing, digest, spell
-from evalrun.checkpoints.suites import allowed, checkpoint_of, released_steps_of
+from evalrun.checkpoints.suites import allowed, checkpoint_of, released_steps_of, stage_begin
 from evalrun.config.schema import Config
 from evalrun.config.steps import suspect_steps
 from evalrun.core.errors import CheckpointError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Contents = Mapping[str, str]  # weight file -> sha256
-Group = tuple[str, str, int | None]  # suite, model, seed
+Group = tuple[str, str, int | None, str | None]  # suite, model, seed, stage
 ReadTable = Callable[[str], "pd.DataFrame"]  # by the suite's name
 _REMEDY = "look with `python -m evalrun audit model=...`, or score it all the same with allow_shared_weights=true."
 
@@ -67,7 +67,7 @@ def refusals(
     for position, place in enumerate(places):
         if isinstance(place, ResolvedCheckpoint):
             cell = place.cell
-            groups[cell.suite, cell.model, cell.seed][cell.step].append(position)
+            groups[cell.suite, cell.model, cell.seed, cell.stage][cell.step].append(position)
     found: dict[int, CheckpointError] = {}
     read = cache(read)  # once a suite
     for positions in groups.values():
@@ -91,10 +91,11 @@ def _refused_steps(
 ) -> dict[int, str]:
     """Step -> sentence, for the steps of one model and seed."""
     any_config, any_cell = next(iter(jobs.values())), next(iter(located.values())).cell
-    released = released_steps_of(any_config).steps
+    begin = stage_begin(any_config).adds_steps
+    released = [begin + step for step in released_steps_of(any_config).steps]
     final = released[-1]
     held = weights_of(list(located.values()))
-    others = _elsewhere(any_config, any_cell, held, read(any_cell.suite))
+    others = _elsewhere(any_config, any_cell, held, read(any_cell.suite), begin)
     refused: dict[int, str] = {}
     for step, place in located.items():
         sharing = _sharing(step, held, others)
@@ -111,7 +112,8 @@ def _refused_steps(
 def _known(cell: Checkpoint) -> known_faults.KnownFault | None:
     if cell.revision is None:
         return None
-    return next((entry for entry in known_faults.concerning(cell.location) if cell.step in (entry.steps or ())), None)
+    own = cell.step if cell.stage_step is None else cell.stage_step
+    return next((entry for entry in known_faults.concerning(cell.location) if own in (entry.steps or ())), None)
 
 
 def _sharing(step: int, held: Mapping[int, Contents], others: Mapping[int, Contents]) -> dict[int, list[str]]:
@@ -126,30 +128,39 @@ def _sharing(step: int, held: Mapping[int, Contents], others: Mapping[int, Conte
 
 
 def _elsewhere(
-    config: Config, cell: Checkpoint, held: Mapping[int, Contents], rows: pd.DataFrame
+    config: Config, cell: Checkpoint, held: Mapping[int, Contents], rows: pd.DataFrame, begin: int
 ) -> dict[int, Contents]:
     """Steps outside the plan whose weights are those of a step in it, by the store or by a saved audit.
 
     Such a record may be old: where the other step can be looked at, what it holds now counts.
+
+    Args:
+        config: Of any of the steps.
+        cell: Its checkpoint.
+        held: Step -> what it holds, of those in the plan.
+        rows: Earlier results of the suite.
+        begin: What is added to the steps of its stage.
     """
     claims: dict[int, Contents] = {}
     if cell.revision is not None:
         saved = revisions.Saved.of(cell)
-        claims = {step: saved.commits[c].contents for step, c in saved.steps.items() if c in saved.commits}
+        claims = {begin + s: saved.commits[c].contents for s, c in saved.steps.items() if c in saved.commits}
     by_digest = {digest(contents): contents for contents in held.values()}
     rows = rows[rows["model"] == cell.model]
+    if "stage" in rows:  # a stage may save the weights that it starts from as its own step 0
+        rows = rows[rows["stage"] == (cell.stage or "")]
     rows = rows[rows["seed"].isna() if cell.seed is None else rows["seed"] == cell.seed]
     for step, weights in rows[["step", "weights"]].drop_duplicates().itertuples(index=False):
         if weights in by_digest:
             claims[int(step)] = by_digest[weights]
     wanted = {content for contents in held.values() for content in contents.values()}
     doubted = {s: contents for s, contents in claims.items() if s not in held and wanted & set(contents.values())}
-    return {**doubted, **_now(config, list(doubted))} if doubted else {}
+    return {**doubted, **_now(config, list(doubted), begin)} if doubted else {}
 
 
-def _now(config: Config, steps: Sequence[int]) -> dict[int, Contents]:
-    """What steps hold at this moment, as far as they can be looked at."""
-    cells = [checkpoint_of(replace(config, step=step)) for step in steps]
+def _now(config: Config, steps: Sequence[int], begin: int) -> dict[int, Contents]:
+    """What steps hold at this moment, as far as they can be looked at; `begin` is added to those of their stage."""
+    cells = [checkpoint_of(replace(config, step=step - begin)) for step in steps]
     try:
         if cells[0].revision is None:
             return weights_of([allowed.locate(config, cell) for cell in cells])
@@ -181,7 +192,8 @@ def weights_of(places: Sequence[ResolvedCheckpoint]) -> dict[int, Contents]:
 def _on_hub(cell: Checkpoint, commits: Mapping[int, str]) -> dict[int, Contents]:
     """Step -> contents of its revision, kept lists first; what cannot be listed is warned of and left out."""
     saved = revisions.Saved.of(cell)
-    saved.steps.update(commits)
+    if cell.stage is None:  # else they are not numbered as their stage does
+        saved.steps.update(commits)
     offline = checkpoints.hub_fault() is not None
     found: dict[int, Contents] = {}
     listings: dict[str, Listing | str | None] = {}

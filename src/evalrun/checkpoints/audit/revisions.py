@@ -39,7 +39,8 @@ class Saved:
     @classmethod
     def of(cls, cell: Checkpoint) -> Saved:
         """Read what is saved for a model; a file that is absent or damaged is an empty one."""
-        saved = cls(FOLDER / cell.suite / f"{model_dirname(cell.model, cell.seed)}.json")
+        of_stage = "" if cell.stage is None else f"-{cell.stage}"
+        saved = cls(FOLDER / cell.suite / f"{model_dirname(cell.trunk or cell.model, cell.seed)}{of_stage}.json")
         try:
             data = json.loads(saved.path.read_text())
             if data["repository"] == cell.location:

@@ -12,16 +12,21 @@ sizes     exact parameter counts without reading weights
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.formats.raw_checkpoint import Reading
 from evalrun.checkpoints.suites import computed, local, released, sizes, step_units, unconverted
+from evalrun.checkpoints.suites.called_steps import step_called
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
+from evalrun.checkpoints.suites.stage_begins import StageBegin
 from evalrun.config import step_names
-from evalrun.config.schema import CheckpointConf, Config, ModelConf, at_home, model_dirname
+from evalrun.config.schema import CheckpointConf, Config, at_home, model_dirname, step_dirname
 from evalrun.config.step_numbers import SAMPLES, TOKENS
 from evalrun.config.steps import released_steps
+from evalrun.config.training_stages import before, goes_on, in_stage, stage_of
+from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import CheckpointError, ConfigError, suggest
 from evalrun.core.memory import forget, remembered
 from evalrun.core.records import Checkpoint
@@ -35,6 +40,7 @@ __all__ = [
     "location",
     "release_of",
     "released_steps_of",
+    "stage_begin",
     "step_called",
 ]  # fmt: skip
 
@@ -51,27 +57,60 @@ def checkpoint_of(config: Config, jobs: Path = computed.ROOT, release: ReleasedS
         ConfigError: a step that is not there, or whose tokens nobody knows.
         CheckpointError: what is needed to say where it is cannot be read: hub or files.
     """
-    model, checkpoint, step = config.model, config.checkpoint, config.step
-    root, release = location(config), release or release_of(config, jobs)
-    is_local = checkpoint.folder is not None
+    release = release or release_of(config, jobs)
+    begin, given = stage_begin(config), config
+    config = in_stage(config)
+    model, checkpoint = config.model, config.checkpoint
+    root, is_local = location(config), checkpoint.folder is not None
     total, nonembedding = _parameters(config)
     return Checkpoint(
         suite=checkpoint.suite,
-        model=model.name,
+        model=begin.named(model.name),
         n_params=total,
         n_params_nonembedding=nonembedding,
         n_params_nominal=model.n_params_nominal or sizes.nominal(total),
-        step=step,
-        tokens=_tokens(config, release),
+        step=config.step + begin.adds_steps,
+        tokens=_tokens(config, release) + begin.adds_tokens,
         seed=checkpoint.seed,
         location=str(Path(root) / release.place) if is_local else root,
         revision=None if is_local else release.place,
         tokenizer=model.tokenizer or release.tokenizer,
+        **({} if given.stage is None else begin.of_cell(model.name, given.stage, config.step)),
     )
+
+
+def stage_begin(config: Config) -> StageBegin:
+    """Where a config's stage begins: at the step of the stage before that it was started from.
+
+    Args:
+        config: Its step does not matter.
+
+    Raises:
+        ConfigError: there is no such stage or step, or nobody knows how many tokens had been seen by then.
+        CheckpointError: which steps the stage before has cannot be known.
+    """
+    if (found := stage_of(config)) is None:
+        return StageBegin()
+    stage, start = found
+    earlier = before(config)
+    steps = released_steps_of(earlier).steps
+    own = steps[-1] if start is None else start
+    if own not in steps:
+        raise ConfigError(
+            f"stage '{config.stage}' of {config.model.name} starts from step {own} of {earlier.stage or FIRST_STAGE}, "
+            f"which is not there: {suggest(str(own), map(str, steps))}"
+        )
+    earlier = replace(earlier, step=own)
+    inner, begin = in_stage(earlier), stage_begin(earlier)
+    tokens = _tokens(inner, release_of(earlier)) + begin.adds_tokens
+    leaves = own != steps[-1] or not goes_on(config)
+    branch = begin.branch or (config.stage if leaves else None)
+    return StageBegin(own + begin.adds_steps, tokens, stage.continues, branch)
 
 
 def location(config: Config) -> str:
     """Where a model's checkpoints of one seed are: a repository of the hub, or a folder."""
+    config = in_stage(config)
     path = config.model.path.replace("{seed}", str(config.checkpoint.seed))
     return str(at_home(path)) if config.checkpoint.folder is not None else path
 
@@ -88,8 +127,9 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     """
     if refresh:
         forget(_found)
+    config = in_stage(config)
     model, checkpoint = config.model, config.checkpoint
-    given = checkpoint.tokens_per_step or model.tokens_per_step
+    given = _per_step(config)
     return _found(
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
         json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
@@ -99,36 +139,24 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
 
 def gone(config: Config, jobs: Path = computed.ROOT) -> dict[int, ReleasedStep]:
     """The checkpoints of a config's run that have results and are not there any more, by step."""
+    stage, config = config.stage, in_stage(config)
     model, checkpoint = config.model, config.checkpoint
     if checkpoint.folder is None or checkpoint.steps is not None:
         return {}
     found = released_steps_of(config)
     present = tuple(sorted({*found.by_step, *found.unfinished}))
-    name = model_dirname(model.name, checkpoint.seed)
-    return computed.releases(location(config), checkpoint.suite, name, present, jobs)
+    place = jobs / checkpoint.suite / model_dirname(model.name, checkpoint.seed)
+    return computed.releases(location(config), place, present, step_dirname(stage, ""))
 
 
 def known_steps(config: Config) -> list[int] | None:
     """The released steps where that costs no question to the hub; None where it would."""
+    config = in_stage(config)
     if config.checkpoint.revision is not None and _is_listed_by_hub(config.checkpoint):
         kept = released.kept_listing(location(config))
         if kept is None:
             return None
     return released_steps_of(config).steps
-
-
-def step_called(model: ModelConf, checkpoint: CheckpointConf, place: str) -> int | None:
-    """The step whose revision or folder has this name; None where it is none's. Asks nobody."""
-    pattern = checkpoint.revision or checkpoint.folder or ""
-    if isinstance(checkpoint.steps, dict):
-        return next((int(step) for step, name in checkpoint.steps.items() if name == place), None)
-    if checkpoint.folder == local.AUTO:
-        found = step_names.parse_numbered_names([place])
-    else:
-        found = step_names.matching([place], pattern, checkpoint.seed)
-    if not found or (checkpoint.steps is not None and found[0].step not in released_steps(checkpoint.steps)):
-        return None
-    return found[0].step
 
 
 def _is_listed_by_hub(checkpoint: CheckpointConf) -> bool:
@@ -154,13 +182,13 @@ def release_of(config: Config, jobs: Path = computed.ROOT) -> ReleasedStep:
     Raises:
         ConfigError: the step is not there.
     """
-    checkpoint, step = config.checkpoint, config.step
+    checkpoint, step = in_stage(config).checkpoint, config.step
     if _is_plain(checkpoint):
         return ReleasedStep(step, _place(checkpoint, step))
     found = released_steps_of(config)
     if step not in found.by_step:
-        if step in (before := gone(config, jobs)):
-            return before[step]
+        if step in (lost := gone(config, jobs)):
+            return lost[step]
         missing = f"step {step} of {config.model.name} is not there: {suggest(str(step), map(str, found.steps))}"
         raise ConfigError(found.unfinished.get(step, missing))
     return found.by_step[step]
@@ -170,8 +198,14 @@ def _place(checkpoint: CheckpointConf, step: int) -> str:
     return str(checkpoint.revision or checkpoint.folder).format(step=step, seed=checkpoint.seed)
 
 
+def _per_step(config: Config) -> int | None:
+    """Tokens of a step as the config says; 0 where it says that they are not known."""
+    said = config.checkpoint.tokens_per_step
+    return config.model.tokens_per_step if said is None else said
+
+
 def _tokens(config: Config, release: ReleasedStep) -> int:
-    per_step = config.checkpoint.tokens_per_step or config.model.tokens_per_step
+    per_step = _per_step(config)
     if release.fault is not None:
         return release.tokens or 0  # it is refused before anything is filed
     if per_step is not None and release.unit != TOKENS:

@@ -14,6 +14,7 @@ from evalrun.checkpoints.downloads import Ledger
 from evalrun.checkpoints.formats.raw_checkpoint import Reading
 from evalrun.checkpoints.suites import checkpoint_of, sizes
 from evalrun.config.schema import Config
+from evalrun.config.training_stages import in_stage
 from evalrun.core.errors import CheckpointError, NoMemoryError
 from evalrun.core.records import Checkpoint
 
@@ -28,16 +29,17 @@ def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.Resolv
     Raises:
         CheckpointError: as `checkpoints.locate` says.
     """
-    if (command := config.checkpoint.convert) is not None:
-        if config.model.base is not None:
+    own = in_stage(config)
+    if (command := own.checkpoint.convert) is not None:
+        if own.model.base is not None:
             raise CheckpointError(
-                f"base={config.model.base} is for adapters, and what is converted is none: leave it out."
+                f"base={own.model.base} is for adapters, and what is converted is none: leave it out."
             )
-        own = cell or checkpoint_of(config)
-        found = checkpoints.locate_converted(own, command, config.checkpoint.converted, config.trust_remote_code)
+        of_cell = cell or checkpoint_of(config)
+        found = checkpoints.locate_converted(of_cell, command, own.checkpoint.converted, config.trust_remote_code)
         return by_tokens(config, found)
-    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, config.model.base)
-    reading = Reading(config.checkpoint.format, config.checkpoint.config)
+    allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, own.model.base)
+    reading = Reading(own.checkpoint.format, own.checkpoint.config)
     return by_tokens(config, checkpoints.locate(cell or checkpoint_of(config), *allowed, reading))
 
 

@@ -16,27 +16,27 @@ ROOT = Path("multirun")  # where jobs' folders are, unless hydra.sweep.dir says 
 
 
 @remembered
-def releases(root: str, suite: str, model: str, present: tuple[int, ...], jobs: Path = ROOT) -> dict[int, ReleasedStep]:
+def releases(root: str, jobs: Path, present: tuple[int, ...], prefix: str = "step") -> dict[int, ReleasedStep]:
     """The steps of a run that have results and no folder any more, before the last that has one.
 
     What was computed of later steps is of another training, which was started again in the same folder.
 
     Args:
         root: The run's folder.
-        suite: Its suite.
-        model: The folder of its jobs: its name, with the seed where there are several.
+        jobs: The folder of its jobs' folders.
         present: The steps that are there, whole or not.
-        jobs: The folder of all jobs' folders.
+        prefix: Of the names of the folders of its jobs, before their step.
     """
     try:
-        names = [entry.name for entry in os.scandir(jobs / suite / model)]
+        names = [entry.name for entry in os.scandir(jobs)]
     except OSError:
         return {}
-    steps = sorted(int(name.removeprefix("step")) for name in names if name.removeprefix("step").isdecimal())
+    own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    steps = sorted(int(step) for step in own if step.isdecimal())
     found = {}
     for step in steps:
         if step not in present and step < max(present, default=-1):
-            release = _release(jobs / suite / model / f"step{step}", step, root)
+            release = _release(jobs / f"{prefix}{step}", step, root)
             if release is not None:
                 found[step] = release
     return found
@@ -58,7 +58,7 @@ def _release(folder: Path, step: int, root: str) -> ReleasedStep | None:
         place = Path(cell["location"])
         known = settings.get("folder")
         is_ours = str(place.parent) == root if known is None else known == os.path.realpath(root)
-        if not is_ours or cell["step"] != step or not isinstance(settings.get("identity"), str):
+        if not is_ours or cell.get("stage_step", cell["step"]) != step or not isinstance(settings.get("identity"), str):
             return None
         return ReleasedStep(step, place.name, cell["tokens"], cell.get("tokenizer"), identity=settings["identity"])
     except (AssertionError, KeyError, TypeError, AttributeError):

@@ -38,6 +38,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
     sides = {
         name: {
             **{key: getattr(side, key) for key in ("suite", "model", "seed", "step")},
+            **({} if side.cell.stage is None else {"stage": side.cell.stage, "stage_step": side.cell.stage_step}),
             "run_ids": [run.run_id for run in side.runs],
         }
         for name, side in (("before", found.before), ("after", found.after))

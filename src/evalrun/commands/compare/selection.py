@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.config.schema import model_dirname
+from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.core.records import Checkpoint
 from evalrun.core.text import listed
 from evalrun.tracking import RunEntry, Store
 
-HOW = "write MODEL@STEP, such as pythia-1b@64000 or pythia-1b@final, or an MLflow run id"
-_NAME = re.compile(r"(?P<model>[^@]+)@(?P<step>\d+|final|last)")
+HOW = "write MODEL@STEP, such as pythia-1b@64000, pythia-1b@final or mine@sft:final, or an MLflow run id"
+_NAME = re.compile(r"(?P<model>[^@]+)@(?:(?P<stage>[^:]+):)?(?P<step>\d+|final|last)")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -28,9 +30,25 @@ class ComparedCheckpoint:
     runs: tuple[RunEntry, ...]
 
     @property
+    def cell(self) -> Checkpoint:
+        """The checkpoint as its runs say it."""
+        assert self.runs[0].checkpoint is not None  # asked of runs of `Store.past` alone, which have one
+        return self.runs[0].checkpoint
+
+    @property
     def label(self) -> str:
         """`pythia-70m step 2000`, with the seed where there are several."""
-        return f"{self.model} step {self.step}" + (f" seed {self.seed}" if self.seed is not None else "")
+        return self.cell.label
+
+    @property
+    def owner(self) -> str:
+        """The model that MODEL@STEP names; of a side branch that is the one it left."""
+        return self.cell.trunk or self.model
+
+    @property
+    def own_step(self) -> int:
+        """Its step as its stage counts it."""
+        return self.step if self.cell.stage_step is None else self.cell.stage_step
 
 
 def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
@@ -77,22 +95,42 @@ def _named(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint
     if match is None:
         raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     model, step = match["model"], match["step"]
-    mine = [one for one in there if model in (one.model, model_dirname(one.model, one.seed))]
+    mine = [one for one in there if model in (one.owner, model_dirname(one.owner, one.seed))]
     if not mine:
         # `tiny/s` is what model= takes; results are named tiny-s.
-        raise ConfigError(f"no results of '{model}': {suggest(model.replace('/', '-'), {one.model for one in there})}")
+        raise ConfigError(f"no results of '{model}': {suggest(model.replace('/', '-'), {one.owner for one in there})}")
+    mine = _of_stage(mine, model, match["stage"])
     suites = sorted({one.suite for one in mine})
     if len(suites) > 1:
         raise ConfigError(f"'{model}' is in the suites {listed(suites)}: add suite=NAME.")
-    seeds = sorted({f"{model_dirname(one.model, one.seed)}@{step}" for one in mine})
+    named = step if match["stage"] is None else f"{match['stage']}:{step}"
+    seeds = sorted({f"{model_dirname(one.owner, one.seed)}@{named}" for one in mine})
     if len(seeds) > 1:
         raise ConfigError(f"'{model}' was trained with several seeds: write one of {', '.join(seeds)}.")
-    steps = sorted(one.step for one in mine)
+    steps = sorted(one.own_step for one in mine)
     wanted = int(step) if step.isdigit() else steps[-1]
     if wanted not in steps:
         close = sorted(sorted(steps, key=lambda other: abs(other - wanted))[:6])
         raise ConfigError(f"no results of {model} at step {wanted}: the nearest are {listed(map(str, close))}.")
-    return next(one for one in mine if one.step == wanted)
+    return next(one for one in mine if one.own_step == wanted)
+
+
+def _of_stage(mine: Sequence[ComparedCheckpoint], model: str, stage: str | None) -> list[ComparedCheckpoint]:
+    """Those of one stage; of pretraining where none is named.
+
+    Args:
+        mine: Of one model.
+        model: Its name, for the message.
+        stage: Which.
+
+    Raises:
+        ConfigError: it has no results; with the stages that have.
+    """
+    found = [one for one in mine if (one.cell.stage or FIRST_STAGE) == (stage or FIRST_STAGE)]
+    if not found:
+        names = {one.cell.stage or FIRST_STAGE for one in mine}
+        raise ConfigError(f"no results of stage '{stage or FIRST_STAGE}' of {model}: {suggest(stage or '', names)}")
+    return found
 
 
 def _scored_alike(

@@ -22,8 +22,9 @@ _VALUES = {
     "scorer.dtype": ("auto", "float32", "float16", "bfloat16"),
     "scorer.device": ("auto", "cpu", "all", "cuda:0"),
     "step": ("final", "all"),
+    "stage": ("all", "pretraining"),
 }
-_LISTS = ("model", "task", "step", "profile")
+_LISTS = ("model", "task", "stage", "step", "profile")
 _ALIASES = ("task", "path", "tokens_per_step", *_GROUPS)
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parents[1]

@@ -29,7 +29,7 @@ from evalrun.grid.sweep_plan import Plan
 Value = str | int | float | bool | Path | Sequence[Any] | Mapping[Any, Any] | None
 
 log = logging.getLogger(__name__)
-_AXES = ("model", "step", "task")  # a list of these is a list of jobs' models, steps, tasks
+_AXES = ("model", "stage", "step", "task")  # a list of these is a list of jobs' models, stages, steps, tasks
 _alone = threading.RLock()  # the current folder and Hydra are the process's
 
 

@@ -83,7 +83,7 @@ def _several(jobs: Sequence[JobSpec]) -> Callable[[JobSpec], list[str]]:
     def words(job: JobSpec) -> list[str]:
         return [
             word for word in job.overrides
-            if word not in common and not word.startswith(("model=", "step=", "checkpoint.seed="))
+            if word not in common and not word.startswith(("model=", "stage=", "step=", "checkpoint.seed="))
         ]  # fmt: skip
 
     return words
