@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 import transformers as hf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
@@ -23,18 +25,19 @@ import evalrun
 from evalrun import scoring
 from evalrun.checkpoints import tokenizer
 from evalrun.core.errors import ConfigError, EvalrunError
-from evalrun.scoring import lm_eval_model, open_lm, self_check, shared_answers, shared_prefix
-from evalrun.scoring.whole_texts import windows
+from evalrun.scoring import lm_eval_model, open_lm, self_check, shared_answers, shared_prefix, whole_texts
+from evalrun.scoring.whole_texts import tokens_of_texts, windows
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.text_rule import TextRule
 from helpers import WORDS, write_rows
-from made_tokenizers import pieces, save
+from made_tokenizers import byte_level, pieces, save
 from random_models import CONF, spread
 
 WINDOW = 16
 STORY = """data: data/story.jsonl
 output_type: loglikelihood_rolling
 """
+BYTES = hf.PreTrainedTokenizerFast(tokenizer_object=byte_level())
 drawn = np.random.default_rng(3)
 TEXTS = [
     " ".join(drawn.choice(["the", "old", "man", "dog", "walk", "he"], size)) for size in (1, 2, 15, 16, 17, 40, 70)
@@ -91,6 +94,69 @@ def test_a_check_of_a_long_text_holds_the_logits_of_its_end_alone(
     for found, theirs in compared:
         assert [value for value, _ in found] == pytest.approx([value for value, _ in theirs], abs=1e-4)
     assert ours.counts.checked > 2
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.01), (torch.float16, 0.001)])
+@pytest.mark.parametrize("rule", [TextRule(), TextRule(window=12, stride=5)])
+def test_small_precisions_are_near_lm_evals_and_the_truth(
+    parts: tuple[Any, Any], dtype: torch.dtype, tolerance: float, rule: TextRule
+) -> None:
+    """The truth is of the rounded weights without further rounding; tolerances are nats a token."""
+    rounded = copy.deepcopy(parts[0]).to(dtype)
+    exact = copy.deepcopy(rounded).float()
+    ours, truth, theirs = (
+        opened((model, parts[1]), name=name, batch_size=1).read_texts(requests(TEXTS), rule)
+        for model, name in ((rounded, "shared_prefix"), (exact, "shared_prefix"), (rounded, "lm_eval"))
+    )
+    for text in TEXTS:
+        each = [found[text].nats / found[text].count for found in (ours, truth, theirs)]
+        assert each[0] == pytest.approx(each[1], abs=tolerance)
+        assert each[0] == pytest.approx(each[2], abs=tolerance)
+    assert any(ours[text].nats != truth[text].nats for text in TEXTS)
+    if rule == TextRule():
+        own = HFLM(pretrained=rounded, tokenizer=parts[1], batch_size=1, softmax_dtype="float32")
+        asked = own.loglikelihood_rolling(requests(TEXTS), disable_tqdm=True)
+        assert [-theirs[text].nats for text in TEXTS] == pytest.approx(asked, rel=1e-6)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(["the ", "old", " ", "\n\n", "é", "🦉", "  x", "12", "'s "]), min_size=60, max_size=300)
+)
+def test_a_long_text_has_the_same_tokens_piece_by_piece(made: list[str]) -> None:
+    lm, text = SimpleNamespace(tokenizer=BYTES), "".join(made)
+    (whole,) = tokens_of_texts(lm, [text], True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_texts, "CHARACTERS", 60)
+        patch.setattr(whole_texts, "OVERLAP", 30)
+        patch.setattr(whole_texts, "AGREED", 4)
+        before, pieces, after = tokens_of_texts(lm, ["a", text, "b"], True)
+    assert (before.text, after.text) == ("a", "b")
+    assert pieces.tokens.tolist() == whole.tokens.tolist()
+    assert pieces.places is not None
+    assert whole.places is not None
+    assert pieces.places.tolist() == whole.places.tolist()
+
+
+def test_a_long_text_takes_the_memory_of_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def told(texts: list[str], **rest: Any) -> Any:
+        asked.extend(map(len, texts))
+        return BYTES(texts, **rest)
+
+    told.is_fast = True  # type: ignore[attr-defined]
+    lm = SimpleNamespace(tokenizer=told)
+    monkeypatch.setattr(whole_texts, "CHARACTERS", 1000)
+    monkeypatch.setattr(whole_texts, "OVERLAP", 400)
+    monkeypatch.setattr(whole_texts, "AGREED", 16)
+    (found,) = tokens_of_texts(lm, ["the old man walks " * 1000], False)
+    assert len(asked) == 18
+    assert max(asked) == 1400
+    assert found.tokens.tolist() == BYTES("the old man walks " * 1000)["input_ids"]
+    asked.clear()
+    (found,) = tokens_of_texts(lm, ["x" * 5000], False)  # one word: no place where two pieces agree that it may be cut
+    assert found.tokens.tolist() == BYTES("x" * 5000)["input_ids"]
 
 
 def test_the_corpus_numbers_are_lm_evals(

@@ -18,7 +18,8 @@ from evalrun.checkpoints.word_beginnings import WordBeginnings
 from evalrun.scoring.trie import Ints, TokenRequest
 
 Floats = NDArray[np.float64]
-CHARACTERS = 1_000_000  # of texts that are tokenised in one call
+CHARACTERS = 1_000_000  # of texts that are tokenised in one call, of which each takes a hundred bytes meanwhile
+OVERLAP, AGREED = 8_000, 64  # characters that pieces of a longer text share, and tokens by which they must agree there
 CLOSING = -1  # the token of the entry that stands after a text, where boundaries are asked for
 
 
@@ -77,6 +78,9 @@ def tokens_of_texts(lm: Any, texts: Iterable[str], places: bool) -> Iterator[Cod
     waiting: list[str] = []
     size = 0
     for text in texts:
+        if len(text) > CHARACTERS and waiting:
+            yield from _tokenised(lm, waiting, places)
+            waiting, size = [], 0
         waiting.append(text)
         size += len(text)
         if size >= CHARACTERS:
@@ -94,20 +98,60 @@ def _tokenised(lm: Any, texts: list[str], places: bool) -> Iterator[CodedText]:
         texts: To tokenise.
         places: Also where each token stands; -1 by a tokenizer that cannot say.
     """
-    fast = places and bool(getattr(lm.tokenizer, "is_fast", False))
-    coded = lm.tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_offsets_mapping=fast,
-        verbose=False,
-    )
+    fast = bool(getattr(lm.tokenizer, "is_fast", False))
+    if fast and len(texts) == 1 and len(texts[0]) > CHARACTERS + OVERLAP:
+        pieces = _in_pieces(lm, texts[0])
+        if pieces is not None:
+            yield CodedText(texts[0], pieces[0], pieces[1] if places else None)
+            return
+    coded = _call(lm, texts, places and fast)
     for place, text in enumerate(texts):
         tokens = np.asarray(coded["input_ids"][place], np.int64)
         where = None
         if places:
             where = np.asarray(coded["offset_mapping"][place], np.int64) if fast else np.full((len(tokens), 2), -1)
         yield CodedText(text, tokens, None if where is None else where.reshape(-1, 2))
+
+
+def _call(lm: Any, texts: list[str], places: bool) -> Any:
+    return lm.tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_offsets_mapping=places,
+        verbose=False,
+    )
+
+
+def _in_pieces(lm: Any, text: str) -> tuple[Ints, Ints] | None:
+    """Tokens and places of a long text, piece by piece; None where two pieces do not agree in what they share.
+
+    A piece goes on in the middle of what it shares with the one before, where both have the same tokens in the same
+    places for a while: what came earlier has no say any more in where a token ends.
+
+    Args:
+        lm: lm-eval's model, with a tokenizer that says where tokens stand.
+        text: Longer than a piece.
+    """
+    tokens, places = list[Ints](), list[Ints]()
+    for start in range(0, len(text) - OVERLAP, CHARACTERS):
+        coded = _call(lm, [text[start : start + CHARACTERS + OVERLAP]], places=True)
+        own = np.asarray(coded["input_ids"][0], np.int64)
+        where = np.asarray(coded["offset_mapping"][0], np.int64).reshape(-1, 2) + start
+        if start:
+            last, last_places = tokens[-1], places[-1]
+            here = int(np.searchsorted(where[:, 0], start + OVERLAP // 2))
+            first = where[here, 0] if here < len(own) else -1
+            before = int(np.searchsorted(last_places[:, 0], first))
+            ours, theirs = slice(here, here + AGREED), slice(before, before + AGREED)
+            agreed = np.array_equal(own[ours], last[theirs]) and np.array_equal(where[ours], last_places[theirs])
+            if not agreed or len(own[ours]) < AGREED:
+                return None
+            tokens[-1], places[-1] = last[:before], last_places[:before]
+            own, where = own[here:], where[here:]
+        tokens.append(own)
+        places.append(where)
+    return np.concatenate(tokens), np.concatenate(places)
 
 
 def closing(tokens: Ints, begin: int, window: int) -> TokenRequest:
