@@ -12,6 +12,7 @@ import pytest
 from adapters import save_adapter
 from bad_checkpoints import says
 from evalrun import checkpoints
+from evalrun.checkpoints import adapted as adapted_models
 from evalrun.checkpoints.suites.folders import parameters_of
 from evalrun.core.records import Checkpoint
 from evalrun.errors import CheckpointError
@@ -83,7 +84,9 @@ def test_a_quantised_model_is_what_was_saved_and_a_base_for_adapters(tmp_path: P
     save_adapter(plain, tuned, seed=3)
     tokens = torch.arange(12)[None]
     with torch.inference_mode():
-        torch.testing.assert_close(load(folder).model(tokens).logits, made(tokens).logits, rtol=0, atol=0)
+        own_model = load(folder).model
+        torch.testing.assert_close(own_model(tokens).logits, made(tokens).logits, rtol=0, atol=0)
+        adapted_models.let_go(own_model)
         own = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), tuned).eval()
         adapted = load(tuned, base=folder).model(tokens).logits
         torch.testing.assert_close(adapted, own(tokens).logits, rtol=0, atol=0)

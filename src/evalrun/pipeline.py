@@ -21,7 +21,7 @@ from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
 from evalrun.core.records import TaskResult
 from evalrun.grid import job_keys, namesakes
-from evalrun.grid.job_spec import JobResults, JobSpec
+from evalrun.grid.job_spec import JobResults, JobSpec, refuse_changed
 from evalrun.grid.locating import try_to_locate
 from evalrun.journal import job_state, result_files
 from evalrun.tasks import recorded, task_file
@@ -217,6 +217,7 @@ def _score(
         run_key, keys = _keys(job, located)
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, weights_folder, device)
+    refuse_changed(job, results.files)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     process.ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}

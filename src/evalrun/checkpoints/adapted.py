@@ -7,6 +7,7 @@ taken out again by putting the base's own modules back: peft's own way leaves tr
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
@@ -51,7 +52,8 @@ def let_go(model: Any) -> None:
 def _free(model: Any) -> None:
     """Give back the memory of the weights now, whoever still holds the model: loading one leaves cycles of frames."""
     for tensor in itertools.chain(model.parameters(), model.buffers()):
-        tensor.data = tensor.data.new_empty(0)
+        with contextlib.suppress(NotImplementedError):  # torchao's tensors cannot be emptied: they go with the model
+            tensor.data = tensor.data.new_empty(0)
 
 
 def base_of(key: tuple[Any, ...], load: Callable[[], tuple[Any, tuple[str, ...]]]) -> tuple[Any, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.checkpoints import headers
-from evalrun.checkpoints.contents import ADAPTER, ADAPTER_WEIGHTS, INDEXES, SINGLE, shards_of
+from evalrun.checkpoints.contents import ADAPTER, ADAPTER_WEIGHTS, INDEXES, SINGLE, shards_of, weight_map
 
 _DRAFT = re.compile(r"\.tmp\w{6}")  # what safetensors writes first, and renames when it is whole
 _SHARD = re.compile(r"(?:model|pytorch_model)-\d+-of-\d+\.(?:safetensors|bin)")
@@ -30,6 +30,7 @@ _POINTER = b"version https://git-lfs"
 _MAY_POINT = re.compile(r".*\.(?:safetensors|bin)|tokenizer.*", re.DOTALL)
 _LARGEST_POINTER = 1024  # bytes: the format's own limit
 _TOGETHER_S = 60  # between files of one save or one copy
+_AVERAGE = re.compile(r"(?:^|[-_.])(?:ema|swa|averaged?)(?:[-_.]|$)", re.IGNORECASE)
 _NO_STATE = re.compile(r"(?:optimizer|scheduler|scaler|rng_state|training_args|random_states).*")
 
 
@@ -59,6 +60,8 @@ def second_model(folder: Path, files: list[Path]) -> tuple[str, str] | None:
             f"has two of {name}, one in {one} and another in {other}, and transformers reads the last: take away the "
             "shard that is not this checkpoint's, or score it as transformers reads it with allow_unused_weights=true."
         )
+    if (odd := _of_two_saves(folder, files)) is not None:
+        return odd
     if len(files) == 1 and (index := _other_shards(folder, files[0])) is not None:
         return index, (
             f"holds two models, {files[0].name} and the shards of {index}, and transformers reads the first: move away "
@@ -76,6 +79,35 @@ def _differs(files: list[Path]) -> tuple[str, str, str] | None:
             if first is not stored and not headers.equal(first, stored):
                 return name, first.file.name, file.name
     return None
+
+
+def _of_two_saves(folder: Path, files: list[Path]) -> tuple[str, str] | None:
+    """Shards that cannot be of one save, as `second_model` says it.
+
+    A save writes config.json first, then its shards, one after the other, and their index last. One that was cut short
+    in a folder with an older checkpoint leaves shards on both sides of config.json.
+    """
+    if len(files) < 2:
+        return None
+    index = next((name for name in INDEXES if (folder / name).is_file()), INDEXES[0])
+    held = {file.name: headers.read(file) for file in files}
+    everywhere = set().union(*(tensors or () for tensors in held.values()))
+    for name, shard in sorted(weight_map(folder / index).items()):
+        tensors = held.get(shard)
+        if tensors is not None and name not in everywhere:
+            return shard, (
+                f"has {name} in {shard} by its {index}, and no shard holds it: its shards are of another save than "
+                "their index; save it again."
+            )
+    begun = (folder / "config.json").stat().st_mtime
+    old = [file.name for file in files if file.stat().st_mtime < begun - _TOGETHER_S]
+    new = [file.name for file in files if file.stat().st_mtime >= begun]
+    if not old or not new:
+        return None
+    return old[0], (
+        f"has shards of two saves: {new[0]} is newer than its config.json and {old[0]} was there before, as a save "
+        "that was cut short leaves them; save it again, or say allow_unused_weights=true if they belong together."
+    )
 
 
 def _other_shards(folder: Path, single: Path) -> str | None:
@@ -126,6 +158,38 @@ def newer_pickle(files: list[Path]) -> str | None:
     )
 
 
+def emptied(files: list[Path]) -> str | None:
+    """Matrices that hold zeros alone, as a copy that was cut short leaves them: the end of a sentence."""
+    zero = [name for file in files if file.suffix == ".safetensors" for name in headers.zeros(file)]
+    if not zero or files[0].name in ADAPTER_WEIGHTS:  # an adapter begins so
+        return None
+    more = f" and {len(zero) - 1} more" if zero[1:] else ""
+    return (
+        f"holds zeros alone in {zero[0]}{more}: a layer may begin so, and a copy that was cut short leaves such: "
+        "compare it with its source."
+    )
+
+
+def unread(folder: Path, files: list[Path]) -> str | None:
+    """Weights beside a model's that are not read, as copies with averaged weights are: the end of a sentence."""
+    read = {file.name for file in files} | {shard for index in INDEXES for shard in shards_of(folder / index)}
+    others = [name for name in sorted(os.listdir(folder)) if name not in read and _is_other(folder, name)]
+    if not others:
+        return None
+    more = f" and {len(others) - 1} more" if others[1:] else ""
+    return (
+        f"holds other weights too, {others[0]}{more}: {files[0].name} is what is read; to score the others give them a "
+        "folder of their own."
+    )
+
+
+def _is_other(folder: Path, name: str) -> bool:
+    """Whether an entry is weights that transformers does not ask for: a file, or a folder with an average."""
+    if (folder / name).is_dir():
+        return bool(_AVERAGE.search(name)) and any((folder / name / file).is_file() for file in (*SINGLE, *INDEXES))
+    return name.endswith(".safetensors") and name not in (*SINGLE, *ADAPTER_WEIGHTS) and not _NO_STATE.fullmatch(name)
+
+
 def no_weights(folder: Path) -> tuple[str, bool]:
     """Why a folder has nothing to load, after its name, and whether that may be because it is still being written."""
     names = sorted(entry.name for entry in folder.iterdir())
@@ -136,10 +200,25 @@ def no_weights(folder: Path) -> tuple[str, bool]:
     if shards := [name for name in names if _SHARD.fullmatch(name)]:
         index = INDEXES[0] if shards[0].endswith(".safetensors") else INDEXES[1]
         return f"has shards such as {shards[0]} and no {index} that names them", True
+    if not {*SINGLE, *INDEXES}.isdisjoint(names):  # it is config.json that lacks
+        return "has no weights", True
+    if below := [name for name in names if any((folder / name / file).is_file() for file in (*SINGLE, *INDEXES))]:
+        place = folder.parent.name and f"{folder.name}/{below[0]}"
+        return (
+            f"has no weights itself, but below it in {' and '.join(below)}: say which with "
+            f"'checkpoint.steps={{STEP: {place}}}'"
+        ), False
+    if others := [name for name in names if _is_other(folder, name)]:
+        return (
+            f"has no weights under a name that transformers reads, only {others[0]}: rename it to {SINGLE[0]} if it is "
+            "the model"
+        ), False
     for name in names:
         for pattern, whose, remedy in () if _NO_STATE.fullmatch(name) else _STATES:
             if re.fullmatch(pattern, name):
                 return f"has no weights that transformers reads, only {whose} ({name}): {remedy}", False
+    if state := next((name for name in names if name.startswith("optimizer")), None):
+        return f"has no weights, only the state of its training ({state})", False
     return "has no weights", True
 
 

@@ -61,7 +61,7 @@ def _doubt(folder: Path, cell: Checkpoint, trust_pickle: bool, unused_weights: b
     second = beside.second_model(folder, files)
     if second is not None and not unused_weights:
         raise CheckpointError(f"checkpoint of {cell.label} is refused: '{folder}' {second[1]}")
-    return beside.newer_pickle(files)
+    return beside.newer_pickle(files) or beside.unread(folder, files) or beside.emptied(files)
 
 
 def _check_raw(place: Path, cell: Checkpoint, trust_pickle: bool) -> None:

@@ -72,10 +72,15 @@ def is_flat(folder: Path) -> bool:
 
 def shards_of(index: Path) -> list[str]:
     """The shards that an index file names; none where it is damaged."""
+    return sorted(set(weight_map(index).values()))
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Tensor -> shard, as an index file says; empty where it is damaged."""
     try:
-        return sorted({str(shard) for shard in json.loads(index.read_text())["weight_map"].values()})
+        return {str(name): str(shard) for name, shard in json.loads(index.read_text())["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+        return {}
 
 
 def config_of(folder: Path) -> dict[str, Any]:

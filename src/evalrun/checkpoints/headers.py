@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 1 << 20
+_GLANCE = 64  # bytes that tell at once that a tensor is not zero
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,30 @@ def equal(one: Stored, other: Stored) -> bool:
     if (one.dtype, one.shape, one.end - one.start) != (other.dtype, other.shape, other.end - other.start):
         return False
     return _equal(one, other, *(os.stat(each.file).st_ctime_ns for each in (one, other)))
+
+
+def zeros(file: Path) -> list[str]:
+    """The matrices of a file that hold zeros alone; of any other no more is read than a few bytes in its middle."""
+    matrices = {
+        name: stored
+        for name, stored in (read(file) or {}).items()
+        if len(stored.shape) > 1 and stored.start < stored.end and stored.dtype.startswith(("F", "BF"))
+    }
+    with file.open("rb") as stream:
+        return sorted(name for name, stored in matrices.items() if _is_zero(stream, stored))
+
+
+def _is_zero(stream: BinaryIO, stored: Stored) -> bool:
+    middle = (stored.start + stored.end) // 2
+    for begin, end in ((middle, min(middle + _GLANCE, stored.end)), (stored.start, stored.end)):
+        stream.seek(begin)
+        left = end - begin
+        while left > 0:
+            block = stream.read(min(left, _CHUNK))
+            if not block or block.count(0) < len(block):
+                return False
+            left -= len(block)
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -223,6 +223,7 @@ def _steps_json(name: str, config: Config, found: ReleasedSteps) -> dict[str, An
 
 def _checkpoint(config: Config, release: ReleasedStep) -> dict[str, Any]:
     """One released step as plain values: its tokens (null if not known), its place, whether it is here."""
+    here, fault = _look(config, release)
     job = replace(config, step=release.step)
     known = replace(job.model, n_params=1, n_params_nonembedding=1)  # not shown, and counting would ask the hub
     try:
@@ -233,30 +234,35 @@ def _checkpoint(config: Config, release: ReleasedStep) -> dict[str, Any]:
         "step": release.step,
         "tokens": cell.tokens if cell else release.tokens,
         "where": release.place,
-        "here": _is_here(config, release),
-        "fault": release.fault,
+        "here": here,
+        "fault": release.fault or fault,
     }
 
 
-def _is_here(config: Config, release: ReleasedStep) -> bool:
-    """Whether a checkpoint is on this machine, whole."""
+def _look(config: Config, release: ReleasedStep) -> tuple[bool, str | None]:
+    """Whether a checkpoint is on this machine, whole, and why a local one would be refused all the same."""
     root, config = location(config), in_stage(config)
     model, checkpoint = config.model, config.checkpoint
     cell = Checkpoint(checkpoint.suite, model.name, 1, 1, 1, release.step, 0, checkpoint.seed, "", None)
+    folder, fault = Path(root) / release.place, None
     if checkpoint.convert is not None:
-        return (Path(root) / release.place).exists()
-    if checkpoint.folder is not None:
-        folder = Path(root) / release.place
-    else:
+        return folder.exists(), None
+    if checkpoint.folder is None:
         commit = checkpoints.cached_commit(replace(cell, location=root, revision=release.place))
         if commit is None:
-            return False
+            return False, None
         folder = checkpoints.repository_cache(root) / "snapshots" / commit
+    elif folder.exists():
+        try:
+            checkpoints.check_folder(folder, cell, config.trust_pickle, config.allow_unused_weights)
+            return True, None
+        except CheckpointError as error:
+            fault = str(error)
     try:
         checkpoints.check_folder(folder, cell, trust_pickle=True, unused_weights=True)
     except CheckpointError:
-        return False
-    return True
+        return False, fault
+    return True, fault
 
 
 def _steps_text(entry: dict[str, Any]) -> str:
@@ -274,7 +280,8 @@ def _steps_text(entry: dict[str, Any]) -> str:
         rows.append(
             (str(one["step"]), tokens, one["where"], "refused" if one["fault"] else "yes" if one["here"] else "no")
         )
-    return "\n".join([head, *_table(rows, right=2), *(f"  note: {note}" for note in [*later, *entry["notes"]])])
+    notes = dict.fromkeys([*later, *entry["notes"], *(one["fault"] for one in listed if one["fault"])])
+    return "\n".join([head, *_table(rows, right=2), *(f"  note: {note}" for note in notes)])
 
 
 def _table(rows: Sequence[Sequence[str]], right: int = 0) -> Iterable[str]:

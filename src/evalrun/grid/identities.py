@@ -97,4 +97,5 @@ def _is_newer(cell: Checkpoint, finished_ms: int) -> bool:
     """Whether a local checkpoint was written after its results."""
     if cell.revision is not None:
         return False
-    return any(changed > finished_ms * 1_000_000 for *_, changed, _ in notes().entries(cell.location))
+    # The time of change of the inode too: a copy may keep the date of its source.
+    return any(max(changed, moved) > finished_ms * 1_000_000 for *_, changed, moved in notes().entries(cell.location))

@@ -12,6 +12,7 @@ from evalrun.checkpoints import ResolvedCheckpoint, adapter_files, conversions
 from evalrun.checkpoints.suites import ReleasedStep
 from evalrun.config.schema import Config
 from evalrun.config.training_stages import in_stage
+from evalrun.core.errors import CheckpointError
 from evalrun.core.records import Checkpoint
 from evalrun.grid import job_keys
 from evalrun.journal import job_state
@@ -105,6 +106,27 @@ class JobSpec:
             inputs = conversions.tree(Path(self.cell.location))
             return frozenset((name, size, mtime) for name, size, _, mtime, _ in inputs)
         return frozenset(file for place in places for file in _files(place))
+
+
+def refuse_changed(job: JobSpec, before: Stamp) -> None:
+    """See that no file of a job's checkpoint changed since it was looked at: what was read may be of two saves.
+
+    Args:
+        job: The job.
+        before: `JobSpec.stamp` when it was looked at.
+
+    Raises:
+        CheckpointError: one did.
+    """
+    cell = job.cell
+    if cell.revision is not None or job.config.checkpoint.convert is not None:
+        return
+    now = {file for file in _files(cell.location) if not os.path.isdir(os.path.join(cell.location, file[0]))}
+    if changed := sorted(name for name, *_ in now - before):
+        raise CheckpointError(
+            f"'{cell.location}' of {cell.label} changed while it was read ({', '.join(changed[:3])}): run the same "
+            "command again when it is at rest."
+        )
 
 
 def _files(folder: str) -> list[tuple[str, int, int]]:

@@ -26,6 +26,8 @@ from evalrun.core.errors import CheckpointError
 
 STATE = "trainer_state.json"
 CUT_SHORT = ", so it is still being written or was cut short"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_TAIL = 64  # bytes: white space after the end
 # What makes two checkpoints one architecture; each under the names that families of models use for it.
 _SHAPE = (
     ("model_type",),
@@ -74,7 +76,9 @@ def looks_like_model(folder: Path) -> bool:
         return True
     names = _names(folder)
     known = {"config.json", STATE, ADAPTER, *checkpoints.SINGLE, *checkpoints.INDEXES}
-    return bool(names & known) or any(name.endswith(".safetensors") for name in names)
+    if names & known or any(name.endswith(".safetensors") for name in names):
+        return True
+    return any((folder / name / "config.json").is_file() for name in names)  # beside.no_weights says what of it
 
 
 def unfinished(folder: Path) -> str | None:
@@ -82,7 +86,10 @@ def unfinished(folder: Path) -> str | None:
     if is_raw(folder):
         raw = raw_files.unfinished(folder)
         return None if raw is None else raw[0] + CUT_SHORT * raw[1]
-    names = _names(folder)
+    try:
+        names = set(os.listdir(folder))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     if "config.json" not in names and ADAPTER not in names:
         why, grows = beside.no_weights(folder)
         return f"has no config.json{CUT_SHORT}" if grows else why
@@ -101,7 +108,11 @@ def unfinished(folder: Path) -> str | None:
         return f"lacks {len(absent)} of {len(files)} shards, the first {absent[0]}{CUT_SHORT}"
     if (pointer := beside.pointer(folder)) is not None:
         return pointer
-    cut = [file.name for file in files if _is_cut(file)]
+    try:
+        cut = [file.name for file in files if _is_cut(file)]
+    except OSError as error:
+        return f"has a {Path(error.filename).name} that cannot be read ({error.strerror})"
+    cut += [name for name in _TOKENIZER if name in names and not _ends_whole(folder / name)]
     return f"has a {cut[0]} that ends too early{CUT_SHORT}" if cut else None
 
 
@@ -231,11 +242,25 @@ def _as_stored(tensors: dict[str, RawTensor]) -> Tensors:
     return {name: (DTYPES[one.dtype][0], one.shape) for name, one in tensors.items()}
 
 
+def _ends_whole(file: Path) -> bool:
+    """Whether a JSON file has its end."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
+            return stream.read().rstrip().endswith(b"}")
+    except OSError:  # who loads it says so
+        return True
+
+
 def _is_cut(file: Path) -> bool:
-    """Whether a weight file ends before its own table of contents says, or has none."""
-    if file.suffix == ".safetensors":
-        return headers.read(file) is None
+    """Whether a weight file ends before its own table of contents says, or has none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with file.open("rb") as stream:
+        if file.suffix == ".safetensors":
+            return headers.read(file) is None
         start = stream.read(2)
     return (start == b"PK" and not zipfile.is_zipfile(file)) or not start
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from evalrun.checkpoints import folder_notes
 from evalrun.checkpoints.contents import is_raw
-from evalrun.checkpoints.formats import found as raw_files
 from evalrun.checkpoints.formats.raw_checkpoint import RawCheckpoint, Reading, know
-from evalrun.checkpoints.suites import folders, losses, run_tokenizers, step_units
+from evalrun.checkpoints.suites import folders, losses, passed_over, run_tokenizers, step_units
 from evalrun.checkpoints.suites.folders import TrainerState
 from evalrun.checkpoints.suites.released_steps import ReleasedStep, ReleasedSteps
 from evalrun.checkpoints.suites.run_tokenizers import Looks
@@ -87,6 +86,7 @@ def find(
         said.append(_said_of_format(root, know(root / sound[0].name, reading, f"'{root / sound[0].name}'")))
     notes = [*said, *unfinished.values(), *faults.values()]
     if places is None:
+        notes += passed_over.sentences(root, [one.name for one in named])
         last, note = _at_root(root, named[-1].step, sound[-1].name, parameters.counted if counts_tokens else 0)
         found.update({last.step: last} if last else {})
         notes += [note] if note else []
@@ -114,7 +114,7 @@ def _listed(root: Path, places: Mapping[int, str]) -> list[StepName]:
 
 def _named(root: Path, pattern: str, looks: Looks) -> list[StepName]:
     """The folders of one run's checkpoints, whole or not."""
-    below = [entry.name for entry in root.iterdir() if entry.is_dir() or raw_files.FILES.fullmatch(entry.name)]
+    below = passed_over.names_below(root)
     if pattern != AUTO:
         found = step_names.matching(below, pattern)
         if not found:

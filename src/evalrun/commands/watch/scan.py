@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evalrun.checkpoints import conversions
 from evalrun.checkpoints.suites import ReleasedSteps, folders, location, released_steps_of
 from evalrun.checkpoints.suites.local import AUTO
 from evalrun.config import step_names
@@ -59,8 +60,15 @@ def scan(config: Config, before: Mapping[int, Files], rest_s: float) -> Scan:
     raise AssertionError
 
 
-def files_of(folder: Path) -> Files:
-    """A folder's files as they are now; none where it is gone."""
+def files_of(folder: Path, below: bool = False) -> Files:
+    """A folder's files as they are now; none where it is gone.
+
+    Args:
+        folder: A checkpoint's.
+        below: Those in folders below it too, and a file in place of a folder: of what is to be converted.
+    """
+    if below:
+        return frozenset((name, size, changed) for name, size, _, changed, _ in conversions.tree(folder))
     try:
         with os.scandir(folder) as found:
             entries = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
@@ -87,14 +95,15 @@ def _look(config: Config, before: Mapping[int, Files], rest_s: float) -> Scan:
     """
     root = root_of(config)
     config, found, notes = _one_run(config, root)
+    below = config.checkpoint.convert is not None
     ready: dict[int, Files] = {}
     waiting, refused = list(found.unfinished), {}
     for step, release in found.by_step.items():
         folder = root / release.place
-        files = files_of(folder)
+        files = files_of(folder, below)
         if release.fault is not None:
             refused[step] = release.fault
-        elif files and (_is_finished(files) or files == before.get(step) or _at_rest(folder, rest_s)):
+        elif files and (_is_finished(files) or files == before.get(step) or _at_rest(folder, rest_s, below)):
             ready[step] = files
         else:
             waiting.append(step)
@@ -147,8 +156,18 @@ def _is_finished(files: Files) -> bool:
     return folders.STATE in times and times[folders.STATE] >= max(times.values())
 
 
-def _at_rest(folder: Path, rest_s: float) -> bool:
-    """Whether nothing in a folder was changed for some time, by the change times of its files and of itself."""
-    with os.scandir(folder) as found:
-        changed = max([os.stat(folder).st_ctime, *(entry.stat().st_ctime for entry in found if entry.is_file())])
+def _at_rest(folder: Path, rest_s: float, below: bool) -> bool:
+    """Whether nothing in a folder was changed for some time, by the change times of its files and of itself.
+
+    Args:
+        folder: A checkpoint's.
+        rest_s: How long, in seconds.
+        below: As in `files_of`.
+    """
+    if below:
+        times = [moved / 1e9 for *_, moved in conversions.tree(folder)]
+    else:
+        with os.scandir(folder) as found:
+            times = [entry.stat().st_ctime for entry in found if entry.is_file()]
+    changed = max([os.stat(folder).st_ctime, *times])
     return 0 <= rest_s <= time.time() - changed
