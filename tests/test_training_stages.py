@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evalrun.checkpoints.suites import checkpoint_of
+from evalrun.checkpoints.suites import checkpoint_of, released
+from evalrun.checkpoints.suites.configured import config_of
+from evalrun.config.compose import hydra_session
 from evalrun.config.schema import CheckpointConf, Config, ModelConf, StageConf
 from evalrun.config.training_stages import expand_stages, stage_problems
 from evalrun.core.errors import ConfigError
@@ -144,3 +149,35 @@ def test_records_of_pretraining_say_nothing_of_stages(tmp_path: Path) -> None:
     said = cell(suite(SFT), "sft", 2).to_json()
     assert (said["stage"], said["stage_step"], said["stage_from"], said["stage_tokens"]) == ("sft", 2, 4, 4000)
     assert Checkpoint(**said) == cell(suite(SFT), "sft", 2)
+
+
+def test_shipped_suites_name_their_later_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lists as a hub would give them; SmolLM3's steps go on counting, OLMo's begin again."""
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "HuggingFaceTB/SmolLM3-3B-checkpoints": ["stage1-step-3440000", "stage2-step-4200000", "stage3-step-4720000"],
+        "allenai/Olmo-3-1025-7B": ["stage1-step1413814", "stage2-step47684", "stage3-step11921"],
+        "allenai/OLMo-2-0425-1B": ["stage1-step1907359-tokens4001B", "stage2-ingredient1-step23852-tokens51B"],
+    }
+    released.FOLDER.mkdir(parents=True)
+    for repository, revisions in names.items():
+        said = {"repository": repository, "asked_s": time.time(), "revisions": dict.fromkeys(revisions, "c0ffee")}
+        (released.FOLDER / f"{repository.replace('/', '--')}.json").write_text(json.dumps(said))
+
+    def found(model: str, stage: str, step: int) -> Checkpoint:
+        config = config_of(model)
+        counted = replace(config.model, n_params=2, n_params_nonembedding=1)  # else of a config.json of the hub
+        return checkpoint_of(replace(config, model=counted, stage=stage, step=step))
+
+    with hydra_session():
+        stage3, sft = found("smollm3/3b", "stage3", 4720000), found("smollm3/3b", "sft", 1)
+        long, dpo = found("olmo3/7b", "long", 11921), found("olmo3/7b", "dpo", 1)
+        mid, instruct = found("olmo2/1b", "mid", 23852), found("olmo2/1b", "instruct", 1)
+        assert config_of("olmo3/32b").checkpoint.stages == []
+    assert (stage3.step, stage3.tokens) == (4720000, 4720000 * 2359296)
+    assert (sft.revision, sft.step, sft.tokens) == ("it-SFT", 4720001, stage3.tokens)
+    assert long.step == 1413814 + 47684 + 11921
+    assert long.tokens - long.stage_tokens == pytest.approx(50e9, rel=1e-3)
+    assert (dpo.location, dpo.revision, dpo.tokens) == ("allenai/Olmo-3-7B-Instruct-DPO", "main", long.tokens)
+    assert (mid.step, mid.tokens) == (1907359 + 23852, 1907359 * 2097152 + 51 * 10**9)
+    assert (instruct.location, instruct.stage_tokens) == ("allenai/OLMo-2-0425-1B-Instruct", mid.tokens)

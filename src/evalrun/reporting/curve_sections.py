@@ -14,6 +14,7 @@ from evalrun.statistics.findings import Findings
 from evalrun.statistics.items.continuous import METRICS as CONTINUOUS
 from evalrun.statistics.naming import run_name
 from evalrun.statistics.row_groups import row_groups
+from evalrun.statistics.tuning.stage_rows import step_names
 
 MOST = 40  # rows of a table in the page; all are in the CSV file beside it
 
@@ -50,6 +51,7 @@ def falls(study: Findings) -> Section | None:
     found = found.sort_values("changes", ascending=False, kind="stable")
     shown = found.head(MOST)
     runs = _runs(study.table[study.table["step"].isin([*shown["peak_step"], *shown["trough_step"]])])
+    names = step_names(study.table)
     rows, least = [], smallest_change_text(study.thresholds.smallest_change)
     for row in shown.to_dict("records"):
         again = row["recovered"]
@@ -57,8 +59,8 @@ def falls(study: Findings) -> Section | None:
             [
                 TableCell(str(row["title"])),
                 TableCell(run_name(row), "name"),
-                _checkpoint(row, "peak", runs),
-                _checkpoint(row, "trough", runs),
+                _checkpoint(row, "peak", runs, names),
+                _checkpoint(row, "trough", runs, names),
                 interval_cell(row["fall"], row["low"], row["high"], str(row["note"])),
                 number_cell(row["changes"], 1),
                 number_cell(row["training_noise"], 3),
@@ -86,11 +88,21 @@ def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], str]:
     return dict(zip(places, table["run_id"], strict=True))
 
 
-def _checkpoint(row: Mapping[Any, Any], which: str, runs: Mapping[tuple[Any, ...], str]) -> TableCell:
-    """A curve's value at its peak or trough, with the run that it is from."""
+def _checkpoint(
+    row: Mapping[Any, Any], which: str, runs: Mapping[tuple[Any, ...], str], names: Mapping[tuple[str, float], str]
+) -> TableCell:
+    """A curve's value at its peak or trough, with the run that it is from.
+
+    Args:
+        row: Of the falls.
+        which: peak or trough.
+        runs: `_runs`.
+        names: `step_names`.
+    """
     step = row[f"{which}_step"]
+    named = names.get((row["model"], step), f"step {step:.0f}")
     place = row["task"], row["model"], -1 if pd.isna(row["seed"]) else row["seed"], step
-    return TableCell(f"{row[f'{which}_value']:.3f} (step {step:.0f})", "number", run=runs.get(place, ""))
+    return TableCell(f"{row[f'{which}_value']:.3f} ({named})", "number", run=runs.get(place, ""))
 
 
 def artefacts(study: Findings) -> Section | None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from evalrun.core.columns import STAGE_COLUMNS
 from evalrun.core.plain_names import slug
 from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.drawing_files import figure_bytes, saved
@@ -22,13 +23,14 @@ from evalrun.reporting.parts_section import divided_ways, given_of_parts, parts_
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
+from evalrun.reporting.tuning_section import given_of_starts, starts_drawing
 from evalrun.reporting.word_section import given_of_words, words_drawing
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
-OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size", "over_loss")
+OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size", "over_loss", "stage_starts")
 OF_TASKS = {
     "evidence": "png",
     "items": "png",
@@ -98,6 +100,7 @@ def _paper(study: Findings) -> list[Picture]:
         *_parts(study, set(kept)),
         *_over_loss(study),
         *_words(study),
+        *_starts(study),
     ]
 
 
@@ -115,7 +118,7 @@ def _all(study: Findings) -> list[Picture]:
         pictures.append(Picture(f"evidence/{slug(str(task))}", evidence_figure, given, ("png",)))
     everything = set(study.parts.found["task"])
     others = *map(_answers, study.dynamics.tasks), *_parts(study, everything, EVERY_FORMAT), *_over_loss(study)
-    others = *others, *_words(study)
+    others = *others, *_words(study), *_starts(study)
     return [*pictures, *others]
 
 
@@ -123,6 +126,14 @@ def _words(study: Findings) -> list[Picture]:
     """Correlations of words, a picture a task, where they are asked for."""
     names = list(dict.fromkeys(map(str, study.word_correlates.get("task", ()))))
     return [Picture(f"words/{slug(task)}", words_drawing, given_of_words(study, task), EVERY_FORMAT) for task in names]
+
+
+def _starts(study: Findings) -> list[Picture]:
+    """Tuned models over the start of their tuning, where there are several starts."""
+    starts = study.tuning.starts
+    if starts.table.empty:
+        return []
+    return [Picture("stage_starts", starts_drawing, given_of_starts(starts, study.choice.axis), EVERY_FORMAT)]
 
 
 def _over_loss(study: Findings) -> list[Picture]:
@@ -156,7 +167,7 @@ def _overviews(
         size_shapes: Their labels over size.
         others: Formats of all figures but the first.
     """
-    size, table = PARAMS[choice.params], table[_SEEN]
+    size, table = PARAMS[choice.params], table[[*_SEEN, *(name for name in STAGE_COLUMNS if name in table)]]
     labels = shapes[["task", "model", "label"]]
     pictures = [
         Picture("accuracy", drawn_over_training, (table, choice.axis), EVERY_FORMAT),

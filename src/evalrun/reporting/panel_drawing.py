@@ -17,12 +17,14 @@ from evalrun.reporting.figures import FLAT, Series, common_head
 from evalrun.reporting.line_values import LineValues, floats
 from evalrun.reporting.metric_names import value_name
 from evalrun.reporting.scales import INVERSE_LOSS, axis_name, log_limits, log_ticks, loss_ticks, rounded, si, spread
+from evalrun.statistics.tuning.stage_rows import stage_marks
 
 _LETTER = 3.9  # width of a letter of 7 units
 _SHORT_NAME = 8  # letters: up to there a name is written whole
 _MOST_NAMES, _NAME_GAP = 14, 0.066  # how many of them have room, and how far apart, in heights of the panel
 _MARGIN = 0.05  # of the range of values, above and below
 _MARKED = 20  # points of a line; beyond, markers merge into a thicker line that says nothing
+_MARK_SIZE, _MARK_GAP, _MARK_LETTER = 5.8, 7.5, 3.3  # of the names of stages: size, room across, width of a letter
 _TICKS = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
 
 
@@ -152,6 +154,8 @@ def draw_axes(sheet: Drawing, rows: pd.DataFrame, scale: PanelScale, ink: PanelI
         most: About how many labels the axis across has room for.
     """
     low, floor = scale.ranges.up[0], scale.floor
+    if by == "model" and x in ("tokens", "flops"):
+        _mark_stages(sheet, stage_marks(rows, x), scale, ink)
     chance = rows["chance"].dropna()
     if not chance.empty:
         down = _height(scale, float(chance.iloc[0]))
@@ -168,6 +172,31 @@ def draw_axes(sheet: Drawing, rows: pd.DataFrame, scale: PanelScale, ink: PanelI
         lines.append((scale.left - 2.5, down, scale.left, down))
         sheet.words.append(Words(label, scale.left - 4.5, down + 2.5, ink.words, anchor="end"))
     sheet.rules.append(Rules(lines, ink.axes))
+
+
+def _mark_stages(sheet: Drawing, marks: Sequence[tuple[float, str]], scale: PanelScale, ink: PanelInk) -> None:
+    """Draw a thin line where each stage begins, and its name beside it, read from below; names that would meet are one.
+
+    Args:
+        sheet: What is drawn on.
+        marks: Places on the axis across, ascending, and names.
+        scale: Where values lie.
+        ink: The colours.
+    """
+    places = scale.place([at for at, _ in marks], [scale.ranges.up[0]] * len(marks))[:, 0].tolist() if marks else []
+    named: list[tuple[float, list[str]]] = []
+    for across, (_, name) in zip(places, marks, strict=True):
+        if named and across - named[-1][0] < _MARK_GAP:
+            named[-1][1].extend([name] if name not in named[-1][1] else [])
+        else:
+            named.append((across, [name]))
+    lines = [(across, scale.top, across, scale.floor) for across in dict.fromkeys(round(place, 1) for place in places)]
+    if lines:
+        sheet.rules.append(Rules(lines, ink.axes, 0.5, (0.8, 1.6)))
+    letters = int((scale.floor - scale.top) / _MARK_LETTER)
+    for across, names in named:
+        text = textwrap.shorten(", ".join(names), letters, placeholder="…")
+        sheet.words.append(Words(text, across - 2, scale.top, ink.words, _MARK_SIZE, "end", is_upward=True))
 
 
 def _across(known: Sequence[float], x: str, by: str, most: int) -> list[tuple[float, str]]:

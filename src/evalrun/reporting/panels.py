@@ -24,6 +24,7 @@ from evalrun.reporting.panel_drawing import (
 )
 from evalrun.reporting.scales import si
 from evalrun.reporting.small_curves import tile
+from evalrun.statistics.tuning.stage_rows import step_names
 
 _PLAIN, _NAMED = (237.6, 151.2), (295.2, 180.0)  # width and height; the second has names beside its lines
 _TOP, _BOTTOM, _RIGHT, _NAMES = 4.0, 27.0, 4.0, 36.0  # margins; the last has room for names
@@ -93,8 +94,11 @@ def _points(
     if rows.empty:
         return list(lines.values())
     place, amount, unit = ("step", "tokens", "tokens") if by == "model" else ("model", x, "parameters")
+    if place == "step" and (names := step_names(rows)):
+        called = [names.get(key, f"step {key[1]:.0f}") for key in zip(rows["model"], rows["step"], strict=True)]
+        rows, place = rows.assign(_called=called), "_called"
     codes, keys = pd.factorize(rows[by])
-    places, names = pd.factorize(rows[place], sort=True)
+    places, told_names = pd.factorize(rows[place], sort=True)
     groups = grouped(codes, places)
     runs = rows["run_id"].to_numpy(dtype=object)
     is_one = groups.is_one(pd.factorize(rows["run_id"])[0])
@@ -106,7 +110,7 @@ def _points(
         owner[order].tolist(),
         at[:, 0].tolist(),
         at[:, 1].tolist(),
-        _told(groups.first(places)[order], lambda code: _named(names[code], place)),
+        _told(groups.first(places)[order], lambda code: _named(told_names[code], place)),
         _told(groups.mean(floats(rows, amount))[order], lambda count: f"{si(count)} {unit}"),
         np.round(value[order], 4).tolist(),
         _known(np.round(groups.mean(floats(rows, "stderr"))[order], 4)),

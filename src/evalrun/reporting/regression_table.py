@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalrun.core.columns import TABLE_COLUMNS
+from evalrun.core.columns import table_columns
 from evalrun.core.text import listed, markdown_escape
 from evalrun.reporting.csv_text import csv_text
 from evalrun.reporting.effect_words import DOWN, TURNED, axis_note, effect_names
@@ -40,7 +40,7 @@ def effects_csv(effects: pd.DataFrame) -> str:
 
 def results_csv(table: pd.DataFrame) -> str:
     """The tidy table as it came, with the columns of `columns.TABLE_COLUMNS`: enough to repeat the analysis."""
-    return csv_text(table.reindex(columns=list(TABLE_COLUMNS)))
+    return csv_text(table.reindex(columns=list(table_columns(table.columns))))
 
 
 def effects_latex(effects: pd.DataFrame, correction: str, alpha: float) -> str:

@@ -15,6 +15,7 @@ from evalrun.reporting import (
     loss_section,
     prediction_section,
     text_section,
+    tuning_section,
     word_section,
 )
 from evalrun.reporting.coverage_section import coverage
@@ -53,6 +54,8 @@ def sections(study: Findings) -> list[Section]:
         prediction_section.ahead(study),
         text_section.texts(study),
         curve_sections.over_size(study),
+        tuning_section.what_stages_did(study),
+        tuning_section.where_tuning_starts(study),
         curve_sections.falls(study),
         curve_sections.artefacts(study),
         curve_sections.signal(study),

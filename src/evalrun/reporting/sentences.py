@@ -14,6 +14,7 @@ from evalrun.reporting.equivalence_words import equivalence
 from evalrun.reporting.groups_section import group_sentences
 from evalrun.reporting.parts_section import part_sentences
 from evalrun.reporting.regression_sentences import assumptions, regression
+from evalrun.reporting.tuning_section import stage_sentences
 from evalrun.statistics.controls import control_sentences
 from evalrun.statistics.coverage import coverage_sentences
 from evalrun.statistics.expected import expected_sentences
@@ -32,6 +33,7 @@ def summary(study: Findings) -> list[str]:
         *_over_training(study),
         *expected_sentences(study.expected),
         *_falls(study),
+        *stage_sentences(study),
         *part_sentences(study),
         *control_sentences(study.table, study.shapes),
         *group_sentences(study),

@@ -46,6 +46,7 @@ from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 from evalrun.statistics.table import Prepared, capped, numbers_of, prepare, without
 from evalrun.statistics.tuning.stage_rows import StageSplit, split
+from evalrun.statistics.tuning.tuning_findings import TuningFindings, tuning_findings
 
 if TYPE_CHECKING:  # the settings' shape alone, so that the analysis runs without the configuration's libraries
     from evalrun.config.schema import AnalysisConf
@@ -86,6 +87,7 @@ class Findings:
     seeds: pd.DataFrame  # seeds.seed_variance
     expected: pd.DataFrame  # expected.compare_labels
     expected_over: str
+    tuning: TuningFindings  # empty without later stages
     word_correlates: pd.DataFrame = field(default_factory=pd.DataFrame)  # word_curves.correlate_words, where asked for
 
     @property
@@ -144,7 +146,7 @@ def analyze_table(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
     """
     choice = choice_of(conf)
-    prepared, measured, (every, rows, fit, staged) = _believed(table, conf, finals, items)
+    prepared, measured, (every, rows, fit, said) = _believed(table, conf, finals, items)
     with beside(partial(_fitted, numbers_of(fit), choice, conf)) as fitted:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
         by_loss = over_loss(fit, table, conf, choice, shapes, logged)
@@ -153,11 +155,10 @@ def analyze_table(
         coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted)
         with stage("regression"):
             fits = fitted()
-    more = [*dynamics.notes, *by_loss.notes]
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*_told(failed, coverage, rows, clusters), *prepared.notes, *measured.notes, *staged, *more],
+        notes=[*_told(failed, coverage, rows, clusters), *said, *dynamics.notes, *by_loss.notes],
         groups=group_means_of(rows, groups or {}, items),
         coverage=coverage,
         choice=choice,
@@ -181,6 +182,7 @@ def analyze_table(
         **fits.named,
         expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
         expected_over=conf.expected_over,
+        tuning=tuning_findings(every, conf, items, clusters, judge_curves),
     )
 
 
@@ -203,7 +205,8 @@ def _believed(
     rows = without(prepared.table, prepared.table.index.isin(measured.disbelieved)).reset_index(drop=True)
     if rows.empty:
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
-    return prepared, measured, split(rows, conf.fit_stages)
+    stages = split(rows, conf.fit_stages)
+    return prepared, measured, stages._replace(notes=[*prepared.notes, *measured.notes, *stages.notes])
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,17 @@ def compare_checkpoints(
             found = _compare(row, other, items, alpha, draws, seed, known)
             about = {name: row[name] for name in ("task", "title", "metric", "higher_is_better")}
             rows.append({**about, **asdict(found)})
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return with_verdicts(pd.DataFrame(rows, columns=COLUMNS), correction, alpha)
+
+
+def with_verdicts(frame: pd.DataFrame, correction: str, alpha: float) -> pd.DataFrame:
+    """Comparisons with q, corrected over all of them, and their verdicts.
+
+    Args:
+        frame: Rows with the columns of `COLUMNS`; q and verdict are set anew.
+        correction: statsmodels' name.
+        alpha: The level of q.
+    """
     frame["q"] = corrected(frame["p"].to_numpy(dtype="float64"), correction)
     better = (frame["difference"] > 0) == frame["higher_is_better"].astype(bool)
     shown = (frame["q"] < alpha).to_numpy()

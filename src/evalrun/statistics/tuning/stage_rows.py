@@ -41,6 +41,29 @@ def split(rows: pd.DataFrame, fit: str = PRETRAINING) -> StageSplit:
     )
 
 
+def stage_marks(rows: pd.DataFrame, x: str) -> list[tuple[float, str]]:
+    """Where later stages begin, in the units of a column, and their names; a stage twice where models differ.
+
+    Args:
+        rows: Of one task or several.
+        x: tokens or flops.
+    """
+    if "stage" not in rows.columns:
+        return []
+    later = rows[(rows["stage"] != "") & (rows["stage_tokens"] > 0)]
+    places = later["stage_tokens"] * later[x] / later["tokens"]
+    known = pd.DataFrame({"place": places, "stage": later["stage"]}).drop_duplicates().sort_values("place")
+    return [(float(place), str(name)) for place, name in known.itertuples(index=False, name=None)]
+
+
+def step_names(rows: pd.DataFrame) -> dict[tuple[str, float], str]:
+    """Model and step -> what the checkpoint is called, of those of later stages: `sft step 100`."""
+    if "stage" not in rows.columns:
+        return {}
+    later = rows.loc[rows["stage"] != "", ["model", "step", "stage", "stage_step"]].drop_duplicates()
+    return {(model, step): f"{stage} step {own:.0f}" for model, step, stage, own in later.itertuples(index=False)}
+
+
 def _told(rows: pd.DataFrame, curve: pd.DataFrame, fitted: pd.DataFrame) -> Iterator[str]:
     """Sentences about stages that are not fitted, or are, and about side branches.
 
