@@ -175,7 +175,7 @@ def test_shipped_suites_name_their_later_stages(tmp_path: Path, monkeypatch: pyt
         mid, instruct = found("olmo2/1b", "mid", 23852), found("olmo2/1b", "instruct", 1)
         assert config_of("olmo3/32b").checkpoint.stages == []
     assert (stage3.step, stage3.tokens) == (4720000, 4720000 * 2359296)
-    assert (sft.revision, sft.step, sft.tokens) == ("it-SFT", 4720001, stage3.tokens)
+    assert (sft.revision, sft.step, sft.tokens) == ("it-SFT", 4720000 + 1 + 1, stage3.tokens)  # after mid's one
     assert long.step == 1413814 + 47684 + 11921
     assert long.tokens - long.stage_tokens == pytest.approx(50e9, rel=1e-3)
     assert (dpo.location, dpo.revision, dpo.tokens) == ("allenai/Olmo-3-7B-Instruct-DPO", "main", long.tokens)
