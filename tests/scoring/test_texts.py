@@ -159,6 +159,27 @@ def test_a_long_text_takes_the_memory_of_a_piece(monkeypatch: pytest.MonkeyPatch
     assert found.tokens.tolist() == BYTES("x" * 5000)["input_ids"]
 
 
+def test_the_next_checkpoint_finds_its_texts_tokenised(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    call = whole_texts._call
+    monkeypatch.setattr(whole_texts, "_call", lambda lm, texts, places: asked.extend(texts) or call(lm, texts, places))
+    lm = opened(parts, name="shared_prefix")
+    first = lm.read_texts(requests(TEXTS), TextRule())
+    lm.replace_model(parts[0])
+    again = lm.read_texts(requests(TEXTS), TextRule())
+    assert sorted(asked) == sorted(TEXTS)
+    assert {text: found.nats for text, found in again.items()} == {text: found.nats for text, found in first.items()}
+    placed = lm.read_texts(requests([*TEXTS[:2], "he walk"]), TextRule(surprisal=True))  # what is kept says no places
+    assert sorted(asked[len(TEXTS) :]) == sorted([*TEXTS[:2], "he walk"])
+    assert placed[TEXTS[1]].places is not None
+    monkeypatch.setattr(whole_texts, "KEPT", first[TEXTS[0]].count)
+    few = opened(parts, name="shared_prefix")
+    asked.clear()
+    for _ in range(2):
+        few.read_texts(requests(TEXTS[:3]), TextRule())
+    assert [asked.count(text) for text in TEXTS[:3]] == [1, 2, 2]
+
+
 def test_the_corpus_numbers_are_lm_evals(
     parts: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from evalrun.scoring import scorable
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.text_reader import TextReader
 from evalrun.scoring.trie import TokenRequest
-from evalrun.scoring.whole_texts import ReadText, Scored, closing, tokens_of_texts, windows
+from evalrun.scoring.whole_texts import KnownTokens, ReadText, Scored, closing, windows
 from evalrun.tasks.text_rule import TextRule
 
 AT_ONCE = 65_536  # tokens of windows of whole texts that are scored in one call
@@ -46,6 +46,7 @@ class CheckpointLM(HFLM):
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
+        self._texts = KnownTokens()
         self._last = 0  # places of an input whose logits are asked for; 0: all
         self._separate = conf.encoding == "separate"
         chatter = logging.getLogger("lm_eval.models.huggingface")
@@ -116,7 +117,7 @@ class CheckpointLM(HFLM):
         parts = None if words is None else torch.from_numpy(np.stack([words.ends, words.goes_on])).to(self.device)
         reader = TextReader(partial(self.score_windows, parts=parts), self._tick, AT_ONCE, words)
         begin = self.prefix_token_id
-        for coded in tokens_of_texts(self, first, rule.surprisal):
+        for coded in self._texts.of(self, first, rule.surprisal):
             if len(coded.tokens):
                 scorable.check(self, [first[coded.text]], [([begin], [int(coded.tokens.max())])])
             cut = windows(coded.tokens, begin, window, stride)

@@ -20,6 +20,7 @@ from evalrun.scoring.trie import Ints, TokenRequest
 Floats = NDArray[np.float64]
 CHARACTERS = 1_000_000  # of texts that are tokenised in one call, of which each takes a hundred bytes meanwhile
 OVERLAP, AGREED = 8_000, 64  # characters that pieces of a longer text share, and tokens by which they must agree there
+KEPT = 8_000_000  # numbers that are kept of texts' tokens from one checkpoint to the next, of 8 bytes
 CLOSING = -1  # the token of the entry that stands after a text, where boundaries are asked for
 
 
@@ -65,6 +66,30 @@ class CodedText:
     text: str
     tokens: Ints  # [tokens]
     places: Ints | None  # [tokens, 2]
+
+
+class KnownTokens:
+    """The tokens of texts by one tokenizer, kept for the next checkpoint as long as they are few enough."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, CodedText] = {}
+        self._size = 0
+
+    def of(self, lm: Any, texts: Iterable[str], places: bool) -> Iterator[CodedText]:
+        """What `tokens_of_texts` gives, in another order where some are known."""
+        unknown = []
+        for text in texts:
+            known = self._known.get(text)
+            if known is None or (places and known.places is None):
+                unknown.append(text)
+            else:
+                yield known
+        for coded in tokens_of_texts(lm, unknown, places):
+            size = coded.tokens.size + (0 if coded.places is None else coded.places.size)
+            if self._size + size <= KEPT:
+                self._known[coded.text] = coded
+                self._size += size
+            yield coded
 
 
 def tokens_of_texts(lm: Any, texts: Iterable[str], places: bool) -> Iterator[CodedText]:
