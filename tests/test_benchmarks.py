@@ -240,3 +240,19 @@ def test_whole_texts_have_the_same_numbers(tmp_path: Path) -> None:
     assert found["largest_difference_a_token"] < 1e-4
     assert found["batch_size"] in (1, 2)
     assert found["tokens"] > 6 * 10
+
+
+@pytest.mark.release
+def test_minimal_pairs_have_the_same_numbers_by_both_commands(tmp_path: Path) -> None:
+    words = ["--model", "tiny", "--sets", "2", "--pairs", "6", "--batch-sizes", "8"]
+    told = tmp_path / "pairs.json"
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "minimal_pairs.py", *words, "--json", told],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    found = json.loads(told.read_text())
+    assert found["largest_difference"]["accuracy"] == 0
+    assert found["largest_difference"]["nats"] < 1e-3
+    assert found["ratio of seconds"] > 0

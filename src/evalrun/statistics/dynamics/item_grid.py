@@ -23,7 +23,7 @@ from evalrun.statistics.table import checkpoint_name
 
 Singles = np.ndarray[Any, np.dtype[np.float32]]
 _UNCLEAR = 0.05  # share of answers between right and wrong, beyond which they are other values and no ties
-_TEXTS = "its documents have losses, and are neither right nor wrong: compare and falls test them one by one"
+_TEXTS = "its documents have losses, and are neither right nor wrong: the report pictures them, compare tests them"
 _SHOWN = 5  # items that a note names
 _FREE = 0.0  # a free answer is not guessed
 _SUREST = 0.95  # a guess, at most: nothing could be told of items that every guess gets right
