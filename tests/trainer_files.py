@@ -148,3 +148,113 @@ def save_nanogpt(file: Path, step: int, seed: int = 0, bias: bool = False, compi
         file,
     )
     return model.eval()
+
+
+def renamed(model: Any, pairs: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The state of a transformers model under a trainer's names, by patterns; each tensor must have one."""
+    import re
+
+    state = {}
+    for name, tensor in model.state_dict().items():
+        (new,) = {re.sub(old, to, name) for old, to in pairs.items() if re.fullmatch(old, name)}
+        state[new] = tensor.clone()
+    return state
+
+
+LAYER = r"model\.layers\.(\d+)\."
+TITAN = {
+    r"model\.embed_tokens\.weight": "tok_embeddings.weight",
+    LAYER + r"self_attn\.([qkvo])_proj\.weight": r"layers.\1.attention.w\2.weight",
+    LAYER + r"mlp\.gate_proj\.weight": r"layers.\1.feed_forward.w1.weight",
+    LAYER + r"mlp\.down_proj\.weight": r"layers.\1.feed_forward.w2.weight",
+    LAYER + r"mlp\.up_proj\.weight": r"layers.\1.feed_forward.w3.weight",
+    LAYER + r"input_layernorm\.weight": r"layers.\1.attention_norm.weight",
+    LAYER + r"post_attention_layernorm\.weight": r"layers.\1.ffn_norm.weight",
+    r"model\.norm\.weight": "norm.weight",
+    r"lm_head\.weight": "output.weight",
+}
+OLMO = {
+    r"model\.embed_tokens\.weight": "model.embeddings.weight",
+    LAYER + r"self_attn\.([qkv])_proj\.weight": r"model.blocks.\1.attention.w_\2.weight",
+    LAYER + r"self_attn\.o_proj\.weight": r"model.blocks.\1.attention.w_out.weight",
+    LAYER + r"self_attn\.([qk])_norm\.weight": r"model.blocks.\1.attention.\2_norm.weight",
+    LAYER + r"post_attention_layernorm\.weight": r"model.blocks.\1.attention_norm.weight",
+    LAYER + r"post_feedforward_layernorm\.weight": r"model.blocks.\1.feed_forward_norm.weight",
+    LAYER + r"mlp\.gate_proj\.weight": r"model.blocks.\1.feed_forward.w1.weight",
+    LAYER + r"mlp\.down_proj\.weight": r"model.blocks.\1.feed_forward.w2.weight",
+    LAYER + r"mlp\.up_proj\.weight": r"model.blocks.\1.feed_forward.w3.weight",
+    r"model\.norm\.weight": "model.lm_head.norm.weight",
+    r"lm_head\.weight": "model.lm_head.w_out.weight",
+}
+LIT = r"transformer.h.\1."
+LIT_LLAMA = {
+    r"model\.embed_tokens\.weight": "transformer.wte.weight",
+    LAYER + r"self_attn\.([qkv])_proj\.weight": LIT + r"attn.\2",
+    LAYER + r"self_attn\.o_proj\.weight": LIT + "attn.proj.weight",
+    LAYER + r"input_layernorm\.weight": LIT + "norm_1.weight",
+    LAYER + r"post_attention_layernorm\.weight": LIT + "norm_2.weight",
+    LAYER + r"mlp\.gate_proj\.weight": LIT + "mlp.fc_1.weight",
+    LAYER + r"mlp\.up_proj\.weight": LIT + "mlp.fc_2.weight",
+    LAYER + r"mlp\.down_proj\.weight": LIT + "mlp.proj.weight",
+    r"model\.norm\.weight": "transformer.ln_f.weight",
+    r"lm_head\.weight": "lm_head.weight",
+}
+NEOX = r"gpt_neox\.layers\.(\d+)\."
+LIT_PYTHIA = {
+    r"gpt_neox\.embed_in\.weight": "transformer.wte.weight",
+    NEOX + r"attention\.query_key_value\.(.*)": LIT + r"attn.qkv.\2",
+    NEOX + r"attention\.dense\.(.*)": LIT + r"attn.proj.\2",
+    NEOX + r"input_layernorm\.(.*)": LIT + r"norm_1.\2",
+    NEOX + r"post_attention_layernorm\.(.*)": LIT + r"norm_2.\2",
+    NEOX + r"mlp\.dense_h_to_4h\.(.*)": LIT + r"mlp.fc.\2",
+    NEOX + r"mlp\.dense_4h_to_h\.(.*)": LIT + r"mlp.proj.\2",
+    r"gpt_neox\.final_layer_norm\.(.*)": r"transformer.ln_f.\1",
+    r"(lm_head|embed_out)\.weight": "lm_head.weight",
+}
+_LLAMA = {
+    "vocab_size": SIZE, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(3)
+    return spread(LlamaForCausalLM(LlamaConfig(**_LLAMA)))
+
+
+def olmo2() -> Any:
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    torch.manual_seed(4)
+    return spread(Olmo2ForCausalLM(Olmo2Config(**(_LLAMA | {"num_key_value_heads": 4}))))
+
+
+def torchtitan_logits(state: dict[str, torch.Tensor], heads: int, groups: int, eps: float) -> torch.Tensor:
+    """Llama 3 by torchtitan's names, neighbours of a head rotated together as complex numbers."""
+    tokens = torch.arange(14) % SIZE
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.rms_norm(x, (x.shape[-1],), state[name], eps)
+
+    x = state["tok_embeddings.weight"][tokens]
+    size = x.shape[-1] // heads
+    angles = torch.outer(torch.arange(14).float(), 10000.0 ** (-torch.arange(0, size, 2).float() / size))
+    turns = torch.polar(torch.ones_like(angles), angles)[:, None]
+
+    def turned(t: torch.Tensor) -> torch.Tensor:
+        return torch.view_as_real(torch.view_as_complex(t.reshape(14, -1, size // 2, 2)) * turns).flatten(2)
+
+    for layer in range(2):
+        w = {key.removeprefix(f"layers.{layer}."): tensor for key, tensor in state.items()}
+        y = norm(x, f"layers.{layer}.attention_norm.weight")
+        q, k = turned(y @ w["attention.wq.weight"].T), turned(y @ w["attention.wk.weight"].T)
+        v = (y @ w["attention.wv.weight"].T).view(14, -1, size)
+        k, v = (t.repeat_interleave(heads // groups, 1) for t in (k, v))
+        mixed = functional.scaled_dot_product_attention(*(t.transpose(0, 1) for t in (q, k, v)), is_causal=True)
+        x = x + mixed.transpose(0, 1).flatten(1) @ w["attention.wo.weight"].T
+        y = norm(x, f"layers.{layer}.ffn_norm.weight")
+        gate = functional.silu(y @ w["feed_forward.w1.weight"].T) * (y @ w["feed_forward.w3.weight"].T)
+        x = x + gate @ w["feed_forward.w2.weight"].T
+    return (norm(x, "norm.weight") @ state["output.weight"].T)[None]

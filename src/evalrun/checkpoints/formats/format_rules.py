@@ -147,8 +147,6 @@ def _tensor_rule(entry: Any) -> TensorRule:
         raise ValueError(f"swap is {swap}: it must be two axes of view, such as [0, 1].")
     pattern = re.compile(str(entry["from"]))
     for name in to:
-        try:
-            re.compile(pattern.pattern + "|()").sub(str(name), "")
-        except (re.error, IndexError) as error:
-            raise ValueError(f"to is '{name}', which does not fit '{pattern.pattern}' ({error}).") from None
+        if (wanted := max(map(int, re.findall(r"\\(\d+)", str(name))), default=0)) > pattern.groups:
+            raise ValueError(f"to is '{name}', and '{pattern.pattern}' has no group {wanted}.")
     return TensorRule(pattern, tuple(map(str, to)), bool(entry.get("transpose")), tuple(view), (swap[0], swap[1]))

@@ -199,7 +199,8 @@ def beside(place: Path, reads: Mapping[str, str]) -> tuple[dict[str, Any], list[
             said = torch_pickle.read(file).said
         else:
             try:
-                said = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
+                text = file.read_text(encoding="utf-8")
+                said = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
             except (OSError, ValueError, yaml.YAMLError) as error:
                 raise TorchFileError(f"has a {name} that cannot be read ({type(error).__name__})") from None
         values |= {key: one for key, one in flat(said, above) if not isinstance(one, Spot)}
