@@ -15,6 +15,7 @@ import yaml
 from evalrun import checkpoints
 from evalrun.checkpoints import adapted
 from evalrun.checkpoints.formats.raw_checkpoint import Reading, know
+from evalrun.checkpoints.suites import local
 from evalrun.config.own_yaml import conf_dir
 from evalrun.core import memory
 from evalrun.core.records import Checkpoint
@@ -36,6 +37,7 @@ from trainer_files import (
     save_sharded,
     torchtitan_logits,
 )
+from training_runs import write_state
 
 TRUST = {"remote_code": False, "pickle": False, "unused_weights": False}
 
@@ -240,6 +242,35 @@ def test_what_is_wrong_is_one_sentence(base: Path, tmp_path: Path) -> None:
     data.write_bytes(whole)
     (folder / ".metadata").unlink()
     assert "no .metadata, which is written last" in refused(folder, base, config=str(base))
+
+
+def test_folders_of_trainer_and_of_deepspeed(base: Path, tmp_path: Path) -> None:
+    model, run = model_of(), tmp_path / "run"
+    save_dcp({"model": model.state_dict()}, run / "checkpoint-4" / "pytorch_model_fsdp_0")
+    save_dcp({"optimizer": {"x": torch.ones(2)}}, run / "checkpoint-4" / "optimizer_0")
+    write_state(run / "checkpoint-4", 4, tokens=640)
+    assert torch.equal(logits(load(run / "checkpoint-4", base, config=str(base)).model), logits(model))
+    (step,) = local.find(run, "auto", own_tokenizer=True, reading=Reading(config=str(base))).by_step.values()
+    assert (step.step, step.tokens) == (4, 640)
+    zero = tmp_path / "zero" / "global_step2"
+    zero.mkdir(parents=True)
+    said = {"module": model.state_dict(), "global_steps": 2, "ds_version": "0.19.8", "mp_world_size": 1}
+    torch.save(said, zero / "mp_rank_00_model_states.pt")
+    got = load(zero, base, config=str(base))
+    assert got.format == "deepspeed"
+    assert torch.equal(logits(got.model), logits(model))
+    (zero / "mp_rank_00_model_states.pt").rename(zero / "zero_pp_rank_0_mp_rank_00_model_states.pt")
+    with pytest.raises(EvalrunError, match="zero_to_fp32"):
+        local.find(zero.parent, "auto", own_tokenizer=True, reading=Reading(config=str(base)))
+
+
+def test_a_step_that_the_file_says_otherwise_is_refused(base: Path, tmp_path: Path) -> None:
+    save_nanogpt(tmp_path / "run" / "ckpt_8.pt", 4)
+    with pytest.raises(EvalrunError, match=r"taken for step 8, and its ckpt_8.pt says step 4"):
+        local.find(tmp_path / "run", "auto", own_tokenizer=True)
+    (tmp_path / "run" / "ckpt_8.pt").rename(tmp_path / "run" / "ckpt_4.pt")
+    with pytest.raises(EvalrunError, match=r"no tokenizer in the checkpoints of .* model\.tokenizer="):
+        local.find(tmp_path / "run", "auto")
 
 
 class Bomb:

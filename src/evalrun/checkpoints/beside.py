@@ -22,6 +22,11 @@ _SHARD = re.compile(r"(?:model|pytorch_model)-\d+-of-\d+\.(?:safetensors|bin)")
 _STATES = (
     (r"pytorch_model_fsdp_\d+", "FSDP's sharded state", "run `accelerate merge-weights` on it"),
     (r"pytorch_model_fsdp\.bin", "FSDP's state", "rename it to pytorch_model.bin if it holds a plain state dict"),
+    (
+        r"(?:bf16_|fp16_)?zero_pp_rank_\d+_mp_rank_\d+_\w+_states\.pt",
+        "DeepSpeed's shards of ZeRO 3",
+        "run the zero_to_fp32.py beside the folder with --safe_serialization, or name it with checkpoint.convert=",
+    ),
     (r"global_step\d+", "DeepSpeed's sharded state", "run the zero_to_fp32.py beside it with --safe_serialization"),
     (r"\.metadata|__\d+_\d+\.distcp", "torch.distributed.checkpoint's shards", "gather them and call save_pretrained"),
     (r".*\.(?:ckpt|pth?)", "another trainer's state", "load it there and call save_pretrained"),

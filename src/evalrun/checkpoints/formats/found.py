@@ -17,7 +17,7 @@ from evalrun.checkpoints.formats import dcp_metadata, torch_pickle
 from evalrun.checkpoints.formats.raw import DCP, TORCH, Part, Raw, RawTensor, flat, tensor_at
 from evalrun.checkpoints.formats.torch_pickle import DTYPES, Spot, TorchFileError
 
-FILES = re.compile(r".*\.(?:ckpt|pth?)", re.DOTALL)
+FILES = re.compile(r".*\.(?:ckpt|pth?)|pytorch_model_fsdp\.bin", re.DOTALL)
 _NO_MODEL = re.compile(
     r"(?:optim|sched|scaler|rng|training_args|random_states|loss|dataloader|train_state|zero_|bf16_zero|fp16_zero|mp_rank"
     r"|layer_|meta\.pt).*"
@@ -26,6 +26,7 @@ _NO_MODEL = re.compile(
 INNER = re.compile(r"pytorch_model_fsdp_\d+|model_and_optim|model|checkpoint|dcp|distcp|app|global_step\d+")
 _SHARD = re.compile(r".*\.distcp")
 _FIRST = ("lit_model.pth", "ckpt.pt", "model.pt", "model.pth")
+_STATES = "mp_rank_00_model_states.pt"  # DeepSpeed's, whole but for ZeRO 3
 _SMALL = 1 << 20  # bytes of an object that is looked into
 _INTEGERS = {"int64": "<q", "int32": "<i", "int16": "<h", "int8": "<b", "uint8": "<B"}
 
@@ -43,6 +44,8 @@ def container_of(place: Path) -> tuple[str, Path] | None:
         inside = names if folder is place else _names(folder)
         if dcp_metadata.NAME in inside or any(map(_SHARD.fullmatch, inside)):
             return DCP, folder
+        if _STATES in inside:
+            return TORCH, folder / _STATES
     files = [name for name in sorted(names) if FILES.fullmatch(name) and not _NO_MODEL.match(name)]
     chosen = next((name for name in _FIRST if name in files), files[0] if len(files) == 1 else None)
     return None if chosen is None or not (place / chosen).is_file() else (TORCH, place / chosen)

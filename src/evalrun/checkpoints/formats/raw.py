@@ -9,11 +9,10 @@ from typing import Any
 
 from evalrun.checkpoints.formats.torch_pickle import Spot
 
-DCP, TORCH, DEEPSPEED = "dcp", "torch", "deepspeed"
+DCP, TORCH = "dcp", "torch"
 CONTAINERS = {
     DCP: "torch.distributed.checkpoint",
     TORCH: "a file of torch.save",
-    DEEPSPEED: "DeepSpeed's ZeRO files",
 }
 
 

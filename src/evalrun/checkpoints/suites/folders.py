@@ -76,7 +76,7 @@ def looks_like_model(folder: Path) -> bool:
         return True
     names = _names(folder)
     known = {"config.json", STATE, ADAPTER, *checkpoints.SINGLE, *checkpoints.INDEXES}
-    if names & known or any(name.endswith(".safetensors") for name in names):
+    if names & known or any(name.endswith((".safetensors", "_model_states.pt")) for name in names):
         return True
     return any((folder / name / "config.json").is_file() for name in names)  # beside.no_weights says what of it
 
