@@ -173,7 +173,7 @@ def test_items_stand_in_the_order_in_which_they_are_learned():
     share = found.shares.mean(axis=1)
     assert np.corrcoef(share, np.arange(240))[0, 1] < -0.95
     small = HeatMap("m", found.tokens, found.steps, 2, np.array([[0.0, 1.0]], np.float32))
-    pixels = np.asarray(Image.open(io.BytesIO(picture(small))).convert("L"))
+    pixels = np.asarray(Image.open(io.BytesIO(picture(small.shares))).convert("L"))
     assert pixels[0, 0] > pixels[0, 1] + 60  # also in grey, right is the darker
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -104,3 +105,18 @@ def test_what_cannot_be_fitted_says_why(tidy, given, note):
 
 def test_nothing_but_controls(tidy):
     assert fit_pooled(tidy.grid(role="control"), CHOICE).empty
+
+
+def test_an_intercept_for_each_task_is_no_column_of_every_row(tidy):
+    """Else a million results of a hundred tasks are a gigabyte."""
+    names = [f"t{number}" for number in range(120)]
+    rows = tidy.grid(tasks=names, models=["tiny-s", "tiny-m", "tiny-l"])
+    rows["value"] += np.random.default_rng(5).normal(0, 0.05, len(rows))
+    rows = rows.assign(cause="strong prior")
+    fit_pooled(rows, CHOICE)  # what is imported on the way
+    before = rows.memory_usage(deep=True).sum()
+    tracemalloc.start()
+    fit_pooled(rows, CHOICE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(rows) * len(names) * 8 / 2 + before

@@ -7,11 +7,17 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 _WHOLE = 1e-10  # of 1 - S^2, below which it is 0: a cluster alone decides a direction
+
+
+def dense(x: Any) -> Array:
+    """A matrix that may be sparse (`scipy.sparse`), as an array."""
+    return np.asarray(x.toarray() if sparse.issparse(x) else x, dtype="float64")
 
 
 class Reduced(NamedTuple):
@@ -25,7 +31,8 @@ class Geometry:
     """Predictors and clusters of some rows.
 
     Args:
-        x: (rows, columns) intercept, the effects, then nuisance columns if any.
+        x: (rows, columns) intercept, the effects, then nuisance columns if any; where these are many it may be sparse:
+            `inverse` and `reduced` keep it so.
         groups: (rows,) the cluster of each row: 0, 1, ...
         effects: How many columns after the first are asked about.
         contrasts: (asked, columns) combinations of coefficients that are asked about in their place.
@@ -43,12 +50,12 @@ class Geometry:
     @cached_property
     def rank(self) -> int:
         """Of x."""
-        return int(np.linalg.matrix_rank(self.x))
+        return int(np.linalg.matrix_rank(dense(self.x)))
 
     @cached_property
     def pinv(self) -> Array:
         """(columns, rows) the pseudo-inverse of x, which makes coefficients of values."""
-        return np.asarray(np.linalg.pinv(self.x, rcond=1e-15), dtype="float64")
+        return np.asarray(np.linalg.pinv(dense(self.x), rcond=1e-15), dtype="float64")
 
     @cached_property
     def bread(self) -> Array:
@@ -58,12 +65,12 @@ class Geometry:
     @cached_property
     def inverse(self) -> Array:
         """(X'X)^-1, of full rank."""
-        return np.asarray(np.linalg.inv(self.x.T @ self.x), dtype="float64")
+        return np.asarray(np.linalg.inv(dense(self.x.T @ self.x)), dtype="float64")
 
     @cached_property
     def leverage(self) -> Array:
         """(rows,) the diagonal of the hat matrix."""
-        return np.asarray(np.einsum("ri,ir->r", self.x, self.pinv), dtype="float64")
+        return np.asarray(np.einsum("ri,ir->r", dense(self.x), self.pinv), dtype="float64")
 
     @cached_property
     def cross(self) -> Array:
@@ -74,26 +81,29 @@ class Geometry:
     def reduced(self) -> Reduced:
         """The weights and degrees of freedom of CR2: `clustered.fit_cr2` says how.
 
-        With H_g = X_g (X'X)^-1 X_g' = U S^2 U' of a cluster g, (I - H_g)^(-1/2) = I + U (1 / sqrt(1 - S^2) - 1) U', so
-        that nothing of a cluster's size squared is needed; where 1 - S^2 is 0 its inverse is taken as 0.
+        With H_g = X_g (X'X)^-1 X_g' = U S^2 U' of a cluster g, (I - H_g)^(-1/2) = I + U (1 / sqrt(1 - S^2) - 1) U';
+        where 1 - S^2 is 0 its inverse is taken as 0. U is X_g L V / S, of L L' = (X'X)^-1 and L' X_g'X_g L = V S^2 V':
+        nothing of a cluster's size squared is needed, and no decomposition of its rows.
         """
         bread = self.inverse
         half: Array = np.asarray(np.linalg.cholesky(bread), dtype="float64")
         contrasts = self._asked @ bread  # (effects, columns)
         count = len(contrasts)
-        every = np.empty((len(self.x), count))
+        every = np.empty((len(self.groups), count))
         reach: Array = np.empty((self.clusters, count, self.x.shape[1]))  # X_g' w_g with w_g = A_g X_g (X'X)^-1 c
         length: Array = np.empty((self.clusters, count))  # w_g' w_g
         for g in range(self.clusters):
             rows = self.groups == g
             own = self.x[rows]
-            u, s, _ = np.linalg.svd(own @ half, full_matrices=False)
-            left = 1 - s**2
-            grow = np.where(left > _WHOLE, 1 / np.sqrt(np.where(left > _WHOLE, left, 1.0)), 0.0) - 1
-            weights = own @ contrasts.T
-            weights = weights + u @ (grow[:, None] * (u.T @ weights))
+            gram = dense(own.T @ own)
+            shares, v = np.linalg.eigh(half.T @ gram @ half)  # S^2
+            left = 1 - shares
+            root = np.sqrt(np.where(left > _WHOLE, left, 1.0))
+            grow = np.where(left > _WHOLE, 1 / (root * (1 + root)), -1.0)  # (1 / sqrt(1 - S^2) - 1) / S^2; -1 / 1
+            turn = half @ (v * grow) @ v.T @ half.T
+            weights = own @ (contrasts + contrasts @ gram @ turn).T
             every[rows] = weights
-            reach[g] = weights.T @ own
+            reach[g] = (own.T @ weights).T
             length[g] = (weights**2).sum(axis=0)
         return Reduced(every, _satterthwaite(reach, length, bread))
 

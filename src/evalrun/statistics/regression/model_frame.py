@@ -12,7 +12,7 @@ import pandas as pd
 
 from evalrun.core.text import counted
 from evalrun.statistics.regression.geometry import Array as Array
-from evalrun.statistics.regression.geometry import Codes, Geometry, SharedGeometry
+from evalrun.statistics.regression.geometry import Codes, Geometry, SharedGeometry, dense
 from evalrun.statistics.shares import is_ratio
 
 EFFECTS = ("parameters", "tokens", "interaction")
@@ -43,7 +43,7 @@ class Design:
     """The usable rows of one task (or of several, pooled), ready for any estimator."""
 
     y: Array  # (rows,) z-scores of the value
-    x: Array  # (rows, columns): intercept, the effects, then nuisance columns if any
+    x: Array  # (rows, columns): intercept, the effects, then nuisance columns if any; sparse where tasks are pooled
     effects: tuple[str, ...]  # names of the columns 1, 2, ... of x that are asked about
     slope: int | None  # column of the training predictor, along which a model's rows are repeated; None without one
     groups: np.ndarray[Any, np.dtype[np.int64]]  # (rows,) which model a row is of: 0, 1, ...
@@ -258,10 +258,10 @@ def columns_of(z: Mapping[str, Array], names: Sequence[str]) -> tuple[Array, tup
 def exact(y: Array, x: Array) -> bool:
     """Whether z-scores lie on the plane, so that residuals are rounding errors."""
     with np.errstate(all="ignore"):
-        near = y - x @ (np.linalg.pinv(x.T @ x, hermitian=True) @ (x.T @ y))  # no decomposition of all rows
+        near = y - x @ (np.linalg.pinv(dense(x.T @ x), hermitian=True) @ (x.T @ y))  # no decomposition of all rows
     if near @ near > _SURELY * (len(y) - 1):
         return False
-    residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    residual = y - x @ np.linalg.lstsq(dense(x), y, rcond=None)[0]
     return bool(residual @ residual <= _EXACT * (len(y) - 1))
 
 

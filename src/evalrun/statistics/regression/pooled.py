@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from evalrun.core.stages import stage
 from evalrun.core.text import counted
 from evalrun.statistics.parallel import on_one_core
+from evalrun.statistics.regression.geometry import dense
 from evalrun.statistics.regression.interactions import NUMBERS, check, corrected, fit_design
 from evalrun.statistics.regression.model_frame import (
     AXES,
@@ -117,11 +119,10 @@ def _design(rows: pd.DataFrame, data: pd.DataFrame, names: list[str]) -> Design 
     z = (data - data.mean()) / data.std(ddof=1)
     shared, effects = columns_of({name: z[name].to_numpy() for name in names}, names)
     tasks = pd.factorize(rows["task"])[0]
-    fixed = shared.shape[1]
-    x = np.zeros((len(rows), fixed + tasks.max()))  # of a million results a gigabyte: copied nowhere
-    x[:, :fixed] = shared
-    x[tasks > 0, fixed - 1 + tasks[tasks > 0]] = 1.0
-    if len(x) <= x.shape[1] or np.linalg.matrix_rank(x.T @ x, hermitian=True) < x.shape[1]:
+    own = np.flatnonzero(tasks > 0)
+    intercepts = sparse.csr_array((np.ones(len(own)), (own, tasks[own] - 1)), shape=(len(rows), int(tasks.max())))
+    x: Any = sparse.hstack([sparse.csr_array(shared), intercepts], format="csr")  # dense, a gigabyte a million rows
+    if x.shape[0] <= x.shape[1] or np.linalg.matrix_rank(dense(x.T @ x), hermitian=True) < x.shape[1]:
         return None
     y = data["value"].to_numpy()
     return Design(
