@@ -37,6 +37,8 @@ def test_a_run_is_converted_once_and_found_done(evalrun: Run, workspace: Path) -
     status = evalrun("status", *given, "step=all")
     assert "2 of 2 jobs done" in status.stdout
     assert len((workspace / "converted.txt").read_text().split()) == 2
+    looked = evalrun("audit", *given, "step=all")
+    assert "it is not converted yet" in looked.stdout
     wrong = evalrun(
         "-m", *given[:-1], f'checkpoint.convert="{command} drops"', "step=all", "analysis.after_sweep=false"
     )

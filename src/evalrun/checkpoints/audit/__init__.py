@@ -16,7 +16,7 @@ from evalrun.checkpoints.audit import revisions
 from evalrun.checkpoints.audit.faults import Fault, Published, find
 from evalrun.checkpoints.audit.guard import refusals, refuse
 from evalrun.checkpoints.audit.weights import Listing, of_folder
-from evalrun.checkpoints.suites import checkpoint_of, known_steps, location, released_steps_of, step_called
+from evalrun.checkpoints.suites import allowed, checkpoint_of, known_steps, location, released_steps_of, step_called
 from evalrun.checkpoints.tensor_values import suspect
 from evalrun.config.schema import Config, model_dirname
 from evalrun.config.training_stages import in_stage
@@ -124,13 +124,16 @@ def _in_folders(configs: dict[int, Config]) -> Published:
     dead: dict[int, tuple[str, ...]] = {}
     with console.bar(len(configs), first.model.name, "checkpoint") as bar:
         for step, config in configs.items():
-            folder = Path(checkpoint_of(config).location)
+            is_converted = config.checkpoint.convert is not None
+            folder = allowed.locate(config).folder if is_converted else Path(checkpoint_of(config).location)
             try:
-                if folder.is_dir():
+                if folder is not None and folder.is_dir():
                     listings[step] = of_folder(folder)
                     found = suspect(folder, list(listings[step].contents))
                     unsound |= {step: found.not_finite} if found.not_finite else {}
                     dead |= {step: found.zero} if found.zero else {}
+                elif is_converted:
+                    unread[step] = "it is not converted yet"
                 else:
                     absent.append(step)
             except OSError as error:
