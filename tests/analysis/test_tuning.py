@@ -114,6 +114,14 @@ def test_more_pretraining_that_makes_the_tuned_model_worse_is_said(tidy: Any) ->
     assert what_stages_did(found) is not None
 
 
+def test_a_stage_with_one_start_is_no_grid(tidy: Any) -> None:
+    table, items = study(tidy, lambda *_: np.arange(N) % 2.0, [*PRETRAINING, {**sft(1), "stage": "sft"}])
+    found = analyze_table(table, config_of({}).analysis, "tiny", items=items)
+    assert found.tuning.starts.table.empty
+    assert found.tuning.did["verdict"].tolist() == ["no difference shown"]
+    assert where_tuning_starts(found) is None
+
+
 def test_marks_stand_where_stages_begin(tidy: Any) -> None:
     table, _ = study(tidy, lambda *_: np.ones(4), [*PRETRAINING, sft(1), sft(2)])
     assert stage_marks(table, "tokens") == [(4 * 4096.0, "sft@4")]

@@ -43,7 +43,10 @@ def start_grid(rows: pd.DataFrame, judge: Judge) -> StartGrid:
     """
     if "stage" not in rows.columns:
         return StartGrid()
-    tuned = _tuned(rows[rows["stage"].str.contains("@")])
+    of_grids = rows[rows["stage"].str.contains("@")]
+    if of_grids.empty:
+        return StartGrid()
+    tuned = _tuned(of_grids)
     starts = tuned.groupby(["task", "model", "seed"], dropna=False)["step"].transform("nunique")
     tuned = tuned[starts > 1].reset_index(drop=True)
     if tuned.empty:
