@@ -11,7 +11,7 @@ from evalrun.checkpoints.formats import arrange
 from evalrun.checkpoints.formats.raw_checkpoint import RawCheckpoint
 from evalrun.checkpoints.formats.tensor_reading import TensorFiles
 from evalrun.checkpoints.formats.torch_pickle import TorchFileError
-from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.errors import CheckpointError, NoMemoryError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,13 @@ def model_of(known: RawCheckpoint, where: str, dtype: str, device: str, allowed:
     Raises:
         CheckpointError: tensors that are missing, too many or of another shape; a config that transformers does not
             know.
+        NoMemoryError: it does not fit on the device.
     """
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as CLASSES
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     config = _config(known, where)
     if type(config) not in CLASSES:
         raise CheckpointError(f"{where} is of {known.config.get('model_type')}, which is no causal language model.")
@@ -63,7 +66,7 @@ def model_of(known: RawCheckpoint, where: str, dtype: str, device: str, allowed:
         )
         return (model if device == "all" else model.to(device)).eval(), tuple(unexpected)
     except torch.OutOfMemoryError:
-        raise CheckpointError(f"{where} does not fit on {device}: choose another device or scorer.dtype.") from None
+        raise NoMemoryError(f"{where} does not fit on {device}: choose another device or scorer.dtype.") from None
 
 
 def _config(known: RawCheckpoint, where: str) -> Any:
