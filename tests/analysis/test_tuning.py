@@ -74,8 +74,8 @@ def test_a_planted_loss_is_found_and_what_stayed_is_not(tidy: Any) -> None:
     assert (row["stage_before"], row["stage_before_step"], row["stage_step"]) == ("pretraining", 4, 2)
     assert row["q"] == pytest.approx(4 * row["p"])  # one correction over the four
     (sentence,) = tuning_sentences(found, 0.05)
-    assert sentence.startswith("sft made worse T2 in tiny-s (")
-    assert "of 4 comparisons 3 show no difference" in sentence
+    assert sentence.startswith("Stage sft made T2 in tiny-s (")
+    assert ") worse and nothing better; 3 of 4 comparisons show no difference (q" in sentence
 
 
 @pytest.mark.simulation

@@ -110,18 +110,19 @@ def tuning_sentences(found: pd.DataFrame, alpha: float) -> Iterator[str]:
     for stage, own in found.groupby(found["stage"].str.partition("@")[0], sort=False):
         worse, better = (own[own["verdict"] == verdict] for verdict in ("worse", "better"))
         tests = int(own["q"].notna().sum())
-        told = [f"{stage} {_said(worse, 'made worse')}", _said(better, "better"), ""]
-        rest = tests - len(worse) - len(better)
-        told[2] = f"of {counted(tests, 'comparison')} {rest} show no difference"
-        yield "; ".join(told) + f" (q < {alpha:g}, against the last checkpoint before it, on the same items)."
+        rest = f"{tests - len(worse) - len(better)} of {counted(tests, 'comparison')}"
+        yield (
+            f"Stage {stage} made {_said(worse)} worse and {_said(better)} better; {rest} show{'s' * (tests == 1)} no "
+            f"difference (q < {alpha:g}, against the last checkpoint before it, on the same items)."
+        )
 
 
-def _said(rows: pd.DataFrame, what: str) -> str:
+def _said(rows: pd.DataFrame) -> str:
     if rows.empty:
-        return f"nothing {what}"
+        return "nothing"
     rows = rows.assign(_size=np.abs(rows["difference"])).sort_values("_size", ascending=False, kind="stable")
     names = [
         f"{row['title']} in {run_name(row)} ({row['before']:.2f} to {row['after']:.2f})"
         for row in rows.to_dict("records")
     ]
-    return f"{what} {listed(names, 4)}"
+    return listed(names, 4)
