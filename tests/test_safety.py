@@ -8,6 +8,8 @@ import os
 import pickle
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -322,3 +324,12 @@ def test_names_are_text_in_pages_and_notes(evalrun: Run, workspace: Path) -> Non
     notes = [re.sub("^    .*", "", note, flags=re.MULTILINE) for note in notes]  # which are code and so text
     assert not [note for note in notes if "<img" in note or "<b>" in note or "](javascript" in note]
     assert any("&lt;img" in note for note in notes)
+
+
+def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = f'rmdir "{gone}"; exec "{sys.executable}" -m evalrun --help'
+    found = subprocess.run(["sh", "-c", words], cwd=gone, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stderr == "evalrun: the current folder was deleted: change to one that is there.\n"

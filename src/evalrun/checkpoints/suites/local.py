@@ -22,7 +22,10 @@ from evalrun.config.step_numbers import STEPS
 from evalrun.core.errors import ConfigError, suggest
 
 AUTO = "auto"
-_LOOKED_FOR = "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights"
+_LOOKED_FOR = (
+    "folders named by their step, such as checkpoint-500, step500 or 500, each with config.json and weights, or what a "
+    "trainer writes (conf/format)"
+)
 
 
 def find(
@@ -156,7 +159,8 @@ def _nothing(root: Path, below: Sequence[str]) -> str:
     if deeper:
         rest = f" (or {', '.join(deeper[1:4])})" if deeper[1:] else ""
         return f"no checkpoints in '{root}' itself, but in '{root / deeper[0]}'{rest}: say path={root / deeper[0]}."
-    return f"no checkpoints in '{root}': looked for {_LOOKED_FOR}, and found {_seen(below)}."
+    hint = "; for a format that nothing here reads, give a command with checkpoint.convert=" if below else ""
+    return f"no checkpoints in '{root}': looked for {_LOOKED_FOR}, and found {_seen(below)}{hint}."
 
 
 def _seen(below: Sequence[str]) -> str:
