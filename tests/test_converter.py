@@ -101,6 +101,40 @@ def test_what_determines_the_model_is_in_its_name(here: Path) -> None:
     assert wanted().key == names[-1]
 
 
+def test_weights_alone_are_given_the_config_and_tokenizer_that_are_there(here: Path) -> None:
+    """As DeepSpeed's zero_to_fp32.py makes them."""
+    source = here / "run" / "iter_0000060"
+    (source / "tokenizer.json").write_bytes((here / "run" / "tokenizer.json").read_bytes())
+    folder = convert.made(wanted(how="bare"))
+    for name in ("config.json", "tokenizer.json"):
+        assert (folder / name).read_bytes() == (source / name).read_bytes()
+    (here / "other").mkdir()
+    other = json.loads((source / "config.json").read_text()) | {"rope_theta": 77.0}
+    (here / "other" / "config.json").write_text(json.dumps(other))
+    (source / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="config.json"):
+        convert.made(wanted(how="bare"))
+    one = conversion(wanted().cell, f"{COMMAND} bare", None, "other")
+    assert json.loads((convert.made(one) / "config.json").read_text()) == other
+    other["rope_theta"] = 78.0
+    (here / "more").mkdir()
+    (here / "more" / "config.json").write_text(json.dumps(other))
+    assert conversion(wanted().cell, f"{COMMAND} bare", None, "more").key != one.key
+
+
+def test_a_command_may_name_the_step(here: Path) -> None:
+    one = wanted(how="step-{step}")
+    convert.made(one)
+    assert one.key != wanted(how="step-30").key
+    assert wanted(how="step-60").key == one.key  # the same words, once they are filled
+    assert converter.filled("run -t global_step{step} {input}", {"{step}": "7"}) == [
+        "run",
+        "-t",
+        "global_step7",
+        "{input}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

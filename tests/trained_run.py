@@ -36,7 +36,7 @@ if "fails" in how:
     sys.exit(3)
 if "nothing" in how:
     shutil.rmtree(made)
-else:
+elif "bare" not in how:
     with open(source + "/config.json") as file, open(made + "/config.json", "w") as copy:
         copy.write(file.read())
 """

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.checkpoints.folder_notes import notes, settled
+from evalrun.checkpoints.formats.raw_checkpoint import named_config
 from evalrun.config import converter
 from evalrun.core.atomic import replace_file
 from evalrun.core.errors import CheckpointError
@@ -42,6 +43,7 @@ class Conversion:
     command: str  # as it was typed
     key: str  # digest of all that determines what is made
     folder: Path  # of what is made, its record, and what is being made
+    config: Mapping[str, Any] | None = None  # config.json of what the command makes without one
 
     @property
     def model(self) -> Path:
@@ -66,16 +68,17 @@ class Conversion:
         replace_file(self.folder / RECORD, json.dumps({**self.record(), **news}, indent=1))
 
 
-def conversion(cell: Checkpoint, command: str, place: str | None) -> Conversion:
+def conversion(cell: Checkpoint, command: str, place: str | None, config: str | None = None) -> Conversion:
     """What is to be made of a checkpoint; its files are read for their digest, if they have changed since last time.
 
     Args:
         cell: Which checkpoint.
         command: checkpoint.convert, without `converter.problem`.
         place: checkpoint.converted.
+        config: checkpoint.config.
 
     Raises:
-        CheckpointError: there is nothing to convert.
+        CheckpointError: there is nothing to convert, or no such config.
     """
     at = Path(cell.location)
     look = tree(at)
@@ -83,8 +86,10 @@ def conversion(cell: Checkpoint, command: str, place: str | None) -> Conversion:
         what = "is empty" if at.is_dir() else "is not there"
         raise CheckpointError(f"no checkpoint of {cell.label} to convert: '{at}' {what}.")
     digest = notes().kept(at, f"files {digest_of(look)}", partial(_content, at, look), partial(settled, look))
-    key = digest_of([digest, converter.parts(command), _scripts(command)])
-    return Conversion(cell, command, key, (FOLDER if place is None else Path(place)) / key[:32])
+    given = None if config is None else named_config(config)
+    words = converter.filled(command, {converter.STEP: str(cell.step)})
+    key = digest_of([digest, words, _scripts(command), *([] if given is None else [given])])
+    return Conversion(cell, command, key, (FOLDER if place is None else Path(place)) / key[:32], given)
 
 
 def tree(at: Path) -> Tree:

@@ -7,16 +7,20 @@ another name was cut short, and is deleted by the next who comes. Jobs that need
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
+from evalrun.checkpoints import tokenizer
 from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.contents import is_adapter
 from evalrun.checkpoints.conversions import BEGUN, GONE, Conversion, bytes_of, delete, digest_of, of_run, tree
@@ -74,6 +78,7 @@ def _make(wanted: Conversion, trust_pickle: bool, unused_weights: bool) -> None:
         _run(wanted, begun.absolute())
         if not begun.is_dir():
             raise CheckpointError(f"the converter of {cell.label} left no folder in the place of {{output}}.")
+        _complete(begun, at, wanted.config)
         try:
             check_folder(begun, cell, trust_pickle, unused_weights)
         except CheckpointError as error:
@@ -93,6 +98,25 @@ def _make(wanted: Conversion, trust_pickle: bool, unused_weights: bool) -> None:
         shutil.rmtree(begun, ignore_errors=True)
 
 
+def _complete(made_now: Path, at: Path, config: Mapping[str, Any] | None) -> None:
+    """Give what was made the config and the tokenizer that it lacks, from what it was made of.
+
+    Args:
+        made_now: What the converter left.
+        at: What it was made of.
+        config: Of checkpoint.config, in place of the one there.
+    """
+    file = made_now / "config.json"
+    if not file.exists():
+        if config is not None:
+            file.write_text(json.dumps(config))
+        elif (at / file.name).is_file():
+            shutil.copyfile(at / file.name, file)
+    if not tokenizer.is_in(made_now):
+        for name in tokenizer.files(at):
+            shutil.copyfile(at / name, made_now / name)
+
+
 def _run(wanted: Conversion, output: Path) -> None:
     """Run the converter in a process group of its own, so that nothing of it goes on when the job is stopped.
 
@@ -100,7 +124,8 @@ def _run(wanted: Conversion, output: Path) -> None:
         CheckpointError: it cannot be started, or ends with another exit code than 0.
     """
     label, at = wanted.cell.label, Path(wanted.cell.location).absolute()
-    words = converter.filled(wanted.command, {"{input}": str(at), "{output}": str(output)})
+    places = {"{input}": str(at), "{output}": str(output), converter.STEP: str(wanted.cell.step)}
+    words = converter.filled(wanted.command, places)
     errors = wanted.folder / "stderr.txt"
     with (wanted.folder / "stdout.txt").open("wb") as out, errors.open("wb") as err:
         try:

@@ -76,7 +76,9 @@ def locate(
     )
 
 
-def locate_converted(cell: Checkpoint, command: str, place: str | None, remote_code: bool) -> ResolvedCheckpoint:
+def locate_converted(
+    cell: Checkpoint, command: str, place: str | None, remote_code: bool, config: str | None = None
+) -> ResolvedCheckpoint:
     """Find a checkpoint that is converted before it is loaded.
 
     Args:
@@ -84,11 +86,12 @@ def locate_converted(cell: Checkpoint, command: str, place: str | None, remote_c
         command: checkpoint.convert.
         place: checkpoint.converted.
         remote_code: Code of its own may be run.
+        config: checkpoint.config.
 
     Raises:
-        CheckpointError: there is nothing to convert, or no tokenizer where one is named.
+        CheckpointError: there is nothing to convert, or no tokenizer or config where one is named.
     """
-    wanted = conversion(cell, command, place)
+    wanted = conversion(cell, command, place, config)
     own = f"converted:{wanted.key}{_tokenizer_identity(cell, remote_code)}"
     return ResolvedCheckpoint(cell, own, wanted.model, None, conversion=wanted)
 

@@ -6,8 +6,9 @@ import re
 import shlex
 from collections.abc import Mapping
 
-PLACES = ("{input}", "{output}")
-_PLACE = re.compile("|".join(map(re.escape, PLACES)))
+PLACES = ("{input}", "{output}")  # that a command must have
+STEP = "{step}"  # that it may have
+_PLACE = re.compile("|".join(map(re.escape, (*PLACES, STEP))))
 
 
 def parts(command: str) -> list[str]:
@@ -19,13 +20,13 @@ def parts(command: str) -> list[str]:
 
 
 def filled(command: str, places: Mapping[str, str]) -> list[str]:
-    """The words of a command with paths in its places, whatever these paths hold: no shell reads them.
+    """The words of a command with what goes in its places, whatever that holds: no shell reads it.
 
     Args:
         command: Without `problem`.
-        places: Path of `{input}` and of `{output}`.
+        places: Of `{input}`, `{output}` and `{step}` those that are known; the others stay.
     """
-    return [_PLACE.sub(lambda match: places[match[0]], word) for word in parts(command)]
+    return [_PLACE.sub(lambda match: places.get(match[0], match[0]), word) for word in parts(command)]
 
 
 def problem(command: str) -> str | None:

@@ -188,6 +188,11 @@ def _converter_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         )
     elif (problem := converter.problem(checkpoint.convert)) is not None:
         yield problem
+    if checkpoint.format is not None:
+        yield (
+            f"checkpoint.format is '{checkpoint.format}', and checkpoint.convert makes Hugging Face folders: leave one "
+            "of the two out."
+        )
     text = checkpoint.convert_text
     if text not in (None, "none") and not Path(text).is_file():
         yield f"checkpoint.convert_text is '{text}', which is no file: name one, or none, or null for English."

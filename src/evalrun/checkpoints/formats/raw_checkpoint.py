@@ -151,7 +151,7 @@ def _config(
     """
     name = "checkpoint.config=FOLDER or a hub repository with the config.json of its architecture"
     if reading.config is not None:
-        return _named_config(reading.config), reading.config
+        return named_config(reading.config), reading.config
     if rules.config:
         try:
             made = {key: renaming.value(said, values) for key, said in rules.config.items()}
@@ -167,7 +167,7 @@ def _config(
 
 
 @remembered
-def _named_config(name: str) -> dict[str, Any]:
+def named_config(name: str) -> dict[str, Any]:
     """The config.json that a user names.
 
     Raises:

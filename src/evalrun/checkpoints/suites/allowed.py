@@ -36,7 +36,8 @@ def locate(config: Config, cell: Checkpoint | None = None) -> checkpoints.Resolv
                 f"base={own.model.base} is for adapters, and what is converted is none: leave it out."
             )
         of_cell = cell or checkpoint_of(config)
-        found = checkpoints.locate_converted(of_cell, command, own.checkpoint.converted, config.trust_remote_code)
+        place, architecture = own.checkpoint.converted, own.checkpoint.config
+        found = checkpoints.locate_converted(of_cell, command, place, config.trust_remote_code, architecture)
         return by_tokens(config, found)
     allowed = (config.trust_pickle, config.trust_remote_code, config.allow_unused_weights, own.model.base)
     reading = Reading(own.checkpoint.format, own.checkpoint.config)
