@@ -256,3 +256,18 @@ def test_minimal_pairs_have_the_same_numbers_by_both_commands(tmp_path: Path) ->
     assert found["largest_difference"]["accuracy"] == 0
     assert found["largest_difference"]["nats"] < 1e-3
     assert found["ratio of seconds"] > 0
+
+
+@pytest.mark.release
+def test_adapters_have_the_numbers_of_the_merged_models(tmp_path: Path) -> None:
+    words = ["--model", "tiny", "--adapters", "2", "--items", "6", "--threads", "1"]
+    told = tmp_path / "adapters.json"
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "adapters.py", *words, "--json", told],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    found = json.loads(told.read_text())
+    assert found["same_accuracies"]
+    assert found["ratio of seconds"] > 0
