@@ -18,7 +18,7 @@ import pytest
 
 from evalrun import checkpoints
 from evalrun.checkpoints import conversion_check, convert, downloads
-from evalrun.checkpoints.conversions import Conversion, conversion, is_made
+from evalrun.checkpoints.conversions import Conversion, conversion, is_made, records
 from evalrun.config import converter
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.core.errors import CheckpointError
@@ -78,14 +78,14 @@ def test_words_of_a_command_go_to_no_shell(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_converted_once_and_whole(here: Path) -> None:
     one = wanted()
-    assert not is_made(one.cell, one.command, None)
+    assert not is_made(one.cell, one.command, records(None))
     threads = [threading.Thread(target=convert.made, args=(wanted(),)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert times() == ["iter_0000060"]
-    assert is_made(one.cell, one.command, None)
+    assert is_made(one.cell, one.command, records(None))
     assert sorted(path.name for path in one.model.iterdir()) == ["config.json", "model.safetensors"]
     assert not [path for path in one.folder.iterdir() if path.name.startswith(".")]
 

@@ -147,9 +147,8 @@ def _refuse_transposed(label: str, model: Any, tokens: Any, tried: _Tried) -> No
         if turned.mean < known and _is_fall(tried, turned, *_FALLS) and (best is None or turned.mean < best[0]):
             with _changed(parameters, lambda tensor: tensor.new_zeros(()).expand_as(tensor)):
                 emptied = _losses(model, tokens)
-            if _is_fall(
-                emptied, turned, *_FALLS_FROM_NONE
-            ):  # in a bad moment of its training a model does better with anything else
+            # In a bad moment of its training a model does better with anything else.
+            if _is_fall(emptied, turned, *_FALLS_FROM_NONE):
                 best = turned.mean, names
     if best is not None:
         more = f" and {len(best[1]) - 1} more" if best[1][1:] else ""

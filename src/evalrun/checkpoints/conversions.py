@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -134,19 +134,19 @@ def neighbours(wanted: Conversion, place: str | None) -> Mapping[int, dict[str, 
     }
 
 
-def is_made(cell: Checkpoint, command: str, place: str | None) -> bool:
+def is_made(cell: Checkpoint, command: str, noted: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a checkpoint, as it is now, was converted and that is here; reads none of its files.
 
     Args:
         cell: Which.
         command: checkpoint.convert.
-        place: checkpoint.converted.
+        noted: `records`.
     """
     mine = {**of_run(cell, command), "input": os.path.realpath(cell.location), "fault": None,
             "files": digest_of(tree(Path(cell.location)))}  # fmt: skip
     return any(
         all(said.get(name) == value for name, value in mine.items()) and Path(said["folder"], MODEL).is_dir()
-        for said in records(place)
+        for said in noted
     )
 
 

@@ -103,11 +103,7 @@ def load(
     causal.check(model, label)
     if located.cell.tokenizer is not None:
         tokenizer.check_fits(made, model.get_input_embeddings().weight.shape[0], located.cell.tokenizer, label)
-    several = (
-        precision.mixed(config_of(whole), headers.read_all(weight_files(whole)))
-        if dtype == "auto" and located.raw is None
-        else {}
-    )
+    several = _several(whole) if dtype == "auto" and located.raw is None else {}
     if several:
         precision.warn(label, several, model)
     said = None if adapter is None else f"{adapter.kind} on {adapter.base}"
@@ -115,7 +111,7 @@ def load(
     return Loaded(model, made, unused, several, said, by)
 
 
-def _several(folder: Path) -> dict[str, int]:
+def _several(folder: Path) -> Mapping[str, int]:
     return precision.mixed(config_of(folder), headers.read_all(weight_files(folder)))
 
 

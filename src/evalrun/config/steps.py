@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ def released_steps(items: Iterable[Any]) -> list[int]:
     """
     steps: set[int] = set()
     for item in items:
-        if _is_step(item):
+        if is_step(item):
             steps.add(item)
         elif (numbers := _range(item)) is not None:
             steps.update(numbers)
@@ -30,13 +30,28 @@ def released_steps(items: Iterable[Any]) -> list[int]:
     return sorted(steps)
 
 
-def _is_step(item: object) -> bool:
+def kind_problems(steps: object, key: str) -> Iterator[str]:
+    """A sentence about a suite's `steps`, or a stage's, that are neither a list, a mapping of names nor nothing.
+
+    Args:
+        steps: What was written.
+        key: Where, for the sentence.
+    """
+    if isinstance(steps, dict):
+        if not all(is_step(step) and isinstance(name, str) for step, name in steps.items()):
+            yield f"{key} is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
+    elif steps is not None and not isinstance(steps, list):
+        yield f"{key} is {steps}: write a list of steps, or a mapping such as {{500: name}}."
+
+
+def is_step(item: object) -> bool:
+    """Whether something is a step's number."""
     return isinstance(item, int) and not isinstance(item, bool) and item >= 0
 
 
 def _range(item: object) -> range | None:
     """The steps of `{from, to, by}`; None where they are none, or more than any suite has."""
-    if not isinstance(item, dict) or set(item) != {"from", "to", "by"} or not all(map(_is_step, item.values())):
+    if not isinstance(item, dict) or set(item) != {"from", "to", "by"} or not all(map(is_step, item.values())):
         return None
     if item["by"] < 1 or (item["to"] - item["from"]) // item["by"] > _MOST:
         return None

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from evalrun.config.schema import CheckpointConf, Config, StageConf
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
-from evalrun.config.steps import released_steps
+from evalrun.config.steps import is_step, kind_problems, released_steps
 from evalrun.core.columns import FIRST_STAGE as FIRST
 from evalrun.core.errors import ConfigError, suggest
 
@@ -226,13 +226,9 @@ def _own_problems(stage: StageConf, key: str, checkpoint: CheckpointConf) -> Ite
 def _list_problems(stage: StageConf, key: str) -> Iterator[str]:
     """Sentences about the steps of a stage, and those that it starts from."""
     start, steps = stage.start, stage.steps
-    if start is not None and not isinstance(start, list) and not _is_step(start):
+    if start is not None and not isinstance(start, list) and not is_step(start):
         yield f"{key}: start is {start}: write a step of the stage before, a list of steps, or null for its last."
-    if isinstance(steps, dict):
-        if not all(_is_step(step) and isinstance(name, str) for step, name in steps.items()):
-            yield f"{key}: steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
-    elif steps is not None and not isinstance(steps, list):
-        yield f"{key}: steps is {steps}: write a list of steps, or a mapping such as {{500: name}}."
+    yield from kind_problems(steps, f"{key}: steps")
     for name, listed in (("steps", steps), ("start", start)):
         if isinstance(listed, list):
             try:
@@ -240,7 +236,3 @@ def _list_problems(stage: StageConf, key: str) -> Iterator[str]:
                     yield f"{key}: {name} is []: list one step at least, or write null."
             except ConfigError as error:
                 yield from (problem.replace("checkpoint.steps", f"{key}: {name}") for problem in error.problems)
-
-
-def _is_step(step: object) -> bool:
-    return isinstance(step, int) and not isinstance(step, bool) and step >= 0

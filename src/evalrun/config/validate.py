@@ -12,8 +12,9 @@ from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_size
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
-from evalrun.config.steps import released_steps
+from evalrun.config.steps import kind_problems, released_steps
 from evalrun.config.training_stages import stage_problems
+from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import ConfigError, suggest
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -24,7 +25,7 @@ PARAMS = ("nominal", "total", "nonembedding")
 ITEM_MODELS = ("reml", "ml")
 EXPECTED_OVER = ("training", "size")
 EXPECTED_LABELS = ("positive", "inverse", "U-shaped", "inverted-U", "emergent", "late drop", "non-monotonic", "flat")
-FIT_STAGES = ("pretraining", "all")
+FIT_STAGES = (FIRST_STAGE, "all")
 FIGURES = ("paper", "all", "none")
 ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
@@ -162,11 +163,8 @@ def _checkpoint_problems(checkpoint: CheckpointConf) -> Iterator[str]:
         yield f"checkpoint.tokens_per_step is {checkpoint.tokens_per_step}: it must be 1 token or more."
     yield from _converter_problems(checkpoint)
     steps = checkpoint.steps
-    if isinstance(steps, dict) and not all(_is_step(step) and isinstance(name, str) for step, name in steps.items()):
-        yield f"checkpoint.steps is {steps}: as a mapping it gives each step its folder or revision, {{500: name}}."
-    elif steps is not None and not isinstance(steps, (list, dict)):
-        yield f"checkpoint.steps is {steps}: write a list of steps, or a mapping such as {{500: name}}."
-    elif isinstance(steps, list):
+    yield from kind_problems(steps, "checkpoint.steps")
+    if isinstance(steps, list):
         try:
             if not released_steps(steps):
                 yield "checkpoint.steps is []: list one at least, or write null for those that are there."
@@ -196,7 +194,3 @@ def _converter_problems(checkpoint: CheckpointConf) -> Iterator[str]:
     text = checkpoint.convert_text
     if text not in (None, "none") and not Path(text).is_file():
         yield f"checkpoint.convert_text is '{text}', which is no file: name one, or none, or null for English."
-
-
-def _is_step(step: object) -> bool:
-    return isinstance(step, int) and not isinstance(step, bool) and step >= 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evalrun.core.columns import STAGE_COLUMNS
 from evalrun.core.directions import is_lower_better
 
 
@@ -45,10 +46,7 @@ class Checkpoint:
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, those of stages only where it is of a later one."""
-        return {name: value for name, value in vars(self).items() if value is not None or name not in _OF_STAGES}
-
-
-_OF_STAGES = frozenset({"stage", "stage_step", "stage_from", "stage_tokens", "trunk"})
+        return {name: value for name, value in vars(self).items() if value is not None or name not in STAGE_COLUMNS}
 
 
 def higher_of(metric: str, primary: str, higher: bool, lower: Sequence[str] | None) -> bool:

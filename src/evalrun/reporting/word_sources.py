@@ -123,7 +123,7 @@ def word_list(path: Path) -> pd.DataFrame:
 
     from evalrun.tasks import data_rows
 
-    if not path.is_file() or path.suffix.lower() not in data_rows.TABLES:
+    if not path.is_file() or data_rows.kind_of(path) not in data_rows.TABLES:
         kinds = ", ".join(data_rows.TABLES)
         raise ConfigError(f"'{path}' is no file with a list of words: name one that ends in {kinds}.")
     return pd.DataFrame(list(data_rows.read(path, data_rows.text_columns([path]) | {"word"})))

@@ -266,8 +266,10 @@ def _rows_of(tensor: Tensor, index: Tensor | slice, rows: int, repeats: int = 1)
 
 def _span(bucket: Bucket) -> tuple[slice, slice] | None:
     """Where the queries and the keys of a bucket lie, if it has one row without gaps."""
-    places = [_side_by_side(part[0]) for part in (bucket.query, bucket.key)] if len(bucket.query) == 1 else [None]
-    return None if None in places else (places[0], places[1])  # type: ignore[return-value]
+    if len(bucket.query) != 1:
+        return None
+    asking, seen = _side_by_side(bucket.query[0]), _side_by_side(bucket.key[0])
+    return (asking, seen) if asking and seen else None
 
 
 def _side_by_side(places: Ints) -> slice | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def corpus_of(name: str, task: Any, items: Sequence[AskedItem]) -> TextCorpus:
         counts = [_counts(task, item.doc) for item in first.values()]
         usual = {"bytes": task.count_bytes, "words": task.count_words}
         sizes = {
-            column: np.array([_size(own, column) or count(text) for own, text in zip(counts, first, strict=True)])
+            column: np.array([_size(own, column, count, text) for own, text in zip(counts, first, strict=True)])
             for column, count in usual.items()
         }
         known[len(items)] = TextCorpus([*first.values()], [*first], sizes, len(items) - len(first))
@@ -135,9 +135,10 @@ def corpus_of(name: str, task: Any, items: Sequence[AskedItem]) -> TextCorpus:
     return known[len(items)]
 
 
-def _size(counts: Mapping[str, int], column: str) -> int | None:
-    """A text's bytes or words as its task counts them; None where it does not."""
-    return next((counts[name] for name, of in _COUNTED.items() if of == column and name in counts), None)
+def _size(counts: Mapping[str, int], column: str, usual: Callable[[str], int], text: str) -> int:
+    """A text's bytes or words as its task counts them, else as usual."""
+    said = next((counts[name] for name, of in _COUNTED.items() if of == column and name in counts), None)
+    return usual(text) if said is None else said
 
 
 def read_tasks(lm: CheckpointLM, tasks: Mapping[str, Any]) -> dict[str, dict[str, ReadText]]:

@@ -59,7 +59,7 @@ def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:
         frames.append(_frame(page))
         sweeps |= {run.run_id: sweep_tags.sweeps_of(run.tags) for run in page}
     rows = pd.concat(frames, ignore_index=True) if frames else _frame([])
-    if "stage" in rows:  # of pages without a later stage too
+    if "stage" in rows:  # what pretraining does not say, and pages without a later stage
         rows = rows.fillna({name: "" for name, column in STAGE_COLUMNS.items() if column.dtype == "str"})
     return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps)
 
@@ -83,7 +83,6 @@ def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
         checkpoints.append({**vars(cell), **own, "settings": run.tags.get(layout.SETTINGS, "")})
     stages = [*STAGE_COLUMNS] if any(one["stage"] is not None for one in checkpoints) else []
     left = _typed(checkpoints, [*(name for name in TABLE_COLUMNS if name not in _OF_RESULT), *stages])
-    left = left.fillna({name: "" for name in stages if _TYPES[name] == "str"})
     right = _typed(scores, list(_OF_RESULT))
     left = left.take(np.repeat(np.arange(len(rows_each)), rows_each)).reset_index(drop=True)
     return pd.concat([left, right], axis=1)[[*TABLE_COLUMNS, *stages]]

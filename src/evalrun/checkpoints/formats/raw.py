@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Raw:
     tables: tuple[Path, ...]  # that say where in them
     tensors: Mapping[str, RawTensor]
     values: Mapping[str, Any]  # dotted name -> number, text, truth
-    strange: tuple[str, ...] = field(default=())  # classes that a pickle names and that are no data
+    strange: tuple[str, ...] = ()  # classes that a pickle names and that are no data
 
 
 def flat(said: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,6 @@ from evalrun.checkpoints.formats.raw_checkpoint import RawCheckpoint
 from evalrun.checkpoints.formats.tensor_reading import TensorFiles
 from evalrun.checkpoints.formats.torch_pickle import TorchFileError
 from evalrun.core.errors import CheckpointError, NoMemoryError, first_line
-
-log = logging.getLogger(__name__)
 
 
 def model_of(known: RawCheckpoint, where: str, dtype: str, device: str, allowed: bool) -> tuple[Any, tuple[str, ...]]:

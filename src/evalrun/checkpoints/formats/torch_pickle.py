@@ -16,7 +16,7 @@ import struct
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,7 +123,7 @@ class TorchFile:
     """The content of one archive."""
 
     said: Any  # what was saved, tensors as `Spot`
-    strange: tuple[str, ...] = field(default=())  # names of classes and functions that only its code could read
+    strange: tuple[str, ...] = ()  # names of classes and functions that only its code could read
 
 
 def read(file: Path, start: int = 0, length: int | None = None) -> TorchFile:
@@ -160,7 +160,7 @@ def read_stream(stream: BinaryIO, file: Path, start: int = 0, length: int | None
     try:
         with zipfile.ZipFile(window) as archive:
             records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-            if archive.read(records["byteorder"]) != b"little" if "byteorder" in records else False:
+            if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
                 raise TorchFileError("was written on a machine of the other byte order: save it again on this one")
             reader = _Reader(io.BytesIO(archive.read(records["data.pkl"])), file)
             for name, info in records.items():

@@ -6,10 +6,12 @@ large the files of one of them are, which its others are taken to equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from evalrun import checkpoints, progress
 from evalrun.checkpoints import ResolvedCheckpoint, conversions, kept_commits
@@ -97,9 +99,10 @@ def take_inventory(plan: Plan, ask_hub: bool = True, patience_s: float = _PATIEN
         if tasks and not there and located is not None and located.commit is not None
     ]
     sizes = _sizes(needing) if fault is None else {}
+    noted = cache(lambda place: list(conversions.records(place)))  # by checkpoint.converted, once for all jobs
     needs = tuple(
         JobNeeds(job.config, job.cell, located, problem, tasks, there, *_amounts(job, located, there, sizes),
-                 _unconverted(job) if tasks else None, tuple(entry.undelivered or ()))
+                 _unconverted(job, noted) if tasks else None, tuple(entry.undelivered or ()))
         for job, entry, (located, problem), tasks, there in zip(jobs, entries, placed, todo, here, strict=True)
     )  # fmt: skip
     files = {file.name: file for job in jobs for file in job.files}
@@ -233,10 +236,15 @@ def _sizes_of(pair: tuple[ResolvedCheckpoint, Config]) -> dict[str, int]:
         return {}
 
 
-def _unconverted(job: JobSpec) -> int | None:
-    """Bytes of a job's checkpoint where it is yet to be converted."""
+def _unconverted(job: JobSpec, noted: Callable[[str | None], list[dict[str, Any]]]) -> int | None:
+    """Bytes of a job's checkpoint where it is yet to be converted.
+
+    Args:
+        job: The job.
+        noted: Gives `conversions.records` of a place.
+    """
     checkpoint = job.config.checkpoint
-    if checkpoint.convert is None or conversions.is_made(job.cell, checkpoint.convert, checkpoint.converted):
+    if checkpoint.convert is None or conversions.is_made(job.cell, checkpoint.convert, noted(checkpoint.converted)):
         return None
     return conversions.bytes_of(Path(job.cell.location))
 

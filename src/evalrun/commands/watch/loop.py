@@ -176,11 +176,9 @@ class Watch:
 
     def _files(self, step: int, config: Config) -> Files:
         release = released_steps_of(config, refresh=False).by_step.get(step)
-        return (
-            frozenset()
-            if release is None
-            else files_of(root_of(config) / release.place, config.checkpoint.convert is not None)
-        )
+        if release is None:
+            return frozenset()
+        return files_of(root_of(config) / release.place, config.checkpoint.convert is not None)
 
     def _compare(self, config: Config, run_key: str, fresh: bool) -> Visit:
         """Read back this checkpoint's results and those of the steps before it, and compare."""

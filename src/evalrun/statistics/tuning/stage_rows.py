@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.text import listed
 
-PRETRAINING = "pretraining"
 ALL = "all"
 
 
@@ -22,7 +22,7 @@ class StageSplit(NamedTuple):
     notes: list[str]
 
 
-def split(rows: pd.DataFrame, fit: str = PRETRAINING) -> StageSplit:
+def split(rows: pd.DataFrame, fit: str = FIRST_STAGE) -> StageSplit:
     """Divide rows into those of curves and those that are fitted.
 
     Args:

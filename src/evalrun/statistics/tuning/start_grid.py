@@ -59,8 +59,8 @@ def start_grid(rows: pd.DataFrame, judge: Judge) -> StartGrid:
         columns={"step": "start_step", "tokens": "start_tokens", "value": "after", "stderr": "after_stderr"}
     )
     shown = base[base["task"].isin(tuned["task"]) & base["model"].isin(tuned["_of"])]
-    drawn = pd.concat([shown, tuned.drop(columns=["_of", "_stage"])], ignore_index=True)
-    return StartGrid(table[COLUMNS], judge(tuned.drop(columns=["_of", "_stage"])), drawn)
+    curves = tuned.drop(columns=["_of", "_stage"])
+    return StartGrid(table[COLUMNS], judge(curves), pd.concat([shown, curves], ignore_index=True))
 
 
 def _tuned(rows: pd.DataFrame) -> pd.DataFrame:
