@@ -28,7 +28,6 @@ _STATES = (
         "run the zero_to_fp32.py beside the folder with --safe_serialization, or name it with checkpoint.convert=",
     ),
     (r"global_step\d+", "DeepSpeed's sharded state", "run the zero_to_fp32.py beside it with --safe_serialization"),
-    (r"\.metadata|__\d+_\d+\.distcp", "torch.distributed.checkpoint's shards", "gather them and call save_pretrained"),
     (r".*\.(?:ckpt|pth?)", "another trainer's state", "load it there and call save_pretrained"),
 )
 _POINTER = b"version https://git-lfs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from evalrun.reporting.drawing_files import figure_bytes
 from evalrun.reporting.dynamics_words import percent
 from evalrun.reporting.heat_map_figure import answers_figure
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, signed
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of, signed
 from evalrun.statistics.dynamics.distractors import COLUMN, PART, POSITION, RIGHT, TEXT
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
@@ -94,6 +93,6 @@ def _picture(found: ItemDynamics) -> SectionPicture:
         found.title,
         "Change of probability in each fall, with its interval",
         f"Change of the probability of each answer to {found.title} in the falls of its models",
-        "data:image/svg+xml;base64," + base64.b64encode(image).decode(),
+        address_of(image),
         kind="drawn",
     )

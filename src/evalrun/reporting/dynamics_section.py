@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from evalrun.reporting.dynamics_words import percent, q_said, same_seed, sentenc
 from evalrun.reporting.heat_map_figure import picture
 from evalrun.reporting.item_page import page_name
 from evalrun.reporting.regression_table import q_text
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of
 from evalrun.statistics.dynamics.item_classes import ALWAYS, LEARNED, LOST, NEVER, REGAINED, UNSTABLE
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
@@ -107,6 +106,6 @@ def _pictures(found: ItemDynamics, alpha: float) -> Iterator[SectionPicture]:
             found.title if not place else "",
             f"{one.label}, {tokens_text(float(one.tokens[0]))} to {tokens_text(float(one.tokens[-1]))} tokens",
             f"Right answers of {one.label} to {found.title}, {one.items:,} items by {len(one.tokens)} checkpoints",
-            "data:image/png;base64," + base64.b64encode(picture(one.shares)).decode(),
+            address_of(picture(one.shares), "png"),
             [*said[:_SAID], *more] if not place else (),
         )

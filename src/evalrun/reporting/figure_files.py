@@ -23,7 +23,7 @@ from evalrun.reporting.parts_section import divided_ways, given_of_parts, parts_
 from evalrun.reporting.shape_figures import size_grid, training_grid
 from evalrun.reporting.small_multiples import drawn_over_size, drawn_over_training
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
-from evalrun.reporting.tuning_section import given_of_starts, starts_drawing
+from evalrun.reporting.tuning_section import given_of_starts
 from evalrun.reporting.word_section import given_of_words, words_drawing
 from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 from evalrun.statistics.findings import Findings
@@ -133,7 +133,7 @@ def _starts(study: Findings) -> list[Picture]:
     starts = study.tuning.starts
     if starts.table.empty:
         return []
-    return [Picture("stage_starts", starts_drawing, given_of_starts(starts, study.choice.axis), EVERY_FORMAT)]
+    return [Picture("stage_starts", drawn_over_training, given_of_starts(starts, study.choice.axis), EVERY_FORMAT)]
 
 
 def _over_loss(study: Findings) -> list[Picture]:

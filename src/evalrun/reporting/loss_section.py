@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from evalrun.reporting.loss_drawing import drawn_over_loss
 from evalrun.reporting.regression_table import q_text
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, number_cell, signed
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of, number_cell, signed
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.over_loss.loss_findings import DEPENDS, over_loss_sentences
@@ -91,7 +90,7 @@ def _picture(study: Findings) -> SectionPicture:
         "What that says",
         "A panel a task, a line a model; dashed: one sigmoid for all",
         "Each task’s values over loss, a line a model",
-        "data:image/svg+xml;base64," + base64.b64encode(image).decode(),
+        address_of(image),
         over_loss_sentences(study.over_loss.curves),
         "drawn",
     )

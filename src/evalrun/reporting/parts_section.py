@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from evalrun.core.text import counted, listed
 from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.dynamics_words import q_said
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of
 from evalrun.reporting.small_multiples import drawn_over_training
 from evalrun.statistics.dynamics.item_parts import hidden_sentences
 from evalrun.statistics.findings import Findings
@@ -115,6 +114,6 @@ def _picture(study: Findings, task: str, by: str) -> SectionPicture:
         f"{title}, by {by}",
         "A panel a part, a line a model",
         f"The parts of {title} by {by} over training, a line a model",
-        "data:image/svg+xml;base64," + base64.b64encode(image).decode(),
+        address_of(image),
         kind="drawn",
     )

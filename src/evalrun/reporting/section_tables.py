@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,11 @@ class Section:
     more: str = ""  # what the page leaves out, and where it is
     pictures: Sequence[SectionPicture] = ()
     pages: Sequence[tuple[str, str]] = ()  # of the report's folder: title and path
+
+
+def address_of(image: bytes, kind: str = "svg+xml") -> str:
+    """An image's bytes as a data: address, of its kind: svg+xml or png."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def number_cell(value: float, digits: int, hint: str = "") -> TableCell:

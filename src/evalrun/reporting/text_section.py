@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from evalrun.reporting.dynamics_words import tokens_text
 from evalrun.reporting.effect_words import DOWN
 from evalrun.reporting.heat_map_figure import picture
 from evalrun.reporting.metric_names import metric_name
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of
 from evalrun.statistics.dynamics.document_maps import DocumentMaps
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.naming import run_name
@@ -53,7 +52,7 @@ def _pictures(found: DocumentMaps) -> Iterator[SectionPicture]:
             f"{one.label}, {tokens_text(float(one.tokens[0]))} to {tokens_text(float(one.tokens[-1]))} tokens",
             f"{unit} of {one.label}: {counted(one.documents, 'document')} of {found.title} by {len(one.tokens)} "
             "checkpoints",
-            "data:image/png;base64," + base64.b64encode(picture(one.costs, found.high, found.low)).decode(),
+            address_of(picture(one.costs, found.high, found.low), "png"),
             said if not place else (),
         )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from evalrun.core.columns import FIRST_STAGE
-from evalrun.reporting.drawing import Drawing
 from evalrun.reporting.regression_table import q_text
 from evalrun.reporting.scales import si
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, number_cell, signed
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of, number_cell, signed
 from evalrun.reporting.small_multiples import drawn_over_training
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.naming import run_name
@@ -107,27 +105,17 @@ def where_tuning_starts(study: Findings) -> Section | None:
     )
 
 
-def starts_drawing(rows: pd.DataFrame, axis: str) -> Drawing:
-    """A panel a task, a line a model before tuning and one after it, over the tokens of pretraining.
-
-    Args:
-        rows: `StartGrid.rows`.
-        axis: Column across: tokens or flops.
-    """
-    return drawn_over_training(rows, axis)
-
-
 def given_of_starts(starts: StartGrid, axis: str) -> tuple[Any, ...]:
-    """What `starts_drawing` draws."""
+    """What `drawn_over_training` draws: a panel a task, a line a model before tuning and one after it."""
     return starts.rows.drop(columns="stage"), axis
 
 
 def _picture(study: Findings) -> SectionPicture:
-    image = starts_drawing(*given_of_starts(study.tuning.starts, study.choice.axis)).svg().encode()
+    image = drawn_over_training(*given_of_starts(study.tuning.starts, study.choice.axis)).svg().encode()
     return SectionPicture(
         "Before and after tuning",
         "A panel a task; a line a model before tuning, and one after it",
         "Values before and after tuning against the tokens of pretraining",
-        "data:image/svg+xml;base64," + base64.b64encode(image).decode(),
+        address_of(image),
         kind="drawn",
     )

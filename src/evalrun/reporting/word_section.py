@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 
 import pandas as pd
 
 from evalrun.reporting.drawing import Drawing
-from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, interval_cell
+from evalrun.reporting.section_tables import Section, SectionPicture, TableCell, address_of, interval_cell
 from evalrun.reporting.small_multiples import drawn_over_training
 from evalrun.statistics.findings import Findings
 from evalrun.statistics.naming import run_name
@@ -100,6 +99,6 @@ def _picture(study: Findings, task: str) -> SectionPicture:
         f"Words of {title}",
         "A panel a predictor, a line a model",
         f"Correlations of the words of {title} over training, a line a model",
-        "data:image/svg+xml;base64," + base64.b64encode(words_drawing(found, axis).svg().encode()).decode(),
+        address_of(words_drawing(found, axis).svg().encode()),
         kind="drawn",
     )
