@@ -229,6 +229,44 @@ def test_the_last_revision_goes_without_a_download_at_work_beside_it(config: Con
     assert [path.name for path in (cache / "blobs").iterdir()] == ["w9.incomplete"]
 
 
+def test_a_file_that_a_download_at_work_is_about_to_link_to_stays(config: Config, cache: Path) -> None:
+    """All steps of a model have one blob for their config; deleting one step must not take it from the next."""
+    sweep = sweep_of(config)
+    two = replace(CELL, revision="step2")
+    sweep.expect([CELL, two])
+    sweep.claim(CELL, "c1")
+    put(cache, "c1", "step1", "w1")
+    sweep.claim(two, "c2")  # its files come one by one; none is linked to yet
+    sweep.used(CELL, "job1")
+    assert [path.name for path in (cache / "blobs").iterdir()] == ["tokenizer"]
+    assert not (cache / "snapshots" / "c1").exists()
+    second = put(cache, "c2", "step2", "w2")
+    assert (second / "tokenizer.json").read_text() == "tokenizer"
+    sweep.used(two, "job2")
+    assert list((cache / "blobs").iterdir()) == []
+    assert not second.exists()
+
+
+def test_a_checkpoint_whose_claimer_ended_belongs_to_the_job_that_took_it_over(
+    config: Config, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker reads ahead, ends, and another scores: making room must not delete what the other has at work."""
+    monkeypatch.setattr(checkpoints, "sizes", lambda location, commit, trust: {"model.safetensors": 600})
+    sweep = sweep_of(config, disk_budget="1kB")
+    two = replace(CELL, revision="step2")
+    sweep.expect([CELL, two])
+    with monkeypatch.context() as other:
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        other.setattr(os, "getpid", lambda: dead.pid)
+        sweep.claim(CELL, "c1")
+    at_work = put(cache, "c1", "step1", "w1")
+    sweep.claim(CELL, "c1")
+    with pytest.raises(CheckpointError, match="no room"):
+        sweep.claim(two, "c2", wait=False)
+    assert (at_work / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize("event", ["claim", "deleting", "gone", "used", "expect"])
 def test_a_kill_at_any_line_is_mended_by_the_next_start(config: Config, cache: Path, event: str) -> None:
     """The process ends where a line is about to be written, and, in a second go, right after; half a line is there."""
@@ -280,7 +318,7 @@ def test_reading_ahead_does_not_wait_for_room_and_a_dead_workers_share_is_freed(
     lines = (download_log.FOLDER / "downloads.jsonl").read_text().splitlines()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    claim = {**json.loads(lines[-1]), "pid": dead.pid}
+    claim = {**json.loads(lines[-1]), "pids": [dead.pid]}
     (download_log.FOLDER / "downloads.jsonl").write_text("\n".join([*lines[:-1], json.dumps(claim)]) + "\n")
     sweep.claim(two, "c2")
     assert not first.exists()

@@ -37,7 +37,7 @@ class LedgerState:
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)  # token -> claim that is not gone
     wanted: dict[str, dict[str, int]] = field(default_factory=dict)  # sweep -> revision's name -> jobs
     used: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))  # sweep, name -> jobs
-    deleting: dict[str, list[str]] = field(default_factory=dict)  # token -> blobs of a deletion that has not ended
+    deleting: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # token -> a deletion that has not ended
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _enter(book: LedgerState, line: Mapping[str, Any]) -> None:
         case "used":
             book.used[line["sweep"], line["name"]].add(line["job"])
         case "deleting":
-            book.deleting[line["token"]] = line["blobs"]
+            book.deleting[line["token"]] = {"blobs": line["blobs"], "weights": line.get("weights", [])}
         case "gone":
             book.claims.pop(line["token"], None)
             book.deleting.pop(line["token"], None)

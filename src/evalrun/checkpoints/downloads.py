@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import checkpoints
-from evalrun.checkpoints import ResolvedCheckpoint, conversions, download_log
+from evalrun.checkpoints import ResolvedCheckpoint, cached_revisions, conversions, download_log
 from evalrun.checkpoints.conversions import Conversion
 from evalrun.checkpoints.download_log import MARK, ClaimedPlace, LedgerState
 from evalrun.config.schema import Config, parse_size
@@ -169,8 +169,11 @@ class Ledger:
         """
         folder = place.folder.absolute()
         with download_log.locked():
-            if place.is_there():
-                return True  # the user's, or claimed already
+            if place.is_there():  # the user's, or claimed already: then this process needs it too
+                for claim in self._mine(download_log.read()).values():
+                    if claim["snapshot"] == str(folder) and os.getpid() not in claim.get("pids", ()):
+                        download_log.append({**claim, "pids": [*claim.get("pids", ()), os.getpid()]})
+                return True
             if self.budget is not None and self._held() + size > self.budget:
                 self._delete_unneeded()
                 if self._held() + size > self.budget:
@@ -178,7 +181,7 @@ class Ledger:
                 if self._held() + size > self.budget:
                     return False
             token = uuid.uuid4().hex
-            who = {"sweep": self.sweep, "host": platform.node(), "pid": os.getpid()}
+            who = {"sweep": self.sweep, "host": platform.node(), "pids": [os.getpid()]}
             what = {**place.what, "name": _name(place.cell), "size": size}
             download_log.append({"event": "claim", "token": token, "snapshot": str(folder), **what, **who})
             folder.mkdir(parents=True, exist_ok=True)
@@ -207,47 +210,42 @@ class Ledger:
     def _delete_of_the_dead(self) -> None:
         """What a killed process of this machine had claimed; its job fetches it again."""
         for token, claim in self._mine(download_log.read()).items():
-            if claim["host"] == platform.node() and not is_alive(claim["pid"]):
+            if claim["host"] == platform.node() and not any(map(is_alive, claim.get("pids", ()))):
                 self._delete(token, claim)
 
     def _delete(self, token: str, claim: Mapping[str, Any]) -> None:
-        """Take one revision out of the hub's cache, by the hub's own library: what others share stays.
+        """Take one revision out of the hub's cache; what others share stays.
 
         Or what was made of a checkpoint, of which the notes stay.
         """
-        from huggingface_hub import scan_cache_dir
-
-        snapshot = Path(claim["snapshot"])
+        folder = Path(claim["snapshot"])
         if claim.get(_CONVERTED):
-            conversions.delete(snapshot)
-            (snapshot / MARK).unlink(missing_ok=True)
+            conversions.delete(folder)
+            (folder / MARK).unlink(missing_ok=True)
             download_log.append({"event": "gone", "token": token})
             return
-        strategy = scan_cache_dir(snapshot.parents[2]).delete_revisions(claim["commit"])
-        if strategy.repos:  # the last revision: the rest of the repository's folder may be somebody's download at work
-            blobs = {file.resolve() for file in snapshot.rglob("*") if file.is_symlink()}
-            strategy = replace(
-                strategy, repos=frozenset(), snapshots=frozenset({snapshot}), blobs=frozenset(blobs),
-                refs=frozenset(_refs(snapshot)),
-            )  # fmt: skip
-        download_log.append({"event": "deleting", "token": token, "blobs": [str(blob) for blob in strategy.blobs]})
-        strategy.execute()
-        download_log.append({"event": "gone", "token": token})
+        weights, blobs = (sorted(map(str, cached_revisions.blobs_of(folder, only))) for only in (True, False))
+        download_log.append({"event": "deleting", "token": token, "blobs": blobs, "weights": weights})
+        cached_revisions.delete_snapshot(folder)
+        self._finish_deletions()
         log.debug("deleted %s of %s: its last use is over", claim["commit"], claim["repository"])
 
     def _finish_deletions(self) -> None:
-        """Delete what a kill in the middle of a deletion left: blobs that no revision refers to any more."""
+        """Delete blobs of deleted revisions that no other links to; what a kill in the middle left, too.
+
+        Configs and tokenizers are one blob for all steps of a model, and a download at work takes one that is there as
+        its own: they stay until no claim of the repository is left.
+        """
         book = download_log.read()
-        for token, blobs in book.deleting.items():
-            claim = book.claims[token]
-            if download_log.is_marked(token, claim):  # the kill came before the deletion
+        for token, line in book.deleting.items():
+            folder = Path(book.claims[token]["snapshot"])
+            if (folder / MARK).exists():  # the kill came before the deletion, or it is fetched again
                 continue
-            repository = Path(claim["snapshot"]).parents[1]
-            in_use = {file.resolve() for file in (repository / "snapshots").rglob("*") if file.is_symlink()}
-            for blob in map(Path, blobs):
-                if blob not in in_use and repository in blob.parents:
-                    blob.unlink(missing_ok=True)
-            download_log.append({"event": "gone", "token": token})
+            repository = folder.parents[1]
+            others = any((repository / "snapshots").glob(f"*/{MARK}"))
+            cached_revisions.delete_blobs(repository, map(Path, line["weights"] if others else line["blobs"]))
+            if not others:
+                download_log.append({"event": "gone", "token": token})
 
 
 @contextmanager
@@ -292,8 +290,3 @@ def _is_there(snapshot: Path) -> bool:
 
 def _name(cell: Checkpoint) -> str:
     return f"{cell.location}@{cell.revision}"
-
-
-def _refs(snapshot: Path) -> list[Path]:
-    refs = snapshot.parents[1] / "refs"
-    return [ref for ref in refs.rglob("*") if ref.is_file() and ref.read_text().strip() == snapshot.name]
