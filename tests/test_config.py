@@ -196,6 +196,7 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m", "step=1", "profile=as_publishd"), "did you mean 'as_published'"),
         (("model=pythia-70m", "step=1", "analysis.params=counted"), "analysis.params is 'counted'"),
         (("model=pythia-70m", "step=1", "data_dir=/no/such/place"), "is no folder"),
+        (("model=pythia-70m", "step=1", "order=bisct"), "order is 'bisct': did you mean 'bisect'?"),
         (("model=pythia-70m", "step=1", "limit"), "write limit=VALUE"),
         (("model=pythia-70m", "step=1", "task=paper,"), "write task=paper, with no comma too many"),
         (("model=pythia-70m", "step=1", "limit = 3"), "no spaces around ="),

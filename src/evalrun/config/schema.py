@@ -170,6 +170,7 @@ class Config:
     data_dir: str | None = None  # folder with local data files in the release format
     num_fewshot: int | None = None  # null: each task's own
     limit: int | None = None  # items per task, for trying out; null: all
+    order: str = MISSING  # in which steps are evaluated: given, newest, bisect
     force: bool = False  # recompute what is there
     fail_fast: bool = False  # a sweep starts no more jobs once one has failed
     sweep: str | None = None  # which multirun this job belongs to; set by the sweeper

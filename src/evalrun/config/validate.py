@@ -30,6 +30,7 @@ FIGURES = ("paper", "all", "none")
 ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
+ORDERS = (GIVEN, NEWEST, BISECT) = ("given", "newest", "bisect")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
 
 
@@ -57,6 +58,8 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {suggest(config.profile, profiles())}"
+    if config.order not in ORDERS:
+        yield f"order is '{config.order}': {suggest(config.order, ORDERS)}"
     yield from _analysis_problems(config.analysis)
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."

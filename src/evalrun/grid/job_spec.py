@@ -63,6 +63,7 @@ class JobSpec:
     release: ReleasedStep  # what its suite says of its step
     group: int = 0  # which of the plan's composed configs is its own but for the step
     number: int = 0  # its place in the plan
+    turn: int = 0  # jobs of an earlier turn go out first
     index: int = 0  # in its launch
     results: JobResults | None = None  # None until a sweep has started
 

@@ -21,7 +21,7 @@ from evalrun.config.steps import expand_steps
 from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import hide_password
-from evalrun.grid import job_keys, override_checks
+from evalrun.grid import job_keys, override_checks, step_order
 from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec, JobTasks
@@ -119,7 +119,7 @@ def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
     problems.update(dict.fromkeys(_namesakes(jobs)))
     if problems:
         raise ConfigError(problems)
-    return Plan(tuple(jobs), groups[0].folders.root, ComposedConfigs(groups))
+    return Plan(step_order.with_turns(jobs), groups[0].folders.root, ComposedConfigs(groups))
 
 
 def _namesakes(jobs: Sequence[JobSpec]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.config.schema import Config
 from evalrun.config.training_stages import stage_notes
+from evalrun.config.validate import BISECT, NEWEST
 from evalrun.core.errors import ConfigError
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
@@ -22,7 +24,7 @@ from evalrun.tasks import groups
 from evalrun.tasks.group_tree import single, task_groups
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
-_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade")
+_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade", "order")
 _NOTES = 8  # lines of them at most
 
 
@@ -105,10 +107,20 @@ class Plan:
         is_staged = any(job.cell.stage for job in self.jobs)
         models = len({job.cell.trunk or job.cell.model for job in self.jobs}) if is_staged else len(lines)
         head = f"{counted(len(self.jobs), 'job')}: {counted(models, 'model')}, task {', '.join(self.tasks)}"
+        lines += list(self._order())
         notes = [f"  note: {note}" for note in self.notes]
         if len(notes) > _NOTES:
             notes[_NOTES - 1 :] = [f"  and {len(notes) - _NOTES + 1} more: `python -m evalrun steps` lists all"]
         return "\n".join([head, *lines, *notes])
+
+    def _order(self) -> Iterator[str]:
+        """What goes out before what, where that is not the plan's own order."""
+        of_turn = Counter(job.turn for job in self.jobs)
+        sizes = [of_turn[turn] for turn in sorted(of_turn)]
+        if self.config.order == NEWEST:
+            yield "  order newest: the last step of every model first"
+        elif self.config.order == BISECT:
+            yield f"  order bisect: {_shorten(sizes)} jobs, one level of every model after the other"
 
 
 def _key(word: str) -> str:

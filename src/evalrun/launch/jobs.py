@@ -32,8 +32,8 @@ class JobResult:
 
 
 def largest_first(works: Sequence[JobSpec]) -> list[JobSpec]:
-    """Large models first, so that no long job begins when the others are over; one model's steps stay together."""
-    return sorted(works, key=lambda work: -work.cell.n_params)
+    """Of each turn large models first, so that no long job begins when the others are over; their steps together."""
+    return sorted(works, key=lambda work: (work.turn, -work.cell.n_params))
 
 
 class Queue:

@@ -11,7 +11,8 @@ import logging
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -185,8 +186,7 @@ def _submit(
         )  # fmt: skip
         batches = [
             SlurmBatch(context, tuple(several), settings.retries, device, str(folder))
-            for _, same in itertools.groupby(group, key=lambda work: (work.cell.model, work.cell.seed))
-            for several in _chunks(list(same), settings.steps_per_job)
+            for several in _by_model(group, settings.steps_per_job)
         ]
         try:
             sent = executor.map_array(SlurmTask(), batches)
@@ -201,5 +201,10 @@ def _submit(
     return tasks
 
 
-def _chunks(works: Sequence[JobSpec], size: int) -> list[Sequence[JobSpec]]:
-    return [works[start : start + size] for start in range(0, len(works), size)]
+def _by_model(works: Iterable[JobSpec], size: int) -> list[Sequence[JobSpec]]:
+    """Jobs in groups of one model, at most so many in each; a group goes out at the turn of its first job."""
+    own: dict[tuple[str, int | None], list[JobSpec]] = defaultdict(list)
+    for work in works:
+        own[work.cell.model, work.cell.seed].append(work)
+    chunks = [same[start : start + size] for same in own.values() for start in range(0, len(same), size)]
+    return sorted(chunks, key=lambda chunk: chunk[0].turn)

@@ -24,7 +24,7 @@ class SweepStart:
 
     done: set[int]  # positions of those that are computed and delivered
     refused: dict[int, CheckpointError]  # of those whose weights are another step's
-    todo: list[JobSpec]  # the others
+    todo: list[JobSpec]  # the others, in the order in which they are to go out
     jobs: list[JobSpec]  # all of them, with what was found out of them, as the sweep's
 
 
@@ -77,7 +77,8 @@ def _started(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
         refused = {at: error for at, error in refused.items() if at not in done}
     results = {at: JobResults(there[at], str(known[at].run_key), known[at].keys, seen[at][0]) for at in there}
     ours = [replace(job.of_sweep(sweep), results=results.get(at)) for at, job in enumerate(jobs)]
-    return SweepStart(done, refused, [j for at, j in enumerate(ours) if at not in done and at not in refused], ours)
+    todo = [job for at, job in enumerate(ours) if at not in done and at not in refused]
+    return SweepStart(done, refused, sorted(todo, key=lambda job: job.turn), ours)
 
 
 def delivered(jobs: Sequence[JobSpec], sweep: str) -> set[int]:
