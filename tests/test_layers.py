@@ -17,7 +17,7 @@ ORDER = [  # each may import those above it, none of its own line
     {"progress"},
     {"launch"},
     {"commands"},
-    {"grouping", "predicting", "surprisals"},
+    {"exporting", "grouping", "predicting", "surprisals"},
     {"api", "cli", "errors", "integrations"},
 ]
 HOMES = {
@@ -33,6 +33,8 @@ HOMES = {
     "hydra": {"cli", "commands", "config", "grid", "launch"},
     "ray": {"launch"},
     "submitit": {"launch"},
+    "tensorboard": {"commands"},
+    "wandb": {"commands"},
 }
 
 

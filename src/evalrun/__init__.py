@@ -1,7 +1,7 @@
 """evalrun: evaluate every checkpoint on every task, track it, and find where capabilities rise, fall and return.
 
 In a notebook: `evaluate`, `results`, `fit`, `shapes`, `falls`, `groups`, `items`, `compare`, `report`, `plot`,
-`predict`, `over_loss`, `decision_accuracy`, `words`, `word_correlations`, `word_ages`, `reading_times`; see
+`predict`, `over_loss`, `decision_accuracy`, `words`, `word_correlations`, `word_ages`, `reading_times`, `export`; see
 `evalrun.api`.
 """
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compare,
         decision_accuracy,
         evaluate,
+        export,
         falls,
         fit,
         groups,
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "decision_accuracy",
     "evaluate",
+    "export",
     "falls",
     "fit",
     "groups",

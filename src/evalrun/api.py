@@ -33,6 +33,7 @@ from evalrun.commands.table_input import config_of, prepared_rows, with_full_key
 from evalrun.commands.table_plot import draw_curves
 from evalrun.commands.table_report import write_report
 from evalrun.core.errors import ConfigError
+from evalrun.exporting import export
 from evalrun.grouping import groups
 from evalrun.predicting import decision_accuracy, over_loss, predict
 from evalrun.progress import sweep_start
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
 __all__ = [
-    "compare", "decision_accuracy", "evaluate", "falls", "fit", "groups", "items", "over_loss", "plot", "predict",
-    "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
+    "compare", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items", "over_loss", "plot",
+    "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
 ]  # fmt: skip
 
 

@@ -15,19 +15,20 @@ from evalrun.core.errors import StorageError
 log = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, content: str | bytes, durable: bool = False) -> None:
+def replace_file(path: Path, content: str | bytes, durable: bool = False, first: Path | None = None) -> None:
     """Put a file in its place; its folder is made if need be, and nothing is left beside it.
 
     Args:
         path: The file.
         content: Text, written as UTF-8, or bytes.
         durable: Wait until the disk has it, so that not even a power cut takes it.
+        first: Where it is written first, on the same disk; None for beside its place.
 
     Raises:
         OSError: as the system says it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
+    temporary = first or _beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -45,7 +46,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
-def write_file(path: Path, content: str | bytes) -> Path:
+def write_file(path: Path, content: str | bytes, first: Path | None = None) -> Path:
     """`replace_file` for what a user asked for.
 
     Returns:
@@ -55,9 +56,9 @@ def write_file(path: Path, content: str | bytes) -> Path:
         StorageError: the disk is full, the folder not writable, or another system error in the way.
     """
     try:
-        replace_file(path, content)
+        replace_file(path, content, first=first)
     except OSError as error:
-        raise _unwritten(path, content, error) from error
+        raise unwritten(path, content, error) from error
     return path
 
 
@@ -85,7 +86,7 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, 
         for path, temporary in ready.items():
             temporary.replace(path)
     except OSError as error:
-        raise _unwritten(path, content, error) from error
+        raise unwritten(path, content, error) from error
     finally:
         for temporary in ready.values():
             with contextlib.suppress(OSError):
@@ -93,7 +94,7 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, 
     return {name: folder / name for name in contents}
 
 
-def _unwritten(path: Path, content: str | bytes, error: OSError) -> StorageError:
+def unwritten(path: Path, content: str | bytes, error: OSError) -> StorageError:
     """Why a file cannot be written, in a sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         size = len(content.encode() if isinstance(content, str) else content)

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "compare": Command("compare", RESULTS, "A B", "is B worse than A, item by item", JSON),
     "items": Command("items", RESULTS, "task=NAME", "which items are learned, lost, regained; to which answer", JSON),
+    "export": Command("export.command", RESULTS, "FORMAT [TO]", "for TensorBoard, W&B, pandas, lm-eval, a model card"),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
     "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed"),
     "completion": Command("help.completion", SHELL, "SHELL", "completion for bash, zsh or fish", keys=False),

@@ -16,6 +16,7 @@ from evalrun.commands import help
 from evalrun.core.errors import ConfigError, suggest
 
 SHELLS = ("bash", "zsh", "fish")
+FORMATS = ("csv", "lm-eval", "model-card", "parquet", "tensorboard", "wandb")  # of export
 _GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "hydra/launcher")
 _FILES = ("path", "data_dir", "model.path", "tracking.root", "model.tokenizer", "base", "model.base", "scorer.cache")
 _VALUES = {
@@ -82,7 +83,9 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         yield from (*help.COMMANDS, "help")
     if name is None or help.COMMANDS[name].keys:
         yield from (f"{key}=" for key in keys() if current or "." not in key)
-    if name in ("ingest", "new-task"):
+    if name == "export" and len(before) == 1:
+        yield from FORMATS
+    if name in ("ingest", "new-task") or (name == "export" and len(before) > 1):
         yield from _paths(current)
 
 
