@@ -139,6 +139,8 @@ class AnalysisConf:
     item_dynamics: bool = MISSING  # where items are read: which are learned, lost and regained
     item_guess: float | None = MISSING  # probability that a guess is right; null: one over an item's choices
     item_slip: float = MISSING  # share of wrong answers, at most, to items that are known
+    seed_shift: float = MISSING  # compare of single runs: by how much a seed is taken to shift a curve for good
+    seed_timing: float = MISSING  # the same of when it learns, in doublings of the tokens
     item_parts: list[str] = MISSING  # ways to divide the items of each task: difficulty, gold_position, columns
     word_predictors: list[str] = MISSING  # length, and files with numbers of words, to be correlated with surprisal
     item_pages: str = MISSING  # prompts, answers or none: what each task's page of its items shows

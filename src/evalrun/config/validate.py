@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,9 @@ def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:
         yield f"analysis.x is '{analysis.x}': {HOW}."
     if not 0 < analysis.alpha < 1:
         yield f"analysis.alpha is {analysis.alpha}: it must lie between 0 and 1."
+    for name in ("seed_shift", "seed_timing"):
+        if not 0 <= (value := getattr(analysis, name)) < math.inf:
+            yield f"analysis.{name} is {value}: it must be 0 or more."
     for name in ("smallest_change", "smallest_effect"):
         if not getattr(analysis, name) > 0:
             yield f"analysis.{name} is {getattr(analysis, name)}: it must be more than 0."

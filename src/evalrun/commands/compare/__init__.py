@@ -1,4 +1,4 @@
-"""`compare`: did one checkpoint get worse than another, task by task, on the same items?"""
+"""`compare`: did one checkpoint get worse than another, on the same items? Is one training run better than another?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evalrun import study
-from evalrun.commands.compare import render
+from evalrun.commands.compare import over_training, render, run_files, run_text
 from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
 from evalrun.config.compose import compose, hydra_session, to_config
@@ -44,9 +44,41 @@ def command(words: Sequence[str]) -> int:
         TrackingError: the store cannot be read.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    found = compare([word for word in words if word != "--json"])
+    rest = [word for word in words if word != "--json"]
+    if over_training.names_runs(rest):
+        print(_of_runs(rest, is_json="--json" in words))
+        return 0
+    found = compare(rest)
     print(json.dumps(render.to_json(found), indent=1) if "--json" in words else render.text(found))
     return 0
+
+
+def _of_runs(words: Sequence[str], is_json: bool) -> str:
+    """Compare training runs, write the page and the tables, file them in MLflow; what is printed."""
+    asked = over_training.read_words(words)
+    store = Store(asked.config.tracking)
+    store.check_readable()
+    compared = over_training.compare_groups(asked, store)
+    files = run_files.write_run_files(compared, asked.folder)
+    run_files.file_in_store(compared, files, store)
+    if is_json:
+        return json.dumps(run_text.runs_json(compared, files), indent=1)
+    return run_text.runs_text(compared, files["report.html"])
+
+
+def compare_over_training(words: Sequence[str]) -> over_training.ComparedRuns:
+    """Compare training runs that are in the store; nothing is written.
+
+    Args:
+        words: As `command` takes them.
+
+    Raises:
+        ConfigError, AnalysisError, TrackingError: as `command`.
+    """
+    asked = over_training.read_words(words)
+    store = Store(asked.config.tracking)
+    store.check_readable()
+    return over_training.compare_groups(asked, store)
 
 
 def compare(words: Sequence[str]) -> Comparison:

@@ -51,6 +51,11 @@ class ComparedCheckpoint:
         return self.step if self.cell.stage_step is None else self.cell.stage_step
 
 
+def names_checkpoint(word: str) -> bool:
+    """Whether a word names a checkpoint or an MLflow run of one, and not a training run."""
+    return "@" in word or _RUN_ID.fullmatch(word) is not None
+
+
 def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     """The two checkpoints of these names, each with only the runs that were scored as the other's were.
 

@@ -1,7 +1,7 @@
 """How many standard errors wide a band is that holds for a whole curve, and for all tasks at once.
 
-A band D +- c SE misses the true difference anywhere, of any task at any point, with probability alpha. c is a quantile of
-the largest |t| over points and tasks when there is no difference:
+A band D +- c SE misses the true difference anywhere, of any task at any point, with probability alpha. c is a quantile
+of the largest |t| over points and tasks when there is no difference:
 
 - by items, for a difference between two given runs: each item's deviation is multiplied by a random sign, the same at
   all points, because one item is asked at every checkpoint (a multiplier bootstrap; of clusters the sum of their items'
@@ -25,10 +25,9 @@ import numpy as np
 
 from evalrun.statistics.items.clusters import Codes
 from evalrun.statistics.items.values import Floats
-from evalrun.statistics.runs.seed_noise import steadied
+from evalrun.statistics.runs.seed_noise import MOST_DF, steadied
 
 _ALIKE = (0.0, 0.5, 0.9, 1.0)  # correlations of neighbouring checkpoints that are tried
-_MOST_DF = 40  # beyond, a variance is as good as known
 _TAIL = 100  # draws beyond the quantile, at least
 _CELLS = 4_000_000  # of draws x items: bounds memory
 FEWEST_WAYS = 3.0  # times 1 / alpha: ways to exchange runs from which on these are used
@@ -59,7 +58,9 @@ def _quantile(ordered: Floats, level: float) -> float:
     return math.inf if place >= len(ordered) else float(ordered[place])
 
 
-def by_few_seeds(points: int, tasks: int, df: int, alpha: float, draws: int, seed: int, is_one: bool = False) -> LargestT:
+def by_few_seeds(
+    points: int, tasks: int, df: int, alpha: float, draws: int, seed: int, is_one: bool = False
+) -> LargestT:
     """The largest |t| with variances from few runs.
 
     Args:
@@ -72,7 +73,7 @@ def by_few_seeds(points: int, tasks: int, df: int, alpha: float, draws: int, see
         is_one: The variance of all points is one estimate.
     """
     rng = np.random.default_rng(seed)
-    known = min(df, _MOST_DF)
+    known = min(df, MOST_DF)
     wanted = max(draws, math.ceil(_TAIL * tasks / alpha))
     found = []
     for alike in _ALIKE:

@@ -1,7 +1,7 @@
 """Where along training two groups of runs can be compared: points that all of them passed.
 
-Runs are saved at steps of their own. The points are the checkpoints of the run that has fewest within the range that all
-runs cover; of each other run the checkpoint there, or where it has none the line between the two around it. What is
+Runs are saved at steps of their own. The points are the checkpoints of the run that has fewest within the range that
+all runs cover; of each other run the checkpoint there, or where it has none the line between the two around it. What is
 interpolated is the metric of each item and of the whole alike, which is linear in both.
 """
 
@@ -30,7 +30,7 @@ class OnPoints:
     @property
     def is_between(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(points,) whether a value is interpolated."""
-        return self.below != self.above
+        return np.asarray(self.below != self.above)
 
     def of(self, values: Floats) -> Floats:
         """(..., points) from values (..., checkpoints); NaN where the run does not reach."""

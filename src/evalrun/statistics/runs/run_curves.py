@@ -1,4 +1,4 @@
-"""The curves of two groups of runs on one task, at the points that all runs share, item by item where items are known."""
+"""The curves of two groups of runs on one task, at points that all runs passed, item by item where they are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evalrun.statistics.items.values import Floats, Items, ItemValues, align, co
 from evalrun.statistics.naming import checkpoint_name
 from evalrun.statistics.reliability.intervals import standard_errors
 from evalrun.statistics.runs.matched_points import OnPoints, Whole, common_points, on_points
-from evalrun.statistics.shares import counted_items
+from evalrun.statistics.shares import counted_items, may_be_shares
 
 RUN = ["suite", "model", "seed"]  # the columns that tell runs apart
 AXES = {"tokens": "tokens", "flops": "flops", "loss": "loss"}  # at= -> column
@@ -41,7 +41,9 @@ class TaskCurves:
     title: str
     metric: str
     higher: bool  # is better
+    is_share: bool  # between 0 and 1, such as an accuracy
     axis: Floats  # (points,) rising, as `RunCurve.axis`
+    x: Floats  # (points,) the same in tokens, FLOPs or units of the loss
     first: Floats  # (runs, points) the metric of the runs of A
     second: Floats  # (runs, points) of B
     others: tuple[Floats, ...]  # of recipes that tell of seeds: (runs, points), NaN where a run does not reach
@@ -75,7 +77,7 @@ def run_curves(rows: pd.DataFrame, at: str, items: Items | None, notes: list[str
             if not is_new.all():
                 whose = checkpoint_name({**own.iloc[0].to_dict(), "step": np.nan})
                 notes.append(
-                    f"{whose}: {int((~is_new).sum())} of {len(own)} checkpoints passed over, whose loss is no new least."
+                    f"{whose}: {int((~is_new).sum())} of {len(own)} checkpoints passed over: no new least loss."
                 )
             own = own[is_new]
         read, kept = [], []
@@ -113,6 +115,7 @@ def matched_curves(
     second: Sequence[RunCurve],
     others: Sequence[Sequence[RunCurve]],
     clusters: Clusters | None,
+    at: str,
 ) -> TaskCurves:
     """Bring the runs of two groups to the points that all of them passed.
 
@@ -121,6 +124,7 @@ def matched_curves(
         second: Runs of B on it.
         others: Runs of other recipes on it, which tell how far seeds differ.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+        at: A key of `AXES`.
     """
     both = [*first, *second]
     row = first[0].rows.iloc[0]
@@ -139,7 +143,9 @@ def matched_curves(
         title=str(row["title"]),
         metric=str(row["metric"]),
         higher=bool(row["higher_is_better"]),
+        is_share=all(bool(may_be_shares(one.rows).all()) for one in both),
         axis=points,
+        x=10.0 ** (-points if at == "loss" else points),
         first=np.array(values[:count]),
         second=np.array(values[count:]),
         others=tuple(held),
@@ -159,7 +165,7 @@ def _errors(runs: Sequence[RunCurve], places: Sequence[OnPoints], count: int) ->
         error = standard_errors(value, stderr, counted_items(run.rows))
         squares.append(np.maximum(error[place.below], error[place.above]) ** 2)
     # Runs of a group answer the same items: their errors do not average out.
-    return np.sqrt(np.mean(squares[:count], axis=0) + np.mean(squares[count:], axis=0))
+    return np.asarray(np.sqrt(np.mean(squares[:count], axis=0) + np.mean(squares[count:], axis=0)))
 
 
 def _with_items(

@@ -7,8 +7,9 @@ checkpoint differ at the next.
 
 Where each recipe has one run and no other seeds are known, what is left is each run's own wobble: how far its
 checkpoints lie from the line between their neighbours (Gasser, Sroka & Jennen-Steinmetz 1986, Biometrika 73:625-633).
-Bends count as wobble here, which is meant: runs of one recipe pass a bend sooner or later by their seed. What a seed
-shifts for good is not in it.
+What a seed shifts for good, and that it learns the same sooner or later, does not show in one run. Both are assumed,
+as conf/analysis says: a standard deviation of the lasting shift, and one of the time, which counts by how steep the
+curve is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from evalrun.statistics.items.values import Floats
 
 FEWEST_WOBBLES = 6  # residuals of both runs together, to tell how much they wobble
+MOST_DF = 40  # beyond, a variance is as good as known
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,39 @@ def steadied(variance: Floats) -> Floats:
     """(..., points) each variance, but no less than the mean of it and its neighbours."""
     padded = np.concatenate([variance[..., :1], variance, variance[..., -1:]], axis=-1)
     near = (padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]) / 3
-    return np.maximum(variance, near)
+    found: Floats = np.maximum(variance, near)
+    return found
 
 
-def wobble(axis: Floats, values: Floats) -> SeedNoise | None:
-    """The variance of single checkpoints about the course of their runs; None of too few checkpoints.
+@dataclass(frozen=True)
+class AssumedSeeds:
+    """What another seed is taken to do where no seeds are known (conf/analysis)."""
+
+    shift: float = 0.0  # standard deviation by which it shifts a curve for good, in the metric's unit
+    timing: float = 0.0  # the same of when it learns, in doublings of the tokens
+
+
+def assumed_noise(axis: Floats, tokens: Floats, values: Floats, items: Floats, taken: AssumedSeeds) -> SeedNoise | None:
+    """The variance of one run about its recipe as far as its own wobble and what is assumed tell; None: too few points.
 
     Args:
         axis: (points,) places along training, rising.
+        tokens: (points,) above 0.
         values: (runs, points)
+        items: (points,) variances of the difference by items, which are known beside this.
+        taken: What is assumed.
     """
     if values.shape[1] < 3 or (values.shape[1] - 2) * len(values) < FEWEST_WOBBLES:
         return None
     share = (axis[2:] - axis[1:-1]) / (axis[2:] - axis[:-2])
     line = share * values[:, :-2] + (1 - share) * values[:, 2:]
     squares = (values[:, 1:-1] - line) ** 2 / (1 + share**2 + (1 - share) ** 2)
-    # Neighbouring residuals share points, which costs about half of the degrees of freedom.
-    return SeedNoise(np.full(values.shape[1], squares.mean()), max(1, squares.size // 2))
+    wobble = float(squares.mean())
+    doublings = np.maximum(np.abs(np.diff(np.log2(tokens))), 1e-9)
+    steep = np.concatenate([np.zeros(1), np.abs(np.diff(values, axis=1) / doublings).max(axis=0), np.zeros(1)])
+    known = taken.shift**2 + (taken.timing * np.maximum(steep[:-1], steep[1:])) ** 2
+    # Neighbouring residuals share points, which costs about half of the degrees of freedom; what is known beside the
+    # wobble makes the whole surer (Satterthwaite 1946, Biometrics Bulletin 2:110-114).
+    df = max(1, squares.size // 2)
+    whole = wobble + known + items / 2
+    return SeedNoise(wobble + known, int(df * float((whole / wobble).min()) ** 2) if wobble > 0 else MOST_DF)
