@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalrun.config.schema import model_dirname
 from evalrun.core.errors import ConfigError, suggest
@@ -22,7 +22,7 @@ class StoredRun:
     suite: str
     model: str
     seed: int | None
-    entries: tuple[RunEntry, ...]  # its checkpoints' runs
+    entries: tuple[RunEntry, ...] = field(compare=False)  # its checkpoints' runs
 
     @property
     def name(self) -> str:
