@@ -118,7 +118,7 @@ def _sheet(
             lines[column] = LineValues(floats(own, across), floats(own, column), np.zeros(len(own)), [])
         if not columns:
             # A band as wide as the metric itself would flatten the curve that it is about: it is cut at the edge.
-            most = 4 * float(np.abs(floats(own, "difference")).max()) + 0.05 * _unit(own)
+            most = 8 * float(np.abs(floats(own, "difference")).max()) + 0.1 * _unit(own)
             reach = np.minimum(floats(own, "high") - floats(own, "difference"), most)
             lines["difference"] = LineValues(floats(own, across), floats(own, "difference"), reach, [])
         ranges.append(ranges_of(shown, lines, across))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from evalrun.reporting.table_files import Column, latex_table
 from evalrun.statistics.runs.run_comparison import RunComparison
 from evalrun.statistics.runs.run_sentences import claim_of, look_sentence, methods_of, run_sentences
 from evalrun.statistics.runs.run_tables import NEITHER
+
+_MINUS = re.compile(r"(?<=[\s(\[])-(?=\d)")
 
 
 def runs_contents(
@@ -37,7 +40,7 @@ def runs_contents(
         labels=labels,
         axis=axis,
         scored=scored,
-        said=run_sentences(found),
+        said=[_MINUS.sub("−", said) for said in run_sentences(found)],
         claim=claim_of(found.bands),
         look=look_sentence(found),
         difference=_inner(difference["figures/difference.svg"]),
@@ -67,10 +70,10 @@ def _tasks(found: RunComparison) -> Section:
     rows = [_task(row) for row in found.tasks.to_dict("records")]
     level = f"{100 * (1 - found.bands.settings.alpha):g} %"
     about = (
-        f"The difference at the last point with its band ({level} for all points and tasks together); its mean over "
-        "the curve with an interval of its own; d_z, the mean difference by the standard deviation of the items’ "
-        "changes, and for single runs with right and wrong answers the odds ratio of items that rose to items that fell, "
-        "with intervals over items; p, of a difference as large anywhere on any task’s curve."
+        f"The difference at the last point with its band ({level} for all points and tasks together); its mean over the "
+        "curve with an interval of its own; d_z, the mean by the standard deviation of the items’ changes, and for "
+        "single runs with right and wrong answers the odds ratio of items that rose to items that fell, with intervals "
+        "over items; p, of a difference as large anywhere on any task’s curve."
     )
     heads = [
         "Task",

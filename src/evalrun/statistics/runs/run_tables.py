@@ -85,15 +85,21 @@ def whole_curve(task: Band, bands: Bands) -> tuple[float, float, float]:
         squares = float(np.mean(task.item_error**2))
     df = math.inf
     if bands.kind in (SEEDS, OTHER_SEEDS):
-        groups = [own.mean(axis=1, keepdims=True) for own in (curves.first, curves.second, *curves.others)]
-        noise = between_seeds(groups)
-        if noise is None:  # others that do not reach every point
+        groups = [_over_points(own) for own in (curves.first, curves.second, *curves.others)]
+        noise = between_seeds([own for own in groups if own.size])
+        if noise is None:
             return mean, math.nan, math.nan
         squares, df = max(squares, scale * float(noise.variance[0])), float(noise.df)
     elif task.noise is not None:
         squares, df = squares + scale * float(task.noise.variance[0]), float(task.noise.df)
     reach = float(student.isf(bands.settings.alpha / 2, df)) * math.sqrt(squares)
     return mean, mean - reach, mean + reach
+
+
+def _over_points(values: Floats) -> Floats:
+    """(runs, 1) means over the points that all runs of a recipe reach; nothing where there is none."""
+    known = np.isfinite(values).all(axis=0)
+    return values[:, known].mean(axis=1, keepdims=True) if known.any() else values[:0, :1]
 
 
 def at_the_end(task: Band, alpha: float) -> Mapping[str, float]:
