@@ -70,10 +70,10 @@ def _tasks(found: RunComparison) -> Section:
     rows = [_task(row) for row in found.tasks.to_dict("records")]
     level = f"{100 * (1 - found.bands.settings.alpha):g} %"
     about = (
-        f"The difference at the last point with its band ({level} for all points and tasks together); its mean over the "
-        "curve with an interval of its own; d_z, the mean by the standard deviation of the items’ changes, and for "
-        "single runs with right and wrong answers the odds ratio of items that rose to items that fell, with intervals "
-        "over items; p, of a difference as large anywhere on any task’s curve."
+        f"The difference at the last point with its band ({level} for all points and tasks together). Its mean over "
+        "the curve with an interval of its own. d_z, the mean by the standard deviation of the items’ changes, and the "
+        "odds ratio of items that rose to items that fell (single runs, right or wrong), with intervals over items. "
+        "p, of a difference as large anywhere on any task’s curve."
     )
     heads = [
         "Task",
