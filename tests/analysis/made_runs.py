@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evalrun.statistics.runs.run_curves import TaskCurves
+from evalrun.statistics.training_runs.run_curves import TaskCurves
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -15,9 +15,9 @@ from evalrun.reporting.page_templates import page_template
 from evalrun.reporting.runs_drawing import drawn_difference, drawn_groups
 from evalrun.reporting.section_tables import Section, TableCell, interval_cell, number_cell, signed
 from evalrun.reporting.table_files import Column, latex_table
-from evalrun.statistics.runs.run_comparison import RunComparison
-from evalrun.statistics.runs.run_sentences import claim_of, look_sentence, methods_of, run_sentences
-from evalrun.statistics.runs.run_tables import NEITHER
+from evalrun.statistics.training_runs.run_comparison import RunComparison
+from evalrun.statistics.training_runs.run_sentences import claim_of, look_sentence, methods_of, run_sentences
+from evalrun.statistics.training_runs.run_tables import NEITHER
 
 _MINUS = re.compile(r"(?<=[\s(\[])-(?=\d)")
 
@@ -92,6 +92,7 @@ def _tasks(found: RunComparison) -> Section:
 
 
 def _task(row: Mapping[Any, Any]) -> list[TableCell]:
+    """The cells of one task."""
     decided = row["verdict"] != NEITHER
     step = f"{row['decided_step']:.0f}" if decided else "–"
     odds = "–" if pd.isna(row["odds_ratio"]) else _odds(row)

@@ -17,6 +17,7 @@ from evalrun.commands.compare.run_groups import (
     sibling_seeds,
     stored_runs,
 )
+from evalrun.commands.compare.run_rows import matched_by, rows_of_runs, rows_of_tasks
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
@@ -24,14 +25,11 @@ from evalrun.core.plain_names import slug
 from evalrun.core.text import listed
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
-from evalrun.grid.logged_losses import losses_of_logs
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from evalrun.statistics.runs.run_comparison import RunComparison
+    from evalrun.statistics.training_runs.run_comparison import RunComparison
 
 _ATS = ("tokens", "flops", "loss", "loss:TASK", "log:FILE")
 OWN_WORDS = {  # words that are read here, and what is to stand in them
@@ -214,88 +212,27 @@ def _compared(
     # Here, because they take a second to be imported, and a wrong name should be said before that.
     import pandas as pd
 
-    from evalrun.statistics.runs.run_comparison import BandSettings, compare_runs
     from evalrun.statistics.table import prepare
+    from evalrun.statistics.training_runs.run_comparison import BandSettings, compare_runs
 
     config, conf = study.with_items(asked.config), asked.config.analysis
     every = [*first, *second, *others]
     tables = [store.table(name) for name in dict.fromkeys(one.suite for one in every)]
     raw = pd.concat([table[table["settings"] == settings] for table in tables], ignore_index=True)
-    raw = raw[_mine(raw, every)]
-    raw, notes = _of_tasks(study.with_metric(config, store, raw), asked.tasks, every)
+    raw = raw[rows_of_runs(raw, every)]
+    raw, notes = rows_of_tasks(study.with_metric(config, store, raw), asked.tasks, every)
     prepared = prepare(raw, conf.metric, same_within=conf.same_within)
-    rows, at, axis = _placed(prepared.table, raw, asked)
+    rows, at, axis = matched_by(prepared.table, raw, asked.own.get("at", "tokens"), conf)
     models = dict.fromkeys((one.suite, one.model) for one in others)
     groups = [[one for one in others if (one.suite, one.model) == model] for model in models]
     with study.items_of(config, store, rows) as items:
         found = compare_runs(
-            rows[_mine(rows, first)],
-            rows[_mine(rows, second)],
-            [rows[_mine(rows, group)] for group in groups],
+            rows[rows_of_runs(rows, first)],
+            rows[rows_of_runs(rows, second)],
+            [rows[rows_of_runs(rows, group)] for group in groups],
             at,
             items,
             BandSettings(conf.alpha, conf.draws, conf.seed, conf.seed_shift, conf.seed_timing),
             study.clusters_of(config),
         )
     return ComparedRuns(first, second, others, settings, axis, found, [*notes, *prepared.notes, *found.notes])
-
-
-def _mine(rows: pd.DataFrame, runs: Sequence[StoredRun]) -> pd.Series[bool]:
-    """Which rows are of some runs."""
-    import pandas as pd
-
-    places = {(one.suite, one.model, one.seed) for one in runs}
-    seeds = [None if pd.isna(seed) else int(seed) for seed in rows["seed"]]
-    own = [place in places for place in zip(rows["suite"], rows["model"], seeds, strict=True)]
-    return pd.Series(own, index=rows.index, dtype=bool)
-
-
-def _of_tasks(
-    table: pd.DataFrame, tasks: Sequence[str] | None, runs: Sequence[StoredRun]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of the wanted tasks that were asked with equally many examples everywhere, and notes."""
-    notes = []
-    if tasks is not None:
-        there = set(table["task"])
-        if not there & set(tasks):
-            raise AnalysisError(
-                f"the runs have no results of {listed(tasks, 4)}: they have {listed(sorted(there), 6)}."
-            )
-        notes += [f"No run has results of {listed(missing)}." for missing in [sorted(set(tasks) - there)] if missing]
-    shots: dict[str, set[int | None]] = {}
-    for entry in (entry for one in runs for entry in one.entries):
-        for task, held in entry.entries.items():
-            shots.setdefault(task, set()).add(held.fewshot)
-    wanted = set(table["task"]) if tasks is None else set(tasks)
-    unlike = sorted(task for task in wanted if len(shots.get(task, ())) > 1)
-    for task in unlike:
-        asked = listed(sorted("no" if one in (None, 0) else str(one) for one in shots[task]))
-        notes.append(f"{task} is left out: asked with {asked} examples.")
-    rows = table[table["task"].isin(wanted - set(unlike))]
-    if rows.empty:
-        raise AnalysisError(" ".join(["the runs have no task to compare.", *notes]))
-    return rows, notes
-
-
-def _placed(rows: pd.DataFrame, raw: pd.DataFrame, asked: RunsRequest) -> tuple[pd.DataFrame, str, str]:
-    """The rows with what is matched: which column, and what it is called.
-
-    Raises:
-        AnalysisError: no loss, or none on these checkpoints.
-    """
-    from dataclasses import replace
-
-    from evalrun.statistics.over_loss.loss_rows import with_loss
-
-    at, conf = asked.own.get("at", "tokens"), asked.config.analysis
-    if at in ("tokens", "flops"):
-        return rows, at, {"tokens": "tokens", "flops": "FLOPs"}[at]
-    if at == "loss" and conf.x is None:
-        lower = rows.loc[~rows["higher_is_better"].astype(bool), "task"].unique()
-        if len(lower) != 1:
-            which = f"one of {listed(sorted(lower), 4)}" if len(lower) else "no task of them has one"
-            raise AnalysisError(f"at=loss needs to know which loss ({which}): write at=loss:TASK or at=log:FILE.")
-        conf = replace(conf, x=f"loss:{lower[0]}")
-    found = with_loss(rows, raw, conf, losses_of_logs(conf.x, raw))
-    assert found is not None  # a loss was asked for
-    return found.table, "loss", found.name

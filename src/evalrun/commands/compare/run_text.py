@@ -24,7 +24,7 @@ def runs_text(compared: ComparedRuns, page: Path | None) -> str:
         compared: Two groups of runs.
         page: The report, if there is one.
     """
-    from evalrun.statistics.runs.run_sentences import claim_of, look_sentence, methods_of, run_sentences
+    from evalrun.statistics.training_runs.run_sentences import claim_of, look_sentence, methods_of, run_sentences
 
     found = compared.found
     rows = found.tasks.to_dict("records")
@@ -44,8 +44,9 @@ def runs_text(compared: ComparedRuns, page: Path | None) -> str:
 
 
 def _line(row: Mapping[Any, Any], width: int) -> str:
-    from evalrun.statistics.runs.run_sentences import signed_number
-    from evalrun.statistics.runs.run_tables import NEITHER
+    """One task's line of the table, its title so wide."""
+    from evalrun.statistics.training_runs.run_sentences import signed_number
+    from evalrun.statistics.training_runs.run_tables import NEITHER
 
     title = str(row["title"])
     title = title if len(title) <= width else f"{title[: width - 3]}..."
@@ -65,7 +66,7 @@ def runs_json(compared: ComparedRuns, files: Mapping[str, Path]) -> dict[str, An
         compared: Two groups of runs.
         files: What was written, by name.
     """
-    from evalrun.statistics.runs.run_sentences import claim_of, plain_records, run_sentences
+    from evalrun.statistics.training_runs.run_sentences import claim_of, plain_records, run_sentences
 
     found = compared.found
     sides = {

@@ -13,9 +13,17 @@ from evalrun.core.text import counted, listed
 from evalrun.statistics.items.clusters import Clusters
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.naming import run_name
-from evalrun.statistics.runs.run_curves import AXES, RUN, RunCurve, TaskCurves, left_out, matched_curves, run_curves
-from evalrun.statistics.runs.run_differences import Bands, BandSettings, bands_of
-from evalrun.statistics.runs.run_tables import look_rows, point_rows, task_rows
+from evalrun.statistics.training_runs.run_curves import (
+    AXES,
+    RUN,
+    RunCurve,
+    TaskCurves,
+    left_out,
+    matched_curves,
+    run_curves,
+)
+from evalrun.statistics.training_runs.run_differences import Bands, BandSettings, bands_of
+from evalrun.statistics.training_runs.run_tables import look_rows, point_rows, task_rows
 
 __all__ = ["BandSettings", "RunComparison", "compare_runs"]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalrun.statistics.items.values import Floats
-from evalrun.statistics.runs.curve_bands import (
+from evalrun.statistics.training_runs.curve_bands import (
     FEWEST_WAYS,
     LargestT,
     by_exchanged_runs,
@@ -27,8 +27,8 @@ from evalrun.statistics.runs.curve_bands import (
     item_signs,
     ways_of,
 )
-from evalrun.statistics.runs.run_curves import TaskCurves
-from evalrun.statistics.runs.seed_noise import AssumedSeeds, SeedNoise, assumed_noise, between_seeds
+from evalrun.statistics.training_runs.run_curves import TaskCurves
+from evalrun.statistics.training_runs.seed_noise import AssumedSeeds, SeedNoise, assumed_noise, between_seeds
 
 SEEDS, OTHER_SEEDS, WOBBLE, ITEMS = "seeds", "other seeds", "wobble", "items"  # what a band allows for
 _TINY = 1e-12

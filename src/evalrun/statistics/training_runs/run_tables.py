@@ -12,8 +12,8 @@ from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 from evalrun.statistics.items.values import Floats
-from evalrun.statistics.runs.run_differences import OTHER_SEEDS, SEEDS, Band, Bands
-from evalrun.statistics.runs.seed_noise import between_seeds
+from evalrun.statistics.training_runs.run_differences import OTHER_SEEDS, SEEDS, Band, Bands
+from evalrun.statistics.training_runs.seed_noise import between_seeds
 
 BETTER, WORSE, NEITHER = "better", "worse", "no difference shown"
 _TINY = 1e-12

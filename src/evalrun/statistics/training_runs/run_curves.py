@@ -16,8 +16,8 @@ from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
 from evalrun.statistics.items.values import Floats, Items, ItemValues, align, columns_of, item_values
 from evalrun.statistics.naming import checkpoint_name
 from evalrun.statistics.reliability.intervals import standard_errors
-from evalrun.statistics.runs.matched_points import OnPoints, Whole, common_points, on_points
 from evalrun.statistics.shares import counted_items, may_be_shares
+from evalrun.statistics.training_runs.matched_points import OnPoints, Whole, common_points, on_points
 
 RUN = ["suite", "model", "seed"]  # the columns that tell runs apart
 AXES = {"tokens": "tokens", "flops": "flops", "loss": "loss"}  # at= -> column
@@ -210,7 +210,7 @@ def _with_items(
 
 
 def _renumbered(place: OnPoints, own: Sequence[int]) -> OnPoints:
-    """The same places among the checkpoints that are needed alone."""
+    """Places among all checkpoints as places among those that are needed."""
     order: Whole = np.searchsorted(own, np.stack([place.below, place.above]))
     return OnPoints(order[0], order[1], place.share)
 

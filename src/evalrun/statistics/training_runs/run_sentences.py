@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evalrun.core.text import counted
-from evalrun.statistics.runs.run_comparison import RunComparison
-from evalrun.statistics.runs.run_differences import ITEMS, OTHER_SEEDS, SEEDS, WOBBLE, Bands
-from evalrun.statistics.runs.run_tables import NEITHER
+from evalrun.statistics.training_runs.run_comparison import RunComparison
+from evalrun.statistics.training_runs.run_differences import ITEMS, OTHER_SEEDS, SEEDS, WOBBLE, Bands
+from evalrun.statistics.training_runs.run_tables import NEITHER
 
 
 def signed_number(value: float) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 
 from evalrun.statistics.items.clusters import Codes
 from evalrun.statistics.items.values import Floats
-from evalrun.statistics.runs.seed_noise import MOST_DF, steadied
+from evalrun.statistics.training_runs.seed_noise import MOST_DF, steadied
 
 _ALIKE = (0.0, 0.5, 0.9, 1.0)  # correlations of neighbouring checkpoints that are tried
 _TAIL = 100  # draws beyond the quantile, at least
