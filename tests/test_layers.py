@@ -17,7 +17,7 @@ ORDER = [  # each may import those above it, none of its own line
     {"progress"},
     {"launch"},
     {"commands"},
-    {"exporting", "grouping", "predicting", "surprisals"},
+    {"comparing", "exporting", "grouping", "predicting", "surprisals"},
     {"api", "cli", "errors", "integrations"},
 ]
 HOMES = {

@@ -12,6 +12,7 @@ from evalrun.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from evalrun.api import (
         compare,
+        compare_runs,
         decision_accuracy,
         evaluate,
         export,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare",
+    "compare_runs",
     "decision_accuracy",
     "evaluate",
     "export",

@@ -17,22 +17,19 @@ their short names too: `alpha=0.01`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun import study
 from evalrun.commands import analyze
-from evalrun.commands.compare import compare as compare_checkpoints
-from evalrun.commands.compare.selection import HOW
 from evalrun.commands.items import follow_table
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
-from evalrun.commands.table_input import config_of, prepared_rows, with_full_keys
+from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.commands.table_plot import draw_curves
 from evalrun.commands.table_report import write_report
-from evalrun.core.errors import ConfigError
+from evalrun.comparing import compare, compare_runs
 from evalrun.exporting import export
 from evalrun.grouping import groups
 from evalrun.predicting import decision_accuracy, over_loss, predict
@@ -47,8 +44,8 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
 __all__ = [
-    "compare", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items", "over_loss", "plot",
-    "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
+    "compare", "compare_runs", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items", "over_loss",
+    "plot", "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
 ]  # fmt: skip
 
 
@@ -226,38 +223,6 @@ def items(
     """
     with inprocess.session(root):
         return follow_table(table, task, by, settings)
-
-
-def compare(
-    a: str, b: str, *, suite: str | None = None, root: Path | str | None = None, **settings: Value
-) -> pd.DataFrame:
-    """Say whether checkpoint b is worse than a, task by task, on the same items.
-
-    Args:
-        a: MODEL@STEP, MODEL@final or an MLflow run id.
-        b: The same of the other one.
-        suite: Where to look; None for everywhere.
-        root: The folder to work in; None for the current one.
-        **settings: Keys of conf/analysis, tasks and the store: `task="memo_trap"`, `alpha=0.01`.
-
-    Returns:
-        One row a task: before, after, difference with low and high (in the metric's units), items that fell and rose,
-        p, q over the tasks, verdict (worse, better, no difference shown, not comparable) and note.
-
-    Raises:
-        ConfigError: mistakes, or results that were scored differently.
-        AnalysisError: no results, or none in common.
-        TrackingError: the store cannot be read.
-    """
-    for name in (a, b):
-        if not isinstance(name, str):
-            raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
-    with inprocess.session(root):
-        named = [a, b, *([] if suite is None else [f"suite={suite}"])]
-        found = compare_checkpoints([*named, *inprocess.words(with_full_keys(settings))])
-    for note in found.notes:
-        logging.getLogger(__name__).warning(note)
-    return found.tasks
 
 
 def report(table: pd.DataFrame, out: Path | str, *, root: Path | str | None = None, **settings: Value) -> Path:
