@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evalrun import study
-from evalrun.commands.compare import over_training, render, run_files, run_text
+from evalrun.commands.compare import comparison_files, over_training, render, run_text
 from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
 from evalrun.config.compose import compose, hydra_session, to_config
@@ -59,8 +59,8 @@ def _of_runs(words: Sequence[str], is_json: bool) -> str:
     store = Store(asked.config.tracking)
     store.check_readable()
     compared = over_training.compare_groups(asked, store)
-    files = run_files.write_run_files(compared, asked.folder)
-    run_files.file_in_store(compared, files, store)
+    files = comparison_files.write_comparison_files(compared, asked.folder)
+    comparison_files.file_in_store(compared, files, store)
     if is_json:
         return json.dumps(run_text.runs_json(compared, files), indent=1)
     return run_text.runs_text(compared, files["report.html"])

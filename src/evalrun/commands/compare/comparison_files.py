@@ -12,7 +12,7 @@ from evalrun.core.plain_names import slug
 from evalrun.tracking import Store
 
 
-def write_run_files(compared: ComparedRuns, folder: Path) -> dict[str, Path]:
+def write_comparison(compared: ComparedRuns, folder: Path) -> dict[str, Path]:
     """Write report.html, the tables as CSV and LaTeX, and the figure as SVG, PNG and PDF.
 
     Args:
@@ -37,7 +37,7 @@ def file_in_store(compared: ComparedRuns, files: Mapping[str, Path], store: Stor
 
     Args:
         compared: Two groups of runs.
-        files: Of `write_run_files`.
+        files: Of `write_comparison`.
         store: Where.
 
     Returns:
