@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from evalrun.statistics.dynamics.item_dynamics import ItemDynamics
 
 __all__ = [
-    "compare", "compare_runs", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items", "over_loss",
-    "plot", "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
+    "compare", "compare_runs", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items",
+    "over_loss", "plot", "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
 ]  # fmt: skip
 
 
