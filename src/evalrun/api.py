@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare", "compare_runs", "decision_accuracy", "evaluate", "export", "falls", "fit", "groups", "items",
-    "over_loss", "plot", "predict", "reading_times", "report", "results", "shapes", "word_ages", "word_correlations", "words",
+    "over_loss", "plot", "predict", "reading_times", "report", "results", "shapes", "word_ages",
+    "word_correlations", "words",
 ]  # fmt: skip
 
 
