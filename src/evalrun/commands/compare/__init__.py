@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from evalrun import study
 from evalrun.commands.compare import comparison_files, over_training, render, run_text
 from evalrun.commands.compare.render import Comparison
+from evalrun.commands.compare.result_rows import fewshot_of, latest_rows, of_metric
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
@@ -141,10 +142,10 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     analysis = asked.config.analysis
     config = study.with_items(asked.config)
     table = store.table_of([run.run_id for side in (before, after) for run in side.runs])
-    table = _of_metric(study.with_metric(config, store, table), analysis.metric)
-    sides = [_rows(table, side, asked.tasks) for side in (before, after)]
+    table = of_metric(study.with_metric(config, store, table), analysis.metric)
+    sides = [latest_rows(table, side, asked.tasks) for side in (before, after)]
     notes = [*_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
-    shots = [_fewshot(*pair) for pair in zip(sides, (before, after), strict=True)]
+    shots = [fewshot_of(*pair) for pair in zip(sides, (before, after), strict=True)]
     both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
     unlike = [task for task in both if shots[0][task] != shots[1][task]]
     notes += [f"{task} is left out: asked with {shots[0][task]} and {shots[1][task]} examples." for task in unlike]
@@ -172,25 +173,6 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     )
 
 
-def _of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
-    if metric is None:
-        return table[table["primary"]]
-    if metric not in set(table["metric"]):
-        from evalrun.statistics.table import nearest_metrics
-
-        raise ConfigError(f"no task of the two has the metric '{metric}': {nearest_metrics(metric, table)}")
-    return table[table["metric"] == metric]
-
-
-def _rows(table: pd.DataFrame, side: ComparedCheckpoint, tasks: Sequence[str] | None) -> pd.DataFrame:
-    """One row a task: the latest result of it."""
-    rows = table[table["run_id"].isin([run.run_id for run in side.runs])]
-    if tasks is not None:
-        rows = rows[rows["task"].isin(tasks)]
-    latest = rows.sort_values("finished_ms", kind="stable").drop_duplicates("task", keep="last")
-    return latest.sort_values(["title", "task"], ignore_index=True)
-
-
 def _missing(
     sides: Sequence[pd.DataFrame], checkpoints: Sequence[ComparedCheckpoint], tasks: Sequence[str] | None
 ) -> Iterator[str]:
@@ -206,8 +188,3 @@ def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:
     weights = [set(side["weights"]) - {""} for side in sides]
     for digest in sorted(weights[0] & weights[1]):
         yield f"Both have the same weights (digest {digest[:12]}): one checkpoint under two names."
-
-
-def _fewshot(rows: pd.DataFrame, side: ComparedCheckpoint) -> dict[str, int | None]:
-    held = {run.run_id: run.entries for run in side.runs}
-    return {task: held[run_id][task].fewshot for run_id, task in zip(rows["run_id"], rows["task"], strict=True)}

@@ -69,6 +69,22 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
         ConfigError: there is no such checkpoint, the name means several, or the two were scored differently.
         AnalysisError: there are no results at all.
     """
+    there = with_results(suite, store)
+    before, after = (named_checkpoint(name, there) for name in names)
+    return scored_alike(before, after)
+
+
+def with_results(suite: str | None, store: Store) -> list[ComparedCheckpoint]:
+    """Every checkpoint that has results.
+
+    Args:
+        suite: Where to look; None for everywhere.
+        store: What has the results.
+
+    Raises:
+        ConfigError: there is no such suite.
+        AnalysisError: there are no results at all.
+    """
     suites = store.suites()
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
@@ -79,12 +95,10 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
         for run in store.past(name):
             if run.tasks:
                 places[name, run.model, run.seed, run.step].append(run)
-    there = [ComparedCheckpoint(*place, tuple(runs)) for place, runs in places.items()]
-    before, after = (_named(name, there) for name in names)
-    return _scored_alike(before, after)
+    return [ComparedCheckpoint(*place, tuple(runs)) for place, runs in places.items()]
 
 
-def _named(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:
+def named_checkpoint(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:
     """The checkpoint that a name means: a run's id, or MODEL@STEP with a number or `final`.
 
     Raises:
@@ -138,7 +152,7 @@ def _of_stage(mine: Sequence[ComparedCheckpoint], model: str, stage: str | None)
     return found
 
 
-def _scored_alike(
+def scored_alike(
     before: ComparedCheckpoint, after: ComparedCheckpoint
 ) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     """Both checkpoints, with the runs alone that were scored in the one way which they share.

@@ -31,16 +31,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from evalrun.core.ratios import ratio_of
-from evalrun.statistics.items.believed import doubt
 from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_means, clusters_of_items, t_test
-from evalrun.statistics.items.continuous import COLUMNS as ITEM_COLUMNS
 from evalrun.statistics.items.paired_shares import mcnemar, newcombe
 from evalrun.statistics.items.resampling import bootstrap_mean, sign_flip
-from evalrun.statistics.items.values import Aligned, Floats, Items, align, columns_of, item_values
+from evalrun.statistics.items.two_results import common_items, unpaired_error
+from evalrun.statistics.items.values import Aligned, Floats, Items, align, item_values
 from evalrun.statistics.multiplicity import adjusted
-from evalrun.statistics.reliability.intervals import standard_errors
-from evalrun.statistics.table import checkpoint_name
 
 MCNEMAR = "exact McNemar test"
 SIGN_FLIP = "sign-flip permutation test"
@@ -79,7 +75,7 @@ def paired(
     """Compare a metric on the items that both results have, told by doc_id and doc_hash.
 
     Args:
-        before: One result's items, with the columns of `item_values.columns_of(metric)`.
+        before: One result's items, with the columns of `values.columns_of(metric)`.
         after: The other's.
         metric: As the tidy table calls it.
         alpha: The interval covers with probability 1 - alpha.
@@ -175,25 +171,9 @@ def _compare(
         seed: Of the draws.
         clusters: Of the task's items; None for none.
     """
-    if row["metric"] != other["metric"]:
-        return Paired(note=f"the primary metrics differ: {row['metric']} and {other['metric']}")
-    if items is None:
-        return _unpaired(row, other, alpha, "no per-item results")
-    metric = str(row["metric"])
-    sides = []
-    for side in (row, other):
-        wanted = list(dict.fromkeys([*columns_of(metric), *ITEM_COLUMNS]))
-        found = items(str(side["run_id"]), str(side["task"]), wanted)
-        if found is not None and (why := doubt(found).why):
-            return Paired(note=f"{checkpoint_name(side)} is left out, because {why}")
-        values = item_values(found, metric)
-        if values is None:
-            why = "no per-item results" if found is None else f"no value of '{metric}' for each item"
-            return _unpaired(row, other, alpha, why)
-        if not values.average_to(float(side["value"])):
-            return _unpaired(row, other, alpha, f"'{metric}' is not the mean over items")
-        sides.append(values)
-    aligned = align(sides)
+    aligned = common_items([row, other], items)
+    if isinstance(aligned, str):
+        return _unpaired(row, other, alpha, aligned)
     result = _paired(aligned, alpha, draws, seed)
     return result if clusters is None or not result.n else _clustered(result, aligned, clusters, alpha)
 
@@ -267,9 +247,8 @@ def _of_ratio(aligned: Aligned, alpha: float) -> tuple[float, float, float]:
 
 def _unpaired(row: Mapping[Any, Any], other: Mapping[Any, Any], alpha: float, why: str) -> Paired:
     """Test by both standard errors (z), as if items were independent: conservative; why: they are not paired."""
-    value, stderr, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "stderr", "n"))
-    items = np.nan * n if ratio_of(str(row["metric"])) else n
-    error = float(np.sqrt(np.sum(standard_errors(value, stderr, items) ** 2)))
+    value, n = (np.array([row[name], other[name]], dtype="float64") for name in ("value", "n"))
+    error = unpaired_error(row, other)
     difference = float(value[1] - value[0])
     reach = -float(ndtri(alpha / 2)) * error
     p = 2 * float(ndtr(-abs(difference) / error)) if error > 0 else np.nan
