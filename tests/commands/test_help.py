@@ -145,7 +145,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.release
 @pytest.mark.slow
 def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    codes = {"python -m evalrun status experiment=demo": 1}  # of which a part is done here
+    codes = {"python -m evalrun status experiment=demo": (1,)}  # of which a part is done here
     ran = 0
     for name in (help.RUN, *help.COMMANDS):
         for said, command in examples(name):
@@ -158,7 +158,8 @@ def test_every_example_works_when_pasted(demo: Path, capsys: pytest.CaptureFixtu
             short = ["analysis=interaction"] if name == help.RUN else []
             code = cli.main([*own, *short])
             shown = capsys.readouterr()
-            assert code == codes.get(command, 0), f"{command}\n{shown.out}\n{shown.err}"
+            passed = (0, 3) if name == "gate" else (0,)  # by the luck of untrained models
+            assert code in codes.get(command, passed), f"{command}\n{shown.out}\n{shown.err}"
             assert shown.out.strip(), command
             ran += 1
     assert ran >= 18

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config.as_typed import yaml_text
 from evalrun.config.omegaconf_private import element_class, node_of
 from evalrun.config.own_yaml import conf_dir, own_file, read
-from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, ModelConf, ScorerConf, TrackingConf
+from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, GateConf, ModelConf, ScorerConf, TrackingConf
 from evalrun.core.errors import suggest
 
 Options = Callable[[str], Sequence[str]]
@@ -29,6 +29,7 @@ TYPED = {  # groups whose keys the schema knows
     "scorer": ScorerConf,
     "tracking": TrackingConf,
     "analysis": AnalysisConf,
+    "gate": GateConf,
 }
 LAUNCHER = "hydra/launcher"
 _PACKAGE = "# @package"
@@ -40,6 +41,7 @@ _INSTEAD = {  # words that begin a command, and how a file says them
     "scorer": "defaults: [override /scorer: NAME]",
     "tracking": "defaults: [override /tracking: NAME]",
     "analysis": "defaults: [override /analysis: NAME]",
+    "gate": "defaults: [override /gate: NAME]",
 }
 
 

@@ -160,6 +160,20 @@ class WatchConf:
 
 
 @dataclass
+class GateConf:
+    """What a checkpoint must pass (conf/gate, `evalrun gate`)."""
+
+    name: str = MISSING
+    against: str = MISSING  # previous, best, a name of `pinned`, MODEL@STEP, or the id of an MLflow run
+    pinned: dict[str, str] = field(default_factory=dict)  # name: checkpoint, such as release: mine@64000
+    margin: float | None = MISSING  # fall of a task's metric that is allowed, in its units; null: of `tasks` alone
+    tasks: dict[str, Any] = field(default_factory=dict)  # task: margin, or {margin, improve, at_least, at_most}
+    alpha: float = MISSING  # probability, at most, of a wrong verdict, over all tasks together
+    undecided: str = MISSING  # fail or pass: what the data cannot tell
+    items: int = MISSING  # that broke, of each task, that are shown
+
+
+@dataclass
 class Config:
     """One job: one checkpoint, some tasks."""
 
@@ -192,6 +206,7 @@ class Config:
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)
     watch: WatchConf = field(default_factory=WatchConf)
+    gate: GateConf = field(default_factory=GateConf)
 
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

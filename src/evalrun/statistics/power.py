@@ -84,6 +84,77 @@ def smallest_difference(n: int, alpha: float, discordant: float = DISCORDANT, po
     return _root(lambda d: short_of(d, d), discordant, 1.0)
 
 
+def smallest_shown(n: int, level: float, discordant: float, margin: float, power: float = POWER) -> float:
+    """The smallest fall of accuracy that is shown to exceed a margin, by the score test on n shared items.
+
+    A fall f shows with the given power when n (f - margin) - 1 = z_(1 - level) s(margin) + z_power s(f), where s is the
+    standard deviation of the net number of items that fell: under a fall of the margin as the test has it, and under f.
+    Items that only one of the two gets right are n q, or n f where that is more.
+
+    Args:
+        n: Items.
+        level: One-sided, corrected for whatever is corrected for.
+        discordant: q, in (0, 1].
+        margin: Of accuracy, in [0, 1).
+        power: In (0.5, 1).
+
+    Returns:
+        A fall in (margin, 1], or NaN where not even 1 would show.
+    """
+    return _reach(n, level, discordant, margin, power, 1.0, lambda f, margin: (margin, f))
+
+
+def smallest_margin(n: int, level: float, discordant: float, power: float = POWER) -> float:
+    """The smallest margin below which an unchanged accuracy is shown to lie, by the score test on n shared items.
+
+    Args:
+        n: Items.
+        level: One-sided.
+        discordant: Share of items that only one of the two gets right, in (0, 1].
+        power: In (0.5, 1).
+
+    Returns:
+        A margin in (0, 1], or NaN where not even 1 would do.
+    """
+    return _reach(n, level, discordant, 0.0, power, 0.5, lambda f, _: (f, 0.0))
+
+
+def _reach(
+    n: int,
+    level: float,
+    discordant: float,
+    start: float,
+    power: float,
+    correction: float,
+    ends: Callable[[float, float], tuple[float, float]],
+) -> float:
+    """How far from `start` something must lie to be told from it.
+
+    Args:
+        n: Items.
+        level: One-sided.
+        discordant: Share of items that only one of the two gets right.
+        start: What is to be told from.
+        power: In (0.5, 1).
+        correction: For continuity, in items.
+        ends: What lies at f and `start` -> the fall under the hypothesis, and the true one.
+    """
+    if n < 1:
+        return math.nan
+    normal = NormalDist()
+    a, b = normal.inv_cdf(1 - level), normal.inv_cdf(power)
+
+    from evalrun.statistics.items.score_interval import variance_at  # scipy, that only those pay who ask
+
+    def short_of(f: float) -> float:
+        null, true = ends(f, start)
+        q = max(discordant, true)
+        spread = a * math.sqrt(variance_at(n * (q + true) / 2, n * (q - true) / 2, n, -null))
+        return spread + b * math.sqrt(n * max(q - true**2, 0.0)) - (n * (f - start) - correction)
+
+    return math.nan if short_of(1.0) > 0 else _root(short_of, start, 1.0)
+
+
 def smallest_slope(n: int, coefficients: int, alpha: float, power: float = POWER) -> float:
     """The smallest standardised slope that the t test of a regression detects.
 

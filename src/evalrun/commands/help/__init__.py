@@ -53,6 +53,7 @@ COMMANDS: dict[str, Command] = {
         "analyze", RESULTS, "[GRID]", "tables, figures and report, from the store", (*MULTIRUN_FLAGS, TIMINGS)
     ),
     "compare": Command("compare", RESULTS, "A B", "is B better than A: checkpoints, or runs over training", JSON),
+    "gate": Command("gate.command", RESULTS, "CHECKPOINT", "may it go on? Verdict by task, exit code, JUnit XML", JSON),
     "items": Command("items", RESULTS, "task=NAME", "which items are learned, lost, regained; to which answer", JSON),
     "export": Command("export.command", RESULTS, "FORMAT [TO]", "for TensorBoard, W&B, pandas, lm-eval, a model card"),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),

@@ -17,7 +17,7 @@ from evalrun.core.errors import ConfigError, suggest
 
 SHELLS = ("bash", "zsh", "fish")
 FORMATS = ("csv", "lm-eval", "model-card", "parquet", "tensorboard", "wandb")  # of export
-_GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "hydra/launcher")
+_GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "gate", "hydra/launcher")
 _FILES = ("path", "data_dir", "model.path", "tracking.root", "model.tokenizer", "base", "model.base", "scorer.cache")
 _VALUES = {
     "scorer.dtype": ("auto", "float32", "float16", "bfloat16"),
