@@ -14,6 +14,7 @@ from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
+from evalrun.core.text import counted
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.grid.selected_results import Selection as Selection
 from evalrun.reporting.item_sources import clusters_of as clusters_of
@@ -83,6 +84,7 @@ def analyse(
                     print(f"{title}\n")
                 context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
                 rows = with_metric(config, store, _scored_by(label, table), sources.words)
+                context |= _came_in(whole, rows)
                 families[title] = rows
                 if (page := kept.page_of(title, suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
@@ -127,6 +129,15 @@ def _with_groups(
     if store.groups.record(suite, selection.named_groups()):
         whole = store.read(suite)
     return whole, selection.groups(store.groups.of(suite))
+
+
+def _came_in(whole: SuiteTable, rows: pd.DataFrame) -> dict[str, str]:
+    """What a report says of results that are of another person's bundle; nothing where all are one's own."""
+    if not whole.bundles:
+        return {}
+    counts = rows.drop_duplicates(["run_id", "task"])["run_id"].map(whole.bundles).dropna().value_counts(sort=False)
+    said = "; ".join(f"{counted(int(n), 'result')} of {bundle}" for bundle, n in counts.items())
+    return {"From bundles": said} if said else {}
 
 
 def _scored_by(label: str, table: pd.DataFrame) -> pd.DataFrame:

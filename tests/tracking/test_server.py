@@ -23,12 +23,12 @@ from .conftest import MakeResult, make_cell
 
 
 def test_the_command_is_for_this_machine_only(store: Store) -> None:
-    command = store.ui_command(5123)
+    command = mlflow_ui.command(store._link, 5123)
     assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert options["--backend-store-uri"] == store.uri
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "5123")
-    environment = store.ui_environment()
+    environment = mlflow_ui.environment()
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
@@ -36,7 +36,7 @@ def test_the_command_is_for_this_machine_only(store: Store) -> None:
 def test_a_server_needs_no_command(tmp_path: Path) -> None:
     remote = Store(TrackingConf(uri="http://127.0.0.1:1", root=str(tmp_path)))
     with pytest.raises(TrackingError, match="is a server already"):
-        remote.ui_command()
+        mlflow_ui.command(remote._link, 5000)
 
 
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
@@ -82,11 +82,17 @@ def address(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A running server."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     port = mlflow_ui._free_port(0)
-    command = [*store.ui_command(port), "--artifacts-destination", (tmp_path / "served").as_uri()]
+    command = [*mlflow_ui.command(store._link, port), "--artifacts-destination", (tmp_path / "served").as_uri()]
     command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
     with open(tmp_path / "server.log", "w") as log:
         process = subprocess.Popen(
-            command, env=store.ui_environment(), stdout=log, stderr=log, text=True, start_new_session=True, cwd=tmp_path
+            command,
+            env=mlflow_ui.environment(),
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            cwd=tmp_path,
         )
     try:
         wait_for(f"http://127.0.0.1:{port}", process)

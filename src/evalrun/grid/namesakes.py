@@ -52,7 +52,7 @@ def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | Chec
     problems = []
     for (suite, model, seed, stage, folder), identities in mine.items():
         theirs = [run for run in filed[suite] if training_of(run) == (model, seed, stage)]
-        other = _other(folder, identities, theirs)
+        other = other_run(folder, identities, theirs)
         if other is not None:
             problems.append(
                 f"'{model}' in suite {suite} is the name of the run in '{other}' already, and this is '{folder}': give "
@@ -78,7 +78,7 @@ def refuse_one(config: Config, store: Store) -> None:
     refuse([config], [allowed.locate(config, checkpoint_of(config))], store)
 
 
-def _other(folder: str, identities: dict[int, str], theirs: Sequence[RunEntry]) -> str | None:
+def other_run(folder: str, identities: dict[int, str], theirs: Sequence[RunEntry]) -> str | None:
     """The folder of another run among results of this name; None where they are this run's, or may be."""
     known = [run for run in theirs if run.folder is not None]
     if not known or any(run.folder == folder for run in known):

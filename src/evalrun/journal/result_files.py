@@ -67,9 +67,18 @@ def write(folder: Path, result: TaskResult, items: bytes) -> None:
         StorageError: no space, or the folder cannot be written.
     """
     with _storage_errors(folder):
-        record = record_path(folder, result)
         replace_file(items_path(folder, result), items, durable=True)
-        replace_file(record, json.dumps(result.to_json(), indent=1), durable=True)
+    write_record(folder, result)
+
+
+def write_record(folder: Path, result: TaskResult) -> None:
+    """Add a result whose items are there already, or are kept nowhere.
+
+    Raises:
+        StorageError: no space, or the folder cannot be written.
+    """
+    with _storage_errors(folder):
+        replace_file(record_path(folder, result), json.dumps(result.to_json(), indent=1), durable=True)
 
 
 def read(folder: Path) -> dict[str, TaskResult]:

@@ -23,7 +23,7 @@ from evalrun.core.palette import model_colors
 from evalrun.core.plain_names import slug
 from evalrun.core.task_group import Groups
 from evalrun.core.text import markdown_escape
-from evalrun.tracking import layout, views
+from evalrun.tracking import layout, run_notes, views
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.group_points import Point, group_points
 from evalrun.tracking.group_tags import groups_of
@@ -293,6 +293,6 @@ def _note_command(link: MlflowConnection, suite: str, sweep: str, command: str, 
         if tags.get(layout.SWEEP) != sweep or tags.get(layout.COMMAND) == command:
             continue
         about, alarm, fell = tags.get(layout.NOTE, "").partition(layout.ALARM_NOTE)
-        about = about.removesuffix(layout.made_by(tags)) + layout.made_by(new)
+        about = about.removesuffix(run_notes.made_by(tags)) + run_notes.made_by(new)
         noted[run.run_id] = new | {layout.NOTE: f"{about}{alarm}{fell}"[: layout.TAG_LIMIT]}
     writer.tag(noted)

@@ -28,6 +28,7 @@ KEY = "evalrun.run_key"
 KIND = "evalrun.kind"
 IDENTITY = "evalrun.identity"  # of the checkpoint: with the settings it makes the key
 FOLDER = "evalrun.folder"  # of the training run, in full; none for a model of the hub
+BUNDLE = "evalrun.bundle"  # JSON: name, digest and day of the bundle that others' results came in
 SETTINGS = "evalrun.settings"
 HARDWARE = "evalrun.hardware"  # what scored it, as provenance.label says it
 STATE = "evalrun.state"
@@ -291,10 +292,3 @@ def _mapping(text: str | None) -> dict[str, Any] | None:
     except ValueError:
         return None
     return said if isinstance(said, dict) else None
-
-
-def made_by(tags: Mapping[str, str]) -> str:
-    """What a note says of the command that made the results; nothing where none is known."""
-    command = tags.get(COMMAND)
-    # Four spaces make a line code in Markdown, whatever it holds.
-    return "\n\nMade by\n" + "".join(f"\n    {line}" for line in command.splitlines()) if command else ""

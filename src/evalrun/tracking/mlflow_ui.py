@@ -12,7 +12,7 @@ from evalrun.tracking.connection import MlflowConnection
 
 
 def command(link: MlflowConnection, port: int) -> list[str]:
-    """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`.
+    """The command that opens MLflow's UI on this store, on this machine only; run it with `environment()`.
 
     Raises:
         TrackingError: the store is a server.
@@ -28,7 +28,7 @@ def command(link: MlflowConnection, port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment for `ui_command` (`Store.ui_environment`)."""
+    """The environment for `command`."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return {**os.environ, **quiet}
 

@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from evalrun.core.process import is_alive
 from evalrun.core.version import __version__
-from evalrun.tracking import layout, views
+from evalrun.tracking import layout, run_notes, views
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.results_table import search
 from evalrun.tracking.run_files import upload
@@ -73,7 +73,7 @@ def log(
 def _note(link: MlflowConnection, suite: str, experiment: Any, run_id: str, page: str) -> str:
     """The way to the page and to what it was made from."""
     checkpoints = link.experiment(suite)
-    made = "" if checkpoints is None else layout.made_by(checkpoints.tags)
+    made = "" if checkpoints is None else run_notes.made_by(checkpoints.tags)
     opened = f"[Open the report]({views.artifact_path(experiment, run_id, page)})" if page else "No files."
     return f"{opened}{made}"
 

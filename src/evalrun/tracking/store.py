@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.tracking.file_state import FileState
+    from evalrun.tracking.filed_results import FiledRun
     from evalrun.tracking.item_files import ItemReader
     from evalrun.tracking.suite_table import SuiteTable
 
@@ -206,6 +207,12 @@ class Store:
 
         return ItemReader(self._link, wanted)
 
+    def whole_runs(self, entries: Sequence[RunEntry]) -> Iterator[FiledRun]:
+        """Runs with their records, items and configs, one after the other: see `filed_results.whole_runs`."""
+        from evalrun.tracking import filed_results
+
+        return filed_results.whole_runs(self._link, entries)
+
     def flag(self, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
         """Put an alarm on a checkpoint's run: what fell, in sentences and in plain values; none takes it off."""
         from evalrun.tracking import alarms
@@ -272,18 +279,6 @@ class Store:
         with self._link.guard("looking up the runs"):
             found = self._backend.experiment_id(suite) if self._link.exists() else None
             return "" if found is None else views.run_address(self._link, found)
-
-    def ui_command(self, port: int = PORT) -> list[str]:
-        """The command that opens MLflow's UI on this store, on this machine only; run it with `ui_environment()`."""
-        from evalrun.tracking import mlflow_ui
-
-        return mlflow_ui.command(self._link, port)
-
-    def ui_environment(self) -> dict[str, str]:
-        """The environment for `ui_command`."""
-        from evalrun.tracking import mlflow_ui
-
-        return mlflow_ui.environment()
 
     def serve(self, port: int = PORT) -> None:
         """Become MLflow's UI on this store (this process is replaced), or say where the server is.

@@ -17,7 +17,7 @@ import pandas as pd
 from evalrun.core.causes import by_cause
 from evalrun.core.errors import TrackingError
 from evalrun.core.task_group import Groups, tasks_of
-from evalrun.tracking import layout
+from evalrun.tracking import layout, run_notes
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.slugs import metric_key
 
@@ -92,7 +92,7 @@ def write_notes(link: MlflowConnection, suite: str) -> None:
         ),
         (reports, "One run per analysis, with its report among the artifacts."),
     )
-    made = "" if checkpoints is None else layout.made_by(checkpoints.tags)
+    made = "" if checkpoints is None else run_notes.made_by(checkpoints.tags)
     for found, text in says:
         note = " · ".join(links) + f"\n\n{text}{made}"
         if found is not None and found.tags.get(layout.NOTE) != note:

@@ -56,8 +56,16 @@ COMMANDS: dict[str, Command] = {
     "gate": Command("gate.command", RESULTS, "CHECKPOINT", "may it go on? Verdict by task, exit code, JUnit XML", JSON),
     "items": Command("items", RESULTS, "task=NAME", "which items are learned, lost, regained; to which answer", JSON),
     "export": Command("export.command", RESULTS, "FORMAT [TO]", "for TensorBoard, W&B, pandas, lm-eval, a model card"),
+    "bundle": Command(
+        "bundle.make",
+        RESULTS,
+        "PLACE [GRID]",
+        "reports, results and items in one folder or zip, for others",
+        ("--without-items", *MULTIRUN_FLAGS),
+    ),
+    "verify": Command("bundle.verify", RESULTS, "BUNDLE", "is a bundle whole, and what its items say", keys=False),
     "ui": Command("ui", RESULTS, "", "open the MLflow UI on the curves", ("--port",)),
-    "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed"),
+    "ingest": Command("ingest.command", RESULTS, "PATH...", "file results that others computed, or a bundle"),
     "completion": Command("help.completion", SHELL, "SHELL", "completion for bash, zsh or fish", keys=False),
 }
 RUN = "run"  # the page about evaluating itself, which no command is named for

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evalrun.commands.bundle.layout import is_bundle
+from evalrun.commands.bundle.take import take_bundles
 from evalrun.commands.ingest import inputs, samples
 from evalrun.commands.ingest.assemble import UNDATED_MS, Candidate, candidate
 from evalrun.commands.ingest.left_out import sentences
@@ -32,6 +34,7 @@ from evalrun.grid import planning
 from evalrun.tracking import Store
 
 _REMOVE = "if that is the wrong one, delete its run in MLflow"
+_SUITE = "suite="
 _KEYS = ("tracking", "analysis.same_within=")  # what of the configuration it takes
 
 
@@ -43,11 +46,38 @@ def command(words: Sequence[str]) -> int:
     """
     renames = Renames([word for word in words if Renames.is_one(word)])
     rest = [word for word in words if word.startswith(_KEYS) and "=" in word and not Path(word).exists()]
-    paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word)]
+    suite = next((word.removeprefix(_SUITE) for word in words if _is_suite(word)), None)
+    paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word) and not _is_suite(word)]
+    bundles = [path for path in paths if is_bundle(path)]
+    _check_bundles(paths, bundles, suite, [word for word in words if Renames.is_one(word)])
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
     with hydra_session(), garbage.without_search(), watched("ingest"), on_two_cores():
-        return ingest(paths, planning.settings_of(rest), command_line(["analyze", *rest]), renames)
+        config, analyze = planning.settings_of(rest), command_line(["analyze", *rest])
+        return take_bundles(paths, config, suite, analyze) if bundles else ingest(paths, config, analyze, renames)
+
+
+def _is_suite(word: str) -> bool:
+    return word.startswith(_SUITE) and not Path(word).exists()
+
+
+def _check_bundles(paths: Sequence[Path], bundles: Sequence[Path], suite: str | None, renames: Sequence[str]) -> None:
+    """See that bundles stand alone, and have what is for them.
+
+    Raises:
+        ConfigError: bundles beside other files, or a word that is for one of both alone.
+    """
+    if bundles and len(bundles) < len(paths):
+        other = next(path for path in paths if path not in bundles)
+        raise ConfigError(f"'{bundles[0]}' is a bundle and '{other}' is none: ingest them one after the other.")
+    if bundles and renames:
+        raise ConfigError(
+            f"{renames[0]} is for files of others, and a bundle's models have names: suite=NAME files it apart."
+        )
+    if suite is not None and not bundles:
+        raise ConfigError(f"suite={suite} is for bundles, and nothing that was given is one: leave it out.")
+    if suite is not None and not suite.strip():
+        raise ConfigError("suite= names no suite: suite=theirs, say.")
 
 
 def ingest(paths: Sequence[Path], config: Config, analyze: str, renames: Renames) -> int:
