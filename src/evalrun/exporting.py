@@ -22,7 +22,7 @@ def export(
     """Write results of the store for another program; the same call again writes only what is new.
 
     Args:
-        format: "tensorboard", "parquet", "csv".
+        format: "tensorboard", "wandb", "parquet", "csv", "lm-eval" or "model-card".
         target: File or folder; None for the format's place below `multirun/export`.
         suite: Of this suite alone.
         sweep: Only the checkpoints that the multirun of this name wanted.

@@ -30,6 +30,9 @@ class Format:
 
 FORMATS = {
     "tensorboard": Format("event_files:write_events", "tensorboard", ("tensorboard", "tensorboard>=2.16")),
+    "wandb": Format("wandb_runs:write_runs", "wandb", ("wandb", "wandb>=0.21")),
+    "lm-eval": Format("lm_eval_files:write_results", "lm-eval"),
+    "model-card": Format("model_cards:write_cards", "model-card"),
     "parquet": Format("table_file:write_parquet", "results.parquet"),
     "csv": Format("table_file:write_csv", "results.csv"),
 }

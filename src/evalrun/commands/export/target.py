@@ -15,7 +15,7 @@ from evalrun.core.atomic import unwritten, write_file
 from evalrun.core.errors import ConfigError, StorageError
 from evalrun.core.text import listed
 
-NOTE = "evalrun-export.json"  # says what the folder holds
+NOTE = ".evalrun-export"  # JSON that says what the folder holds; without the ending, readers of JSON pass over it
 _LOCK = ".evalrun-export.lock"
 _FIRST = ".evalrun-*.tmp"  # where files are written first: at the top, by a name that no reader takes for its own
 _PATIENCE_S = 30.0
@@ -77,6 +77,11 @@ class ExportFolder:
             raise unwritten(path, content, error) from error
         self.written.append(path)
 
+    def sweep(self) -> None:
+        """Delete what lies at free paths."""
+        for left in self.folder.glob(_FIRST):
+            _remove(left)
+
     def free_path(self) -> Path:
         """A path for what is to be moved to its place; what a kill leaves there the next export deletes."""
         return self.folder / _FIRST.replace("*", uuid.uuid4().hex[:12])
@@ -99,13 +104,11 @@ def open_folder(folder: Path, about: Mapping[str, str]) -> Iterator[ExportFolder
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / _LOCK, timeout=_PATIENCE_S):
             _check(folder, about)  # another export may have begun it since
-            for left in folder.glob(_FIRST):
-                _remove(left)
+            kept = ExportFolder(folder)
+            kept.sweep()
             if not (folder / NOTE).exists():
-                write_file(
-                    folder / NOTE, json.dumps(about, indent=1) + "\n", first=folder / _FIRST.replace("*", "note")
-                )
-            yield ExportFolder(folder)
+                write_file(folder / NOTE, json.dumps(about, indent=1) + "\n", first=kept.free_path())
+            yield kept
     except Timeout:
         said = f"another export has been writing {folder} for {_PATIENCE_S:.0f} s: try again later."
         raise StorageError(said) from None
