@@ -19,7 +19,8 @@ import transformers
 from evalrun.core.errors import first_line
 
 if TYPE_CHECKING:
-    from evalrun.commands.watch.loop import Visit, Watch
+    from evalrun.commands.watch.loop import Watch
+    from evalrun.commands.watch.verdicts import Visit
 
 log = logging.getLogger(__name__)
 
@@ -69,33 +70,30 @@ class TrainerCallback(transformers.TrainerCallback):
             EvalrunError: settings, store or tasks that cannot be right.
         """
         if self._watch is None:
-            from evalrun.commands.watch.command import configured
+            from evalrun.commands.watch.evaluating import Here
             from evalrun.commands.watch.loop import Watch
+            from evalrun.commands.watch.request import WatchRequest
             from evalrun.config.compose import isolated_hydra
             from evalrun.tasks import task_file
             from evalrun.tracking import Store
 
             with isolated_hydra():
                 words = [f"path={self._path or output_dir}", f"task={','.join(self._tasks)}", *self._overrides]
-                config, plain, folders = configured(words)
-            Store(config.tracking).check()
-            task_file.resolve_for(config)
-            self._watch = Watch(config, plain, folders, say=print, warn=log.warning)
+                request = WatchRequest(words)
+                Store(request.config.tracking).check()
+                task_file.resolve_for(request.config)
+                self._watch = Watch(request, Here(), say=print, warn=log.warning)
         return self._watch
 
     def _evaluate(self, output_dir: str, step: int) -> Visit | None:
-        from evalrun.commands.watch.scan import scan
-
-        watch = self._opened(output_dir)
-        seen = scan(watch.config, {}, rest_s=0)  # the Trainer has finished it
-        if step not in seen.ready:
-            log.warning("evalrun: %s", seen.refused.get(step, f"step {step} is not in '{watch.config.model.path}'."))
-            return None
-        return watch.attempt(step, seen)
+        return self._opened(output_dir).attempt(step)
 
 
 def _records(visit: Visit) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in visit.rows.to_dict("records")]
+    rows = visit.rows
+    if rows is None:
+        return []
+    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
 
 
 @contextlib.contextmanager

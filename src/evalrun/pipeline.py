@@ -111,7 +111,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
         if todo:
             if config.sweep is None:  # a sweep's jobs were compared with each other before the first began
                 audit.refuse(config, located, store.table)
-                namesakes.refuse([config], [located], store)
+                namesakes.refuse([config], [located], store.filed)
                 devices.check([config])
             result_files.write_config(folder, run_key, config_yaml)
             log.info("%s: computing %s", cell.label, ", ".join(file.name for file in todo))

@@ -14,8 +14,8 @@ import pytest
 import torch
 import transformers
 
-from evalrun.commands.watch.command import configured
-from evalrun.commands.watch.loop import Watch
+from evalrun import pipeline
+from evalrun.commands.watch.request import configured
 from evalrun.config.compose import hydra_session, isolated_hydra
 from evalrun.config.schema import TrackingConf
 from evalrun.integrations import TrainerCallback
@@ -31,13 +31,13 @@ def test_the_commands_results_and_a_training_bit_for_bit_as_without_it(
     workspace: Path, evalrun: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = train(workspace / "runs" / "plain", dropout=0.1)
-    attempt = Watch.attempt
+    evaluate = pipeline.evaluate
 
-    def drawing(self: Watch, step: int, seen: Any) -> Any:  # an evaluation that uses every generator
+    def drawing(*given: Any) -> Any:  # an evaluation that uses every generator
         torch.manual_seed(7), np.random.seed(7), random.seed(7)
-        return attempt(self, step, seen)
+        return evaluate(*given)
 
-    monkeypatch.setattr(Watch, "attempt", drawing)
+    monkeypatch.setattr(pipeline, "evaluate", drawing)
     own = train(workspace / "runs" / "mine", dropout=0.1, callbacks=[TrainerCallback(["alpha"])])
     for step in STEPS:
         for name in ("model.safetensors", "optimizer.pt"):

@@ -9,7 +9,9 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from evalrun.commands.watch.alarm import BEST, BOTH, PREVIOUS, changes
-from evalrun.commands.watch.render import block, loud, warnings
+from evalrun.commands.watch.render import block, loud
+from evalrun.commands.watch.verdicts import Visit
+from evalrun.statistics.alpha_spending import level_of_look, share_spent
 from evalrun.statistics.items.clusters import TaskClusters
 from tracking.conftest import make_cell
 
@@ -123,11 +125,50 @@ def test_false_alarms_of_one_checkpoint_are_held() -> None:
 def test_block_and_warnings() -> None:
     results = Results({("neqa", 1): answers(300), ("neqa", 8): answers(230), ("sciq", 8): answers(100)})
     found = results.alarm(8)
-    cell = make_cell(step=8)
-    lines = block(cell, results.rows[results.rows["step"] == 8], found)
-    assert lines[0].startswith(cell.label)
+    cell, rows = make_cell(step=8), results.rows[results.rows["step"] == 8]
+    (sentence,) = [change.sentence for change in found if change.is_drop]
+    visit = Visit(cell, "r", True, rows, found, ("neqa",), (sentence,), look=3, level=0.0009)
+    lines = block(visit, 0.05)
+    assert lines[0] == f"{cell.label}, {cell.tokens:,} tokens; look 3, at level 0.0009 of 0.05"
     assert lines[1].startswith("  neqa   0.575  -0.175 from step 1 (previous and best)")
     assert lines[1].endswith("DROP")
     assert lines[2] == "  sciq   0.250"
-    (sentence,) = warnings(found)
     assert loud(sentence) == f"WARNING {sentence}"  # no colours where nobody watches
+
+
+@pytest.mark.parametrize(("alpha", "half_by"), [(0.05, 50), (0.05, 1), (0.01, 200)])
+def test_all_looks_together_never_spend_more_than_the_level(alpha: float, half_by: int) -> None:
+    levels = np.array([level_of_look(alpha, look, half_by) for look in range(1, 20_001)])
+    spent = levels.cumsum()
+    assert spent[-1] < alpha
+    assert spent[half_by - 1] == pytest.approx(alpha / 2)
+    assert spent[[0, 9, 999]] / alpha == pytest.approx([share_spent(looks, half_by) for looks in (1, 10, 1000)])
+    assert (np.diff(levels) < 0).all()
+
+
+def alarms_of_a_training(rng: np.random.Generator, looks: int, items: int, half_by: int | None) -> bool:
+    """Whether any checkpoint of a training without a fall raises an alarm: each answers anew with one skill."""
+    level = rng.random(items)
+    results = Results(
+        {(task, step): (rng.random(items) < level).astype(float) for task in ("a", "b") for step in range(looks + 1)}
+    )
+    at = {look: None if half_by is None else level_of_look(0.05, look, half_by) for look in range(1, looks + 1)}
+    return any(change.is_drop for look in at for change in results.alarm(look, level=at[look]))
+
+
+@pytest.mark.slow
+@pytest.mark.release
+def test_false_alarms_of_a_whole_training_are_held_and_were_not_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    rounds = [alarms_of_a_training(rng, 12, 80, half_by=5) for _ in range(40)]
+    assert np.mean(rounds) <= 0.05
+    rng = np.random.default_rng(0)
+    assert np.mean([alarms_of_a_training(rng, 12, 80, half_by=None) for _ in range(25)]) > 0.05
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("half_by", [5, 50])
+def test_false_alarms_over_forty_looks(half_by: int) -> None:
+    rng = np.random.default_rng(half_by)
+    rounds = [alarms_of_a_training(rng, 40, 150, half_by) for _ in range(400)]
+    assert np.mean(rounds) <= 0.05

@@ -6,18 +6,21 @@ import json
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from evalrun import pipeline
 from evalrun.commands.watch import scan
-from evalrun.commands.watch.command import command, configured
+from evalrun.commands.watch.command import command
+from evalrun.commands.watch.evaluating import Here
 from evalrun.commands.watch.loop import Watch
+from evalrun.commands.watch.request import WatchRequest, configured
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import ConfigError
+from evalrun.grid.job_spec import JobSpec
 from evalrun.tracking import Store
 from helpers import make_checkpoint
 from training_runs import write_state
@@ -31,7 +34,8 @@ class Heard(Watch):
     def __init__(self, *words: str) -> None:
         self.lines: list[str] = []
         self.sentences: list[str] = []
-        super().__init__(*configured([*WORDS, *words]), say=self.lines.append, warn=self.sentences.append)
+        request = WatchRequest([*WORDS, *words])
+        super().__init__(request, Here(), say=self.lines.append, warn=self.sentences.append)
 
 
 def save(root: Path, step: int, seed: int | None = None, losses: dict[int, float] | None = None, **how: int) -> Path:
@@ -73,7 +77,7 @@ def test_each_checkpoint_once_as_it_comes_and_a_fault_costs_one(workspace: Path)
     assert len(watch.lines) == before
     again = Heard()
     again.once()
-    assert (again.evaluated, again.newest is not None and again.newest.step) == (0, 8)
+    assert (again.evaluated, [visit.step for visit in again.newest]) == (0, [8])
     assert again.lines[0] == "3 checkpoints found done"
 
 
@@ -81,16 +85,16 @@ def test_one_that_vanishes_and_one_that_is_replaced(workspace: Path, monkeypatch
     root = workspace / "runs" / "mine"
     save(root, 2), save(root, 4)
     watch = Heard()
-    attempt = Watch.attempt
+    evaluate = pipeline.evaluate
 
-    def late(self: Watch, step: int, seen: scan.Scan) -> Any:
-        if step == 4:
+    def late(job: JobSpec, *more: Any) -> Any:
+        if job.config.step == 4:
             shutil.rmtree(root / "checkpoint-4")
-        return attempt(self, step, seen)
+        return evaluate(job, *more)
 
-    monkeypatch.setattr(Watch, "attempt", late)
+    monkeypatch.setattr(pipeline, "evaluate", late)
     watch.round()
-    monkeypatch.setattr(Watch, "attempt", attempt)
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
     assert watch.sentences == ["step 4 of 'runs/mine' disappeared before it was evaluated: it has no result."]
     save(root, 6)
     watch.round()
@@ -120,7 +124,7 @@ def test_a_training_that_was_started_again_from_before(workspace: Path) -> None:
     assert any("steps go back in 'runs/mine'" in said and "6 of the old one is passed over" in said
                for said in watch.sentences)  # fmt: skip
     assert table(workspace)["step"].tolist().count(4) == 2
-    assert watch.newest is not None
+    assert [visit.step for visit in watch.newest] == [4]
 
 
 def test_two_runs_in_one_folder_are_said_and_waited_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,16 +207,13 @@ def test_an_alarm_is_a_warning_a_tag_a_note_a_hook_and_an_exit_code(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = workspace / "runs" / "mine"
-    save(root, 2)
-    words = [*WORDS, "watch.poll_s=0.1", "analysis.alpha=0.99", "watch.command='tee heard.json'"]
+    save(root, 2, seed=26)
+    words = [*WORDS, "watch.poll_s=0.1", "watch.half_by=1", "analysis.alpha=0.99", "watch.command='tee heard.json'"]
     assert command([*words, "--once"]) == 0
-    for seed in range(1, 30):  # random models: one of them is worse
-        save(root, 4, seed=seed)
-        code = command([*words, "--once"])
-        if code == 3:
-            break
-    assert code == 3
+    save(root, 4, seed=29)  # random models: this one is worse
+    assert command([*words, "--once"]) == 3
     out = capsys.readouterr().out
+    assert out.count("mine step 2, ") == 1  # said once, by the watch that evaluated it
     assert "DROP" in out
     assert "WARNING step 4: alpha fell from" in out
     heard = json.loads((workspace / "heard.json").read_text())
@@ -224,7 +225,7 @@ def test_an_alarm_is_a_warning_a_tag_a_note_a_hook_and_an_exit_code(
     (workspace / "heard.json").unlink()
     assert command([*words, "--once"]) == 3  # the same answer to the same question
     assert not (workspace / "heard.json").exists()  # nothing new happened
-    store.flag(heard["run_id"], [], [])
+    store.alarms.flag(heard["run_id"], [], [], ["alpha"])
     tags = store._link.client.get_run(heard["run_id"]).data.tags
     assert "evalrun.alarm" not in tags
     assert "Worse" not in tags["mlflow.note.content"]
@@ -256,8 +257,6 @@ def test_the_address_is_kept_nowhere(workspace: Path) -> None:
 
 
 def test_an_unforeseen_error_is_a_sentence(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evalrun import pipeline
-
     save(workspace / "runs" / "mine", 2)
     watch = Heard()
 
@@ -267,7 +266,8 @@ def test_an_unforeseen_error_is_a_sentence(workspace: Path, monkeypatch: pytest.
     monkeypatch.setattr(pipeline, "evaluate", broken)
     watch.round()
     assert watch.sentences == [
-        "step 2 of 'runs/mine' failed in a way that evalrun did not foresee (ZeroDivisionError: division by zero)."
+        "step 2 of 'runs/mine' failed in a way that evalrun did not foresee (ZeroDivisionError: division by zero). "
+        "It is tried again in 60 s."
     ]
     assert watch.faults == 1
-    assert replace(watch.config).sweep == "watch-mine"
+    assert [run.config.sweep for run in watch.runs.values()] == ["watch-mine"]

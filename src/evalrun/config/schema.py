@@ -151,9 +151,13 @@ class AnalysisConf:
 
 @dataclass
 class WatchConf:
-    """How a training run is watched (`evalrun watch`)."""
+    """How training runs are watched (`evalrun watch`)."""
 
-    poll_s: float = MISSING  # seconds between two looks at the run's folder
+    poll_s: float = MISSING  # seconds between two looks at the folders
+    order: str = MISSING  # of the checkpoints that are there at a look: oldest or newest first
+    half_by: int = MISSING  # looks by which half of analysis.alpha is spent
+    retry_s: float = MISSING  # seconds after a first fault until the next try; doubled with each
+    retry_most_s: float = MISSING  # bound of that
     command: str | None = None  # run when a task falls: JSON on its standard input, EVALRUN_* in its environment
     webhook: str | None = None  # address that the same JSON is posted to
     hook_s: float = MISSING  # time limit of either

@@ -11,7 +11,7 @@ from evalrun.config import converter
 from evalrun.config.gate_thresholds import gate_problems
 from evalrun.config.loss_axis import HOW, loss_source
 from evalrun.config.own_yaml import conf_dirs
-from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, parse_size
+from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, WatchConf, parse_size
 from evalrun.config.step_names import pattern_problem
 from evalrun.config.step_numbers import UNITS
 from evalrun.config.steps import kind_problems, released_steps
@@ -31,6 +31,7 @@ FIT_STAGES = (FIRST_STAGE, "all")
 FIGURES = ("paper", "all", "none")
 ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
+WATCH_ORDERS = (OLDEST, NEWEST) = ("oldest", "newest")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 ORDERS = (GIVEN, NEWEST, BISECT) = ("given", "newest", "bisect")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -68,9 +69,7 @@ def problems(config: Config) -> Iterator[str]:
     softmax_dtype, allowed = config.scorer.softmax_dtype, DTYPES[1:]
     if softmax_dtype is not None and softmax_dtype not in allowed:
         yield f"scorer.softmax_dtype is '{softmax_dtype}': {suggest(softmax_dtype, allowed)}"
-    for name in ("poll_s", "hook_s"):
-        if getattr(config.watch, name) <= 0:
-            yield f"watch.{name} is {getattr(config.watch, name)}: it must be more than 0 seconds."
+    yield from _watch_problems(config.watch)
     for name in ("token_budget", "token_budget_gpu"):
         if getattr(config.scorer, name) < 1:
             yield f"scorer.{name} is {getattr(config.scorer, name)}: it must be 1 token or more."
@@ -100,6 +99,19 @@ def problems(config: Config) -> Iterator[str]:
     yield from gate_problems(config.gate)
     yield from _checkpoint_problems(config.checkpoint)
     yield from stage_problems(config.checkpoint)
+
+
+def _watch_problems(watch: WatchConf) -> Iterator[str]:
+    """Sentences about what cannot be right in `watch`: times, order, how the level is spent."""
+    for name in ("poll_s", "hook_s", "retry_most_s"):
+        if getattr(watch, name) <= 0:
+            yield f"watch.{name} is {getattr(watch, name)}: it must be more than 0 seconds."
+    if watch.retry_s < 0:
+        yield f"watch.retry_s is {watch.retry_s}: it must be 0 or more seconds."
+    if watch.order not in WATCH_ORDERS:
+        yield f"watch.order is '{watch.order}': {suggest(watch.order, WATCH_ORDERS)}"
+    if watch.half_by < 1:
+        yield f"watch.half_by is {watch.half_by}: it must be 1 look or more."
 
 
 def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:

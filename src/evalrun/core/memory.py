@@ -47,3 +47,8 @@ def remembered(find: Callable[Asked, Found]) -> Callable[Asked, Found]:
 def forget(asked: Callable[..., Any]) -> None:
     """Find out again what a `remembered` function is asked next."""
     _held[-1].pop(asked, None)
+
+
+def forget_one(asked: Callable[..., Any], *given: Any) -> None:
+    """Find out again what a `remembered` function is asked next of these arguments, by their places alone."""
+    _held[-1].get(asked, {}).pop((given,), None)

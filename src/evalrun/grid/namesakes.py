@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from evalrun.checkpoints import ResolvedCheckpoint
-from evalrun.checkpoints.suites import allowed, checkpoint_of, location
+from evalrun.checkpoints.suites import location
 from evalrun.config.schema import Config
 from evalrun.config.training_stages import in_stage
 from evalrun.core.errors import CheckpointError, ConfigError
-from evalrun.tracking import Store
 from evalrun.tracking.layout import RunEntry
 
 log = logging.getLogger(__name__)
@@ -30,13 +29,17 @@ def origin(config: Config, located: ResolvedCheckpoint) -> dict[str, str | None]
     return {"identity": located.identity, "folder": folder_of(config)}
 
 
-def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | CheckpointError], store: Store) -> None:
+def refuse(
+    configs: Sequence[Config],
+    places: Sequence[ResolvedCheckpoint | CheckpointError],
+    filed: Callable[[str], Mapping[str, RunEntry]],
+) -> None:
     """See that no results are filed under the name of another run's.
 
     Args:
         configs: One for each job.
         places: Where each job's checkpoint is, or why it cannot be had.
-        store: Where earlier results are.
+        filed: Suite -> its runs by their keys, as `Store.filed` gives them.
 
     Raises:
         ConfigError: they would be; all models at once.
@@ -48,10 +51,10 @@ def refuse(configs: Sequence[Config], places: Sequence[ResolvedCheckpoint | Chec
         if folder is not None and not config.allow_other_folder and isinstance(place, ResolvedCheckpoint):
             cell = place.cell
             mine.setdefault((cell.suite, cell.model, cell.seed, cell.stage, folder), {})[cell.step] = place.identity
-    filed = {suite: list(store.filed(suite).values()) for suite in {key[0] for key in mine}}
+    known = {suite: list(filed(suite).values()) for suite in {key[0] for key in mine}}
     problems = []
     for (suite, model, seed, stage, folder), identities in mine.items():
-        theirs = [run for run in filed[suite] if training_of(run) == (model, seed, stage)]
+        theirs = [run for run in known[suite] if training_of(run) == (model, seed, stage)]
         other = other_run(folder, identities, theirs)
         if other is not None:
             problems.append(
@@ -66,16 +69,6 @@ def training_of(run: RunEntry) -> tuple[str, int | None, str | None] | None:
     """Model, seed and stage of a checkpoint's run: what lies in one folder; None where no tag says so."""
     cell = run.checkpoint
     return None if cell is None else (cell.model, cell.seed, cell.stage)
-
-
-def refuse_one(config: Config, store: Store) -> None:
-    """See that a checkpoint's results are not filed under the name of another run's.
-
-    Raises:
-        ConfigError: as `refuse`.
-        CheckpointError: the checkpoint cannot be found.
-    """
-    refuse([config], [allowed.locate(config, checkpoint_of(config))], store)
 
 
 def other_run(folder: str, identities: dict[int, str], theirs: Sequence[RunEntry]) -> str | None:

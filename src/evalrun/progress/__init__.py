@@ -254,7 +254,7 @@ def taken(jobs: Sequence[JobSpec], entries: Sequence[JobProgress], held: RunsByS
         if entry.missing and known and not any(identities.may_be_of(job, folder) for folder in known):
             doubtful.append(job)
     try:
-        namesakes.refuse([job.config for job in doubtful], [try_to_locate(job) for job in doubtful], store)
+        namesakes.refuse([job.config for job in doubtful], [try_to_locate(job) for job in doubtful], store.filed)
     except ConfigError as error:
         return tuple(error.problems)
     return ()

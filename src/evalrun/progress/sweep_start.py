@@ -72,7 +72,7 @@ def _started(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
     refused: dict[int, CheckpointError] = {}
     if len(done) < len(jobs):
         configs = [job.config for job in jobs]
-        namesakes.refuse(configs, places, store)
+        namesakes.refuse(configs, places, store.filed)
         refused = audit.refusals(configs, [namesakes.here(place) for place in places], store.table)
         refused = {at: error for at, error in refused.items() if at not in done}
     results = {at: JobResults(there[at], str(known[at].run_key), known[at].keys, seen[at][0]) for at in there}

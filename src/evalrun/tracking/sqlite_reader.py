@@ -18,6 +18,7 @@ from evalrun.tracking import layout, moved
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.failures import explain
 from evalrun.tracking.group_tags import GROUP
+from evalrun.tracking.looks import LOOKS
 from evalrun.tracking.run_content import RunContent
 
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
@@ -45,7 +46,7 @@ _FOLDERS = "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ? AND 
 _TAGS_OF = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({}) AND key LIKE 'evalrun.%'"
 _METRICS_OF = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({})"
 _RUNS_A_PAGE = 500  # old SQLites take 999 values
-_NOTED = {layout.COMMAND, layout.ALARM}  # by analyses and watches, of no result
+_NOTED = {layout.COMMAND, layout.ALARM, LOOKS}  # by analyses and watches, of no result
 _ROLLBACK = "0101"  # bytes 18 and 19 of a file that is not in WAL mode
 _PLAIN = 2  # the version of marshal that writes equal values alike
 

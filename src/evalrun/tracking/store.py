@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
 from evalrun.tracking import layout
+from evalrun.tracking.alarms import Alarms
 from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.layout import RunEntry
@@ -43,6 +44,7 @@ class Store:
         self._link = MlflowConnection(conf.uri, Path(conf.root), patience_s, conf.upgrade)
         self._backend = backend_of(self._link)
         self.groups = SuiteGroups(self._link, self._backend)  # of tasks, that suites were evaluated on
+        self.alarms = Alarms(self._link, self._backend)  # what watches found to be worse
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
         """Pickle by configuration: a connection belongs to the process that opened it."""
@@ -64,10 +66,14 @@ class Store:
 
     def delivered(self, suite: str, run_key: str) -> dict[str, str]:
         """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""
-        if not self._link.exists():
-            return {}
-        run = layout.by_key(self._backend.runs(suite, run_key)).get(run_key)
+        run = self.entry(suite, run_key)
         return {} if run is None else run.tasks
+
+    def entry(self, suite: str, run_key: str) -> RunEntry | None:
+        """The checkpoint run of this key; None where there is none. Creates nothing."""
+        if not self._link.exists():
+            return None
+        return layout.by_key(self._backend.runs(suite, run_key)).get(run_key)
 
     def delivered_all(self, suite: str) -> dict[str, dict[str, str]]:
         """What every run of a suite holds: run key -> task -> task key."""
@@ -212,13 +218,6 @@ class Store:
         from evalrun.tracking import filed_results
 
         return filed_results.whole_runs(self._link, entries)
-
-    def flag(self, run_id: str, sentences: Sequence[str], details: Sequence[Mapping[str, Any]]) -> None:
-        """Put an alarm on a checkpoint's run: what fell, in sentences and in plain values; none takes it off."""
-        from evalrun.tracking import alarms
-
-        with self._link.guard("noting what fell"):
-            alarms.flag(self._link, run_id, sentences, details)
 
     def rebuild_curves(self, suite: str, made: tuple[str, str] | None = None, table: SuiteTable | None = None) -> None:
         """Bring `<suite>-curves`, its saved charts and the experiments' notes up to date; writes only what changed.

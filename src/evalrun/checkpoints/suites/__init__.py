@@ -28,7 +28,7 @@ from evalrun.config.steps import released_steps
 from evalrun.config.training_stages import before, goes_on, in_stage, stage_of
 from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import CheckpointError, ConfigError, suggest
-from evalrun.core.memory import forget, remembered
+from evalrun.core.memory import forget, forget_one, remembered
 from evalrun.core.records import Checkpoint
 
 __all__ = [
@@ -125,16 +125,19 @@ def released_steps_of(config: Config, refresh: bool = False) -> ReleasedSteps:
     Raises:
         ConfigError, CheckpointError: as `local.find` and `released.find` say.
     """
-    if refresh:
-        forget(_found)
     config = in_stage(config)
     model, checkpoint = config.model, config.checkpoint
-    given = _per_step(config)
-    return _found(
+    asks_hub = refresh and checkpoint.folder is None
+    given = (
         location(config), checkpoint.revision, checkpoint.folder, checkpoint.seed,
-        json.dumps(checkpoint.steps), model.tokenizer is not None, given is None, checkpoint.unit, refresh,
+        json.dumps(checkpoint.steps), model.tokenizer is not None, _per_step(config) is None, checkpoint.unit, asks_hub,
         model.base, checkpoint.convert, checkpoint.converted, Reading(checkpoint.format, checkpoint.config),
     )  # fmt: skip
+    if asks_hub:
+        forget(_found)
+    elif refresh:  # one folder of many
+        forget_one(_found, *given)
+    return _found(*given)
 
 
 def gone(config: Config, jobs: Path = computed.ROOT) -> dict[int, ReleasedStep]:

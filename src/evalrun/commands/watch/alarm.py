@@ -6,8 +6,9 @@ interval covers with 1 - alpha / k (Bonferroni), which holds whichever of the k 
 and of both comparisons are then corrected together. Where the checkpoint before is the best, the two are one and
 are said once; both tests count all the same.
 
-The correction is over one checkpoint. A training of many checkpoints has as many looks, each with its own chance of a
-false alarm.
+The correction is over one checkpoint, and its level is not `alpha` but that look's part of it: a training has as many
+looks as checkpoints, and one chance of a false alarm over all of them (`statistics.alpha_spending`). The parts are
+counted in the store (`tracking.looks`). Intervals cover with 1 - alpha, each for itself.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Change:
     q: float  # corrected over the tasks and comparisons of this checkpoint
     method: str
     note: str
-    is_drop: bool  # significantly worse: q < alpha, in the metric's direction
+    is_drop: bool  # significantly worse: q below the level of the look, in the metric's direction
 
     @property
     def sentence(self) -> str:
@@ -78,6 +79,7 @@ def changes(
     draws: int = 9999,
     seed: int = 0,
     clusters: Clusters | None = None,
+    level: float | None = None,
 ) -> list[Change]:
     """Compare a checkpoint with the one before it and with the best before it, task by task.
 
@@ -86,10 +88,11 @@ def changes(
         earlier: The same of the checkpoints before, one a task and step, scored in the same way.
         items: Gives per-item results; None where there are none.
         correction: Of the p-values, by statsmodels' name.
-        alpha: Level of the intervals and of the alarm (by q).
+        alpha: Level of the intervals.
         draws: See `paired.paired`.
         seed: See there.
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
+        level: Of the alarm (by q): this look's part of alpha; None for alpha itself.
 
     Returns:
         One or two for each task of `new` that has an earlier result, in the order of `new`.
@@ -103,8 +106,8 @@ def changes(
         first = row.iloc[0]
         mine = earlier[(earlier["task"] == first["task"]) & (earlier["step"] < first["step"])].sort_values("step")
         for against, other, searched in _references(mine, bool(first["higher_is_better"])):
-            level = alpha / searched
-            (said,) = compare_checkpoints(other, row, items, correction, level, draws, seed, clusters).to_dict(
+            covers = alpha / searched
+            (said,) = compare_checkpoints(other, row, items, correction, covers, draws, seed, clusters).to_dict(
                 "records"
             )
             found.append(_change(first, int(other["step"].iloc[0]), against, searched, said))
@@ -112,7 +115,7 @@ def changes(
                 twice.append(min(1.0, found[-1].p * len(mine)))
     q = corrected(np.array([*(change.p for change in found), *twice], dtype="float64"), correction)[: len(found)]
     return [
-        replace(change, q=float(value), is_drop=bool(value < alpha) and _is_worse(change))
+        replace(change, q=float(value), is_drop=bool(value < (alpha if level is None else level)) and _is_worse(change))
         for change, value in zip(found, q, strict=True)
     ]
 

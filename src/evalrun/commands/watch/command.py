@@ -7,28 +7,16 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, cast
 
-from omegaconf import OmegaConf
-
-from evalrun.checkpoints import devices
-from evalrun.commands.watch import hooks
+from evalrun.commands.watch.evaluating import evaluator as evaluator_of
 from evalrun.commands.watch.loop import Watch
-from evalrun.config.compose import compose, hydra_session, to_config
-from evalrun.config.schema import Config
+from evalrun.commands.watch.request import WatchRequest
 from evalrun.core import console
-from evalrun.core.errors import ConfigError
-from evalrun.core.plain_names import slug
-from evalrun.core.secrets import hide_password
 from evalrun.core.text import counted
-from evalrun.grid import override_checks
-from evalrun.grid import overrides as ov
-from evalrun.grid.job_folders import FolderTemplate
 from evalrun.tasks import task_file
 from evalrun.tracking import Store
 
 NOTHING_WORSE, FAILED, DROPPED, INTERRUPTED = 0, 1, 3, 130
-_OWN = ("step", "experiment")
 
 
 def command(words: Sequence[str]) -> int:
@@ -43,18 +31,22 @@ def command(words: Sequence[str]) -> int:
         EvalrunError: tasks or the store cannot be read.
     """
     logging.basicConfig(level=logging.WARNING, handlers=[_handler()])
-    config, plain, folders = configured([word for word in words if word != "--once"])
-    Store(config.tracking).check()  # before the first checkpoint, not after it
-    task_file.resolve_for(config)
-    devices.check([config])
-    watch = Watch(config, plain, folders, say=_say, warn=_warn)
+    is_once = "--once" in words
+    request = WatchRequest([word for word in words if word != "--once"])
+    Store(request.config.tracking).check()  # before the first checkpoint, not after it
+    task_file.resolve_for(request.config)
+    evaluator = evaluator_of(request.launcher, request.setup(), waits=is_once)
+    evaluator.check(request.config)
+    watch = Watch(request, evaluator, say=_say, warn=_warn)
+    watch.open(is_once)
     if threading.current_thread() is threading.main_thread():  # how a service manager ends it
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if "--once" in words:
+        if is_once:
             watch.once()
             return _verdict(watch)
-        _say(f"watching {config.model.path}, every {config.watch.poll_s:g} s; Ctrl-C ends it")
+        watched = ", ".join(request.patterns) or request.config.model.path
+        _say(f"watching {watched}, every {request.config.watch.poll_s:g} s; Ctrl-C ends it")
         watch.forever()
     except KeyboardInterrupt:
         _warn(
@@ -64,45 +56,10 @@ def command(words: Sequence[str]) -> int:
     return INTERRUPTED
 
 
-def configured(words: Sequence[str]) -> tuple[Config, dict[str, Any], FolderTemplate]:
-    """The config of a watch from overrides, the same as plain values to be kept with results, and its jobs' folders.
-
-    Args:
-        words: Overrides; the model is `local` unless they name one.
-
-    Raises:
-        ConfigError: anything that cannot be right.
-    """
-    with hydra_session():
-        given = ov.parse(words)
-        keys = [o.key_or_group for o in given]
-        if misplaced := [key for key in keys if key in _OWN]:
-            raise ConfigError(f"watch takes no {misplaced[0]}=: it evaluates every checkpoint of the run in path=.")
-        override_checks.check(given)
-        many = [o.key_or_group for o in given if o.is_sweep_override() and o.key_or_group not in ("task", "tasks")]
-        if many:
-            raise ConfigError(f"watch looks at one run, and {many[0]}= has several values: start a watch for each.")
-        local = [] if "model" in keys else [f"model={ov.LOCAL}"]
-        cfg = compose([*local, *ov.for_hydra(given), "step=0"])
-        config = to_config(cfg)
-        kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "watch")])
-        plain = OmegaConf.to_container(kept, resolve=True)
-    found = list(hooks.problems(config.watch))
-    if config.checkpoint.folder is None:
-        found.append(f"watch looks at a folder, and the checkpoints of {config.model.name} are on the hub: give path=.")
-    if found:
-        raise ConfigError(found)
-    config.sweep = f"watch-{slug(config.model.name)}"
-    values = cast("dict[str, Any]", plain)
-    if config.tracking.uri is not None:
-        config.tracking.uri = values["tracking"]["uri"] = hide_password(config.tracking.uri)
-    return config, values, FolderTemplate(cfg)
-
-
 def _verdict(watch: Watch) -> int:
-    if watch.newest is not None and watch.newest.drops:
+    if any(visit.fallen for visit in watch.newest):
         return DROPPED
-    return FAILED if watch.faults or watch.newest is None else NOTHING_WORSE
+    return FAILED if watch.faults or not watch.newest else NOTHING_WORSE
 
 
 def _say(line: str) -> None:

@@ -1,97 +1,93 @@
-"""One checkpoint after the other, as they come: evaluate, deliver, compare, warn. No fault of one ends the watch."""
+"""Runs that are watched: looks at their folders, evaluates what is new, says what became worse. No fault ends it."""
 
 from __future__ import annotations
 
-import logging
+import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import zip_longest
 
-from omegaconf import OmegaConf
-
-from evalrun import pipeline, study
-from evalrun.checkpoints.suites import checkpoint_of, released_steps_of
-from evalrun.commands.watch import alarm, hooks, render
-from evalrun.commands.watch.alarm import Change
-from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan
-from evalrun.config.schema import Config
-from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError, first_line
-from evalrun.core.secrets import masked
+from evalrun.commands.watch import hooks, render
+from evalrun.commands.watch.evaluating import Evaluated, Evaluator
+from evalrun.commands.watch.request import WatchRequest
+from evalrun.commands.watch.results import LATER, Results
+from evalrun.commands.watch.run_list import RunList
+from evalrun.commands.watch.store_view import StoreView
+from evalrun.commands.watch.verdicts import Judge, Visit
+from evalrun.commands.watch.watched_run import WatchedRun
+from evalrun.core.errors import ConfigError, EvalrunError, TrackingError
 from evalrun.core.text import counted
-from evalrun.grid import namesakes
-from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobTasks
-from evalrun.grid.planning import spec_of
-from evalrun.statistics.items.clusters import unclustered
 from evalrun.tracking import Store
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from evalrun.statistics.items.values import Items
-
-log = logging.getLogger(__name__)
+Turn = tuple[WatchedRun, int]  # a run and a step of it
 
 
-@dataclass(frozen=True)
-class Visit:
-    """What became of one checkpoint."""
-
-    step: int
-    fresh: bool  # evaluated now, not found done
-    rows: pd.DataFrame  # of the tidy table: one a task
-    changes: list[Change]
-
-    @property
-    def drops(self) -> list[Change]:
-        """The tasks that fell significantly."""
-        return [change for change in self.changes if change.is_drop]
-
-
-@dataclass
 class Watch:
-    """A watch over one training run.
+    """A watch over one run, or over all that patterns stand for.
 
     Args:
-        config: Of the run: any step. Its `sweep` names the watch.
-        plain: The same config as plain values, kept with the results.
-        folders: Where its checkpoints' journals are.
+        request: What is watched, and how it is evaluated.
+        evaluator: Where.
         say: Gets every line of the report.
         warn: Gets one sentence for everything that went wrong.
     """
 
-    config: Config
-    plain: Mapping[str, Any]
-    folders: FolderTemplate
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
-    evaluated: int = 0  # checkpoints, by this watch
-    faults: int = 0  # checkpoints that could not be evaluated or were refused
-    newest: Visit | None = None  # of the latest step that has results
-    _done: dict[int, Files] = field(default_factory=dict)
-    _seen: dict[int, Files] = field(default_factory=dict)
-    _said: set[str] = field(default_factory=set)
-    _is_named: bool = False  # whether the run's name was seen to be its own
-    _owed: set[int] = field(default_factory=set)  # evaluated, and not compared yet
-    _doubts: dict[tuple[str, str], str] = field(default_factory=dict)  # run and task -> why it is not believed
-    _latest: int = -1  # step, of those that were there at the looks before
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, request: WatchRequest, evaluator: Evaluator, say: Callable[[str], None], warn: Callable[[str], None]
+    ) -> None:
+        self.request, self.config = request, request.config
+        self.say, self.warn = say, warn
+        self.evaluated = 0  # checkpoints, by this watch
+        self._evaluator = evaluator
+        self._said: set[str] = set()
         self._store = Store(self.config.tracking)
+        self._view = StoreView(self._store)
         self._tasks = JobTasks(self.config)
-        self._clusters = study.clusters_of(self.config)
+        self._judge = Judge(self.config, self._store, self._view, self._tasks, self._complain)
+        self._list = RunList(request, self._tasks, self._complain)
+        self._results = Results(self._view, self._complain)
+        self._unmarked: set[str] = set()  # suites whose curves lack what is new
+
+    @property
+    def runs(self) -> dict[str, WatchedRun]:
+        """Folder -> what is in it, of all that are watched."""
+        return self._list.runs
+
+    @property
+    def faults(self) -> int:
+        """Runs and checkpoints that could not be evaluated, results that cannot be believed."""
+        of_runs = sum(len(run.failed) + run.refusals + (run.problem is not None) for run in self.runs.values())
+        return of_runs + len(self._list.passed_over) + self._judge.faults
+
+    @property
+    def newest(self) -> list[Visit]:
+        """The verdict on the newest checkpoint that has one, of each run that has any."""
+        return [run.newest for run in self.runs.values() if run.newest is not None]
+
+    def open(self, once: bool) -> None:
+        """Find the runs, before the first look.
+
+        Args:
+            once: There is one look alone: a pattern that matches nothing is a mistake then.
+
+        Raises:
+            ConfigError: two runs of one name; nothing to watch where there is one look.
+        """
+        problems = self._list.discover()
+        if self._list.clashes or (once and problems and not self.runs):
+            raise ConfigError(self._list.clashes or problems)
 
     def forever(self) -> None:
-        """Look every `watch.poll_s` seconds until interrupted."""
+        """Look every `watch.poll_s` seconds until interrupted, and sooner while there is work."""
         while True:
+            until = time.monotonic() + self.config.watch.poll_s
             try:
-                self.round()
+                self.round(until)
             except EvalrunError as error:
                 self._complain(f"{str(error).rstrip('.')}; waiting for it to change.")
-            time.sleep(self.config.watch.poll_s)
+            time.sleep(max(0.0, until - time.monotonic()))
 
     def once(self) -> None:
         """Evaluate what is there; waits once for what may still be written.
@@ -99,150 +95,170 @@ class Watch:
         Raises:
             ConfigError, CheckpointError: no run can be made out.
         """
-        if self.round().waiting:
+        self.round()
+        if any(run.seen is not None and run.seen.waiting for run in self.runs.values()):
             time.sleep(self.config.watch.poll_s)
             self.round()
+        problems = [run.problem for run in self.runs.values() if run.problem is not None]
+        if len(problems) == len(self.runs) and problems:
+            raise type(problems[0])([sentence for problem in problems for sentence in problem.problems])
 
-    def round(self) -> Scan:
-        """One look, and a visit to each checkpoint that is new, in order of training.
+    def round(self, until: float = math.inf) -> None:
+        """One look at every run, an evaluation of what is new, a verdict on what has results.
 
-        Raises:
-            ConfigError, CheckpointError: no run can be made out.
-        """
-        seen = scan(self.config, self._seen, self.config.watch.poll_s)
-        for note in (*seen.notes, *seen.refused.values()):
-            if note not in self._said and note in seen.refused.values():
-                self.faults += 1
-            self._complain(note)
-        new = [step for step, files in seen.ready.items() if self._done.get(step) != files]
-        visits = [visit for step in new if (visit := self.attempt(step, seen)) is not None]
-        self._seen = dict(seen.ready) | {step: self._files(step, seen.config) for step in seen.waiting}
-        self._latest = max(self._latest, *seen.ready, -1)
-        if visits:
-            self.newest = visits[-1] if self.newest is None or visits[-1].step >= self.newest.step else self.newest
-            found = sum(not visit.fresh for visit in visits)
-            if found:
-                self.say(f"{counted(found, 'checkpoint')} found done")
-            if not visits[-1].fresh:
-                self._show(visits[-1], seen.config)
-        return seen
-
-    def visit(self, config: Config) -> Visit:
-        """Evaluate one checkpoint, deliver it, compare it with those before it, warn.
+        Args:
+            until: Monotonic time from which on no further checkpoint is begun in this process.
 
         Raises:
-            EvalrunError: whatever a user can do something about.
+            EvalrunError: of one run: none can be made out in its folder. Tasks or the launcher fail.
         """
-        if not self._is_named:
-            with suppress(TrackingError):  # asked again with the next checkpoint; results wait in the journal
-                namesakes.refuse_one(config, self._store)
-                self._is_named = True
-        plain = OmegaConf.create({**self.plain, "step": config.step, "sweep": config.sweep})
-        job = spec_of(config, self.folders, self._tasks)
-        done = pipeline.evaluate(job, masked(OmegaConf.to_yaml(plain)))
-        fresh = bool(done.computed) or config.step in self._owed
-        if done.computed:
-            self.evaluated += 1
-            self._owed.add(config.step)
-        visit = self._compare(config, done.run_key, fresh)
-        self._owed.discard(config.step)
-        if fresh:
-            self._show(visit, config)
-            self._store.rebuild_curves(config.checkpoint.suite)
+        for problem in self._list.discover():
+            self._complain(problem)
+        has_news = False
+        for run in self.runs.values():
+            has_news |= run.look(self.config.watch.poll_s)
+            if run.problem is not None and not self.request.patterns:
+                raise run.problem
+            for sentence in run.problem.problems if run.problem is not None else ():
+                self._complain(sentence)
+        turns = in_turn((run, run.todo()) for run in self.runs.values())
+        has_news |= bool(turns)
+        before = {(run.group, step) for run in self.runs.values() for step in run.judged}
+        self._evaluate(turns, until)
+        for run in self.runs.values():
+            self._decide(run)
+        self._rebuild()
+        now = {(run.group, step): visit for run in self.runs.values() for step, visit in run.judged.items()}
+        self._report(sum(not now[key].fresh for key in now.keys() - before), has_news)
+
+    def attempt(self, step: int) -> Visit | None:
+        """Evaluate one checkpoint of the one run that is watched, and judge it by what there is before it."""
+        (run,) = self.runs.values()
+        run.look(0)  # who asks knows that it is finished
+        if run.problem is not None:
+            raise run.problem
+        assert run.seen is not None
+        if step not in run.seen.ready:
+            self._complain(run.seen.refused.get(step, f"step {step} is not in '{run.config.model.path}'."))
+            return None
+        self._evaluate([(run, step)], math.inf, judging=False)
+        visit = self._decide_on(run, step) if step in run.keys else None
+        self._rebuild()
         return visit
 
-    def attempt(self, step: int, seen: Scan) -> Visit | None:
-        """Visit a checkpoint; whatever goes wrong is one sentence."""
-        files, config = seen.ready[step], replace(seen.config, step=step)
-        if step < self._latest and self._seen.get(step) != files:
-            self._complain(f"steps go back: step {step} was written after step {self._latest} had been evaluated.")
+    def _evaluate(self, turns: list[Turn], until: float, judging: bool = True) -> None:
+        """Evaluate what has no results yet, and judge as they come.
+
+        Args:
+            turns: What is new, in order.
+            until: See `round`.
+            judging: Whether to judge.
+        """
+        self._view.begin()
+        if not turns:
+            return
+        left = self._results.left(turns)
+        runs = {run.group: run for run, _ in left}
+        setups = {group: run.setup for group, run in runs.items()}
+        jobs = [job.of_sweep(run.config.sweep) for run, job in left]
         try:
-            visit = self.visit(config)
-        except TrackingError as error:  # what is in the journal is delivered at a later look
-            self._complain(f"{str(error).rstrip('.')}. This watch tries again at its next look.")
+            for end in self._evaluator.evaluate(jobs, setups, until) if jobs else ():
+                run, step = runs[end.job.group], end.job.config.step
+                for warning in end.warnings:
+                    self._complain(warning)
+                if end.queued is not None:
+                    self._results.queued(run, end.job, end.queued)
+                elif isinstance(end.error, TrackingError):  # what is in the journal is delivered at a later look
+                    self._complain(f"{str(end.error).rstrip('.')}. {LATER}")
+                elif end.error is not None:
+                    run.failing(step, end.error)
+                else:
+                    self._ended(run, end)
+                    if judging:
+                        self._decide(run)
+        except EvalrunError as error:  # of the launcher itself
+            for run, job in left:
+                if job.config.step in run.new() and job.config.step not in run.queued:
+                    run.failing(job.config.step, error)
+
+    def _ended(self, run: WatchedRun, end: Evaluated) -> None:
+        """Note a checkpoint that was evaluated."""
+        run_key = end.run_key or self._results.run_key(end.job)
+        if run_key is None:
+            said = f"{end.job.cell.label} ended without an error, and its results are not in {self._store.uri} yet."
+            self._complain(f"{said} {LATER}")
+            return
+        self.evaluated += end.computed
+        self._unmarked.add(end.job.cell.suite)
+        run.evaluated(end.job.config.step, run_key, end.computed)
+
+    def _decide(self, run: WatchedRun) -> None:
+        """Judge what can be judged of a run."""
+        for step in run.undecided():
+            if self._decide_on(run, step) is None:
+                break
+
+    def _decide_on(self, run: WatchedRun, step: int) -> Visit | None:
+        """Find the verdict on a checkpoint, or make it and tell it; None where the store fails."""
+        suite, key = run.config.checkpoint.suite, run.keys[step]
+        try:
+            visit = self._judge.known(suite, key)
+            if visit is None:
+                visit = self._judge.judge(suite, key, run.config.sweep, step in run.fresh)
+                self._tell(visit)
+                self._judge.conclude(visit)
+                if not visit.fresh:
+                    self._store.mark(suite, key, run.config.sweep)
+            elif step in run.fresh:  # computed again: the same results, the same verdict
+                visit = replace(visit, fresh=True, rows=self._judge.rows(visit.run_id))
+                self._print(visit)
+        except TrackingError as error:
+            self._complain(f"{str(error).rstrip('.')}. {LATER}")
             return None
-        except Exception as error:
-            self.faults += 1
-            self._done[step] = files
-            gone = not self._files(step, seen.config)
-            self._complain(_said(error, step, root_of(config), gone))
-            return None
-        now = self._files(step, seen.config)
-        if now and now != files:
-            self._complain(f"step {step} of '{root_of(config)}' was changed while it was read: it is evaluated again.")
-            return visit
-        self._done[step] = files
+        run.judged[step] = visit
+        run.fresh.discard(step)
         return visit
 
-    def _files(self, step: int, config: Config) -> Files:
-        release = released_steps_of(config, refresh=False).by_step.get(step)
-        if release is None:
-            return frozenset()
-        return files_of(root_of(config) / release.place, config.checkpoint.convert is not None)
-
-    def _compare(self, config: Config, run_key: str, fresh: bool) -> Visit:
-        """Read back this checkpoint's results and those of the steps before it, and compare."""
-        cell, analysis = checkpoint_of(config), config.analysis
-        past = [run for run in self._store.past(cell.suite) if (run.model, run.seed) == (cell.model, cell.seed)]
-        mine = next((run for run in past if run.run_key == run_key and run.tasks), None)
-        if mine is None:
-            raise TrackingError(f"the results of {cell.label} are not in {self._store.uri} yet.")
-        alike = [run for run in past if run.settings == mine.settings and run.tasks]
-        if fresh and any(run.step == cell.step and run.run_key != run_key for run in alike):
-            self._complain(f"{cell.label} was evaluated before with other files: its newest result counts.")
-        earlier = [run.run_id for run in alike if run.step < cell.step]
-        table = study.with_metric(self.config, self._store, self._store.table_of([mine.run_id, *earlier]))
-        tasks = [file.name for file in self._tasks.files]
-        table = table[table["primary"] if analysis.metric is None else table["metric"] == analysis.metric]
-        table = table[table["task"].isin(tasks)].sort_values("finished_ms", kind="stable")
-        table = table.drop_duplicates(["step", "task"], keep="last")
-        with self._store.items(zip(table["run_id"], table["task"], strict=True)) as items:
-            table = self._believed(table, items, mine.run_id)
-            rows = table[table["run_id"] == mine.run_id].sort_values("task", ignore_index=True)
-            before = table[table["step"] < cell.step]
-            changes = alarm.changes(
-                *(rows, before, items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
-                self._clusters,
-            )
-        for why in unclustered(tasks, self._clusters):
-            self._complain(f"items not clustered: {why}.")
-        visit = Visit(cell.step, fresh, rows, changes)
-        self._store.flag(mine.run_id, render.warnings(changes), [change.to_json() for change in visit.drops])
-        return visit
-
-    def _believed(self, table: pd.DataFrame, items: Items, newest: str) -> pd.DataFrame:
-        """The results that can be believed; of the others, those of the newest checkpoint are faults."""
-        from evalrun.statistics.items.believed import doubt
-        from evalrun.statistics.items.continuous import COLUMNS
-
-        sound = []
-        for run_id, task, step in table[["run_id", "task", "step"]].itertuples(index=False, name=None):
-            key = (str(run_id), str(task))
-            if key not in self._doubts:
-                found = items(*key, COLUMNS)
-                self._doubts[key] = "" if found is None else doubt(found).why
-            sound.append(not self._doubts[key])
-            if self._doubts[key] and run_id == newest:
-                self.faults += 1
-                self._complain(f"step {step}: {task} is left out, because {self._doubts[key]}.")
-        return table[sound]
-
-    def _show(self, visit: Visit, config: Config) -> None:
-        """Say how a checkpoint compares with those before; if it is new and worse, call the user's hooks once."""
-        cell = checkpoint_of(replace(config, step=visit.step))
-        warnings = render.warnings(visit.changes)
-        for line in [*render.block(cell, visit.rows, visit.changes), *map(render.loud, warnings)]:
-            self.say(line)
-        if not visit.fresh or not warnings:
+    def _tell(self, visit: Visit) -> None:
+        """Say what became of a new checkpoint; if it is worse, call the user's hooks."""
+        if not visit.fresh:
+            return
+        self._print(visit)
+        if not visit.warnings:
             return
         event = {
-            **{name: getattr(cell, name) for name in ("suite", "model", "seed", "step", "tokens")},
-            "run_id": str(visit.rows["run_id"].iloc[0]),
-            "text": "\n".join([f"{cell.label} is worse than before", *warnings]),
+            **{name: getattr(visit.cell, name) for name in ("suite", "model", "seed", "step", "tokens")},
+            "run_id": visit.run_id,
+            "text": "\n".join([f"{visit.cell.label} is worse than before", *visit.warnings]),
             "drops": [change.to_json() for change in visit.drops],
         }
-        for failed in hooks.call(config.watch, event):
+        for failed in hooks.call(self.config.watch, event):
             self.warn(failed)
+
+    def _print(self, visit: Visit) -> None:
+        for line in [*render.block(visit, self.config.analysis.alpha), *map(render.loud, visit.warnings)]:
+            self.say(line)
+
+    def _rebuild(self) -> None:
+        """Bring curves up to date with what is new."""
+        for suite in sorted(self._unmarked):
+            try:
+                self._store.rebuild_curves(suite)
+                self._unmarked.discard(suite)
+            except TrackingError as error:
+                self._complain(f"{str(error).rstrip('.')}. {LATER}")
+
+    def _report(self, found: int, has_news: bool) -> None:
+        """What a look ends with: what was found done, and a table of several runs if anything happened."""
+        if found:
+            self.say(f"{counted(found, 'checkpoint')} found done")
+        if self.request.patterns:
+            if has_news and self.runs:
+                for line in render.table(self.runs):
+                    self.say(line)
+        elif found and self.newest and not self.newest[0].fresh:
+            (visit,) = self.newest
+            self._print(replace(visit, rows=self._judge.rows(visit.run_id)))
 
     def _complain(self, sentence: str) -> None:
         """Warn with a sentence that was not said before."""
@@ -251,11 +267,7 @@ class Watch:
             self.warn(sentence)
 
 
-def _said(error: Exception, step: int, root: Path, gone: bool) -> str:
-    if gone and isinstance(error, (CheckpointError, ConfigError, OSError)):
-        return f"step {step} of '{root}' disappeared before it was evaluated: it has no result."
-    if isinstance(error, EvalrunError):
-        return str(error)
-    log.debug("step %d", step, exc_info=error)
-    why = f"{type(error).__name__}: {first_line(error)}"
-    return f"step {step} of '{root}' failed in a way that evalrun did not foresee ({why})."
+def in_turn(found: Iterable[tuple[WatchedRun, list[int]]]) -> list[Turn]:
+    """One checkpoint of each run after the other, so that no run waits for all of another."""
+    queues = [[(run, step) for step in steps] for run, steps in found]
+    return [turn for row in zip_longest(*queues) for turn in row if turn is not None]

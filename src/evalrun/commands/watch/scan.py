@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalrun.checkpoints import conversions
+from evalrun.checkpoints import conversions, folder_notes
 from evalrun.checkpoints.suites import ReleasedSteps, folders, location, released_steps_of
 from evalrun.checkpoints.suites.local import AUTO
 from evalrun.config import step_names
@@ -75,6 +75,18 @@ def files_of(folder: Path, below: bool = False) -> Files:
     except OSError:
         return frozenset()
     return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in entries)
+
+
+def signature(config: Config) -> int | None:
+    """What differs once anything was written in a run's folder or in a checkpoint's; None where that cannot be told.
+
+    A look at what is there that reads no file: of a run in which nothing happened the scan before holds.
+    """
+    if config.checkpoint.convert is not None:
+        return None  # whose files may lie at any depth
+    root = root_of(config)
+    below = folder_notes.entries(root)
+    return hash((root.is_dir(), *below, *(hash(tuple(folder_notes.entries(root / name))) for name, *_ in below)))
 
 
 def root_of(config: Config) -> Path:

@@ -1,0 +1,87 @@
+"""What went wrong and when it is tried again: growing waits, kept in a file, so that they outlive the watch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evalrun.core.atomic import keep_file
+
+FILE = Path(".watch") / "faults.json"  # below the folder of all jobs' folders
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that failed, and has not changed since."""
+
+    tries: int
+    until: float  # Unix time of the next try
+    why: str
+    state: str  # digest of what was tried, such as a checkpoint's files
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time has come."""
+        return time.time() >= self.until
+
+
+class Faults:
+    """The faults of the runs of one folder of jobs; other watches keep theirs in the same file.
+
+    Args:
+        root: The folder of all jobs' folders.
+        first_s: Seconds after a first fault until the next try.
+        most_s: Bound of the wait, which doubles with each fault.
+    """
+
+    def __init__(self, root: Path, first_s: float, most_s: float) -> None:
+        self._file = root / FILE
+        self._first_s = first_s
+        self._most_s = most_s
+        self._known = _read(self._file)
+
+    def of(self, key: str, state: object) -> Fault | None:
+        """The fault of something; None where there is none, or it is no longer what it was.
+
+        Args:
+            key: Names it.
+            state: What it is now; anything with a repr.
+        """
+        fault = self._known.get(key)
+        return fault if fault is not None and fault.state == _digest(state) else None
+
+    def note(self, key: str, state: object, why: str) -> Fault:
+        """Note that it failed, again or for the first time; `why` is a sentence."""
+        before = self.of(key, state)
+        tries = 1 if before is None else before.tries + 1
+        wait = min(self._first_s * 2.0 ** min(tries - 1, 60), self._most_s)
+        fault = Fault(tries, time.time() + wait, why, _digest(state))
+        self._keep(key, fault)
+        return fault
+
+    def clear(self, key: str) -> None:
+        """It is well."""
+        if key in self._known:
+            self._keep(key, None)
+
+    def _keep(self, key: str, fault: Fault | None) -> None:
+        known = _read(self._file) | self._known  # what this watch knows of its own runs is newer
+        self._known = {name: one for name, one in known.items() if name != key} | (
+            {} if fault is None else {key: fault}
+        )
+        keep_file(self._file, json.dumps({name: asdict(one) for name, one in self._known.items()}))
+
+
+def _read(file: Path) -> dict[str, Fault]:
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        return {str(key): Fault(**one) for key, one in json.loads(file.read_text()).items()}
+    return {}
+
+
+def _digest(state: object) -> str:
+    said = sorted(map(repr, state)) if isinstance(state, frozenset) else state
+    return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,56 @@
+"""Which looks of a training were spent on a checkpoint, as a tag of its run says; read without MLflow.
+
+A look is one comparison of a checkpoint with those before it, at its part of one level for the whole training. Its
+number is taken before the comparison is made and stays on the run, so that whoever asks again, after a restart or from
+another process, gets the same number, and nobody spends a part twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evalrun.tracking.layout import RunEntry
+
+LOOKS = "evalrun.looks"  # JSON: what was compared -> its look
+
+
+@dataclass(frozen=True)
+class Look:
+    """One comparison of one checkpoint."""
+
+    number: int  # from 1, over all looks of its training; 0 where there was nothing to compare with
+    level: float | None = None  # that it was made at; None until that is done and told
+    fallen: tuple[str, ...] = ()  # tasks that fell significantly
+
+
+def looks_of(tags: Mapping[str, str]) -> dict[str, Look]:
+    """The looks at a run, by what they compared; others may have edited the tag, of which nothing is taken then."""
+    try:
+        said = json.loads(tags.get(LOOKS, "{}"))
+        return {
+            str(key): Look(int(one["look"]), one.get("level"), tuple(one.get("fell", ()))) for key, one in said.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def to_tag(looks: Mapping[str, Look]) -> str:
+    """What `looks_of` reads."""
+    said: dict[str, dict[str, Any]] = {}
+    for key, look in looks.items():
+        said[key] = {"look": look.number}
+        if look.level is not None:
+            said[key] |= {"level": look.level, "fell": list(look.fallen)}
+    return json.dumps(said, separators=(",", ":"))
+
+
+def last_number(runs: Iterable[RunEntry], model: str, seed: int | None, stage: str | None) -> int:
+    """How many looks of a training were taken; 0 where there was none."""
+    cells = ((run.tags, run.checkpoint) for run in runs)
+    ours = (
+        tags for tags, cell in cells if cell is not None and (cell.model, cell.seed, cell.stage) == (model, seed, stage)
+    )
+    return max((look.number for tags in ours for look in looks_of(tags).values()), default=0)
