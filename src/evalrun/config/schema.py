@@ -154,7 +154,6 @@ class WatchConf:
     """How training runs are watched (`evalrun watch`)."""
 
     poll_s: float = MISSING  # seconds between two looks at the folders
-    order: str = MISSING  # of the checkpoints that are there at a look: oldest or newest first
     half_by: int = MISSING  # looks by which half of analysis.alpha is spent
     retry_s: float = MISSING  # seconds after a first fault until the next try; doubled with each
     retry_most_s: float = MISSING  # bound of that

@@ -31,7 +31,6 @@ FIT_STAGES = (FIRST_STAGE, "all")
 FIGURES = ("paper", "all", "none")
 ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
-WATCH_ORDERS = (OLDEST, NEWEST) = ("oldest", "newest")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 ORDERS = (GIVEN, NEWEST, BISECT) = ("given", "newest", "bisect")
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
@@ -102,14 +101,12 @@ def problems(config: Config) -> Iterator[str]:
 
 
 def _watch_problems(watch: WatchConf) -> Iterator[str]:
-    """Sentences about what cannot be right in `watch`: times, order, how the level is spent."""
+    """Sentences about what cannot be right in `watch`: times, how the level is spent."""
     for name in ("poll_s", "hook_s", "retry_most_s"):
         if getattr(watch, name) <= 0:
             yield f"watch.{name} is {getattr(watch, name)}: it must be more than 0 seconds."
     if watch.retry_s < 0:
         yield f"watch.retry_s is {watch.retry_s}: it must be 0 or more seconds."
-    if watch.order not in WATCH_ORDERS:
-        yield f"watch.order is '{watch.order}': {suggest(watch.order, WATCH_ORDERS)}"
     if watch.half_by < 1:
         yield f"watch.half_by is {watch.half_by}: it must be 1 look or more."
 

@@ -13,11 +13,11 @@ from evalrun.commands.watch.request import RunSetup
 from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan, signature
 from evalrun.commands.watch.verdicts import Visit
 from evalrun.config.schema import Config
-from evalrun.config.validate import NEWEST
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, first_line
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec, JobTasks
 from evalrun.grid.planning import spec_of
+from evalrun.grid.step_order import ordered
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,10 @@ class WatchedRun:
         return sorted(step for step, files in ready.items() if self._done.get(step) != files)
 
     def todo(self) -> list[int]:
-        """Those of `new` that are to be evaluated now, in the order that `watch.order` says."""
-        steps = [step for step in self.new() if not self._waits(step)]
-        return steps[::-1] if self.config.watch.order == NEWEST else steps
+        """Those of `new` that are to be evaluated now, in the order that `order` says for all that are there."""
+        new = {step for step in self.new() if not self._waits(step)}
+        there = sorted(self.seen.ready) if new and self.seen is not None else []
+        return [step for step in ordered(there, self.config.order) if step in new]
 
     def _waits(self, step: int) -> bool:
         """Whether a checkpoint failed, has not changed since, and its time has not come."""
