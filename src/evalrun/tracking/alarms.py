@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from evalrun.core.errors import TrackingError
 from evalrun.core.plain_names import slug
-from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout
+from evalrun.tracking.alarm_tags import LOOKS, Look, alarms_of, fitting, last_number, looks_of, section, to_tag
 from evalrun.tracking.backends import Backend
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.looks import LOOKS, Look, last_number, looks_of, to_tag
 
 
 class Alarms:
@@ -74,7 +72,7 @@ class Alarms:
         with self._link.guard("noting what fell"):
             tags = self._link.client.get_run(run_id).data.tags
             others = [pair for pair in alarms_of(tags) if pair[1].get("task") not in about]
-            text = _fitting([*others, *zip(sentences, details, strict=True)])
+            text = fitting([*others, *zip(sentences, details, strict=True)])
             if tags.get(layout.ALARM) == text:
                 return
             note = tags.get(layout.NOTE, "").partition(layout.ALARM_NOTE)[0]
@@ -84,35 +82,3 @@ class Alarms:
                 self._link.client.set_tag(run_id, layout.ALARM, text)
                 note += section({layout.ALARM: text})
             self._link.client.set_tag(run_id, layout.NOTE, note[: layout.TAG_LIMIT])
-
-
-def alarms_of(tags: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """The alarms on a run: what fell, in a sentence and in plain values."""
-    try:
-        said = json.loads(tags.get(layout.ALARM, "{}"))
-        return list(zip(said.get("warnings", ()), said.get("drops", ()), strict=False))
-    except (ValueError, AttributeError, TypeError):
-        return []
-
-
-def section(tags: Mapping[str, str]) -> str:
-    """What an alarm adds to its run's note; nothing where there is none."""
-    if layout.ALARM not in tags:
-        return ""
-    said = json.loads(tags[layout.ALARM])["warnings"]
-    return layout.ALARM_NOTE + "".join(f"\n- {markdown_escape(sentence)}" for sentence in said)
-
-
-def _fitting(alarms: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
-    """JSON that fits a tag, None of no alarms: of very many drops the last are left out, and counted."""
-    if not alarms:
-        return None
-    kept = len(alarms)
-    while True:
-        sentences, details = [one[0] for one in alarms[:kept]], [one[1] for one in alarms[:kept]]
-        text = json.dumps(
-            {"warnings": sentences, "drops": details, "left_out": len(alarms) - kept}, separators=(",", ":")
-        )
-        if len(text) <= layout.TAG_LIMIT or not kept:
-            return text
-        kept -= 1

@@ -22,7 +22,7 @@ from evalrun.core.plain_names import slug
 from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
-from evalrun.tracking import alarms, datasets, layout, run_files, run_notes, run_values
+from evalrun.tracking import alarm_tags, datasets, layout, run_files, run_notes, run_values
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, RunEntry, TaskEntry
 from evalrun.tracking.slugs import metric_key
@@ -255,7 +255,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean
         + ("" if mean is None else f", mean accuracy {mean:.3f}")
         + run_notes.came_in(result.settings.get("bundle"))
         + run_notes.made_by(run.data.tags)
-        + alarms.section(run.data.tags),
+        + alarm_tags.section(run.data.tags),
         "evalrun.weights": result.weights,
         layout.IDENTITY: str(result.settings.get("identity") or ""),
         layout.FOLDER: str(result.settings.get("folder") or ""),

@@ -15,10 +15,10 @@ from typing import Protocol
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout, moved
+from evalrun.tracking.alarm_tags import LOOKS
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.failures import explain
 from evalrun.tracking.group_tags import GROUP
-from evalrun.tracking.looks import LOOKS
 from evalrun.tracking.run_content import RunContent
 
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"

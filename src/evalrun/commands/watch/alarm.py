@@ -8,7 +8,7 @@ are said once; both tests count all the same.
 
 The correction is over one checkpoint, and its level is not `alpha` but that look's part of it: a training has as many
 looks as checkpoints, and one chance of a false alarm over all of them (`statistics.alpha_spending`). The parts are
-counted in the store (`tracking.looks`). Intervals cover with 1 - alpha, each for itself.
+counted in the store (`tracking.alarm_tags`). Intervals cover with 1 - alpha, each for itself.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ FILE = Path(".watch") / "faults.json"  # below the folder of all jobs' folders
 
 
 @dataclass(frozen=True)
-class Fault:
+class FailedTry:
     """Something that failed, and has not changed since."""
 
     tries: int
@@ -44,7 +44,7 @@ class Faults:
         self._most_s = most_s
         self._known = _read(self._file)
 
-    def of(self, key: str, state: object) -> Fault | None:
+    def of(self, key: str, state: object) -> FailedTry | None:
         """The fault of something; None where there is none, or it is no longer what it was.
 
         Args:
@@ -54,12 +54,12 @@ class Faults:
         fault = self._known.get(key)
         return fault if fault is not None and fault.state == _digest(state) else None
 
-    def note(self, key: str, state: object, why: str) -> Fault:
+    def note(self, key: str, state: object, why: str) -> FailedTry:
         """Note that it failed, again or for the first time; `why` is a sentence."""
         before = self.of(key, state)
         tries = 1 if before is None else before.tries + 1
         wait = min(self._first_s * 2.0 ** min(tries - 1, 60), self._most_s)
-        fault = Fault(tries, time.time() + wait, why, _digest(state))
+        fault = FailedTry(tries, time.time() + wait, why, _digest(state))
         self._keep(key, fault)
         return fault
 
@@ -68,7 +68,7 @@ class Faults:
         if key in self._known:
             self._keep(key, None)
 
-    def _keep(self, key: str, fault: Fault | None) -> None:
+    def _keep(self, key: str, fault: FailedTry | None) -> None:
         known = _read(self._file) | self._known  # what this watch knows of its own runs is newer
         self._known = {name: one for name, one in known.items() if name != key} | (
             {} if fault is None else {key: fault}
@@ -76,9 +76,9 @@ class Faults:
         keep_file(self._file, json.dumps({name: asdict(one) for name, one in self._known.items()}))
 
 
-def _read(file: Path) -> dict[str, Fault]:
+def _read(file: Path) -> dict[str, FailedTry]:
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        return {str(key): Fault(**one) for key, one in json.loads(file.read_text()).items()}
+        return {str(key): FailedTry(**one) for key, one in json.loads(file.read_text()).items()}
     return {}
 
 

@@ -10,8 +10,8 @@ from itertools import zip_longest
 
 from evalrun.commands.watch import hooks, render
 from evalrun.commands.watch.evaluating import Evaluated, Evaluator
+from evalrun.commands.watch.jobs_left import LATER, JobsLeft
 from evalrun.commands.watch.request import WatchRequest
-from evalrun.commands.watch.results import LATER, Results
 from evalrun.commands.watch.run_list import RunList
 from evalrun.commands.watch.store_view import StoreView
 from evalrun.commands.watch.verdicts import Judge, Visit
@@ -37,6 +37,7 @@ class Watch:
     def __init__(
         self, request: WatchRequest, evaluator: Evaluator, say: Callable[[str], None], warn: Callable[[str], None]
     ) -> None:
+        """Open nothing yet; the runs of paths= are found by `open` and at every look."""
         self.request, self.config = request, request.config
         self.say, self.warn = say, warn
         self.evaluated = 0  # checkpoints, by this watch
@@ -47,7 +48,7 @@ class Watch:
         self._tasks = JobTasks(self.config)
         self._judge = Judge(self.config, self._store, self._view, self._tasks, self._complain)
         self._list = RunList(request, self._tasks, self._complain)
-        self._results = Results(self._view, self._complain)
+        self._left = JobsLeft(self._view, self._complain)
         self._unmarked: set[str] = set()  # suites whose curves lack what is new
 
     @property
@@ -157,7 +158,7 @@ class Watch:
         self._view.begin()
         if not turns:
             return
-        left = self._results.left(turns)
+        left = self._left.of(turns)
         runs = {run.group: run for run, _ in left}
         setups = {group: run.setup for group, run in runs.items()}
         jobs = [job.of_sweep(run.config.sweep) for run, job in left]
@@ -167,7 +168,7 @@ class Watch:
                 for warning in end.warnings:
                     self._complain(warning)
                 if end.queued is not None:
-                    self._results.queued(run, end.job, end.queued)
+                    self._left.queued(run, end.job, end.queued)
                 elif isinstance(end.error, TrackingError):  # what is in the journal is delivered at a later look
                     self._complain(f"{str(end.error).rstrip('.')}. {LATER}")
                 elif end.error is not None:
@@ -183,7 +184,7 @@ class Watch:
 
     def _ended(self, run: WatchedRun, end: Evaluated) -> None:
         """Note a checkpoint that was evaluated."""
-        run_key = end.run_key or self._results.run_key(end.job)
+        run_key = end.run_key or self._left.run_key(end.job)
         if run_key is None:
             said = f"{end.job.cell.label} ended without an error, and its results are not in {self._store.uri} yet."
             self._complain(f"{said} {LATER}")

@@ -48,6 +48,7 @@ class WatchRequest:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
+        """Check the words, and compose what they come to without a folder."""
         self.patterns = _patterns(words)
         words = [word for word in words if not word.startswith(f"{PATHS}=")]
         with hydra_session():

@@ -19,9 +19,8 @@ from evalrun.grid.job_spec import JobTasks
 from evalrun.statistics.alpha_spending import level_of_look
 from evalrun.statistics.items.clusters import unclustered
 from evalrun.tracking import Store
-from evalrun.tracking.alarms import alarms_of
+from evalrun.tracking.alarm_tags import alarms_of, looks_of
 from evalrun.tracking.layout import RunEntry
-from evalrun.tracking.looks import looks_of
 from evalrun.tracking.sweep_tags import sweeps_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalrun.checkpoints.suites import released_steps_of
-from evalrun.commands.watch.backoff import Fault, Faults
+from evalrun.commands.watch.backoff import FailedTry, Faults
 from evalrun.commands.watch.request import RunSetup
 from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan, signature
 from evalrun.commands.watch.verdicts import Visit
@@ -69,7 +69,7 @@ class WatchedRun:
         return self.judged[max(there or self.judged)] if self.judged else None
 
     def look(self, rest_s: float) -> bool:
-        """See what is in the folder; of one in which nothing was written the look before holds.
+        """Read what is in the folder; of one in which nothing was written the look before holds.
 
         Args:
             rest_s: Seconds after which a checkpoint without a Trainer's own sign counts as written.
@@ -201,7 +201,7 @@ class WatchedRun:
         fault = self.faults.note(self._key(step), files, why)
         self.complain(f"{why} {_next_try(fault, self._waited(fault))}")
 
-    def _waited(self, fault: Fault) -> float:
+    def _waited(self, fault: FailedTry) -> float:
         watch = self.config.watch
         return min(watch.retry_s * 2.0 ** min(fault.tries - 1, 60), watch.retry_most_s)
 
@@ -214,13 +214,13 @@ class WatchedRun:
         first = min(waiting, default=None)
         return sorted(step for step in self.keys if step not in self.judged and (first is None or step < first))
 
-    def _fault(self, step: int) -> Fault | None:
+    def _fault(self, step: int) -> FailedTry | None:
         return self.faults.of(self._key(step), self.ready(step))
 
     def _key(self, step: int) -> str:
         return f"{self.root.absolute()} step {step}"
 
 
-def _next_try(fault: Fault, wait: float) -> str:
+def _next_try(fault: FailedTry, wait: float) -> str:
     when = f"in {wait:,.0f} s" if wait else "at the next look"
     return f"It is tried again {when}{f' (fault {fault.tries})' if fault.tries > 1 else ''}."

@@ -14,12 +14,13 @@ from evalrun.grid import namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec
 from evalrun.grid.locating import locate_all
 from evalrun.journal import job_state
-from evalrun.progress import JobProgress, RunsBySuite, of
+from evalrun.progress import JobProgress, RunsBySuite
+from evalrun.progress import of as progress_of
 
 LATER = "This watch tries again at its next look."
 
 
-class Results:
+class JobsLeft:
     """What there is of the checkpoints that a look found new, by the journal and the store.
 
     Args:
@@ -33,7 +34,7 @@ class Results:
         self._named: set[int] = set()  # groups of runs whose name was seen to be their own
         self._queued_ms: dict[tuple[int, int], int] = {}  # run and step -> when it was left to a cluster
 
-    def left(self, turns: Sequence[tuple[WatchedRun, int]]) -> list[tuple[WatchedRun, JobSpec]]:
+    def of(self, turns: Sequence[tuple[WatchedRun, int]]) -> list[tuple[WatchedRun, JobSpec]]:
         """The jobs that are to be run, with what was found out of them; what is done is noted, what cannot be had too.
 
         Args:
@@ -52,6 +53,14 @@ class Results:
             return self._left(jobs)
 
     def _left(self, jobs: Sequence[tuple[WatchedRun, JobSpec]]) -> list[tuple[WatchedRun, JobSpec]]:
+        """`of`, by one look at each folder.
+
+        Args:
+            jobs: Of what is new.
+
+        Raises:
+            TaskError: as `of` says.
+        """
         places = locate_all([job for _, job in jobs])
         there: list[tuple[WatchedRun, JobSpec]] = []
         for (run, job), (stamp, place) in zip(jobs, places, strict=True):
@@ -61,7 +70,7 @@ class Results:
                 there.append((run, replace(job, results=JobResults(place, "", {}, stamp))))
         held = self._held({job.cell.suite for _, job in there})
         identities = [job.results.located.identity for _, job in there if job.results is not None]
-        entries = of([replace(job, results=None) for _, job in there], held, dict(enumerate(identities)))
+        entries = progress_of([replace(job, results=None) for _, job in there], held, dict(enumerate(identities)))
         left = []
         for (run, job), entry in zip(there, entries, strict=True):
             if held is not None and not entry.missing and not entry.undelivered and not job.config.force:
@@ -107,7 +116,7 @@ class Results:
         suite = job.cell.suite
         if job.results is not None and self._view.again(suite, job.results.run_key) is not None:
             return job.results.run_key
-        (entry,) = of([replace(job, results=None)], {suite: self._view.filed(suite)})
+        (entry,) = progress_of([replace(job, results=None)], {suite: self._view.filed(suite)})
         return entry.run_key
 
     def queued(self, run: WatchedRun, job: JobSpec, where: str) -> None:
