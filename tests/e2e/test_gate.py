@@ -19,7 +19,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from evalrun import cli
-from evalrun.commands.gate.verdicts import BREACH, PASSES, UNDECIDED, GateReference, GateTask, judge
+from evalrun.commands.gate.verdicts import BREACH, PASSES, UNDECIDED, UNKNOWN, GateReference, GateTask, judge
 from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, MARGIN, Threshold
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
@@ -126,6 +126,7 @@ def test_what_did_not_fall_passes_and_the_reference_decides(gate: Gate) -> None:
     assert found["memo_trap"]["reference"] == "big step 8"  # the best, and not the one before
     assert found["memo_trap"]["searched"] == 3
     assert gate("big@128", "against=big@64", "task=memo_trap")[0] == 0
+    assert gate("big@64", "gate.tasks.memo_trap=0.5")[0] == 0
 
 
 @pytest.mark.release
@@ -225,6 +226,7 @@ MORE = [
     (("big@8", "against=relese", "gate.pinned={release: big@1}"), 2, "did you mean 'release'?"),
     (("big@8", "against=big@8"), 2, "both names mean big step 8"),
     (("big@8", "junit="), 2, "junit= has no value"),
+    (("big@8", "junit=."), 2, "junit is '.', which is a folder: name a file"),
     (("big@8", "model=tiny/s"), 2, "gate takes no model="),
     (("big@8", "tracking.root=none"), 1, "no results in sqlite:///"),
     (("big@8", "task=hindsight_neglect"), 1, "big step 8 and the checkpoint before, big step 1 have no results"),
@@ -319,6 +321,16 @@ def test_values_are_judged_in_the_metrics_direction() -> None:
     asked = [Threshold(AT_MOST, value) for value in (0.6, 0.7, 0.8)]
     found = judge([GateTask("t", asked, lower, 0, [])], items, None, 0.05)
     assert [check.verdict for check in found] == [BREACH, UNDECIDED, PASSES]
+
+
+def test_no_items_and_no_number_are_no_pass() -> None:
+    row = {"run_id": "a", "task": "t", "title": "t", "metric": "acc", "higher_is_better": True, "stderr": 0.02,
+           "value": 0.5, "n": 0, "model": "m", "seed": None, "step": 1}  # fmt: skip
+    for own, why in ((row, "no items were scored"), ({**row, "n": 9, "value": np.nan}, "its value is nan")):
+        task = GateTask("t", [Threshold(MARGIN, 0.1)], own, 0, [GateReference(row, "a", 0)])
+        (found,) = judge([task], None, None, 0.05)
+        assert found.verdict == UNKNOWN
+        assert why in found.why
 
 
 JOB = """\

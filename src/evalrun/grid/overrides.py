@@ -66,7 +66,8 @@ def _spelt_out(word: str) -> str:
         return word
     plus = key[: len(key) - len(key.lstrip("+"))]
     key = ALIASES.get(key.lstrip("+"), key.lstrip("+"))
-    if key in free_mappings() and value.startswith("{"):
+    free = free_mappings()
+    if (key in free and value.startswith("{")) or key.rpartition(".")[0] in free:
         plus = "++"  # its keys are the user's: none is there before
     return f"{plus}{key}={as_typed.spelt(key, value, _is_read)}"
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evalrun.commands.gate.references import find_sides
 from evalrun.config.compose import compose, hydra_session, to_config
@@ -83,6 +84,8 @@ def _ask(words: Sequence[str]) -> _GateRequest:
         if key in _OWN and equals:
             if key in own:
                 raise ConfigError(f"{key}= is given twice, '{own[key]}' and '{value}': give it once.")
+            if key != "suite" and Path(value).expanduser().is_dir():
+                raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
             if not value.strip():
                 raise ConfigError(f"{key}= has no value: {_OWN[key]}.")
             own[key] = value

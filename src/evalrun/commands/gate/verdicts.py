@@ -126,6 +126,8 @@ def _judged(
     check = GateCheck(
         *(task.name, str(row["title"]), str(row["metric"]), higher, threshold, None, 0, Bounds(), UNKNOWN, "")
     )
+    if not math.isfinite(row["value"]):
+        return replace(check, why=f"its value is {row['value']}, which is no finite number")
     if threshold.kind in (AT_LEAST, AT_MOST):
         if (threshold.kind == AT_LEAST) != higher:
             other = AT_MOST if threshold.kind == AT_LEAST else AT_LEAST

@@ -43,7 +43,7 @@ def sentence(check: GateCheck) -> str:
     if not check.is_of_change:
         said = f"{name} is {number(found.estimate)} {interval(check)}"
     else:
-        moved = "fell" if found.estimate < 0 else "rose" if found.estimate > 0 else "stayed"
+        moved = "fell" if found.estimate < 0 else "rose" if found.estimate > 0 else "went"
         where = f" ({check.reference.label})" if check.reference is not None else ""
         said = f"{name} {moved} from {number(found.before)}{where} to {number(found.after)}"
         said += f": {number(found.estimate, '+')} {interval(check)}"
@@ -96,7 +96,7 @@ def power_lines(result: GateResult) -> Iterator[str]:
         return
     shown = ", ".join(f"{check.task} {number(check.smallest_shown)}" for check in known)
     yield f"Not seen: with {POWER:.0%} power a breach shows only where a task is worse by more than this: {shown}."
-    narrow = [check for check in known if check.smallest_margin > check.threshold.value]
+    narrow = [check for check in known if check.smallest_margin > 1.01 * check.threshold.value]
     if narrow:
         needed = ", ".join(f"{check.task} {number(check.smallest_margin)}" for check in narrow)
         yield (

@@ -183,7 +183,9 @@ def _by_t(aligned: Aligned, codes: Any, estimate: float, spread: Floats, low_lev
 def _by_error(
     before: float, after: float, estimate: float, error: float, n: int, why: str, low_level: float, high_level: float
 ) -> Bounds:
-    """An interval from a standard error alone; why: there are no items."""
+    """An interval from a standard error alone; why: the items do not tell."""
+    if n < 1:
+        return Bounds(0, before, after, estimate, note="no items were scored")
     note = f"{why}: from standard errors, which is conservative" if error > 0 else f"{why}, and no standard errors"
     reach = [-float(ndtri(level)) * error if error > 0 else np.nan for level in (low_level, high_level)]
     low, high = estimate - reach[0], estimate + reach[1]
