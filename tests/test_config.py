@@ -336,7 +336,7 @@ def test_no_default_hides_in_the_code() -> None:
     import yaml
 
     keys = set(yaml.safe_load((conf_dir() / "config.yaml").read_text())) - {"defaults", "hydra"}
-    groups = {"model", "checkpoint", "scorer", "profile", "tracking", "analysis"}
+    groups = {"model", "checkpoint", "scorer", "profile", "tracking", "analysis", "gate"}
     assert keys == set(Config.__dataclass_fields__) - groups - {"sweep"}
 
 
@@ -345,7 +345,9 @@ def test_mappings_whose_keys_are_the_users_are_given_whole_or_by_the_key() -> No
         for words in (
             ["analysis.expected={memo_trap: inverse,neqa: U-shaped}"],
             ["+analysis.expected.memo_trap=inverse", "+analysis.expected.neqa=U-shaped"],
+            ["analysis.expected.memo_trap=inverse", "analysis.expected.neqa=U-shaped"],
         ):
             assert planning.settings_of(words).analysis.expected == {"memo_trap": "inverse", "neqa": "U-shaped"}
         assert planning.settings_of(["model.resources={cpus: 2}"]).model.resources == {"cpus": 2}
-    assert ov.free_mappings() == {"analysis.expected", "model.architecture", "model.resources"}
+    free = {"analysis.expected", "gate.pinned", "gate.tasks", "model.architecture", "model.resources"}
+    assert ov.free_mappings() == free

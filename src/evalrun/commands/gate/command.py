@@ -84,10 +84,10 @@ def _ask(words: Sequence[str]) -> _GateRequest:
         if key in _OWN and equals:
             if key in own:
                 raise ConfigError(f"{key}= is given twice, '{own[key]}' and '{value}': give it once.")
-            if key != "suite" and Path(value).expanduser().is_dir():
-                raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
             if not value.strip():
                 raise ConfigError(f"{key}= has no value: {_OWN[key]}.")
+            if key != "suite" and Path(value).expanduser().is_dir():
+                raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
             own[key] = value
         elif equals:
             rest.append(f"gate.{word}" if key == "against" else word)
