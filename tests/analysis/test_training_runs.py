@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -77,7 +79,7 @@ def test_exchanged_runs_count_every_way_once() -> None:
         return float(abs(values[side].mean() - values[~side].mean()))
 
     found = by_exchanged_runs(8, 4, largest, 9999, 0)  # type: ignore[arg-type]
-    order = np.sort([largest(list(way)) for way in __import__("itertools").combinations(range(8), 4)])
+    order = np.sort([largest(list(way)) for way in itertools.combinations(range(8), 4)])
     assert found.p(order[-1]) == pytest.approx(2 / 70)
     assert found.critical(0.05) < order[-1]
     assert found.critical(0.01) == np.inf
@@ -219,3 +221,63 @@ def test_bands_of_single_runs_hold_where_seeds_are_as_assumed(noise: str) -> Non
     bands, items = share_of_false_bands(NOISES[noise], (1, 1, 0), 300)
     assert bands <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
     assert items > 0.2 or noise == "items"
+
+
+def tiny_runs() -> tuple[list[list[Array]], list[list[Array]]]:
+    """Answers of tiny-s: seven seeds, and three of a recipe with 70 % of the sequences shuffled after step 128.
+
+    Right or wrong, of 300 items of tiny_recall, tiny_obey_quote and tiny_obey_new at steps 1, 2, 4, ..., 1024.
+    """
+    held = np.load(Path(__file__).parent / "tiny_seeds.npz")
+    shape = tuple(held["shape"])
+    sides = []
+    for name, runs in (("base", 7), ("damaged", 3)):
+        bits = np.unpackbits(held[name], count=runs * int(np.prod(shape)))
+        sides.append([list(run) for run in bits.reshape(runs, *shape).astype("float64")])
+    return sides[0], sides[1]
+
+
+def differ(bands: run_differences.Bands) -> tuple[bool, bool]:
+    """Whether a band excludes 0 anywhere, and whether one by items does."""
+    points = point_rows(bands)
+    return bool((points["side"] != 0).any()), bool((points["item_side"] != 0).any())
+
+
+@pytest.mark.release
+def test_seeds_of_the_embedded_suite_are_one_recipe_whatever_is_known_of_them() -> None:
+    base, _ = tiny_runs()
+    found: dict[str, list[bool]] = {"none": [], "others": [], "items": []}
+    for a, b in itertools.combinations(range(7), 2):
+        rest = [base[other] for other in range(7) if other not in (a, b)]
+        alone, by_items = differ(bands_of(made_curves([base[a]], [base[b]]), QUICK))
+        found["none"].append(alone)
+        found["items"].append(by_items)
+        found["others"].append(differ(bands_of(made_curves([base[a]], [base[b]], rest), QUICK))[0])
+    assert sum(found["none"]) <= 1  # of 21
+    assert sum(found["others"]) <= 1
+    assert sum(found["items"]) >= 15
+
+
+@pytest.mark.release
+def test_groups_of_seeds_of_the_embedded_suite_are_one_recipe() -> None:
+    base, _ = tiny_runs()
+    false = []
+    for some in itertools.combinations(range(7), 3):
+        rest = [base[other] for other in range(7) if other not in some][:3]
+        false.append(differ(bands_of(made_curves([base[one] for one in some], rest), QUICK))[0])
+    assert len(false) == 35
+    assert sum(false) <= 2
+
+
+def test_the_damaged_recipe_of_the_embedded_suite_is_found_at_its_step() -> None:
+    base, damaged = tiny_runs()
+    groups = {
+        "three of each": ([*base[:3]], damaged, []),
+        "seven and three": (base, damaged, []),
+        "one and one, with other seeds": (base[:1], damaged[:1], base[1:]),
+    }
+    for name, (a, b, others) in groups.items():
+        bands = bands_of(made_curves(a, b, others), QUICK)
+        recall = task_rows(bands, point_rows(bands)).iloc[0]
+        assert recall["verdict"] == "worse", name
+        assert recall["decided_step"] in (128, 256, 512), name  # points are 2 ** 0, ...: damaged after 128

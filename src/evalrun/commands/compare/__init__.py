@@ -60,7 +60,7 @@ def _of_runs(words: Sequence[str], is_json: bool) -> str:
     store = Store(asked.config.tracking)
     store.check_readable()
     compared = over_training.compare_groups(asked, store)
-    files = comparison_files.write_comparison_files(compared, asked.folder)
+    files = comparison_files.write_comparison(compared, asked.folder)
     comparison_files.file_in_store(compared, files, store)
     if is_json:
         return json.dumps(run_text.runs_json(compared, files), indent=1)

@@ -42,7 +42,7 @@ class BandSettings:
     draws: int = 9999
     seed: int = 0
     seed_shift: float = 0.02  # points of a share, of other metrics a share of their size
-    seed_timing: float = 0.5  # doublings of the tokens
+    seed_timing: float = 0.35  # doublings of the tokens
 
 
 @dataclass(frozen=True)
