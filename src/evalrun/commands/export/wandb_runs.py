@@ -50,7 +50,7 @@ def write_runs(asked: ExportRequest) -> ExportSummary:
 
 
 def run_id(run: TrainingRun) -> str:
-    """The same for good: W&B takes what has the id of a run that it knows for that run."""
+    """A run's id by what it is of: W&B takes what has the id of a run that it knows for that run."""
     named = json.dumps([run.suite, run.model, run.seed, run.settings])
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
