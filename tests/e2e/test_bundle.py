@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from evalrun import study
-from evalrun.commands.bundle import layout
+from evalrun.commands.bundle import bundle_files
 from evalrun.config.schema import TrackingConf
 from evalrun.tracking import Store
 
@@ -73,13 +73,13 @@ def test_the_digest_is_of_every_file(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "a.json").write_text("1")
     (tmp_path / "README.txt").write_text("2")
-    (tmp_path / "SHA256SUMS").write_text(layout.sums_text(tmp_path))
+    (tmp_path / "SHA256SUMS").write_text(bundle_files.sums_text(tmp_path))
     one, two = (hashlib.sha256(text).hexdigest() for text in (b"1", b"2"))
     assert (tmp_path / "SHA256SUMS").read_text() == f"{two}  README.txt\n{one}  runs/a.json\n"
-    assert layout.altered(tmp_path) == []
+    assert bundle_files.altered(tmp_path) == []
     (tmp_path / "runs" / "b").symlink_to("a.json")
     (tmp_path / "README.txt").write_text("3")
-    assert [said.split()[0] for said in layout.altered(tmp_path)] == ["runs/b", "README.txt"]
+    assert [said.split()[0] for said in bundle_files.altered(tmp_path)] == ["runs/b", "README.txt"]
 
 
 def changed_in_every_way(inside: Inside) -> None:
@@ -95,7 +95,9 @@ def changed_in_every_way(inside: Inside) -> None:
     refused = inside("ingest", "own", THEIRS)
     assert (refused.returncode, refused.stderr.count("evalrun: ")) == (2, 1)
     assert "not as it was made" in refused.stderr
-    Path("own/SHA256SUMS").write_text(layout.sums_text(Path("own")))  # as somebody would who wants it not to be seen
+    Path("own/SHA256SUMS").write_text(
+        bundle_files.sums_text(Path("own"))
+    )  # by somebody who hides it
     found = inside("verify", "own")
     assert found.returncode == 1
     assert "and its items say" in found.stderr
@@ -153,7 +155,7 @@ def test_what_is_bundled_is_verified_and_filed_elsewhere(evaluated: Path, inside
     changed_in_every_way(inside)
     replaced = inside("bundle", "own", "--without-items", "task=alpha")
     assert replaced.returncode == 0, replaced.stderr
-    there = layout.files_of(Path("own"))
+    there = bundle_files.files_of(Path("own"))
     assert {"index.html", "README.txt", "results.csv", "manifest.json", "report/toy/report.html"} <= set(there)
     assert not [name for name in there if name.startswith("runs/") and name.endswith(".parquet")]
     assert set(pd.read_csv("own/results.csv")["task"]) == {"alpha"}

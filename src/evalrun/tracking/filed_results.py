@@ -51,6 +51,7 @@ def whole_runs(link: MlflowConnection, entries: Sequence[RunEntry]) -> Iterator[
 
 
 def _read_run(entry: RunEntry, folder: Path) -> FiledRun:
+    """What the artifacts of a run, in this folder, hold of its tasks."""
     records = _records(folder)
     found: list[tuple[TaskResult, Path | None]] = []
     lacking = []

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from evalrun import study
 from evalrun.commands.analyze import select
-from evalrun.commands.bundle import layout
-from evalrun.commands.bundle.layout import Manifest
+from evalrun.commands.bundle import bundle_files
+from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, StorageError
@@ -56,7 +56,7 @@ def command(words: Sequence[str]) -> int:
             f"bundle takes one folder or .zip to make, not {len(places)}: python -m evalrun bundle shared.zip."
         )
     target = Path(places[0])
-    if (target.exists() or target.is_symlink()) and not layout.is_bundle(target):
+    if (target.exists() or target.is_symlink()) and not bundle_files.is_bundle(target):
         raise ConfigError(f"'{target}' is there and no bundle: name another place, or move it away.")
     own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
     rest = [word for word in words if "=" in word and word.partition("=")[0] not in own]
@@ -65,6 +65,7 @@ def command(words: Sequence[str]) -> int:
 
 
 def _make(target: Path, words: Sequence[str], rest: Sequence[str], own: Mapping[str, str]) -> int:
+    """Make the reports where they are not up to date, and then the bundle, beside its place until it is whole."""
     plan, selection = select(rest, own.get("suite"), own.get("sweep"))
     folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -90,7 +91,7 @@ def _make(target: Path, words: Sequence[str], rest: Sequence[str], own: Mapping[
                 groups={suite: [asdict(one) for one in store.groups.of(suite).values()] for suite in tables},
             )
             _write_words(inside, tables, manifest, reports)
-            digest = layout.digest_of(inside)
+            digest = bundle_files.digest_of(inside)
             _put(inside, target)
     except OSError as error:
         raise StorageError(f"the bundle '{target}' cannot be written: {error.strerror or error}.") from None
@@ -111,7 +112,7 @@ def _copy_reports(folder: Path, pages: Sequence[Path], inside: Path) -> list[str
     copied = []
     across = folder / "_families" / "report.html"
     for page in [*pages, *([across] if across.is_file() else [])]:
-        below = Path(layout.REPORT) / page.parent.relative_to(folder)
+        below = Path(bundle_files.REPORT) / page.parent.relative_to(folder)
         shutil.copytree(page.parent, inside / below, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         copied.append((below / page.name).as_posix())
     return copied
@@ -139,7 +140,7 @@ def _write_runs(
         entries = [entry for entry in store.past(suite) if entry.run_id in wanted]
         for run in store.whole_runs(entries):
             tasks = wanted[run.entry.run_id]
-            for result in _write_run(run, tasks, inside / layout.RUNS / slug(suite), has_items):
+            for result in _write_run(run, tasks, inside / bundle_files.RUNS / slug(suite), has_items):
                 places |= _named_folders(result)
             missing = sorted(tasks & set(run.lacking))
             if missing:
@@ -180,14 +181,15 @@ def _write_words(inside: Path, tables: Mapping[str, pd.DataFrame], manifest: Man
     from evalrun.reporting.csv_text import csv_text
 
     counts = {suite: (len(_results_in(rows)), rows["run_id"].nunique()) for suite, rows in tables.items()}
-    (inside / layout.TABLE).write_text(csv_text(pd.concat(tables.values(), ignore_index=True)))
-    (inside / layout.PAGE).write_text(bundle_page(manifest.name, manifest.made, counts, reports, manifest.items))
-    (inside / layout.README).write_text(_readme(manifest))
-    (inside / layout.MANIFEST).write_text(manifest.to_json())
-    (inside / layout.SUMS).write_text(layout.sums_text(inside))
+    (inside / bundle_files.TABLE).write_text(csv_text(pd.concat(tables.values(), ignore_index=True)))
+    (inside / bundle_files.PAGE).write_text(bundle_page(manifest.name, manifest.made, counts, reports, manifest.items))
+    (inside / bundle_files.README).write_text(_readme(manifest))
+    (inside / bundle_files.MANIFEST).write_text(manifest.to_json())
+    (inside / bundle_files.SUMS).write_text(bundle_files.sums_text(inside))
 
 
 def _readme(manifest: Manifest) -> str:
+    """What README.txt says to a person who has never heard of evalrun."""
     items = "with per-item results" if manifest.items else "without per-item results"
     results = f"{sum(manifest.results.values()):,} results"
     return f"""{manifest.name}: {results} {items}, made {manifest.made} by evalrun {manifest.version}
@@ -208,7 +210,7 @@ def _put(inside: Path, target: Path) -> None:
     if target.suffix.lower() == _ZIP:
         ready = inside.parent / "ready.zip"
         with zipfile.ZipFile(ready, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in [*layout.files_of(inside), layout.SUMS]:
+            for name in [*bundle_files.files_of(inside), bundle_files.SUMS]:
                 archive.write(inside / name, f"{inside.name}/{name}")
     if place.is_dir():
         place.rename(inside.parent / "before")
@@ -218,6 +220,7 @@ def _put(inside: Path, target: Path) -> None:
 def _say(
     target: Path, tables: Mapping[str, pd.DataFrame], reports: Sequence[str], digest: str, places: Sequence[str]
 ) -> None:
+    """Print what is in it, how large it is, what it tells of this machine, and its digest."""
     for suite, rows in tables.items():
         checkpoints = counted(rows["run_id"].nunique(), "checkpoint")
         print(f"{suite}: {counted(len(_results_in(rows)), 'result')} of {checkpoints}")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalrun.commands.bundle import layout
-from evalrun.commands.bundle.layout import Manifest
+from evalrun.commands.bundle import bundle_files
+from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.commands.bundle.verify import records
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
@@ -43,7 +43,7 @@ def take_bundles(paths: Sequence[Path], config: Config, suite: str | None, analy
     store, left = Store(config.tracking), 0
     store.check()
     for path in paths:
-        with layout.opened(path) as folder:
+        with bundle_files.opened(path) as folder:
             left += _take(folder, store, suite)
     print(f"{counted(len(paths), 'bundle')} read; analyse the results with {analyze}", flush=True)
     return 1 if left else 0
@@ -51,9 +51,9 @@ def take_bundles(paths: Sequence[Path], config: Config, suite: str | None, analy
 
 def _take(folder: Path, store: Store, suite: str | None) -> int:
     """File one open bundle; returns how many results were left out."""
-    manifest, digest = Manifest.read(folder), layout.digest_of(folder)
+    manifest, digest = Manifest.read(folder), bundle_files.digest_of(folder)
     with stage("reading files"):
-        problems = layout.altered(folder)
+        problems = bundle_files.altered(folder)
     if problems:
         more = f" ({len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise ConfigError(f"bundle '{manifest.name}' is not as it was made: {problems[0]}{more}; get it again.")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evalrun.commands.bundle import layout
-from evalrun.commands.bundle.layout import Manifest
+from evalrun.commands.bundle import bundle_files
+from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.core.errors import ConfigError
 from evalrun.core.progress_line import watched
 from evalrun.core.records import TaskResult
@@ -30,11 +30,11 @@ def command(words: Sequence[str]) -> int:
     wanted = words[1].lower() if len(words) == 2 else None
     if wanted is not None and (len(wanted) < 12 or set(wanted) - set("0123456789abcdef")):
         raise ConfigError(f"'{words[1]}' is no digest: 12 to 64 characters of 0-9 and a-f, as `bundle` printed it.")
-    with watched("verify"), layout.opened(path) as folder:
-        manifest, digest = Manifest.read(folder), layout.digest_of(folder)
+    with watched("verify"), bundle_files.opened(path) as folder:
+        manifest, digest = Manifest.read(folder), bundle_files.digest_of(folder)
         problems = [] if wanted is None or digest.startswith(wanted) else [f"its digest is {digest}, not '{wanted}'."]
         with stage("reading files"):
-            problems += layout.altered(folder)
+            problems += bundle_files.altered(folder)
         with stage("computing metrics from items"):
             results, again, more = _results_are_their_items(folder, manifest)
         problems += more
@@ -54,7 +54,7 @@ def command(words: Sequence[str]) -> int:
 
 def records(folder: Path) -> Iterator[tuple[Path, TaskResult | None]]:
     """The records of an open bundle, each with its file; None for one that cannot be read."""
-    for path in sorted((folder / layout.RUNS).rglob(f"{result_files.FOLDER}/*.json")):
+    for path in sorted((folder / bundle_files.RUNS).rglob(f"{result_files.FOLDER}/*.json")):
         yield path, result_files.record_of(path)
 
 
@@ -74,7 +74,7 @@ def _results_are_their_items(folder: Path, manifest: Manifest) -> tuple[int, int
         count += 1
         job = path.parents[1]
         problems += [
-            f"{name}: {metric} is {value:.10g}, and {layout.TABLE} says {table[result.key, metric]:.10g}."
+            f"{name}: {metric} is {value:.10g}, and {bundle_files.TABLE} says {table[result.key, metric]:.10g}."
             for metric, value in result.metrics.items()
             if (result.key, metric) in table and abs(table[result.key, metric] - value) > 1e-9 * max(1, abs(value))
         ]
@@ -98,7 +98,7 @@ def _results_are_their_items(folder: Path, manifest: Manifest) -> tuple[int, int
             problems.append(f"{name}: {metric} is {result.metrics[metric]:.6g}, and its items say {mean:.6g}.")
     said = sum(manifest.results.values())
     if count < said:
-        problems.append(f"{layout.MANIFEST} names {counted(said, 'result')}, and {count:,} are there.")
+        problems.append(f"{bundle_files.MANIFEST} names {counted(said, 'result')}, and {count:,} are there.")
     return count, again, problems
 
 
@@ -107,7 +107,7 @@ def _values(folder: Path) -> dict[tuple[str, str], float]:
     import pandas as pd
 
     try:
-        rows = pd.read_csv(folder / layout.TABLE, usecols=["task_key", "metric", "value"])
+        rows = pd.read_csv(folder / bundle_files.TABLE, usecols=["task_key", "metric", "value"])
     except (OSError, ValueError):
         return {}
     return dict(zip(zip(rows["task_key"], rows["metric"], strict=True), rows["value"], strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalrun.commands.bundle.layout import is_bundle
+from evalrun.commands.bundle.bundle_files import is_bundle
 from evalrun.commands.bundle.take import take_bundles
 from evalrun.commands.ingest import inputs, samples
 from evalrun.commands.ingest.assemble import UNDATED_MS, Candidate, candidate
