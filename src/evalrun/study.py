@@ -84,13 +84,12 @@ def analyse(
                     print(f"{title}\n")
                 context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
                 rows = with_metric(config, store, _scored_by(label, table), sources.words)
-                context |= _came_in(whole, rows)
                 families[title] = rows
                 if (page := kept.page_of(title, suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    given = rows, out, context, finals, failed, selection.wanted(suite), groups
+                    given = rows, out, context | _came_in(whole, rows), finals, failed, selection.wanted(suite), groups
                     files, run = _report(config, store, sources, filing, suite, title, *given)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())

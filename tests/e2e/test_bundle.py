@@ -95,9 +95,7 @@ def changed_in_every_way(inside: Inside) -> None:
     refused = inside("ingest", "own", THEIRS)
     assert (refused.returncode, refused.stderr.count("evalrun: ")) == (2, 1)
     assert "not as it was made" in refused.stderr
-    Path("own/SHA256SUMS").write_text(
-        bundle_files.sums_text(Path("own"))
-    )  # by somebody who hides it
+    Path("own/SHA256SUMS").write_text(bundle_files.sums_text(Path("own")))  # by somebody who hides it
     found = inside("verify", "own")
     assert found.returncode == 1
     assert "and its items say" in found.stderr
