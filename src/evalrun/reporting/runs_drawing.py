@@ -30,7 +30,7 @@ def drawn_difference(points: pd.DataFrame, at: str) -> Drawing:
     color = family_looks(1)[0][0]
     has_items = bool((points["item_high"] - points["item_low"] < points["high"] - points["low"]).any())
     labels = ["B − A", "band for all points and tasks"]
-    labels += ["by items alone: these two models"] if has_items else []
+    labels += ["by items alone: these very runs"] if has_items else []
     labels += ["decided from here on"] if _decided(points) else []
     sheet, parts = _sheet(points, at, labels, "Difference, B − A")
     for rows, scale in parts:

@@ -17,7 +17,7 @@ from evalrun.commands.compare.run_groups import (
     sibling_seeds,
     stored_runs,
 )
-from evalrun.commands.compare.run_rows import matched_by, rows_of_runs, rows_of_tasks
+from evalrun.commands.compare.run_rows import matched_by, rows_of_runs, rows_of_tasks, shared_weights
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
@@ -31,6 +31,7 @@ from evalrun.tracking import Store
 if TYPE_CHECKING:
     from evalrun.statistics.training_runs.run_comparison import RunComparison
 
+_KEPT = "; all are kept."  # ends a note of checkpoints with the same weights: of runs that branch one for each
 _ATS = ("tokens", "flops", "loss", "loss:TASK", "log:FILE")
 OWN_WORDS = {  # words that are read here, and what is to stand in them
     "a": HOW_RUNS,
@@ -235,4 +236,5 @@ def _compared(
             BandSettings(conf.alpha, conf.draws, conf.seed, conf.seed_shift, conf.seed_timing),
             study.clusters_of(config),
         )
-    return ComparedRuns(first, second, others, settings, axis, found, [*notes, *prepared.notes, *found.notes])
+    told = [*notes, *shared_weights(prepared.table), *(note for note in prepared.notes if not note.endswith(_KEPT))]
+    return ComparedRuns(first, second, others, settings, axis, found, [*told, *found.notes])

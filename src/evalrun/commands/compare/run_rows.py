@@ -78,3 +78,20 @@ def matched_by(rows: pd.DataFrame, raw: pd.DataFrame, at: str, conf: AnalysisCon
     found = with_loss(rows, raw, conf, losses_of_logs(conf.x, raw))
     assert found is not None  # a loss was asked for
     return found.table, "loss", found.name
+
+
+def shared_weights(rows: pd.DataFrame) -> list[str]:
+    """A sentence about checkpoints of several runs with the same weights, as where runs branch; or none.
+
+    Args:
+        rows: Of `Prepared.table`.
+    """
+    known = rows.loc[rows["weights"] != "", ["suite", "model", "seed", "step", "weights"]].drop_duplicates()
+    alike = known[known.duplicated("weights", keep=False)]
+    if alike.empty:
+        return []
+    steps = sorted(alike["step"].unique())
+    return [
+        f"{alike['weights'].nunique()} checkpoints of one run have the weights of another's (steps {steps[0]:.0f} to "
+        f"{steps[-1]:.0f}): runs that branch, or one under two names."
+    ]

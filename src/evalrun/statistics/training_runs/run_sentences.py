@@ -94,7 +94,8 @@ def look_sentence(found: RunComparison) -> str:
     )
     said = tasks.loc[tasks["verdict"] != NEITHER, "decided_step"].to_numpy(dtype="float64")
     if len(said):
-        told += f"; the last of the {counted(len(said), 'decided task')} was decided at step {np.max(said):.0f}"
+        which = "the one decided task was" if len(said) == 1 else f"the last of {len(said)} decided tasks was"
+        told += f"; {which} decided at step {np.max(said):.0f}"
     return f"{told}."
 
 
