@@ -21,20 +21,20 @@ class Alarms:
         self._link = link
         self._backend = backend
 
-    def take_look(self, suite: str, run_key: str, compared: str) -> int:
+    def take_look(self, suite: str, run_id: str, compared: str) -> int:
         """The number of a look at a checkpoint, over all looks of its training: the one that it has, or the next.
 
         Args:
             suite: The checkpoint's.
-            run_key: Of its run.
+            run_id: Of its run.
             compared: Names what is compared, such as a digest of its results.
 
         Raises:
             TrackingError: there is no such run, or the store cannot be written.
         """
         with self._link.guard("taking a look"), self._link.lock(f"looks-{slug(suite)}"):
-            runs = self._backend.runs(suite)
-            run = layout.by_key(runs).get(run_key)
+            runs = self._backend.looks(suite)
+            run = next((run for run in runs if run.run_id == run_id), None)
             if run is None or run.checkpoint is None:
                 raise TrackingError(f"the results to look at are not in {self._link.shown} yet.")
             looks = looks_of(run.tags)

@@ -30,6 +30,9 @@ class Backend(Protocol):
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Every checkpoint run of a suite, or those of one key, newest first."""
 
+    def looks(self, suite: str) -> list[RunEntry]:
+        """Every checkpoint run of a suite with at least the tags that say which looks were taken at what."""
+
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""
 

@@ -46,6 +46,10 @@ class FileBackend:
         """Checkpoint runs of a suite, or those of one key, newest first."""
         return sqlite_reader.runs(self._link, suite, run_key)
 
+    def looks(self, suite: str) -> list[RunEntry]:
+        """Checkpoint runs with the tags that say which looks were taken at what."""
+        return sqlite_reader.looks(self._link, suite)
+
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite, without an object of MLflow's for each metric and tag."""
         from evalrun.tracking.suite_table import suite_table

@@ -50,6 +50,10 @@ class ServerBackend:
             runs = [RunEntry(run.info.run_id, run.info.status == "FINISHED", run.data.tags) for run in found]
         return [run for run in runs if layout.KEY in run.tags]
 
+    def looks(self, suite: str) -> list[RunEntry]:
+        """Checkpoint runs with all their tags."""
+        return self.runs(suite)
+
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""
         from evalrun.tracking import results_table

@@ -96,7 +96,18 @@ def runs(link: MlflowConnection, suite: str, run_key: str | None = None) -> list
     return _entries(link, suite, "", ()) if run_key is None else _entries(link, suite, _OF_KEYS.format("?"), (run_key,))
 
 
-def _entries(link: MlflowConnection, suite: str, condition: str, values: Sequence[str]) -> list[layout.RunEntry]:
+def looks(link: MlflowConnection, suite: str) -> list[layout.RunEntry]:
+    """Every checkpoint run of a suite with no more of its tags than say which looks were taken at what.
+
+    Raises:
+        TrackingError: the file cannot be read, or the suite's experiment was deleted.
+    """
+    return _entries(link, suite, "", (), f"AND key IN ('{layout.KEY}', '{layout.CELL}', '{LOOKS}')")
+
+
+def _entries(
+    link: MlflowConnection, suite: str, condition: str, values: Sequence[str], tags_alone: str = ""
+) -> list[layout.RunEntry]:
     """The checkpoint runs of a suite that a condition holds for, as they are at one moment, newest first."""
     found: dict[str, tuple[bool, dict[str, str]]] = {}
     with _opened(link, "looking up finished tasks") as database:
@@ -105,7 +116,9 @@ def _entries(link: MlflowConnection, suite: str, condition: str, values: Sequenc
         asked = (_experiment(link, database, suite), *values)
         for run_id, status in database.execute(_RUNS.format(condition), asked):
             found[run_id] = (status == "FINISHED", {})
-        for run_id, key, value in database.execute(_TAGS.format(condition), asked):  # sorted, they take twice the time
+        for run_id, key, value in database.execute(
+            _TAGS.format(condition) + tags_alone, asked
+        ):  # sorted, they take twice the time
             found[run_id][1][sys.intern(key)] = value
     return [layout.RunEntry(run_id, ended, tags) for run_id, (ended, tags) in found.items() if layout.KEY in tags]
 

@@ -59,7 +59,8 @@ class Watch:
     @property
     def faults(self) -> int:
         """Runs and checkpoints that could not be evaluated, results that cannot be believed."""
-        of_runs = sum(len(run.failed) + run.refusals + (run.problem is not None) for run in self.runs.values())
+        problems = sum(run.problem is not None and not run.is_empty for run in self.runs.values())
+        of_runs = problems + sum(len(run.failed) + run.refusals for run in self.runs.values())
         return of_runs + len(self._list.passed_over) + self._judge.faults
 
     @property

@@ -52,7 +52,7 @@ def table(runs: Mapping[str, WatchedRun]) -> list[str]:
 def _row(folder: str, run: WatchedRun) -> tuple[str, ...]:
     seen = run.seen
     if seen is None:
-        return folder, "-", "0", "0", "0", "no run" if run.problem is not None else "-"
+        return folder, "-", "0", "0", "0", "nothing yet" if run.is_empty else "no run"
     steps = [*seen.ready, *seen.waiting]
     new = [step for step in run.new() if step not in run.failed]
     fell = [visit for visit in run.judged.values() if visit.fallen]

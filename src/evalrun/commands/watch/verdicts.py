@@ -114,7 +114,7 @@ class Judge:
         compared = self._compared(mine)
         if not earlier:
             return Visit(mine.checkpoint, mine.run_id, fresh, self.rows(mine.run_id), compared=compared)
-        look = self.store.alarms.take_look(suite, run_key, compared)
+        look = self.store.alarms.take_look(suite, mine.run_id, compared)
         level = level_of_look(self.config.analysis.alpha, look, self.config.watch.half_by)
         rows, changes = self._changes(mine, earlier, level)
         fell = tuple(dict.fromkeys(change.task for change in changes if change.is_drop))

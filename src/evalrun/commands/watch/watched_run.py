@@ -12,6 +12,7 @@ from evalrun.commands.watch.backoff import FailedTry, Faults
 from evalrun.commands.watch.request import RunSetup
 from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan, signature
 from evalrun.commands.watch.verdicts import Visit
+from evalrun.config import step_names
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, first_line
 from evalrun.core.text import counted
@@ -61,6 +62,15 @@ class WatchedRun:
     def root(self) -> Path:
         """Its folder."""
         return root_of(self.config)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in the folder is named as a checkpoint would be: a run that has not begun, or none."""
+        try:
+            names = [entry.name for entry in self.root.iterdir()]
+        except OSError:
+            return False
+        return self.problem is not None and not step_names.parse_numbered_names(names)
 
     @property
     def newest(self) -> Visit | None:
