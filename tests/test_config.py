@@ -246,7 +246,7 @@ def test_a_glob_without_match_lists_what_exists() -> None:
             "what is Hydra's own is not swept; name one",
         ),
         (("model=pythia-70m", "step=1", "hydra.sweep.dir=glob(*)"), "what is Hydra's own is not swept; name one value"),
-        (("model=pythia-70m", "step=1", "model.resources.gpus=1"), "add it with +model.resources.gpus=VALUE"),
+        (("model=pythia-70m", "step=1", "model.resources.gpsu=1"), "model.resources has 'gpsu': did you mean 'gpus'?"),
     ],
 )
 def test_one_mistake_one_sentence(words: tuple[str, ...], said: str) -> None:
