@@ -18,7 +18,7 @@ from evalrun.commands import status, sync
 from evalrun.commands.plan import refuse_missing, render, take_inventory
 from evalrun.commands.run import signals
 from evalrun.commands.summary.curve_values import values
-from evalrun.commands.watch.request import configured
+from evalrun.commands.watch.watch_request import configured
 from evalrun.config.compose import compose, hydra_session
 from evalrun.core.errors import CheckpointError
 from evalrun.grid.job_folders import FolderTemplate

@@ -19,8 +19,8 @@ import transformers
 from evalrun.core.errors import first_line
 
 if TYPE_CHECKING:
+    from evalrun.commands.watch.judge import Visit
     from evalrun.commands.watch.loop import Watch
-    from evalrun.commands.watch.verdicts import Visit
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class TrainerCallback(transformers.TrainerCallback):
         if self._watch is None:
             from evalrun.commands.watch.evaluating import Here
             from evalrun.commands.watch.loop import Watch
-            from evalrun.commands.watch.request import WatchRequest
+            from evalrun.commands.watch.watch_request import WatchRequest
             from evalrun.config.compose import isolated_hydra
             from evalrun.tasks import task_file
             from evalrun.tracking import Store

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from evalrun import pipeline
-from evalrun.commands.watch.request import configured
+from evalrun.commands.watch.watch_request import configured
 from evalrun.config.compose import hydra_session, isolated_hydra
 from evalrun.config.schema import TrackingConf
 from evalrun.integrations import TrainerCallback

@@ -9,8 +9,8 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from evalrun.commands.watch.alarm import BEST, BOTH, PREVIOUS, changes
+from evalrun.commands.watch.judge import Visit
 from evalrun.commands.watch.render import block, loud
-from evalrun.commands.watch.verdicts import Visit
 from evalrun.statistics.alpha_spending import level_of_look, share_spent
 from evalrun.statistics.items.clusters import TaskClusters
 from tracking.conftest import make_cell

@@ -17,7 +17,7 @@ from evalrun.commands.watch import scan
 from evalrun.commands.watch.command import command
 from evalrun.commands.watch.evaluating import Here
 from evalrun.commands.watch.loop import Watch
-from evalrun.commands.watch.request import WatchRequest, configured
+from evalrun.commands.watch.watch_request import WatchRequest, configured
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import ConfigError
 from evalrun.grid.job_spec import JobSpec

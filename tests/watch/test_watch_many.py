@@ -10,8 +10,8 @@ import pytest
 from evalrun.commands.watch.backoff import Faults
 from evalrun.commands.watch.evaluating import Here
 from evalrun.commands.watch.loop import Watch
-from evalrun.commands.watch.request import WatchRequest
 from evalrun.commands.watch.run_folders import find_folders
+from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.errors import ConfigError
 
 

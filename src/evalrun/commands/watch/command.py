@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from evalrun.commands.watch.evaluating import evaluator as evaluator_of
 from evalrun.commands.watch.loop import Watch
-from evalrun.commands.watch.request import WatchRequest
+from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.core import console
 from evalrun.core.text import counted
 from evalrun.tasks import task_file

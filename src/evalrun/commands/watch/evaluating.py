@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from evalrun import pipeline
 from evalrun.checkpoints import devices
-from evalrun.commands.watch.request import RunSetup
+from evalrun.commands.watch.watch_request import RunSetup
 from evalrun.config.compose import hydra_session
 from evalrun.config.hydra_private import Callbacks
 from evalrun.config.schema import Config

@@ -11,10 +11,10 @@ from itertools import zip_longest
 from evalrun.commands.watch import hooks, render
 from evalrun.commands.watch.evaluating import Evaluated, Evaluator
 from evalrun.commands.watch.jobs_left import LATER, JobsLeft
-from evalrun.commands.watch.request import WatchRequest
+from evalrun.commands.watch.judge import Judge, Visit
 from evalrun.commands.watch.run_list import RunList
 from evalrun.commands.watch.store_view import StoreView
-from evalrun.commands.watch.verdicts import Judge, Visit
+from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.commands.watch.watched_run import WatchedRun
 from evalrun.core.errors import ConfigError, EvalrunError, TrackingError
 from evalrun.core.text import counted

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from evalrun.commands.watch.alarm import Change, number
-from evalrun.commands.watch.verdicts import Visit
+from evalrun.commands.watch.judge import Visit
 from evalrun.commands.watch.watched_run import WatchedRun
 
 MARK = "DROP"

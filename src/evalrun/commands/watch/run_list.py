@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evalrun.commands.watch.backoff import Faults
-from evalrun.commands.watch.request import WatchRequest
 from evalrun.commands.watch.run_folders import find_folders
+from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.commands.watch.watched_run import WatchedRun
 from evalrun.core.errors import ConfigError
 from evalrun.grid.job_spec import JobTasks

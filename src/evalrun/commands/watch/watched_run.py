@@ -9,9 +9,9 @@ from pathlib import Path
 
 from evalrun.checkpoints.suites import released_steps_of
 from evalrun.commands.watch.backoff import FailedTry, Faults
-from evalrun.commands.watch.request import RunSetup
+from evalrun.commands.watch.judge import Visit
 from evalrun.commands.watch.scan import Files, Scan, files_of, root_of, scan, signature
-from evalrun.commands.watch.verdicts import Visit
+from evalrun.commands.watch.watch_request import RunSetup
 from evalrun.config import step_names
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, first_line
