@@ -151,7 +151,7 @@ def test_without_items_it_says_how_it_was_compared(compare: Compare) -> None:
         (("big@1", "big@8"), 2, "'big' is in the suites pythia and twin: add suite=NAME."),
         (("big@1", "big@9", "suite=pythia"), 2, "no results of big at step 9: the nearest are 1, 8 and 64."),
         (("bog@1", "big@8", "suite=pythia"), 2, "no results of 'bog': did you mean 'big'?"),
-        (("big1", "big@8", "suite=pythia"), 2, "'big1' names no checkpoint: write MODEL@STEP"),
+        (("big1", "big@8", "suite=pythia"), 2, "'big1' is a run and 'big@8' a checkpoint: compare two runs"),
         (("big@x", "big@8", "suite=pythia"), 2, "'big@x' names no checkpoint"),
         (("f" * 32, "big@8", "suite=pythia"), 2, f"no checkpoint's run has the id '{'f' * 32}'"),
         (("small@8", "big@8", "suite=pythia"), 2, "several seeds: write one of small-seed0@8, small-seed1@8."),
