@@ -17,14 +17,14 @@ _HOW = "write a number, the fall that is allowed, or some of {margin: 0.1, impro
 
 
 @dataclass(frozen=True)
-class Threshold:
+class GateThreshold:
     """One thing that is asked of a task."""
 
     kind: str  # of `KINDS`
     value: float  # in the metric's units
 
 
-def thresholds(gate: GateConf, task: str) -> list[Threshold]:
+def thresholds(gate: GateConf, task: str) -> list[GateThreshold]:
     """What a gate asks of a task: what it says of it, and else the margin of all.
 
     Args:
@@ -34,7 +34,7 @@ def thresholds(gate: GateConf, task: str) -> list[Threshold]:
     said = gate.tasks.get(task, {})
     own = said if isinstance(said, dict) else {MARGIN: said}
     asked = own if MARGIN in own or IMPROVE in own else {MARGIN: gate.margin, **own}
-    return [Threshold(kind, float(asked[kind])) for kind in KINDS if asked.get(kind) is not None]
+    return [GateThreshold(kind, float(asked[kind])) for kind in KINDS if asked.get(kind) is not None]
 
 
 def gate_problems(gate: GateConf) -> Iterator[str]:

@@ -30,6 +30,7 @@ def _head(result: GateResult) -> Iterator[str]:
 
 
 def _table(checks: list[GateCheck]) -> list[str]:
+    """The checks as lines of equal columns, under a heading; long titles are cut."""
     rows = [("task", "reference", "now", "change", "interval", "asked", "verdict")]
     for check in checks:
         found = check.bounds

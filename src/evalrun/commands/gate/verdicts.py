@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.special import ndtri
 
-from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, IMPROVE, MARGIN, Threshold
+from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, IMPROVE, MARGIN, GateThreshold
 from evalrun.statistics.items.non_inferiority import Bounds, change_bounds, value_bounds
 from evalrun.statistics.power import POWER, smallest_margin, smallest_shown
 
@@ -45,7 +45,7 @@ class GateTask:
     """A task with what is asked of it."""
 
     name: str
-    asked: Sequence[Threshold]
+    asked: Sequence[GateThreshold]
     row: Row | None  # of the tidy table; None: the checkpoint has no result of it
     fewshot: int | None
     references: Sequence[GateReference]
@@ -72,7 +72,7 @@ class GateCheck:
     title: str
     metric: str
     higher_is_better: bool
-    threshold: Threshold
+    threshold: GateThreshold
     reference: GateReference | None  # the one that decides; None for values
     searched: int  # references that were looked at
     bounds: Bounds
@@ -107,7 +107,12 @@ def judge(tasks: Sequence[GateTask], items: Items | None, clusters: Clusters | N
 
 
 def _judged(
-    task: GateTask, threshold: Threshold, items: Items | None, clusters: Clusters | None, alpha: float, breach: float
+    task: GateTask,
+    threshold: GateThreshold,
+    items: Items | None,
+    clusters: Clusters | None,
+    alpha: float,
+    breach: float,
 ) -> GateCheck:
     """The verdict on one thing.
 
