@@ -48,7 +48,7 @@ def compare(
         if not isinstance(name, str):
             raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     if names_runs([a, b]):
-        return compare_runs(a, b, suite=suite, root=root, **settings).tasks
+        return compare_runs(a, b, suite=suite, root=root, **settings).tasks  # type: ignore[arg-type] # at= too
     with inprocess.session(root):
         named = [a, b, *([] if suite is None else [f"suite={suite}"])]
         found = compare_checkpoints([*named, *inprocess.words(with_full_keys(settings))])

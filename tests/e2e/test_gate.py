@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 
 from evalrun import cli
 from evalrun.commands.gate.verdicts import BREACH, PASSES, UNDECIDED, UNKNOWN, GateReference, GateTask, judge
-from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, MARGIN, Threshold
+from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, MARGIN, GateThreshold
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
@@ -267,7 +267,7 @@ def judged(before: np.ndarray, after: np.ndarray, margin: float, others: int = 0
         return pd.DataFrame({"doc_id": range(len(held[run, task])), "doc_hash": "h", "acc": held[run, task]})
 
     tasks = [
-        GateTask(str(k), [Threshold(MARGIN, margin)], row("b", k), 0, [GateReference(row("a", k), "a", 0)])
+        GateTask(str(k), [GateThreshold(MARGIN, margin)], row("b", k), 0, [GateReference(row("a", k), "a", 0)])
         for k in range(len(before))
     ]
     return [check.verdict for check in judge(tasks, items, None, 0.05)]
@@ -314,11 +314,11 @@ def test_values_are_judged_in_the_metrics_direction() -> None:
     def items(run: str, task: str, columns: object = None) -> pd.DataFrame:
         return pd.DataFrame({"doc_id": range(200), "doc_hash": "h", "acc": right})
 
-    asked = [Threshold(AT_LEAST, value) for value in (0.6, 0.7, 0.8)]
+    asked = [GateThreshold(AT_LEAST, value) for value in (0.6, 0.7, 0.8)]
     found = judge([GateTask("t", asked, row, 0, [])], items, None, 0.05)
     assert [check.verdict for check in found] == [PASSES, UNDECIDED, BREACH]
     lower = {**row, "higher_is_better": False}
-    asked = [Threshold(AT_MOST, value) for value in (0.6, 0.7, 0.8)]
+    asked = [GateThreshold(AT_MOST, value) for value in (0.6, 0.7, 0.8)]
     found = judge([GateTask("t", asked, lower, 0, [])], items, None, 0.05)
     assert [check.verdict for check in found] == [BREACH, UNDECIDED, PASSES]
 
@@ -327,7 +327,7 @@ def test_no_items_and_no_number_are_no_pass() -> None:
     row = {"run_id": "a", "task": "t", "title": "t", "metric": "acc", "higher_is_better": True, "stderr": 0.02,
            "value": 0.5, "n": 0, "model": "m", "seed": None, "step": 1}  # fmt: skip
     for own, why in ((row, "no items were scored"), ({**row, "n": 9, "value": np.nan}, "its value is nan")):
-        task = GateTask("t", [Threshold(MARGIN, 0.1)], own, 0, [GateReference(row, "a", 0)])
+        task = GateTask("t", [GateThreshold(MARGIN, 0.1)], own, 0, [GateReference(row, "a", 0)])
         (found,) = judge([task], None, None, 0.05)
         assert found.verdict == UNKNOWN
         assert why in found.why

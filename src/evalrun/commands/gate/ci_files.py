@@ -72,7 +72,7 @@ def markdown(result: GateResult) -> str:
 
 
 def _markdown(result: GateResult) -> Iterator[str]:
-    """The lines of the Markdown file: the verdict, a table with a row a check, and what the report says of each."""
+    """The lines of the Markdown file: the verdict, a row a check, and of each that does not pass why."""
     checkpoint, gate = markdown_escape(result.sides.checkpoint.label), markdown_escape(result.gate.name)
     yield f"## Gate {gate}: {checkpoint}"
     yield ""
