@@ -93,7 +93,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
         StorageError: the folder cannot be written.
         TrackingError: results are in the journal and could not be delivered.
     """
-    config, cell, folder, files = job.config, job.cell, job.folder, job.files
+    config, cell, folder, files = job.config, job.cell, job.folder, job.asked
     results = _results(job)
     located, run_key, keys = results.located, results.run_key, dict(results.keys)
     store = process.store(config.tracking)
@@ -179,7 +179,7 @@ def _keys(job: JobSpec, located: checkpoints.ResolvedCheckpoint) -> tuple[str, d
 
 
 def _about(job: JobSpec) -> job_state.JobState:
-    config, cell, names = job.config, job.cell, [file.name for file in job.files]
+    config, cell, names = job.config, job.cell, [file.name for file in job.asked]
     return job_state.JobState(
         *(job_state.RUNNING, cell.suite, cell.model, cell.seed, cell.step, cell.label, names, config.sweep),
         every_s=config.heartbeat_s,

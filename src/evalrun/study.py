@@ -30,7 +30,8 @@ from evalrun.tracking.filing import Filing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.statistics.coverage import Place
+    from evalrun.statistics.coverage import Cell, Place
+    from evalrun.statistics.shapes.settling import CurveSoFar
     from evalrun.tracking.suite_table import SuiteTable
 
 
@@ -89,7 +90,8 @@ def analyse(
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    given = rows, out, context | _came_in(whole, rows), finals, failed, selection.wanted(suite), groups
+                    said, asked = context | _came_in(whole, rows), (selection.wanted(suite), selection.settled_of(suite))
+                    given = rows, out, said, finals, failed, *asked, groups
                     files, run = _report(config, store, sources, filing, suite, title, *given)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
@@ -104,6 +106,34 @@ def analyse(
             kept.close(across, selection.suite is not None or suites == store.suites(), is_unwritten)
     print("curves and runs: python -m evalrun ui")
     return reports
+
+
+def curves_of(
+    config: Config, store: Store, table: pd.DataFrame, finals: Mapping[str, int] | None = None
+) -> Iterator[CurveSoFar]:
+    """The curves of a table as a report would judge them, with the gaps in which they are open.
+
+    Args:
+        config: Settings of the analysis.
+        store: Where items are read.
+        table: Results of one suite, scored in one way.
+        finals: Model -> its last released step.
+
+    Raises:
+        AnalysisError: nothing is left to judge.
+        TrackingError: the store cannot be read.
+    """
+    from evalrun.statistics.findings import judge_curves
+    from evalrun.statistics.shapes.settling import curves_so_far
+    from evalrun.statistics.table import prepare
+    from evalrun.statistics.tuning.stage_rows import split
+
+    conf = config.analysis
+    prepared = prepare(with_metric(config, store, table), conf.metric, finals, conf.same_within)
+    rows = split(prepared.table, conf.fit_stages).curve
+    with items_of(config, store, rows) as items:
+        decision, shapes, _ = judge_curves(rows, conf, items, clusters_of(config))
+    yield from curves_so_far(decision, shapes)
 
 
 def _inputs(
@@ -216,6 +246,7 @@ def _report(
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
+    settled: Sequence[Cell],
     groups: Groups,
 ) -> tuple[Mapping[str, Path], Callable[[], str]]:
     """Analyse a table, file the report in MLflow and print the summary.
@@ -233,6 +264,7 @@ def _report(
         finals: Model -> its last released step, where known.
         failed: Labels of checkpoints that have no result, for the page.
         wanted: The checkpoints that should be there; None where nothing says which.
+        settled: What of them was not computed, because `until=` found the shape without it.
         groups: Groups of tasks, which get means.
 
     Returns:
@@ -252,6 +284,7 @@ def _report(
             *(table, config.analysis, title, out, context, finals, items, store.run_address(suite), width),
             failed=failed,
             wanted=wanted,
+            settled=settled,
             clusters=sources.clusters,
             words=sources.words,
             groups=groups,

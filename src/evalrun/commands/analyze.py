@@ -16,6 +16,7 @@ from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
+from evalrun.progress.rounds import Cell, asked_so_far, cells_of
 
 
 def command(words: Sequence[str]) -> int:
@@ -58,11 +59,15 @@ def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[P
     filler += [] if keys & {"step", "experiment"} else ["step=all"]
     plan = planning.plan((*filler, *ov.for_hydra(given)))
     cells = [job.cell for job in plan.jobs] if grid else None
-    selection = study.Selection(
+    settled: tuple[Cell, ...] = ()
+    if grid:
+        _, rounds, is_done = asked_so_far(plan)
+        settled = cells_of(rounds.left_out()) if rounds is not None and is_done else ()
+    return plan, study.Selection(
+        settled=settled,
         suite=suite,
         sweep=name,
         tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
         cells=cells,
         asked=cells if keys & {"step", "experiment"} else None,  # else the steps are all that were ever released
     )
-    return plan, selection

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evalrun import progress
@@ -13,6 +14,7 @@ from evalrun.core.secrets import command_line, masked
 from evalrun.core.text import counted
 from evalrun.launch.live.quantities import gpu_memory
 from evalrun.progress import STATES, JobProgress, Progress, Scope
+from evalrun.progress.rounds import asked_so_far, said_of
 
 _LISTED = 20
 
@@ -24,9 +26,12 @@ def command(words: Sequence[str]) -> int:
         ConfigError: words that cannot be right.
         TaskError: a task's file or data cannot be read.
     """
-    asked = progress.parse_scope(words)
+    asked, more = progress.parse_scope(words), []
+    if asked.plan is not None:
+        plan, rounds, is_done = asked_so_far(asked.plan)
+        asked, more = replace(asked, plan=plan), [] if rounds is None else [said_of(rounds, is_done)]
     found = progress.collect_progress(asked)
-    print(json.dumps(to_json(found), indent=1) if "--json" in words else text(asked, found))
+    print(json.dumps(to_json(found), indent=1) if "--json" in words else "\n".join([text(asked, found), *more]))
     return 0 if found.store_fault is None and all(entry.state == "done" for entry in found.entries) else 1
 
 

@@ -190,6 +190,8 @@ class Config:
     num_fewshot: int | None = None  # null: each task's own
     limit: int | None = None  # items per task, for trying out; null: all
     order: str = MISSING  # in which steps are evaluated: given, newest, bisect
+    until: str | None = None  # settled: refine a curve no further than its shape needs; null: compute all
+    until_levels: int = MISSING  # levels of bisecting that every curve gets before that
     force: bool = False  # recompute what is there
     fail_fast: bool = False  # a sweep starts no more jobs once one has failed
     sweep: str | None = None  # which multirun this job belongs to; set by the sweeper

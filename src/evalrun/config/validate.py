@@ -33,6 +33,7 @@ ITEM_PAGES = ("prompts", "answers", "none")
 RESOURCES = ("cpus", "gpus")
 URIS = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
 ORDERS = (GIVEN, NEWEST, BISECT) = ("given", "newest", "bisect")
+UNTIL = ("settled",)
 RESERVED_SUITES = ("analysis", "audit")  # folders of multirun that are no suite's
 
 
@@ -62,6 +63,7 @@ def problems(config: Config) -> Iterator[str]:
         yield f"profile is '{config.profile}': {suggest(config.profile, profiles())}"
     if config.order not in ORDERS:
         yield f"order is '{config.order}': {suggest(config.order, ORDERS)}"
+    yield from _until_problems(config)
     yield from _analysis_problems(config.analysis)
     if config.scorer.batch_size < 1:
         yield f"scorer.batch_size is {config.scorer.batch_size}: it must be 1 or more."
@@ -109,6 +111,16 @@ def _watch_problems(watch: WatchConf) -> Iterator[str]:
         yield f"watch.retry_s is {watch.retry_s}: it must be 0 or more seconds."
     if watch.half_by < 1:
         yield f"watch.half_by is {watch.half_by}: it must be 1 look or more."
+
+
+def _until_problems(config: Config) -> Iterator[str]:
+    """Sentences about where a sweep is to stop refining."""
+    if config.until is not None and config.until not in UNTIL:
+        yield f"until is '{config.until}': {suggest(config.until, UNTIL)}"
+    elif config.until is not None and config.order != BISECT:
+        yield f"until={config.until} refines from coarse to fine, and order is {config.order}: set order=bisect too."
+    if config.until_levels < 2:
+        yield f"until_levels is {config.until_levels}: it must be 2 levels (the ends and the middle) or more."
 
 
 def _analysis_problems(analysis: AnalysisConf) -> Iterator[str]:

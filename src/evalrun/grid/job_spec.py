@@ -65,12 +65,18 @@ class JobSpec:
     number: int = 0  # its place in the plan
     turn: int = 0  # jobs of an earlier turn go out first
     index: int = 0  # in its launch
+    only: tuple[str, ...] | None = None  # tasks to score now; None: all. Keys and runs are those of all
     results: JobResults | None = None  # None until a sweep has started
 
     @property
     def files(self) -> tuple[task_file.TaskFile, ...]:
         """Its tasks; read when they are first asked for."""
         return self.tasks.files
+
+    @property
+    def asked(self) -> tuple[task_file.TaskFile, ...]:
+        """Those of its tasks that are to be scored now."""
+        return self.files if self.only is None else tuple(file for file in self.files if file.name in self.only)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from evalrun.tasks.group_tree import task_groups
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalrun.statistics.coverage import Place
+    from evalrun.statistics.coverage import Cell, Place
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Selection:
     tasks: Sequence[str] | None = None  # tasks or sets
     cells: Sequence[Checkpoint] | None = None  # a grid, such as an experiment's
     asked: Sequence[Checkpoint] | None = None  # all that should be there, if that was said
+    settled: Sequence[tuple[str, str, str, int | None, int]] = ()  # of that, not needed by `until=`
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The selected rows of a suite's table."""
@@ -58,6 +59,10 @@ class Selection:
         if self.asked is None:
             return None
         return [(cell.model, cell.seed, cell.step) for cell in self.asked if cell.suite == suite]
+
+    def settled_of(self, suite: str) -> list[Cell]:
+        """What of a suite was not computed because `until=` found no need: (task, model, seed, step)."""
+        return [cell for own, *cell in self.settled if own == suite]  # type: ignore[misc]
 
     def describe(self) -> str:
         """In words, for the report."""

@@ -24,7 +24,7 @@ from evalrun.tasks import groups
 from evalrun.tasks.group_tree import single, task_groups
 
 # How a sweep gets its checkpoints, not what it computes: it stays the same sweep without them.
-_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade", "order")
+_HOW = ("offline", "keep_checkpoints", "disk_budget", "tracking.upgrade", "order", "until", "until_levels")
 _NOTES = 8  # lines of them at most
 
 

@@ -193,7 +193,7 @@ def _of_job(job: JobSpec, places: RunsByPlace, held: RunsBySuite | None, identit
     """
     files, cell = job.files, job.cell
     runs = (held or {}).get(cell.suite, {})
-    names = [file.name for file in files]
+    names = [file.name for file in job.asked]
     filed = places.get((cell.suite, cell.model, cell.seed, cell.step), [])
     known: dict[str, tuple[str, dict[str, str]]] = {}  # identity -> keys
 

@@ -96,7 +96,8 @@ def delivered(jobs: Sequence[JobSpec], sweep: str) -> set[int]:
     found: dict[int, tuple[str, str]] = {}
     for at, job in enumerate(jobs):
         run = held[job.cell.suite].get(job.results.run_key) if job.results is not None else None
-        if job.results and run and all(run.tasks.get(task) == key for task, key in job.results.keys.items()):
+        names = {file.name for file in job.asked}
+        if job.results and run and all(run.tasks.get(name) == job.results.keys[name] for name in names):
             found[at] = job.cell.suite, job.results.run_key
     _mark(store, found.values(), sweep)
     return set(found)

@@ -25,7 +25,7 @@ from evalrun.reporting.left_over import remove_left_over
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
-from evalrun.statistics.coverage import Place
+from evalrun.statistics.coverage import Cell, Place
 from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.expected import expected_sentences
 from evalrun.statistics.findings import Findings, analyze_table
@@ -62,6 +62,7 @@ def run_analysis(
     width: int = 100,
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
+    settled: Collection[Cell] = (),
     clusters: Clusters | None = None,
     words: Words | None = None,
     groups: Groups | None = None,
@@ -86,6 +87,7 @@ def run_analysis(
         width: Columns of the text, 80 or more.
         failed: Why checkpoints that were wanted have no result, a sentence each: told among the notes.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
+        settled: What of it was not computed because `until=` found no need, as (task, model, seed, step).
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
         groups: Groups of the tasks, which get means and no tests; None for none.
@@ -99,7 +101,7 @@ def run_analysis(
         AnalysisError: When there is nothing to analyse, no task has the metric, or a setting is none of those allowed.
         StorageError: When a file cannot be written.
     """
-    study = analyze_table(table, conf, suite, finals, items, failed, wanted, clusters, words, groups, logged)
+    study = analyze_table(table, conf, suite, finals, items, failed, wanted, settled, clusters, words, groups, logged)
     told = [*study.notes, *study.groups.notes, *folded(study, conf.figures)]
     study = replace(study, notes=told, word_correlates=pd.DataFrame() if word_correlates is None else word_correlates)
     with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:

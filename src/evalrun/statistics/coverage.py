@@ -13,13 +13,14 @@ from evalrun.core.stages import stage
 from evalrun.core.text import counted, listed
 from evalrun.statistics.naming import checkpoint_name
 
-THERE, LEFT_OUT, MISSING, DISPUTED = "there", "left out", "missing", "disputed"
+THERE, LEFT_OUT, MISSING, DISPUTED, SETTLED = "there", "left out", "missing", "disputed", "settled"
 CELL_COLUMNS = ["task", "title", "model", "seed", "step", "state", "why"]
-TASK_COLUMNS = ["task", "title", "runs", "steps", "cells", THERE, "left_out", MISSING, DISPUTED, "gaps"]
+TASK_COLUMNS = ["task", "title", "runs", "steps", "cells", THERE, "left_out", MISSING, DISPUTED, SETTLED, "gaps"]
 _MOST = 6  # runs, and steps of one, that a sentence names
 _NO_SEED = -1.0
 
 Place = tuple[str, float | None, int]  # model, seed, step
+Cell = tuple[str, str, float | None, int]  # task, model, seed, step
 Run = tuple[str, float]
 
 
@@ -28,11 +29,11 @@ class Coverage:
     """The cells of a study's grid."""
 
     tasks: pd.DataFrame  # TASK_COLUMNS; a row a task: how many of its cells are in which state, and which are not there
-    cells: pd.DataFrame  # CELL_COLUMNS; a row for each cell that is missing, left out or disputed
+    cells: pd.DataFrame  # CELL_COLUMNS; a row for each cell that is missing, left out, disputed or settled
     checkpoints: int  # of the grid
 
     def count(self, state: str) -> int:
-        """How many cells are there, left_out, missing or disputed (a column of `tasks`), over all tasks."""
+        """How many cells are there, left_out, missing, disputed or settled (a column of `tasks`), over all tasks."""
         return int(self.tasks[state].sum())
 
 
@@ -42,6 +43,7 @@ def measure_coverage(
     rows: pd.DataFrame,
     disagreeing: pd.DataFrame,
     wanted: Collection[Place] | None = None,
+    settled: Collection[Cell] = (),
 ) -> Coverage:
     """Lay what there is over the grid that the study has.
 
@@ -54,6 +56,7 @@ def measure_coverage(
         rows: The rows that are analysed.
         disagreeing: `table.Prepared.disagreeing`.
         wanted: The checkpoints that were asked for, as (model, seed, step); None where nothing says so.
+        settled: What was not computed because the shape was settled without it, as (task, model, seed, step).
     """
     place = ["model", "seed", "step"]
     marks, analysed = (frame.assign(seed=frame["seed"].fillna(_NO_SEED)) for frame in (disagreeing, rows))
@@ -67,6 +70,10 @@ def measure_coverage(
     every = every.merge(marked, on=keys, how="left")
     every["state"] = pd.Series(MISSING, index=every.index).mask(every["why"].notna(), LEFT_OUT).mask(used, THERE)
     every.loc[used & every["mark"].notna(), "state"] = DISPUTED
+    needless = {(task, model, _NO_SEED if seed is None else float(seed), step) for task, model, seed, step in settled}
+    is_needless = np.array([cell in needless for cell in every[keys].itertuples(index=False, name=None)], dtype=bool)
+    absent = (every["state"] == MISSING) & is_needless
+    every.loc[absent, "state"] = SETTLED
     every["why"] = every["mark"].where(every["state"] == DISPUTED, every["why"].fillna(""))
     every.loc[(every["state"] == LEFT_OUT) & (every["why"] == ""), "why"] = "not believed: see the notes"
     told = pd.DataFrame([_of_task(own) for _, own in every.groupby("task", sort=False)], columns=TASK_COLUMNS)
@@ -78,13 +85,20 @@ def measure_coverage(
 def coverage_sentences(coverage: Coverage) -> list[str]:
     """In one sentence how much of the grid has no result; none where all is there: notes tell what is left out."""
     missing, left = coverage.count(MISSING), coverage.count("left_out")
+    settled, told = coverage.count(SETTLED), []
+    if settled:
+        told.append(
+            f"Of {coverage.count('cells'):,} cells of the grid {settled:,} {'was' if settled == 1 else 'were'} not "
+            "computed, because until=settled found the shape of their curves without them (a dip between two steps "
+            "that are alike is not seen): “Coverage” says which."
+        )
     if not missing:
-        return []
+        return told
     cells = f"{coverage.count('cells'):,} cells of the grid"
     grid = f"{counted(len(coverage.tasks), 'task')} x {counted(coverage.checkpoints, 'checkpoint')}"
     parts = [f"{missing:,} {'has' if missing == 1 else 'have'} no result"]
     parts += [f"{left:,} {'is' if left == 1 else 'are'} left out"] if left else []
-    return [f"Of {cells} ({grid}) {' and '.join(parts)}: “Coverage” says which."]
+    return [*told, f"Of {cells} ({grid}) {' and '.join(parts)}: “Coverage” says which."]
 
 
 def _grid(seen: pd.DataFrame, wanted: Collection[Place] | None) -> pd.DataFrame:
@@ -106,7 +120,7 @@ def _grid(seen: pd.DataFrame, wanted: Collection[Place] | None) -> pd.DataFrame:
 def _of_task(own: pd.DataFrame) -> list[Any]:
     """One task's row of `Coverage.tasks`."""
     states = own["state"].value_counts()
-    counts = [int(states.get(state, 0)) for state in (THERE, LEFT_OUT, MISSING, DISPUTED)]
+    counts = [int(states.get(state, 0)) for state in (THERE, LEFT_OUT, MISSING, DISPUTED, SETTLED)]
     counts[0] += counts[3]  # what is disputed is kept
     runs = len(own[["model", "seed"]].drop_duplicates())
     first = own.iloc[0]

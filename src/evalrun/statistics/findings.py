@@ -13,7 +13,7 @@ from evalrun.core.errors import AnalysisError
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups
-from evalrun.statistics.coverage import Coverage, Place, coverage_sentences, measure_coverage
+from evalrun.statistics.coverage import Cell, Coverage, Place, coverage_sentences, measure_coverage
 from evalrun.statistics.dynamics.distractors import Words
 from evalrun.statistics.dynamics.followed import Followed, follow_tasks
 from evalrun.statistics.dynamics.item_parts import Judge, PartFindings, parts, task_of
@@ -122,6 +122,7 @@ def analyze_table(
     items: Items | None = None,
     failed: Sequence[str] = (),
     wanted: Collection[Place] | None = None,
+    settled: Collection[Cell] = (),
     clusters: Clusters | None = None,
     words: Words | None = None,
     groups: Groups | None = None,
@@ -137,6 +138,7 @@ def analyze_table(
         items: Gives per-item results; None to do without.
         failed: Why checkpoints that were wanted have no result, a sentence each.
         wanted: The grid that was asked for, as (model, seed, step); None where nothing says so.
+        settled: What of it was not computed because `until=` found no need, as (task, model, seed, step).
         clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
         words: Gives the texts of a task's items; None to do without.
         groups: Groups of the tasks, which get means and no tests; None for none.
@@ -152,7 +154,7 @@ def analyze_table(
         by_loss = over_loss(fit, table, conf, choice, shapes, logged)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
         size_shapes = shapes_over_size(rows, conf.params, decision.settings)
-        coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted)
+        coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted, settled)
         with stage("regression"):
             fits = fitted()
     return Findings(

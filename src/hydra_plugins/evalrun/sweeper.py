@@ -53,16 +53,17 @@ class EvalrunSweeper(Sweeper):
             why = f"'{folder}' cannot be written ({error.strerror or error})"
             session.stop(StorageError(f"{why}: free some space or check the folder, and run the same again."))
             return []
-        todo = session.start(here=getattr(self.launcher, "here", False))
-        if todo is None:
-            return []
-        if isinstance(self.launcher, SweepLauncher):
-            self.launcher.expect(session.plan, todo)
-        try:
-            batch = [list(job.words) for job in todo]
-            returns: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
-        except EvalrunError as error:
-            session.stop(error)
-            return []
-        session.finish(todo, returns)
+        returns: list[Any] = []
+        for todo in session.launches(here=getattr(self.launcher, "here", False)):
+            if isinstance(self.launcher, SweepLauncher):
+                self.launcher.expect(session.plan, todo)
+            try:
+                batch = [list(job.words) for job in todo]
+                back: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
+            except EvalrunError as error:
+                session.stop(error)
+                break
+            session.ended(todo, back)
+            returns += back
+        session.finish()
         return returns

@@ -16,6 +16,7 @@ from evalrun.core.secrets import masked
 from evalrun.grid import overrides as ov
 from evalrun.grid import planning
 from evalrun.grid.sweep_plan import Plan
+from evalrun.progress.rounds import asked_so_far, said_of
 
 
 def command(words: Sequence[str]) -> int:
@@ -41,14 +42,18 @@ def _shown(flags: Sequence[str], overrides: Sequence[str]) -> str:
     if plan.config.offline:
         checkpoints.go_offline()
     try:
-        found = take_inventory(plan)
+        left, rounds, is_done = asked_so_far(plan)
+        found = take_inventory(left)
     except TaskError as error:  # the grid is right all the same, and what it lacks may be made before it runs
         said = {"jobs": plan.to_json(), "problem": str(error)}
         return masked(json.dumps(said, indent=1)) if "--json" in flags else f"{plan.describe()}\n\n  problem  {error}"
     if "--json" in flags:
         known = {"jobs": plan.to_json(), **render.to_json(found), "power": detectable.power_of(found).to_json()}
         return masked(json.dumps(known, indent=1))
-    return "\n\n".join([plan.describe(), render.describe(found), detectable.describe(detectable.power_of(found))])
+    more = [] if rounds is None else [f"  {said_of(rounds, is_done)}"]
+    return "\n\n".join(
+        ["\n".join([plan.describe(), *more]), render.describe(found), detectable.describe(detectable.power_of(found))]
+    )
 
 
 def _fetched(overrides: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from evalrun import pipeline
+from evalrun.commands.run.round_by_round import not_computed
 from evalrun.commands.run.session import SweepSession
 from evalrun.config.as_typed import quoted
 from evalrun.config.compose import own_hydra_session
@@ -135,28 +136,36 @@ def _run_all(evaluation: SweepSession) -> None:
     Raises:
         EvalrunError: some failed: at the first with `fail_fast`, else after all.
     """
-    plan, began, process = evaluation.plan, evaluation.begin(), pipeline.JobProcess()
-    log.info("%d of %d jobs found done", len(began.done), len(plan.jobs))
-    process.ahead.expect([job.cell for job in began.todo])
+    plan, process = evaluation.plan, pipeline.JobProcess()
     try:
-        with console.bar(len(began.todo), "sweep", "job") as bar:
-            for job in began.todo:
-                try:
-                    _evaluate(job, plan, process)
-                except EvalrunError as error:
-                    if plan.config.fail_fast:
-                        raise
-                    evaluation.fail(job.cell.label, error)
-                    log.warning("%s failed: %s", job.cell.label, error)
-                bar.update()
+        for began in evaluation.begun():
+            log.info("%d of %d jobs found done", len(began.done), len(evaluation.jobs))
+            _run_some(evaluation, began.todo, process)
     finally:
         process.ahead.wait()
     evaluation.end_downloads()
     evaluation.note_groups()
+    for line in not_computed(evaluation.rounds.left_out()) if evaluation.rounds is not None else ():
+        log.info(line)
     if evaluation.failures:
         said = " ".join(failure.sentence for failure in evaluation.failures)
         kept = "What was computed is kept; the same call tries these again."
         raise EvalrunError(f"{len(evaluation.failures)} of {len(plan.jobs)} jobs failed: {said} {kept}")
+
+
+def _run_some(evaluation: SweepSession, todo: Sequence[JobSpec], process: pipeline.JobProcess) -> None:
+    """Run jobs; one that fails is noted, or with `fail_fast` raised."""
+    process.ahead.expect([job.cell for job in todo])
+    with console.bar(len(todo), "sweep", "job") as bar:
+        for job in todo:
+            try:
+                _evaluate(job, evaluation.plan, process)
+            except EvalrunError as error:
+                if evaluation.plan.config.fail_fast:
+                    raise
+                evaluation.fail(job.cell.label, error)
+                log.warning("%s failed: %s", job.cell.label, error)
+            bar.update()
 
 
 def _evaluate(job: JobSpec, plan: Plan, process: pipeline.JobProcess) -> None:

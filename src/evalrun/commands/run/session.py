@@ -13,6 +13,7 @@ from evalrun import study
 from evalrun.checkpoints import devices, downloads
 from evalrun.commands import summary
 from evalrun.commands.plan import refuse_missing
+from evalrun.commands.run.round_by_round import not_computed
 from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.progress_line import watched
 from evalrun.core.secrets import command_line
@@ -20,6 +21,7 @@ from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import outcome
 from evalrun.progress import sweep_start
+from evalrun.progress.rounds import Rounds, cells_of
 from evalrun.tasks.group_tree import task_groups
 from evalrun.tracking import Store
 
@@ -51,6 +53,10 @@ class SweepSession:
         self.words = words
         self.jobs: Sequence[JobSpec] = plan.jobs  # once it has begun, with what was found out of them
         self.failures: list[JobFailure] = []
+        self.rounds = Rounds(plan) if plan.config.until is not None and len(plan.jobs) > 1 else None
+        self._is_over = False  # nothing more is to be launched: a cluster has the rest, or something failed for good
+        self._not_ended: list[str] = []  # sentences about jobs that neither ended nor failed
+        self._queued = False
         self._ledger = downloads.Ledger(replace(plan.config, sweep=plan.sweep))
 
     @property
@@ -61,7 +67,7 @@ class SweepSession:
     @property
     def has_none(self) -> bool:
         """Whether every job failed."""
-        return len(self.failures) == len(self.plan.jobs)
+        return len(self.failures) == len(self.plan.jobs if self.rounds is None else self.rounds.jobs())
 
     def check_store(self) -> None:
         """See that the store takes results, before the first hour of computing and not after it.
@@ -90,7 +96,7 @@ class SweepSession:
         Raises:
             EvalrunError: nothing can be started.
         """
-        began = sweep_start.start(self.plan.jobs, self.plan.sweep)
+        began = sweep_start.start(self.plan.jobs if self.rounds is None else self.rounds.fresh(), self.plan.sweep)
         self.jobs = began.jobs
         if began.todo:
             Store(self.plan.config.tracking).check()
@@ -105,25 +111,38 @@ class SweepSession:
         """Note a failure."""
         self.failures.append(JobFailure(name, str(error), isinstance(error, ConfigError) and name == "sweep"))
 
-    def start(self, here: bool) -> list[JobSpec] | None:
-        """`begin`, said on the terminal; None when nothing can be started."""
+    def begun(self, here: bool = True) -> Iterator[sweep_start.SweepStart]:
+        """What is to be launched: all jobs at once or, with `until=`, round by round, each when the last has ended.
+
+        Args:
+            here: Whether the jobs run on this machine.
+
+        Raises:
+            EvalrunError: nothing can be started, or the store cannot be read between two rounds.
+        """
+        yield self.begin(here)
+        while self.rounds is not None and not self._is_over and self.rounds.go_on():
+            yield self.begin(here)
+
+    def launches(self, here: bool) -> Iterator[list[JobSpec]]:
+        """`begun`, said on the terminal; what was launched is to be told to `ended`."""
         try:
-            began = self.begin(here)
+            for began in self.begun(here):
+                some = "" if self.rounds is None else f"round {self.rounds.number}: "
+                if began.done or (some and self.rounds and self.rounds.number > 1):
+                    rest = f", {len(began.todo)} to do" if began.todo else ""
+                    print(f"{some}{len(began.done)} of {len(self.jobs)} jobs found done{rest}", flush=True)
+                yield began.todo
         except EvalrunError as error:
             self.stop(error)
-            return None
-        if began.done:
-            rest = f", {len(began.todo)} to do" if began.todo else ""
-            print(f"{len(began.done)} of {len(self.jobs)} jobs found done{rest}", flush=True)
-        return began.todo
 
     def stop(self, error: EvalrunError) -> None:
         """When the sweep cannot go on: say why; what is journalled stays."""
         complain(error)
         self.fail("sweep", error)
 
-    def finish(self, todo: Sequence[JobSpec], returns: Sequence[Any]) -> None:
-        """After the last job: say what failed, was not started or is still queued; show and analyse what is there.
+    def ended(self, todo: Sequence[JobSpec], returns: Sequence[Any]) -> None:
+        """Note how a launch ended.
 
         Args:
             todo: The jobs that were launched.
@@ -132,19 +151,29 @@ class SweepSession:
         verdict = outcome.judge(todo, returns, self.plan.sweep)
         for position, said in verdict.failed.items():
             self.fail(todo[position].cell.label, said)
+        self._not_ended += verdict.not_ended([job.cell.label for job in todo])
+        self._queued = bool(verdict.queued)
+        self._is_over = bool(verdict.queued or verdict.skipped)
+
+    def finish(self) -> None:
+        """After the last job: say what failed, was not started or is still queued; show and analyse what is there."""
+        if any(failure.name == "sweep" for failure in self.failures):
+            return  # it was said when it stopped
+        self.jobs = self.jobs if self.rounds is None else self.rounds.jobs()
         failed = [failure.sentence for failure in self.failures]
         if failed:
             print(f"\n{len(failed)} of {len(self.jobs)} jobs failed:", *failed, sep="\n  ", file=sys.stderr)
-            some_left = self.has_none or verdict.skipped or verdict.queued
-            rest = "What was computed is kept" if some_left else "The others are done"
+            rest = "What was computed is kept" if self.has_none or self._is_over else "The others are done"
             print(f"{rest}; the same command tries these again.", file=sys.stderr)
-        for line in verdict.not_ended([job.cell.label for job in todo]):
+        for line in self._not_ended:
             print(line, file=sys.stderr)
-        if verdict.queued:
+        if self._queued:
             return
         self.end_downloads()
         self.note_groups()
         summary.show(self.jobs)
+        if self.rounds is not None and not self._is_over:
+            print(*not_computed(self.rounds.left_out()), sep="\n", end="\n\n", flush=True)
         if not self.has_none and self.plan.config.analysis.after_sweep:
             self._analyse(failed)
 
@@ -166,7 +195,9 @@ class SweepSession:
     def _analyse(self, failed: Sequence[str]) -> None:
         plan = self.plan
         try:
-            selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks, asked=[job.cell for job in self.jobs])
+            settled = () if self.rounds is None else cells_of(self.rounds.left_out())
+            asked = [job.cell for job in (self.jobs if self.rounds is None else plan.jobs)]
+            selection = study.Selection(sweep=plan.sweep, tasks=plan.tasks, asked=asked, settled=settled)
             folder = plan.root / "analysis" / plan.sweep
             with watched("analysis"):
                 study.analyse(plan.config, folder, selection, plan.final_steps, command_line(self.words), failed)
