@@ -2,7 +2,7 @@
 
     python benchmarks/until.py suite models/tiny       # runs both sweeps of the embedded suite, in folders of their own
     python benchmarks/until.py published all_results.tsv    # replays the rounds on known values
-    python benchmarks/until.py made                         # the same on made curves, with the noise of shape_confusion.py
+    python benchmarks/until.py made                    # the same on made curves, with the noise of shape_confusion.py
 
 `suite` gives the ratio of scoring time, as the journals have it, and of results; the others that of results alone.
 """
@@ -22,6 +22,7 @@ import pandas as pd
 from evalrun.commands.table_input import config_of
 from evalrun.config.schema import AnalysisConf
 from evalrun.grid.step_order import levels
+from evalrun.progress.rounds import next_steps
 from evalrun.statistics.findings import judge_curves
 from evalrun.statistics.shapes.settling import curves_so_far
 from shape_confusion import CLASSES, make_table
@@ -51,9 +52,7 @@ def replay(rows: pd.DataFrame, conf: AnalysisConf, first: int = 2) -> tuple[pd.D
         more: set[int] = set()
         for curve in curves_so_far(decision, shapes):
             own = next(places[key] for key in places if (str(key[0]), str(key[1])) == (curve.task, curve.model))
-            for low, high in curve.gaps:
-                if between := [step for step in own if low < step < high]:
-                    more.add(own[levels([low, *between, high])[1][0]])
+            more |= {own[step] for step in next_steps(curve, [*own])}
         if more <= asked:
             return known, shapes, falls
         asked |= more

@@ -8,9 +8,9 @@ from evalrun.statistics.coverage import coverage_sentences, grouped, measure_cov
 from evalrun.statistics.table import prepare
 
 
-def measured(table, wanted=None):
+def measured(table, wanted=None, settled=()):
     prepared = prepare(table, None)
-    return measure_coverage(prepared.seen, prepared.table, prepared.disagreeing, wanted)
+    return measure_coverage(prepared.seen, prepared.table, prepared.disagreeing, wanted, settled)
 
 
 def test_a_whole_grid_has_one_pattern_and_no_sentence(tidy):
@@ -35,6 +35,21 @@ def test_36_of_180_cells_are_counted_and_named(tidy):
     named = {tuple(row) for row in coverage.cells[["task", "model", "step"]].to_numpy()}
     assert named == {tuple(row) for row in whole.loc[gone, ["task", "model", "step"]].to_numpy()}
     assert set(coverage.cells["state"]) == {"missing"}
+
+
+def test_what_was_settled_without_is_not_missing(tidy):
+    """Of two cells that are absent one was not needed; one that is there counts, whatever was said of it."""
+    table = tidy.grid(models=["m0", "m1"], steps=[1, 2, 4, 8], tasks=["a", "b"])
+    absent = (table["task"] == "a") & (table["model"] == "m0") & table["step"].isin([2, 4])
+    cells = [("a", "m0", None, 2), ("b", "m0", None, 2)]
+    coverage = measured(table[~absent], [(m, None, s) for m in ("m0", "m1") for s in (1, 2, 4, 8)], cells)
+    tasks = coverage.tasks.set_index("task")
+    assert tasks.loc["a", ["there", "missing", "settled"]].tolist() == [6, 1, 1]
+    assert tasks.loc["b", ["there", "missing", "settled"]].tolist() == [8, 0, 0]
+    assert tasks.loc["a", "gaps"] == "settled: m0 at step 2; missing: m0 at step 4"
+    first, second = coverage_sentences(coverage)
+    assert first.startswith("Of 16 cells of the grid 1 was not computed, because until=settled")
+    assert "1 has no result" in second
 
 
 def test_what_is_left_out_says_why_and_what_is_disputed_is_there(tidy):

@@ -94,10 +94,8 @@ class Rounds:
         fresh: list[set[str]] = [set() for _ in self._wanted]
         for curve, found in self._judged():
             suite, task, model, seed = curve
-            for low, high in found.gaps:
-                if between := [step for step in self._steps[curve] if low < step < high]:
-                    (middle,) = levels([low, *between, high])[1]
-                    fresh[self._job[suite, model, seed, middle]].add(task)
+            for middle in next_steps(found, self._steps[curve]):
+                fresh[self._job[suite, model, seed, middle]].add(task)
         # A step that failed is in no curve, so that its gap asks for it again: once is enough for one command.
         self._fresh = [new - old for new, old in zip(fresh, self._wanted, strict=True)]
         self._wanted = [new | old for new, old in zip(fresh, self._wanted, strict=True)]
@@ -157,6 +155,20 @@ class Rounds:
             if rest:
                 found.append(LeftOut(curve, self.labels.get(curve, "not known"), rest, len(steps)))
         return found
+
+
+def next_steps(curve: CurveSoFar, steps: Sequence[int]) -> list[int]:
+    """The steps that a curve needs next: the middle of each gap that is open.
+
+    Args:
+        curve: As it is known.
+        steps: All that were asked for.
+    """
+    for gaps in (curve.gaps, curve.before):
+        inside = [[low, *(step for step in sorted(steps) if low < step < high), high] for low, high in gaps]
+        if found := [levels(within)[1][0] for within in inside if len(within) > 2]:
+            return found
+    return []
 
 
 def cells_of(left_out: Sequence[LeftOut]) -> tuple[Cell, ...]:

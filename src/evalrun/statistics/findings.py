@@ -273,14 +273,7 @@ def decide_curves(
 def judge_curves(
     rows: pd.DataFrame, conf: AnalysisConf, items: Items | None = None, clusters: Clusters | None = None
 ) -> tuple[Decision, pd.DataFrame, pd.DataFrame]:
-    """The decision about curves over training, their shapes (`describe_shapes`) and their falls (`find_falls`).
-
-    Args:
-        rows: Of `Prepared.table`.
-        conf: What to do: conf/analysis.
-        items: Gives per-item results; None to do without.
-        clusters: Gives the clusters of a task's items; None for items that were drawn one by one.
-    """
+    """`decide_curves`, the curves' shapes (`describe_shapes`) and their falls (`find_falls`)."""
     decision = decide_curves(rows, conf, items, clusters)
     shapes = describe_shapes(decision)
     return decision, shapes, find_falls(decision, shapes)
