@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.coverage import Cell, Place
-    from evalrun.statistics.shapes.settling import CurveSoFar
     from evalrun.tracking.suite_table import SuiteTable
 
 
@@ -106,34 +105,6 @@ def analyse(
             kept.close(across, selection.suite is not None or suites == store.suites(), is_unwritten)
     print("curves and runs: python -m evalrun ui")
     return reports
-
-
-def curves_of(
-    config: Config, store: Store, table: pd.DataFrame, finals: Mapping[str, int] | None = None
-) -> Iterator[CurveSoFar]:
-    """The curves of a table as a report would judge them, with the gaps in which they are open.
-
-    Args:
-        config: Settings of the analysis.
-        store: Where items are read.
-        table: Results of one suite, scored in one way.
-        finals: Model -> its last released step.
-
-    Raises:
-        AnalysisError: nothing is left to judge.
-        TrackingError: the store cannot be read.
-    """
-    from evalrun.statistics.findings import judge_curves
-    from evalrun.statistics.shapes.settling import curves_so_far
-    from evalrun.statistics.table import prepare
-    from evalrun.statistics.tuning.stage_rows import split
-
-    conf = config.analysis
-    prepared = prepare(with_metric(config, store, table), conf.metric, finals, conf.same_within)
-    rows = split(prepared.table, conf.fit_stages).curve
-    with items_of(config, store, rows) as items:
-        decision, shapes, _ = judge_curves(rows, conf, items, clusters_of(config))
-    yield from curves_so_far(decision, shapes)
 
 
 def _inputs(

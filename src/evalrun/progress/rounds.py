@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from evalrun import progress, study
+from evalrun import progress
 from evalrun.core.errors import AnalysisError, ConfigError
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.step_order import levels
 from evalrun.grid.sweep_plan import Plan
+from evalrun.progress.judged_curves import curves_of
 from evalrun.tracking import Store
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Rounds:
     """
 
     def __init__(self, plan: Plan) -> None:
+        """Begin with the levels that every curve gets.
+
+        Args:
+            plan: As for the class.
+        """
         self._plan = plan
         self._finals = plan.final_steps
         self._job: dict[tuple[str, str, int | None, int], int] = {}
@@ -118,7 +124,7 @@ class Rounds:
             table = store.read(suite).of()
             rows = table[[pair in asked for pair in zip(table["run_id"], table["task"], strict=True)]]
             try:
-                found = list(study.curves_of(config, store, rows, self._finals))
+                found = list(curves_of(config, store, rows, self._finals))
             except AnalysisError:  # nothing to judge yet: all of it failed
                 continue
             for one in found:

@@ -39,6 +39,13 @@ def coverage(study: Findings) -> Section:
 
 
 def _row(own: pd.DataFrame, first: dict[Any, Any], tasks: int) -> list[TableCell]:
+    """The cells of a row.
+
+    Args:
+        own: Rows of `Coverage.tasks`, of tasks with the same gaps.
+        first: The first of them.
+        tasks: All that there are.
+    """
     titles = [str(title) for title in own["title"]]
     every = f"all {tasks} tasks" if tasks > 1 and len(own) == tasks else listed(titles, _TITLES)
     counts = [

@@ -155,8 +155,7 @@ def analyze_table(
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
         size_shapes = shapes_over_size(rows, conf.params, decision.settings)
         coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted, settled)
-        with stage("regression"):
-            fits = fitted()
+        fits = stage("regression")(fitted)()
     return Findings(
         suite=suite,
         table=rows,
@@ -175,8 +174,7 @@ def analyze_table(
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
         falls=falls,
-        continuous=measured.table,
-        artefacts=of_curves_that_move(find_artefacts(rows, measured.table), shapes),
+        **_of_answers(rows, measured, shapes),
         clustered=clustered_errors(rows, items, clusters, conf.alpha),
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
@@ -209,6 +207,12 @@ def _believed(
         raise AnalysisError("no result is left to analyse: " + " ".join(measured.notes))
     stages = split(rows, conf.fit_stages)
     return prepared, measured, stages._replace(notes=[*prepared.notes, *measured.notes, *stages.notes])
+
+
+def _of_answers(rows: pd.DataFrame, measured: Measured, shapes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What continuous metrics of the items say: two fields of `Findings`."""
+    artefacts = of_curves_that_move(find_artefacts(rows, measured.table), shapes)
+    return {"continuous": measured.table, "artefacts": artefacts}
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,11 @@ class SweepSession:
         self._ledger.finish()
 
     def _analyse(self, failed: Sequence[str]) -> None:
+        """Make the sweep's reports; that they cannot be made is a failure.
+
+        Args:
+            failed: Why jobs have no result, a sentence each.
+        """
         plan = self.plan
         try:
             settled = () if self.rounds is None else cells_of(self.rounds.left_out())
