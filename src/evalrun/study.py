@@ -89,9 +89,8 @@ def analyse(
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    said, asked = context | _came_in(whole, rows), (selection.wanted(suite), selection.settled_of(suite))
-                    given = rows, out, said, finals, failed, *asked, groups
-                    files, run = _report(config, store, sources, filing, suite, title, *given)
+                    told = context | _came_in(whole, rows), finals, failed, *selection.grid_of(suite), groups
+                    files, run = _report(config, store, sources, filing, suite, title, rows, out, *told)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
                 reports.append(page)

@@ -60,9 +60,9 @@ class Selection:
             return None
         return [(cell.model, cell.seed, cell.step) for cell in self.asked if cell.suite == suite]
 
-    def settled_of(self, suite: str) -> list[Cell]:
-        """What of a suite was not computed because `until=` found no need: (task, model, seed, step)."""
-        return [cell for own, *cell in self.settled if own == suite]  # type: ignore[misc]
+    def grid_of(self, suite: str) -> tuple[list[Place] | None, list[Cell]]:
+        """`wanted`, and what of it `until=` found no need for, as (task, model, seed, step)."""
+        return self.wanted(suite), [cell[1:] for cell in self.settled if cell[0] == suite]
 
     def describe(self) -> str:
         """In words, for the report."""
