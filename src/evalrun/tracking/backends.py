@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +35,9 @@ class Backend(Protocol):
 
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""
+
+    def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
+        """The results of some runs: no others are read."""
 
     def group_tags(self, suite: str) -> dict[str, str]:
         """The tags of a suite's experiment, at least those of groups; none where there is no such suite."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalrun.core.errors import TrackingError
 from evalrun.tracking import database_schema, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
@@ -57,6 +58,15 @@ class FileBackend:
         since, stamp, digest = time.monotonic(), sqlite_reader.stamp(self._link), hashlib.sha256()
         found = suite_table(sqlite_reader.pages(self._link, suite, digest))
         return replace(found, stamp=stamp, since=since, digest=digest.hexdigest())
+
+    def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
+        """The results of some runs."""
+        from evalrun.tracking.suite_table import suite_table
+
+        found = sqlite_reader.contents_of(self._link, run_ids)
+        if lost := set(run_ids) - {run.run_id for run in found}:
+            raise TrackingError(f"run {min(lost)} is not in {self._link.shown}: ask again for what there is.")
+        return suite_table([found])
 
     def group_tags(self, suite: str) -> dict[str, str]:
         """The tags of a suite's experiment that tell of groups."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,12 @@ class ServerBackend:
         from evalrun.tracking import results_table
 
         return results_table.read(self._link, suite)
+
+    def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
+        """The results of some runs, asked for one by one."""
+        from evalrun.tracking import results_table
+
+        return results_table.of_runs(self._link, run_ids)
 
     def group_tags(self, suite: str) -> dict[str, str]:
         """All tags of a suite's experiment."""

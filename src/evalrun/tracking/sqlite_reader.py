@@ -97,11 +97,7 @@ def runs(link: MlflowConnection, suite: str, run_key: str | None = None) -> list
 
 
 def looks(link: MlflowConnection, suite: str) -> list[layout.RunEntry]:
-    """Every checkpoint run of a suite with no more of its tags than say which looks were taken at what.
-
-    Raises:
-        TrackingError: the file cannot be read, or the suite's experiment was deleted.
-    """
+    """Every checkpoint run of a suite with no more of its tags than say which looks were taken at what."""
     return _entries(link, suite, "", (), f"AND key IN ('{layout.KEY}', '{layout.CELL}', '{LOOKS}')")
 
 
@@ -145,6 +141,19 @@ def pages(link: MlflowConnection, suite: str, digest: Digest) -> Iterator[list[R
     """
     for ids, tags, metrics in _pages(link, suite, digest):
         yield _contents(ids, tags, metrics)
+
+
+def contents_of(link: MlflowConnection, run_ids: Sequence[str]) -> list[RunContent]:
+    """Tags and newest metrics of some checkpoint runs."""
+    found = []
+    with _opened(link, "reading results") as database:
+        for start in range(0, len(run_ids), _RUNS_A_PAGE):
+            some = [*run_ids[start : start + _RUNS_A_PAGE]]
+            given = (
+                database.execute(query.format(",".join("?" * len(some))), some) for query in (_TAGS_OF, _METRICS_OF)
+            )
+            found += _contents(some, *(rows.fetchall() for rows in given))
+    return found
 
 
 def content_digest(link: MlflowConnection, suite: str) -> str:

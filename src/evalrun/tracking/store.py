@@ -202,10 +202,8 @@ class Store:
 
     def table_of(self, run_ids: Sequence[str]) -> pd.DataFrame:
         """The tidy table of some runs alone: no others are read."""
-        from evalrun.tracking import results_table
-
         with self._link.guard("reading results"):
-            return results_table.of_runs(self._link, run_ids).of()
+            return self._backend.table_of(run_ids).of()
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> ItemReader:
         """A reader of the per-item results of these runs and tasks, for a `with` block: see `item_files.ItemReader`."""

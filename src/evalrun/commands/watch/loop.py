@@ -123,7 +123,7 @@ class Watch:
                 raise run.problem
             for sentence in run.problem.problems if run.problem is not None else ():
                 self._complain(sentence)
-        turns = in_turn((run, run.todo()) for run in self.runs.values())
+        turns = in_turn((run, run.todo()) for run in sorted(self.runs.values(), key=lambda run: run.turn))
         has_news |= bool(turns)
         before = {(run.group, step) for run in self.runs.values() for step in run.judged}
         self._evaluate(turns, until)

@@ -8,6 +8,7 @@ from evalrun.commands.watch.backoff import Faults
 from evalrun.commands.watch.run_folders import find_folders
 from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.commands.watch.watched_run import WatchedRun
+from evalrun.config.compose import hydra_session
 from evalrun.core.errors import ConfigError
 from evalrun.grid.job_spec import JobTasks
 
@@ -40,9 +41,10 @@ class RunList:
         for twin in found.twins:
             self._complain(twin)
         problems = list(found.problems)
-        for folder in found.folders:
-            if folder not in self.runs and folder not in self.passed_over:
-                problems += self._add(folder)
+        new = [folder for folder in found.folders if folder not in self.runs and folder not in self.passed_over]
+        if new:
+            with hydra_session():  # opened once for all
+                problems += [problem for folder in new for problem in self._add(folder)]
         return problems
 
     def _add(self, folder: str | None) -> list[str]:

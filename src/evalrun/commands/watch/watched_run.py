@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ class WatchedRun:
     judged: dict[int, Visit] = field(default_factory=dict)  # of them, those with a verdict
     queued: dict[int, str] = field(default_factory=dict)  # left to a cluster: step -> where
     failed: set[int] = field(default_factory=set)  # steps whose last try failed, as far as they are there
+    turn: float = 0.0  # monotonic time of its last evaluation: who waited longest is next
     refusals: int = 0  # checkpoints that were found to be no part of the run
     _done: dict[int, Files] = field(default_factory=dict)
     _files: dict[int, Files] = field(default_factory=dict)  # at the look before
@@ -187,6 +189,7 @@ class WatchedRun:
             self._done[step] = before
 
     def _settled(self, step: int, run_key: str) -> None:
+        self.turn = time.monotonic()
         if self.keys.get(step) != run_key:
             self.judged.pop(step, None)
         self.keys[step] = run_key
@@ -197,6 +200,7 @@ class WatchedRun:
     def failing(self, step: int, error: Exception) -> None:
         """A checkpoint could not be evaluated: say why, and when it is tried again."""
         files = self.ready(step)
+        self.turn = time.monotonic()
         self.queued.pop(step, None)
         self.failed.add(step)
         if not self.files(step) and isinstance(error, (CheckpointError, ConfigError, OSError)):
