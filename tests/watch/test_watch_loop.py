@@ -235,6 +235,7 @@ def test_an_alarm_is_a_warning_a_tag_a_note_a_hook_and_an_exit_code(
     ("words", "said"),
     [
         ((*WORDS, "step=2"), "watch takes no step="),
+        ((*WORDS, "fail_fast=true"), "watch takes no fail_fast=: no fault"),
         (("path=a,b", "task=alpha"), "several values"),
         (("model=pythia-70m", "task=alpha"), "on the hub"),
         ((*WORDS, "watch.webhook='http://example.com/hush'"), "https"),

@@ -21,7 +21,11 @@ from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate, root_of
 
 PATHS = "paths"
-_OWN = ("step", "experiment")
+_EVERY = "it evaluates every checkpoint of the run in path="
+_NOT_TAKEN = {  # key -> why not
+    **dict.fromkeys(("step", "experiment", "until", "until_levels"), _EVERY),
+    "fail_fast": "no fault of a checkpoint ends it, and what failed is tried again (watch.retry_s)",
+}
 _ANY = "run"  # in place of a folder, where none is known yet
 _NOT_FOR_JOBS = ("hydra", "watch", "model.path")  # keys that no job is told of: an address of watch may be a secret
 
@@ -54,8 +58,8 @@ class WatchRequest:
         with hydra_session():
             given = ov.parse(words)
             keys = [o.key_or_group for o in given]
-            if misplaced := [key for key in keys if key in _OWN]:
-                raise ConfigError(f"watch takes no {misplaced[0]}=: it evaluates every checkpoint of the run in path=.")
+            if misplaced := [key for key in keys if key in _NOT_TAKEN]:
+                raise ConfigError(f"watch takes no {misplaced[0]}=: {_NOT_TAKEN[misplaced[0]]}.")
             if self.patterns and "model.path" in keys:
                 raise ConfigError("path= and paths= are both given: name one run with path=, or several with paths=.")
             override_checks.check(given)
