@@ -190,7 +190,7 @@ def _timed(out: Path, words: list[str]) -> int:
         marks.update(last=now, model=clock.seconds)
 
     after(checkpoints, "load", lambda loaded: clock.watch(loaded.model))
-    after(SweepSession, "start", lambda _: marks.update(jobs=time.perf_counter(), last=time.perf_counter(), model=0.0))
+    after(SweepSession, "begin", lambda _: marks.update(jobs=time.perf_counter(), last=time.perf_counter(), model=0.0))
     after(pipeline, "evaluate", job_ended)
     code = cli.main(words)
     ended = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evalrun.checkpoints.suites.configured import config_of
@@ -135,6 +135,7 @@ def test_files_of_the_user_hold_text_where_text_is_expected(tmp_path: Path, monk
 
 
 @given(name=_NAMES.filter(lambda name: not set(name) & set("'\"\\")))
+@example(name="&0:0")
 def test_whatever_yaml_makes_of_a_plain_name_is_text(name: str) -> None:
     try:
         said = yaml.safe_load(f"path: {name}\n")

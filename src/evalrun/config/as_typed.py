@@ -95,7 +95,8 @@ def yaml_text(text: str, package: str) -> str:
         end = node.end_mark.index
         start = end - len(node.value)
         if start >= at and text[start:end] == node.value:  # on one line, and once where an alias repeats it
-            parts += [text[at:start], "'" + node.value.replace("'", "''") + "'"]
+            is_anchored = start > 0 and (text[start - 1].isalnum() or text[start - 1] in "-_")  # &a:b
+            parts += [text[at:start], " " if is_anchored else "", "'" + node.value.replace("'", "''") + "'"]
             at = end
     return "".join([*parts, text[at:]])
 
