@@ -99,6 +99,7 @@ def compose(words: list[str]) -> dict[str, Any]:
     if command not in GRIDS:
         return {"code": 2, "printed": f"'{command}' takes no grid: run it, or say why not"}
     rest = [word for word in words[bool(command) :] if not word.startswith("-")]
+    rest = [word.replace("paths=runs/*", "path=runs/my-model") for word in rest]  # a pattern of folders to watch
     rest += ["model=local"] * (command == "watch")
     rest += ["step=all"] * (command in ("audit", "watch"))
     try:
