@@ -44,7 +44,7 @@ def command(words: Sequence[str]) -> int:
     todo = [pair for pair in lacking if pair not in damaged]
     if todo:
         store.check()
-        _deliver(store, todo)
+        deliver_runs(store, todo)
         _mark(store, asked, todo)
         for suite in sorted({result.cell.suite for result, _ in todo}):
             store.rebuild_curves(suite)
@@ -90,26 +90,29 @@ def _of_plan(plan: Plan) -> Iterator[Pair]:
                 yield result, job.folder
 
 
-def _deliver(store: Store, todo: Sequence[tuple[TaskResult, Path]]) -> None:
+def deliver_runs(store: Store, todo: Sequence[Pair], is_ours: bool = True) -> None:
     """File results in MLflow, runs whole, some hundreds of results at a time.
 
     Args:
         store: Where to.
         todo: Each result with the folder of its job.
+        is_ours: False of another person's journal: no sweep of this store wanted them, and items may be left out.
 
     Raises:
         StorageError: items or a config cannot be read.
         TrackingError: the store cannot be written.
     """
-    groups: dict[str, list[tuple[TaskResult, Path]]] = defaultdict(list)
+    groups: dict[str, list[Pair]] = defaultdict(list)
     for result, folder in todo:
         groups[result.run_key].append((result, folder))
     batch: list[tuple[TaskResult, Path | None]] = []
     origins: dict[str, tuple[str | None, str | None]] = {}
     for number, (run_key, group) in enumerate(groups.items(), start=1):
-        batch += [(result, result_files.items_path(folder, result)) for result, folder in group]
+        for result, folder in group:
+            items = result_files.items_path(folder, result)
+            batch.append((result, items if is_ours or items.is_file() else None))
         config = result_files.config_of(group[0][1], run_key)
-        origins[run_key] = (_sweep(config), config)
+        origins[run_key] = (_sweep(config) if is_ours else None, config)
         if len(batch) >= _AT_ONCE or number == len(groups):
             store.deliver_many(batch, origins)
             batch, origins = [], {}

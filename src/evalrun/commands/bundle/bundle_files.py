@@ -10,7 +10,6 @@ SHA256SUMS    of every other file, as `sha256sum --check` reads it; its own sha2
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evalrun.core.errors import ConfigError, StorageError
+from evalrun.core.hashing import file_sha256
 
 MANIFEST, SUMS, README, PAGE, TABLE = "manifest.json", "SHA256SUMS", "README.txt", "index.html", "results.csv"
 REPORT, RUNS = "report", "runs"
@@ -128,7 +128,7 @@ def files_of(folder: Path) -> list[str]:
 
 def sums_text(folder: Path) -> str:
     """SHA256SUMS as it has to be."""
-    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in files_of(folder))
+    return "".join(f"{file_sha256(folder / name)}  {name}\n" for name in files_of(folder))
 
 
 def digest_of(folder: Path) -> str:
@@ -138,7 +138,7 @@ def digest_of(folder: Path) -> str:
         ConfigError: there is none.
     """
     try:
-        return _sha256(folder / SUMS)
+        return file_sha256(folder / SUMS)
     except OSError:
         raise ConfigError(f"the bundle has no {SUMS}: get it again.") from None
 
@@ -157,11 +157,6 @@ def altered(folder: Path) -> list[str]:
         file = folder / name
         if file.is_symlink():
             problems.append(f"{name} is a link, as none is in a bundle.")
-        elif _sha256(file) != said[name]:
+        elif file_sha256(file) != said[name]:
             problems.append(f"{name} was changed: its sha256 is not the one in {SUMS}.")
     return problems
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalrun.commands.bundle import bundle_files
 from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.commands.bundle.verify import records
+from evalrun.commands.sync import Pair, deliver_runs
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
 from evalrun.core.records import TaskResult
@@ -18,10 +19,7 @@ from evalrun.core.stages import stage
 from evalrun.core.task_group import TaskGroup
 from evalrun.core.text import counted
 from evalrun.grid import namesakes
-from evalrun.journal import result_files
 from evalrun.tracking import Store
-
-_AT_ONCE = 500  # results
 
 
 def take_bundles(paths: Sequence[Path], config: Config, suite: str | None, analyze: str) -> int:
@@ -58,18 +56,20 @@ def _take(folder: Path, store: Store, suite: str | None) -> int:
         more = f" ({len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise ConfigError(f"bundle '{manifest.name}' is not as it was made: {problems[0]}{more}; get it again.")
     origin = {"name": manifest.name, "digest": digest, "made": manifest.made, "evalrun": manifest.version}
-    suites: dict[str, list[tuple[TaskResult, Path]]] = defaultdict(list)
+    suites: dict[str, list[Pair]] = defaultdict(list)
     for path, result in records(folder):
         if result is None:
             raise ConfigError(f"bundle '{manifest.name}': {path.name} is no record of a result: get it again.")
         cell = result.cell if suite is None else replace(result.cell, suite=suite)
-        suites[cell.suite].append((replace(result, cell=cell, settings={**result.settings, "bundle": origin}), path))
+        suites[cell.suite].append(
+            (replace(result, cell=cell, settings={**result.settings, "bundle": origin}), path.parents[1])
+        )
     left = 0
     for name, results in suites.items():
         news, known, others = _compare_keys(store, name, results)
         _refuse_namesakes(store, name, [result for result, _ in news])
         with stage("filing"):
-            _deliver(store, news)
+            deliver_runs(store, news, is_ours=False)
         groups = [one for own, some in manifest.groups.items() if suite is not None or own == name for one in some]
         store.groups.record(name, {one["name"]: _group(one) for one in groups})
         checkpoints = counted(len({result.run_key for result, _ in results}), "checkpoint")
@@ -87,16 +87,14 @@ def _take(folder: Path, store: Store, suite: str | None) -> int:
     return left
 
 
-def _compare_keys(
-    store: Store, suite: str, results: Sequence[tuple[TaskResult, Path]]
-) -> tuple[list[tuple[TaskResult, Path]], int, list[TaskResult]]:
+def _compare_keys(store: Store, suite: str, results: Sequence[Pair]) -> tuple[list[Pair], int, list[TaskResult]]:
     """What the store lacks, how much it has, and what it has another result of."""
     there = store.delivered_all(suite)
     news, known, others = [], 0, []
-    for result, path in results:
+    for result, folder in results:
         key = there.get(result.run_key, {}).get(result.task)
         if key is None:
-            news.append((result, path))
+            news.append((result, folder))
         elif key == result.key:
             known += 1
         else:
@@ -123,23 +121,6 @@ def _refuse_namesakes(store: Store, suite: str, news: Sequence[TaskResult]) -> N
                 f"'{model}' in suite {suite} is the name of another training run here: file the bundle apart with "
                 "suite=NAME, such as suite=theirs."
             )
-
-
-def _deliver(store: Store, news: Sequence[tuple[TaskResult, Path]]) -> None:
-    """Deliver, runs whole, some hundreds of results at a time."""
-    runs: dict[str, list[tuple[TaskResult, Path]]] = defaultdict(list)
-    for result, path in news:
-        runs[result.run_key].append((result, path))
-    batch: list[tuple[TaskResult, Path | None]] = []
-    origins: dict[str, tuple[str | None, str | None]] = {}
-    for number, (run_key, group) in enumerate(runs.items(), start=1):
-        for result, path in group:
-            items = path.with_suffix(".parquet")
-            batch.append((result, items if items.is_file() else None))
-        origins[run_key] = None, result_files.config_of(group[0][1].parents[1], run_key)
-        if len(batch) >= _AT_ONCE or number == len(runs):
-            store.deliver_many(batch, origins)
-            batch, origins = [], {}
 
 
 def _group(said: Mapping[str, object]) -> TaskGroup:

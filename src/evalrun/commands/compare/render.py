@@ -67,11 +67,11 @@ def text(found: Comparison) -> str:
 def _line(row: Mapping[Any, Any], width: int) -> str:
     title = str(row["title"])
     title = title if len(title) <= width else f"{title[: width - 3]}..."
-    change = _number(row["difference"], "+")
+    change = number(row["difference"], "+")
     if not math.isnan(row["low"]):
-        change += f" [{_number(row['low'], '+')}, {_number(row['high'], '+')}]"
+        change += f" [{number(row['low'], '+')}, {number(row['high'], '+')}]"
     fell, rose = ("." if math.isnan(row[name]) else f"{row[name]:.0f}" for name in ("fell", "rose"))
-    numbers = f"{_number(row['before']):>6}  {_number(row['after']):>6}  {change:<23} {fell:>5} {rose:>5}"
+    numbers = f"{number(row['before']):>6}  {number(row['after']):>6}  {change:<23} {fell:>5} {rose:>5}"
     verdict = _SHOWN.get(row["verdict"], row["verdict"])
     return f"{title:<{width}} {numbers} {_p(row['p']):>6} {_p(row['q']):>6}  {verdict}"
 
@@ -108,7 +108,8 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _number(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
+    """A value as short as it can be read; - where it is not known."""
     if math.isnan(value):
         return "-"
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1

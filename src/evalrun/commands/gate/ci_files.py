@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from evalrun.commands.compare.render import number
 from evalrun.commands.gate.results import GateResult
 from evalrun.commands.gate.verdicts import BREACH, PASSES, UNKNOWN, GateCheck
-from evalrun.commands.gate.wording import asked, headline, how, interval, item_line, number, power_lines, sentence
+from evalrun.commands.gate.wording import asked, headline, how, interval, item_line, power_lines, sentence
 from evalrun.core.atomic import write_file
 from evalrun.core.text import markdown_escape
 

@@ -7,10 +7,11 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from evalrun.commands.compare.render import number
 from evalrun.commands.compare.selection import ComparedCheckpoint
 from evalrun.commands.gate.results import GateResult
 from evalrun.commands.gate.verdicts import PASSES, GateCheck
-from evalrun.commands.gate.wording import asked, headline, how, interval, item_line, number, power_lines, sentence
+from evalrun.commands.gate.wording import asked, headline, how, interval, item_line, power_lines, sentence
 
 _WIDTH = 110
 _TITLE = 28

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from evalrun.commands.compare.render import number
 from evalrun.commands.gate.results import GateResult
 from evalrun.commands.gate.verdicts import BREACH, PASSES, UNDECIDED, UNKNOWN, BrokenItem, GateCheck
 from evalrun.config.gate_thresholds import AT_LEAST, AT_MOST, IMPROVE, MARGIN
@@ -12,14 +13,6 @@ from evalrun.core.text import counted
 from evalrun.statistics.power import POWER
 
 _ASKED = {MARGIN: "worse by at most {}", IMPROVE: "better by {}", AT_LEAST: "at least {}", AT_MOST: "at most {}"}
-
-
-def number(value: float, sign: str = "") -> str:
-    """A value as short as it can be read; - where it is not known."""
-    if math.isnan(value):
-        return "-"
-    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
-    return f"{value:{sign}.{digits}f}" if abs(value) < 1e5 else f"{value:{sign}.2g}"
 
 
 def asked(check: GateCheck) -> str:
