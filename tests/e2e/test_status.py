@@ -152,12 +152,16 @@ class Server:
 
     def start(self) -> None:
         store = Store(TrackingConf(uri=None, root=str(self.folder)))
-        command = [*store.ui_command(self.port), "--artifacts-destination", (self.folder / "served").as_uri()]
+        command = [
+            *mlflow_ui.command(store._link, self.port),
+            "--artifacts-destination",
+            (self.folder / "served").as_uri(),
+        ]
         command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
         self.folder.mkdir(exist_ok=True)
         with open(self.folder / "server.log", "a") as log:
             self.process = subprocess.Popen(
-                command, env=store.ui_environment(), stdout=log, stderr=log, text=True, start_new_session=True
+                command, env=mlflow_ui.environment(), stdout=log, stderr=log, text=True, start_new_session=True
             )
         wait_for(self.address, self.process)
 
