@@ -25,7 +25,7 @@ durations: setup
 
 # Coverage, false positives and confusion matrices of the statistics, by simulation: minutes.
 test-simulations: setup
-	@$(PYTEST) -m simulation tests/analysis
+	@$(PYTEST) -m simulation
 
 # Against real engines: installs Ray, SLURM, PostgreSQL where missing (Debian, as root), starts and stops them itself.
 test-engines: setup

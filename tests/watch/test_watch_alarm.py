@@ -112,7 +112,7 @@ def test_without_items_it_is_the_conservative_test() -> None:
 @pytest.mark.slow
 def test_false_alarms_of_one_checkpoint_are_held() -> None:
     rng = np.random.default_rng(0)
-    hits, rounds = 0, 250
+    hits, rounds = 0, 120
     for _ in range(rounds):  # six checkpoints of one skill: the best of the five is the luckiest
         level = rng.random(150)
         results = Results(
@@ -156,8 +156,7 @@ def alarms_of_a_training(rng: np.random.Generator, looks: int, items: int, half_
     return any(change.is_drop for look in at for change in results.alarm(look, level=at[look]))
 
 
-@pytest.mark.slow
-@pytest.mark.release
+@pytest.mark.simulation
 def test_false_alarms_of_a_whole_training_are_held_and_were_not_one_by_one() -> None:
     rng = np.random.default_rng(0)
     rounds = [alarms_of_a_training(rng, 12, 80, half_by=5) for _ in range(40)]
