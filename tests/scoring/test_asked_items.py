@@ -15,6 +15,7 @@ from lm_eval.evaluator import evaluate
 from evalrun import scoring
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import asked_items
+from evalrun.scoring.generation.generated import Generated
 from evalrun.scoring.requests import FEWSHOT_SEED
 from evalrun.tasks import builder, task_file
 from helpers import write_rows
@@ -72,6 +73,9 @@ class ByLength(LM):
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         return [f"the {WORDS[len(r.args[0]) * self.number % len(WORDS)]}" for r in requests]
+
+    def generate(self, requests: Sequence[Any]) -> list[Generated]:
+        return [Generated(text, text, None, "stop") for text in self.generate_until(requests)]
 
 
 @pytest.fixture(autouse=True)

@@ -99,6 +99,11 @@ def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
     for request in requests:
         by_kind[request.request_type] += [request] * request.repeats
     for kind, asked in by_kind.items():
+        if kind == "generate_until":
+            for request, written in zip(asked, lm.generate(asked), strict=True):
+                request.resps.append(written.text)
+                request.generated.append(written)
+            continue
         for request, answer in zip(asked, getattr(lm, kind)(asked), strict=True):
             request.resps.append(answer)
 
@@ -245,7 +250,8 @@ def _table(judged: Iterable[_Judged]) -> pa.Table:
     logprobs, the log-likelihood of every choice in order, in nats; greedy, whether each is what the model would
     say greedily; choice_chars, the characters of each choice without the delimiter before it, which is the length that
     lm-eval's acc_norm divides by; choice_bytes, its UTF-8 bytes with the delimiter; one column a metric; doc_hash,
-    prompt_hash, target_hash as lm-eval makes them; filter.
+    prompt_hash, target_hash as lm-eval makes them; filter. Where texts are generated also tokens, those of each text of
+    the item, null where a server does not tell; and finish, why each ended (see `Generated`).
     """
     import pyarrow as pa
 
@@ -266,7 +272,11 @@ def _table(judged: Iterable[_Judged]) -> pa.Table:
         columns["choice_bytes"].append([size for _, _, size in answered])
         columns["response"].append("" if answered else json.dumps(one.answers, default=str))
         columns["filter"].append(one.filtered_by)
+        if written := [one for request in item.requests for one in request.generated]:
+            columns["tokens"].append([one.tokens for one in written])
+            columns["finish"].append([one.finish for one in written])
     lists = {"logprobs": pa.list_(pa.float64()), "greedy": pa.list_(pa.bool_())}
+    lists |= {"tokens": pa.list_(pa.list_(pa.int64())), "finish": pa.list_(pa.string())}
     lists |= dict.fromkeys(("choice_chars", "choice_bytes"), pa.list_(pa.int64()))
     made = {name: pa.array(values, lists.get(name)) for name, values in columns.items()}
     for metric in dict.fromkeys(metric for one in rows for metric in one.metrics):

@@ -20,6 +20,8 @@ from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError
 from evalrun.scoring import scorable
+from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.written_order import WrittenOrder
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.text_reader import TextReader
 from evalrun.scoring.trie import TokenRequest
@@ -46,6 +48,7 @@ class CheckpointLM(HFLM):
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
+        self._written = WrittenOrder(tick)
         self._texts = KnownTokens()
         self._last = 0  # places of an input whose logits are asked for; 0: all
         self._separate = conf.encoding == "separate"
@@ -168,6 +171,21 @@ class CheckpointLM(HFLM):
         tokens: list[int] = super().tok_encode(string, add_special_tokens, *args, **kwargs)
         return tokens
 
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        """The texts alone, which is what lm-eval asks for."""
+        return [one.text for one in self.generate(requests)]
+
+    def generate(self, requests: Sequence[Any]) -> list[Generated]:
+        """What the checkpoint writes after each prompt, by lm-eval's own code.
+
+        Args:
+            requests: lm-eval's instances; `args` of each is (prompt, generation_kwargs).
+        """
+        self._written = WrittenOrder(self._tick)
+        with self._written.noted(self):
+            texts = super().generate_until(requests, disable_tqdm=True)
+        return self._written.generated(self, requests, texts)
+
     def _note_parted(self, requests: Any, places: Iterable[int]) -> None:
         self.parted.update((requests[place].task_name, requests[place].doc_id) for place in places)
 
@@ -184,7 +202,9 @@ class CheckpointLM(HFLM):
 
         hook = self.model.register_forward_hook(look)
         try:
-            return super()._model_generate(context, *args, **kwargs)
+            written = super()._model_generate(context, *args, **kwargs)
+            self._written.rows += written[:, context.shape[1] if self.backend == "causal" else 1 :].tolist()
+            return written
         except RuntimeError:
             if unsound.any():
                 raise CheckpointError(

@@ -57,6 +57,7 @@ def forget_answers(requests: Iterable[Any]) -> None:
     for request in requests:
         request.resps = []
         request.filtered_resps = {}
+        request.generated = []
 
 
 def count_requests(task: Any, limit: int | None) -> int:

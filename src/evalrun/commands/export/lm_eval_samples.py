@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 # Of items as scoring writes them; what is beside these is a metric.
 _OWN = {"doc_id", "target", "prediction", "logprobs", "greedy", "response", "filter", *_HASHES}
-_LISTS = ("choice_chars", "choice_bytes", "token_")
+_LISTS = ("choice_chars", "choice_bytes", "token", "finish")
 _DELIMITER = " "  # lm-eval's, between a prompt and a choice
 
 
