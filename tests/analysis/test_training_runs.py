@@ -167,6 +167,19 @@ def test_the_numbers_of_a_task_are_those_of_its_items() -> None:
     assert row["low"] < row["difference"] < row["high"]
 
 
+def test_a_band_of_shares_ends_where_shares_do() -> None:
+    a, b, _ = groups(Recipe(tasks=1, items=5), (2, 1, 0), 1)
+    bands = bands_of(made_curves(a, b), replace(QUICK, alpha=1e-4))
+    points = point_rows(bands)
+    assert (bands.critical * bands.tasks[0].error > 2).any()  # wider than anything that can be
+    assert points[["low", "item_low"]].to_numpy().min() == -1
+    assert points[["high", "item_high"]].to_numpy().max() == 1
+    row = task_rows(bands, points).iloc[0]
+    assert -1 <= row["mean_low"] <= row["mean_high"] <= 1
+    nats = replace(bands, tasks=tuple(replace(one, curves=replace(one.curves, is_share=False)) for one in bands.tasks))
+    assert point_rows(nats)["high"].max() > 1
+
+
 def share_of_false_bands(recipe: Recipe, sizes: tuple[int, int, int], pairs: int) -> tuple[float, float]:
     """Of pairs of groups of one recipe, those whose band excludes 0 anywhere; and those by items alone."""
     bands, items = 0, 0

@@ -41,8 +41,9 @@ def point_rows(bands: Bands) -> pd.DataFrame:
     """One row for each task and point, in order of training: A, B, their difference with the bands, seeds' spread."""
     frames = []
     for task in bands.tasks:
-        curves, reach = task.curves, bands.critical * task.error
-        by_items = bands.item_critical * task.item_error
+        curves = task.curves
+        low, high = _around(task, bands.critical * task.error)
+        item_low, item_high = _around(task, bands.item_critical * task.item_error)
         frames.append(
             pd.DataFrame(
                 {
@@ -60,18 +61,24 @@ def point_rows(bands: Bands) -> pd.DataFrame:
                     "b": curves.second.mean(axis=0),
                     "difference": task.difference,
                     "stderr": task.error,
-                    "low": task.difference - reach,
-                    "high": task.difference + reach,
+                    "low": low,
+                    "high": high,
                     "item_stderr": task.item_error,
-                    "item_low": task.difference - by_items,
-                    "item_high": task.difference + by_items,
+                    "item_low": item_low,
+                    "item_high": item_high,
                     "seed_sd": np.nan if task.noise is None else np.sqrt(task.noise.variance),
-                    "side": excludes(task.difference - reach, task.difference + reach),
-                    "item_side": excludes(task.difference - by_items, task.difference + by_items),
+                    "side": excludes(low, high),
+                    "item_side": excludes(item_low, item_high),
                 }
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def _around(task: Band, reach: Floats) -> tuple[Floats, Floats]:
+    """The band so far around the difference, no further than two shares can differ."""
+    most = 1.0 if task.curves.is_share else math.inf
+    return np.maximum(task.difference - reach, -most), np.minimum(task.difference + reach, most)
 
 
 def whole_curve(task: Band, bands: Bands) -> tuple[float, float, float]:
@@ -93,7 +100,8 @@ def whole_curve(task: Band, bands: Bands) -> tuple[float, float, float]:
     elif task.noise is not None:
         squares, df = squares + scale * float(task.noise.variance[0]), float(task.noise.df)
     reach = float(student.isf(bands.settings.alpha / 2, df)) * math.sqrt(squares)
-    return mean, mean - reach, mean + reach
+    most = 1.0 if curves.is_share else math.inf
+    return mean, max(mean - reach, -most), min(mean + reach, most)
 
 
 def _over_points(values: Floats) -> Floats:
