@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,15 @@ from evalrun.checkpoints.read_ahead import Ahead
 from evalrun.checkpoints.suites import allowed
 from evalrun.config.schema import TrackingConf
 from evalrun.core import collector, environment
-from evalrun.core.errors import CheckpointError, EvalrunError, TrackingError
-from evalrun.core.records import TaskResult
+from evalrun.core.errors import CheckpointError, EvalrunError
+from evalrun.core.records import Checkpoint, TaskResult
 from evalrun.grid import job_keys, namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec, refuse_changed
 from evalrun.grid.locating import try_to_locate
 from evalrun.journal import job_state, result_files
 from evalrun.tasks import recorded, task_file
 from evalrun.tasks.group_tree import task_groups
-from evalrun.tracking import Store
+from evalrun.tracking import Store, handing_over
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
     results = _results(job)
     located, run_key, keys = results.located, results.run_key, dict(results.keys)
     store = process.store(config.tracking)
-    unreachable = _unreachable(store, config.sweep)
+    unreachable = handing_over.is_unreachable(store, config.sweep)
     with result_files.locked(folder), work.at_work(), downloads.at_work(config, located):
         work.doing("reading its journal", run_key)
         done = result_files.read(folder)
@@ -131,7 +131,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
             if key in done and (delivered.get(name) != key or name in {file.name for file in todo})
         ]
         work.doing("delivering to MLflow")
-        _deliver(store, undelivered, config.sweep, config_yaml, folder, unreachable)
+        handing_over.deliver(store, undelivered, config.sweep, config_yaml, folder, unreachable)
         if fault is not None:
             raise fault
         if config.sweep is None:  # a sweep's are noted once
@@ -141,22 +141,6 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
     if not todo:
         log.info("%s: found done", cell.label)
     return JobSummary(cell.label, run_key, tuple(file.name for file in todo), len(files) - len(todo))
-
-
-def _unreachable(store: Store, sweep: str | None) -> bool:
-    """Whether the store is gone; what a sweep wants was compared with it at the start, so its jobs compute on.
-
-    Raises:
-        TrackingError: the store cannot be had, and nobody has asked it before.
-    """
-    try:
-        store.check(opens=sweep is None)
-    except TrackingError as error:
-        if sweep is None:
-            raise
-        log.warning("results stay in the journal until they can be delivered: %s", error)
-        return True
-    return False
 
 
 def _results(job: JobSpec) -> JobResults:
@@ -199,36 +183,29 @@ def _score(
 
         from evalrun import scoring
         from evalrun.scoring import attempts
+        from evalrun.scoring.kept_answers import KeptAnswers
         from evalrun.tasks import builder
 
-    config, folder, located = job.config, job.folder, results.located
+    config, folder = job.config, job.folder
     built, counts, faults = attempts.ready(config, files)
     by_name = {file.name: file for file in files}
-    work.doing(f"{'fetching' if located.conversion is None else 'converting'} the checkpoint")
+    work.doing(f"{'fetching' if results.located.conversion is None else 'converting'} the checkpoint")
     process.ahead.wait()
-    weights_folder = allowed.fetch_claimed(config, located)
-    weights = checkpoints.weights_digest(located, weights_folder)
-    device = devices.pick(config.scorer.device)
-    run_key, keys = results.run_key, results.keys
-    not_here = located.commit is not None or located.conversion is not None
-    if not_here or not Path(located.cell.tokenizer or weights_folder).is_dir():
-        # Till now the files were on the hub, or not made.
-        located = allowed.by_tokens(config, located, weights_folder)
-        run_key, keys = _keys(job, located)
-    work.doing("loading the checkpoint")
-    loaded, cell = allowed.load(config, located, weights_folder, device)
-    refuse_changed(job, results.files)
+    ready = _loaded(job, results, work)
+    located, loaded, cell = ready.located, ready.loaded, ready.cell
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    process.ahead.start(located.cell, weights_folder, config.trust_pickle, downloads.claimer(config))
+    process.ahead.start(located.cell, ready.folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
     said |= {"converted_by": located.conversion.command} if located.conversion is not None else {}
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
+    kept = KeptAnswers(folder, ready.keys, anew=config.force)
     with (
-        work.scoring(sum(counts.values()), partial(environment.gpu_memory, device)) as tick,
+        work.scoring(sum(counts.values()), partial(environment.gpu_memory, ready.device)) as tick,
         scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
     ):
+        lm.keeps = kept.generate
         for names in scoring.group_by_shared_prompts(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")
             began = time.perf_counter()
@@ -240,58 +217,62 @@ def _score(
                 buffer = io.BytesIO()
                 pq.write_table(scores[name].table, buffer)
                 result = TaskResult(
-                    key=keys[name],
-                    run_key=run_key,
+                    key=ready.keys[name],
+                    run_key=ready.run_key,
                     chance=builder.chance(built[name]),
                     cell=cell,
-                    weights=weights,
-                    settings=recorded.settings(config, by_name[name], scores[name], device, dtype, lm.used)
+                    weights=ready.weights,
+                    settings=recorded.settings(config, by_name[name], scores[name], ready.device, dtype, lm.used)
                     | (said | tokens[name] | builder.noted(built[name])),
-                    environment={**environment.versions(), **environment.hardware(device)},
+                    environment={**environment.versions(), **environment.hardware(ready.device)},
                     finished_ms=max(int(time.time() * 1000), 1 + before.get(name, 0)),
                     seconds=a_request * counts[name],
                     items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
                     **recorded.about(by_name[name], scores[name]),
                 )
                 result_files.write(folder, result, buffer.getvalue())
+                kept.forget(name)
                 yield result
         attempts.conclude(located.cell.label, lost, loaded.model, faults)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A job's checkpoint where it can be scored, and what is known of it then."""
+
+    located: checkpoints.ResolvedCheckpoint
+    folder: Path  # of its files
+    weights: str  # their digest
+    device: str
+    run_key: str
+    keys: Mapping[str, str]  # task -> key
+    loaded: checkpoints.Loaded
+    cell: Checkpoint
+
+
+def _loaded(job: JobSpec, results: JobResults, work: job_state.JobReporter) -> _Ready:
+    """A job's checkpoint, fetched or made, and loaded.
+
+    Raises:
+        CheckpointError: as `allowed.fetch_claimed` and `allowed.load` say, or its files changed meanwhile.
+    """
+    config, located = job.config, results.located
+    folder = allowed.fetch_claimed(config, located)
+    weights = checkpoints.weights_digest(located, folder)
+    device = devices.pick(config.scorer.device)
+    run_key, keys = results.run_key, results.keys
+    not_here = located.commit is not None or located.conversion is not None
+    if not_here or not Path(located.cell.tokenizer or folder).is_dir():
+        # Till now the files were on the hub, or not made.
+        located = allowed.by_tokens(config, located, folder)
+        run_key, keys = _keys(job, located)
+    work.doing("loading the checkpoint")
+    loaded, cell = allowed.load(config, located, folder, device)
+    refuse_changed(job, results.files)
+    return _Ready(located, folder, weights, device, run_key, keys, loaded, cell)
 
 
 def _group_options(job: JobSpec) -> dict[str, Any]:
     """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
     options = task_file.options_of(job.files)
     return {"group_options": options} if options else {}
-
-
-def _deliver(
-    store: Store,
-    results: Sequence[tuple[TaskResult, Path]],
-    sweep: str | None,
-    config_yaml: str,
-    folder: Path,
-    unreachable: bool,
-) -> None:
-    """File results in MLflow.
-
-    Args:
-        store: Where to.
-        results: Each with the file of its items.
-        sweep: That asked for them; None outside of one.
-        config_yaml: The config to keep on the run.
-        folder: Of the job, for the message.
-        unreachable: The store did not answer before.
-
-    Raises:
-        TrackingError: it cannot be written; the results stay in the journal.
-    """
-    if not results:
-        return
-    try:
-        if unreachable:  # asked once more and briefly: MLflow's client would try for minutes
-            store.check()
-        store.deliver(results, sweep, config_yaml)
-    except TrackingError as error:
-        raise TrackingError(
-            f"{error} The {len(results)} result(s) are safe in '{folder}': `python -m evalrun sync` delivers them."
-        ) from None

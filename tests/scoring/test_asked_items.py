@@ -77,6 +77,8 @@ class ByLength(LM):
     def generate(self, requests: Sequence[Any]) -> list[Generated]:
         return [Generated(text, text, None, "stop") for text in self.generate_until(requests)]
 
+    keeps = None
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -100,7 +100,8 @@ def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
         by_kind[request.request_type] += [request] * request.repeats
     for kind, asked in by_kind.items():
         if kind == "generate_until":
-            for request, written in zip(asked, lm.generate(asked), strict=True):
+            texts = lm.generate(asked) if lm.keeps is None else lm.keeps(lm, asked)
+            for request, written in zip(asked, texts, strict=True):
                 request.resps.append(written.text)
                 request.generated.append(written)
             continue

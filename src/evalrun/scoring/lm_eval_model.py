@@ -20,7 +20,7 @@ from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError
 from evalrun.scoring import scorable
-from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.generated import Done, Generated
 from evalrun.scoring.generation.written_order import WrittenOrder
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.text_reader import TextReader
@@ -28,6 +28,7 @@ from evalrun.scoring.trie import TokenRequest
 from evalrun.scoring.whole_texts import KnownTokens, ReadText, Scored, closing, windows
 from evalrun.tasks.text_rule import TextRule
 
+Keeps = Callable[["CheckpointLM", Sequence[Any]], list[Generated]]
 AT_ONCE = 65_536  # tokens of windows of whole texts that are scored in one call
 ALONE = 64  # answers that are no numbers are asked again alone, until so many show that no neighbour is at fault
 
@@ -48,7 +49,8 @@ class CheckpointLM(HFLM):
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.lost_texts = 0  # generated while a prediction was no number
-        self._written = WrittenOrder(tick)
+        self.keeps: Keeps | None = None  # keeps what is written until its task has a result
+        self._written = WrittenOrder(self, (), tick, None)
         self._texts = KnownTokens()
         self._last = 0  # places of an input whose logits are asked for; 0: all
         self._separate = conf.encoding == "separate"
@@ -175,16 +177,18 @@ class CheckpointLM(HFLM):
         """The texts alone, which is what lm-eval asks for."""
         return [one.text for one in self.generate(requests)]
 
-    def generate(self, requests: Sequence[Any]) -> list[Generated]:
+    def generate(self, requests: Sequence[Any], done: Done | None = None) -> list[Generated]:
         """What the checkpoint writes after each prompt, by lm-eval's own code.
 
         Args:
-            requests: lm-eval's instances; `args` of each is (prompt, generation_kwargs).
+            requests: lm-eval's instances; `args` of each is (prompt, generation_kwargs). One that is there again is
+                another sample.
+            done: Told of each text as soon as it has ended, in any order.
         """
-        self._written = WrittenOrder(self._tick)
-        with self._written.noted(self):
-            texts = super().generate_until(requests, disable_tqdm=True)
-        return self._written.generated(self, requests, texts)
+        self._written = WrittenOrder(self, requests, self._tick, done)
+        with self._written.noted():
+            super().generate_until(requests, disable_tqdm=True)
+        return self._written.generated()
 
     def _note_parted(self, requests: Any, places: Iterable[int]) -> None:
         self.parted.update((requests[place].task_name, requests[place].doc_id) for place in places)

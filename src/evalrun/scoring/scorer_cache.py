@@ -46,6 +46,7 @@ class ScorerCache:
         try:
             yield self._lm
         finally:
+            self._lm.keeps = None
             adapted.let_go(model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -21,3 +22,6 @@ class Generated:
     whole: str
     tokens: tuple[int, ...] | None
     finish: str
+
+
+Done = Callable[[int, Generated], None]  # told of each text as it ends: the place of its request, and what it is
