@@ -339,7 +339,7 @@ def test_no_default_hides_in_the_code() -> None:
     import yaml
 
     keys = set(yaml.safe_load((conf_dir() / "config.yaml").read_text())) - {"defaults", "hydra"}
-    groups = {"model", "checkpoint", "scorer", "profile", "tracking", "analysis", "gate"}
+    groups = {"model", "checkpoint", "scorer", "profile", "generation", "chat", "tracking", "analysis", "gate"}
     assert keys == set(Config.__dataclass_fields__) - groups - {"sweep"}
 
 
@@ -352,5 +352,12 @@ def test_mappings_whose_keys_are_the_users_are_given_whole_or_by_the_key() -> No
         ):
             assert planning.settings_of(words).analysis.expected == {"memo_trap": "inverse", "neqa": "U-shaped"}
         assert planning.settings_of(["model.resources={cpus: 2}"]).model.resources == {"cpus": 2}
-    free = {"analysis.expected", "gate.pinned", "gate.tasks", "model.architecture", "model.resources"}
+    free = {
+        "analysis.expected",
+        "chat.template_args",
+        "gate.pinned",
+        "gate.tasks",
+        "model.architecture",
+        "model.resources",
+    }
     assert ov.free_mappings() == free

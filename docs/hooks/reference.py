@@ -39,7 +39,7 @@ def configuration() -> str:
     """Every key of conf/ with its default and what its file says about it."""
     conf = conf_dir()
     parts = ["## conf/config.yaml", *_file_parts(conf / "config.yaml", skip=("defaults", "hydra"))]
-    for group in ("scorer", "profile", "tracking", "analysis", "gate", LAUNCHERS):
+    for group in ("scorer", "profile", "generation", "chat", "tracking", "analysis", "gate", LAUNCHERS):
         parts.append(f"## {group}=")
         for path in sorted((conf / group).glob("*.yaml")):
             parts += [f"### {group}={path.stem}", *_file_parts(path, skip=("defaults", "_target_"))]

@@ -19,7 +19,10 @@ from evalrun.config import omegaconf_private
 from evalrun.config.schema import Config, at_home
 
 FOLDERS = ("model.path", "model.tokenizer", "model.base", "data_dir", "tracking.root", "scorer.cache")
-NAMED = ("task", "tasks", "model", "checkpoint", "scorer", "profile", "tracking", "analysis", "experiment")
+NAMED = (
+    *("task", "tasks", "model", "checkpoint", "scorer", "profile", "generation", "chat", "tracking", "analysis"),
+    "experiment",
+)
 _PARAMS = "hydra.sweeper.params."
 _STEPS = "checkpoint.steps"  # as a mapping, step: name
 _READ_OTHERWISE = {Lexer.INT, Lexer.FLOAT, Lexer.BOOL, Lexer.NULL}

@@ -18,7 +18,17 @@ from omegaconf.errors import OmegaConfBaseException
 from evalrun.config.as_typed import yaml_text
 from evalrun.config.omegaconf_private import element_class, node_of
 from evalrun.config.own_yaml import conf_dir, own_file, read
-from evalrun.config.schema import AnalysisConf, CheckpointConf, Config, GateConf, ModelConf, ScorerConf, TrackingConf
+from evalrun.config.schema import (
+    AnalysisConf,
+    ChatConf,
+    CheckpointConf,
+    Config,
+    GateConf,
+    GenerationConf,
+    ModelConf,
+    ScorerConf,
+    TrackingConf,
+)
 from evalrun.core.errors import suggest
 
 Options = Callable[[str], Sequence[str]]
@@ -27,6 +37,8 @@ TYPED = {  # groups whose keys the schema knows
     "model": ModelConf,
     "checkpoint": CheckpointConf,
     "scorer": ScorerConf,
+    "generation": GenerationConf,
+    "chat": ChatConf,
     "tracking": TrackingConf,
     "analysis": AnalysisConf,
     "gate": GateConf,
@@ -39,6 +51,8 @@ _INSTEAD = {  # words that begin a command, and how a file says them
     "model": "hydra: {sweeper: {params: {model: NAME}}}",
     "checkpoint": "checkpoint: {suite: NAME} with lines below it",
     "scorer": "defaults: [override /scorer: NAME]",
+    "generation": "defaults: [override /generation: NAME]",
+    "chat": "defaults: [override /chat: NAME]",
     "tracking": "defaults: [override /tracking: NAME]",
     "analysis": "defaults: [override /analysis: NAME]",
     "gate": "defaults: [override /gate: NAME]",

@@ -90,6 +90,30 @@ class ScorerConf:
 
 
 @dataclass
+class GenerationConf:
+    """How tasks that generate text are sampled (conf/generation); null is what a task's own file says."""
+
+    samples: int | None = MISSING  # answers to each item
+    temperature: float | None = MISSING  # 0: greedy
+    top_p: float | None = MISSING
+    top_k: int | None = MISSING
+    seed: int = MISSING  # of the draws
+    max_gen_toks: int | None = MISSING  # longest answer, in tokens
+
+
+@dataclass
+class ChatConf:
+    """How prompts become a conversation (conf/chat)."""
+
+    template: Any = MISSING  # false, true, auto, or the name of one of several that a tokenizer has
+    template_args: dict[str, Any] = field(default_factory=dict)  # variables of the template
+    system: str | None = MISSING  # system prompt
+    fewshot_as_multiturn: bool = MISSING  # examples as turns; else all in one message
+    think_end: str | None = MISSING  # ends the thinking part, which is cut from an answer
+    stages: list[str] | None = MISSING  # of training that this is for; null: all
+
+
+@dataclass
 class TrackingConf:
     """Where MLflow keeps results (conf/tracking)."""
 
@@ -208,6 +232,8 @@ class Config:
         None  # of what a sweep downloaded or converted and has not deleted, such as 200GB; null: no limit
     )
     scorer: ScorerConf = field(default_factory=ScorerConf)
+    generation: GenerationConf = field(default_factory=GenerationConf)
+    chat: ChatConf = field(default_factory=ChatConf)
     tracking: TrackingConf = field(default_factory=TrackingConf)
     analysis: AnalysisConf = field(default_factory=AnalysisConf)
     watch: WatchConf = field(default_factory=WatchConf)

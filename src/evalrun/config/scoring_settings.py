@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalrun.config.asking import chat_in, generation_in
 from evalrun.config.schema import Config
 
 
@@ -22,6 +24,8 @@ class ScoringSettings:
     profile: str
     num_fewshot: int | None  # None: each task's own
     limit: int | None  # items a task; None: all
+    generation: Mapping[str, Any]  # how texts are sampled, where tasks' files do not say it
+    chat: Mapping[str, Any]  # how prompts become a conversation; empty: they do not
 
     @classmethod
     def of(cls, config: Config) -> ScoringSettings:
@@ -38,10 +42,13 @@ class ScoringSettings:
             profile=config.profile,
             num_fewshot=config.num_fewshot,
             limit=config.limit,
+            generation=generation_in(config),
+            chat=chat_in(config),
         )
 
     def in_key(self) -> dict[str, Any]:
         """What is hashed. Of a setting that came later its first meaning is left out: keys of before stay."""
+        asked = {"generation": dict(self.generation), "chat": dict(self.chat)}
         before_ties = "first" if self.profile == "as_published" else "expected"
         return {
             "scorer": [self.scorer, self.dtype, self.softmax_dtype, self.logits_cache, self.encoding]
@@ -50,6 +57,7 @@ class ScoringSettings:
             "profile": self.profile,
             "num_fewshot": self.num_fewshot,
             "limit": self.limit,
+            **{name: said for name, said in asked.items() if said},
         }
 
     def in_record(self, dtype: str) -> dict[str, Any]:
@@ -59,5 +67,5 @@ class ScoringSettings:
             dtype: Of the model that was scored.
         """
         names = {"num_fewshot": "num_fewshot_asked", "ties": "ties_count"}  # a result's own are called that
-        said = {names.get(name, name): value for name, value in asdict(self).items()}
+        said = {names.get(name, name): value for name, value in asdict(self).items() if value != {}}
         return said | {"dtype": dtype, "softmax_dtype": self.softmax_dtype or dtype}

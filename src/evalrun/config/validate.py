@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrun.config import converter
+from evalrun.config.asking import asking_problems
 from evalrun.config.gate_thresholds import gate_problems
 from evalrun.config.loss_axis import HOW, loss_source
 from evalrun.config.own_yaml import conf_dirs
@@ -97,6 +98,7 @@ def problems(config: Config) -> Iterator[str]:
         yield "tasks is empty, so no task is given: name some with task=..., for example task=paper."
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         yield f"data_dir is '{config.data_dir}', which is no folder: name the folder that holds the data files."
+    yield from asking_problems(config)
     yield from gate_problems(config.gate)
     yield from _checkpoint_problems(config.checkpoint)
     yield from stage_problems(config.checkpoint)

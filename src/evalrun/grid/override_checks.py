@@ -22,7 +22,9 @@ from evalrun.core.errors import ConfigError, first_line, suggest
 from evalrun.grid.overrides import ALIASES, choices, file_problems, free_mappings, group_options, words
 from evalrun.tasks import groups
 
-GROUPS = ("model", "checkpoint", "scorer", "profile", "tracking", "analysis", "gate", "experiment")
+GROUPS = (
+    *("model", "checkpoint", "scorer", "profile", "generation", "chat", "tracking", "analysis", "gate", "experiment"),
+)
 
 
 def check(overrides: Sequence[Override]) -> None:

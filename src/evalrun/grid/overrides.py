@@ -18,7 +18,13 @@ from evalrun.config import as_typed, omegaconf_private, own_files
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
 
-ALIASES = {"path": "model.path", "base": "model.base", "tokens_per_step": "checkpoint.tokens_per_step"}
+ALIASES = {
+    "path": "model.path",
+    "base": "model.base",
+    "tokens_per_step": "checkpoint.tokens_per_step",
+    "samples": "generation.samples",
+    "temperature": "generation.temperature",
+}
 LOCAL = "local"  # the model config that is given a folder with path=; no model by itself
 
 

@@ -15,6 +15,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints.suites import checkpoint_of, gone, known_steps, release_of, released_steps_of
 from evalrun.checkpoints.suites.configured import ModelFiles, config_of
 from evalrun.config.as_typed import element
+from evalrun.config.asking import chat_in, generation_in
 from evalrun.config.compose import compose, to_config
 from evalrun.config.schema import Config, TrackingConf
 from evalrun.config.steps import expand_steps
@@ -185,7 +186,8 @@ def _jobs(shared: GroupConfig, step: Sequence[str], tasks: TasksByWords, first: 
         ConfigError: a step that is not there, or is not whole yet.
     """
     config, folders = shared.config, shared.folders
-    asked = (*config.tasks, config.data_dir, config.trust_task_code, config.profile)
+    set_beside = repr((generation_in(config), chat_in(config)))
+    asked = (*config.tasks, config.data_dir, config.trust_task_code, config.profile, set_beside)
     alike = tasks.setdefault(asked, JobTasks(config))
     if config.offline:
         checkpoints.go_offline()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from evalrun import scoring
+from evalrun.config.asking import generation_in
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.tasks import builder, task_faults
@@ -23,7 +24,7 @@ def ready(config: Config, files: Sequence[TaskFile]) -> tuple[dict[str, Any], di
     built, counts, faults = {}, {}, []
     for file in files:
         try:
-            task = builder.build([file], config.num_fewshot)[file.name]
+            task = builder.build([file], config.num_fewshot, generation_in(config))[file.name]
             counts[file.name] = scoring.count_requests(task, config.limit)
             built[file.name] = task
         except TaskError as error:

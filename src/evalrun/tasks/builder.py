@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -14,6 +15,7 @@ from evalrun.core.errors import TaskError
 from evalrun.tasks import (
     checks,
     documents,
+    generation_settings,
     lm_eval_private,
     lm_eval_task,
     local_documents,
@@ -28,15 +30,18 @@ from evalrun.tasks.task_file import TaskFile
 from evalrun.tasks.task_yaml import Function
 
 log = logging.getLogger(__name__)
-_built: dict[tuple[str, str, int | None], Any] = {}
+_built: dict[tuple[str, str, int | None, str], Any] = {}
 
 
-def build(files: Sequence[TaskFile], num_fewshot: int | None) -> dict[str, Any]:
+def build(
+    files: Sequence[TaskFile], num_fewshot: int | None, generation: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Make lm-eval tasks; those built before in this process are reused.
 
     Args:
         files: What to build.
         num_fewshot: Examples in the prompt; None for each task's own.
+        generation: How texts are to be generated, where the files do not say it; see `config.asking.generation_in`.
 
     Returns:
         Task name -> lm-eval task, its documents loaded and checked.
@@ -46,9 +51,10 @@ def build(files: Sequence[TaskFile], num_fewshot: int | None) -> dict[str, Any]:
     """
     tasks = {}
     for file in files:
-        key = (file.name, file.digest, num_fewshot)
+        key = (file.name, file.digest, num_fewshot, json.dumps(dict(generation or {}), sort_keys=True))
         if key not in _built:
             _built[key] = _build(file, num_fewshot)
+            _set_generation(_built[key], generation or {})
         tasks[file.name] = _built[key]
     return tasks
 
@@ -90,6 +96,17 @@ def _build(file: TaskFile, num_fewshot: int | None) -> Any:
     documents.check_examples(file, task)
     people.check(file.name, task)
     return task
+
+
+def _set_generation(task: Any, generation: Mapping[str, Any]) -> None:
+    """Have a task's texts generated as a run asks for it, and as often."""
+    if not generation or task.OUTPUT_TYPE != generation_settings.GENERATES:
+        return
+    task.set_config(
+        "generation_kwargs", generation_settings.with_generation(task.get_config("generation_kwargs"), generation)
+    )
+    if (samples := generation.get("samples")) is not None:
+        task.set_config("repeats", samples)
 
 
 def _refuse(name: str, task: Any) -> None:

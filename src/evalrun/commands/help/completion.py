@@ -17,16 +17,20 @@ from evalrun.core.errors import ConfigError, suggest
 
 SHELLS = ("bash", "zsh", "fish")
 FORMATS = ("csv", "lm-eval", "model-card", "parquet", "tensorboard", "wandb")  # of export
-_GROUPS = ("model", "task", "experiment", "profile", "scorer", "tracking", "analysis", "gate", "hydra/launcher")
+_GROUPS = (
+    *("model", "task", "experiment", "profile", "scorer", "generation", "chat", "tracking", "analysis", "gate"),
+    "hydra/launcher",
+)
 _FILES = ("path", "data_dir", "model.path", "tracking.root", "model.tokenizer", "base", "model.base", "scorer.cache")
 _VALUES = {
     "scorer.dtype": ("auto", "float32", "float16", "bfloat16"),
     "scorer.device": ("auto", "cpu", "all", "cuda:0"),
+    "chat.template": ("false", "true", "auto"),
     "step": ("final", "all"),
     "stage": ("all", "pretraining"),
 }
 _LISTS = ("model", "task", "stage", "step", "profile")
-_ALIASES = ("task", "path", "tokens_per_step", *_GROUPS)
+_ALIASES = ("task", "path", "tokens_per_step", "samples", "temperature", *_GROUPS)
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parents[1]
 

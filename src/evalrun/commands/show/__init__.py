@@ -16,7 +16,7 @@ from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, EvalrunError, TaskError
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
-from evalrun.tasks import task_file
+from evalrun.tasks import generation_settings, task_file
 from evalrun.tasks.needed_data import data_of
 from evalrun.tasks.task_file import TaskFile
 
@@ -77,11 +77,12 @@ def show(asked: ShowRequest, as_json: bool = False) -> int:
         0, or 1 where a task could not be shown.
 
     Raises:
-        ConfigError: no such task.
+        ConfigError: no such task, or something is set that would be lost on all of them.
     """
     config = asked.config
     read = task_file.each_for(config)
     files = [file for file in read if isinstance(file, TaskFile)]
+    generation_settings.refuse_lost(config, {file.name: file.config for file in files})
     faults = [str(file) for file in read if isinstance(file, TaskError)]
     on_hub = any(need.state == "missing" for need in data_of(files))
     if config.offline or (on_hub and checkpoints.hub_fault(_PATIENCE_S) is not None):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -11,6 +12,7 @@ from rich.text import Text
 from evalrun.commands.show.rendered_items import Lengths, RenderedChoice, RenderedItem, Shown
 from evalrun.commands.show.vocabulary import Vocabulary
 from evalrun.core.text import counted
+from evalrun.tasks import generation_settings
 
 _MARKS = {" ": "·", "\t": "→", "\n": "⏎"}
 _TOKENS = 60  # of a continuation that are spelt out
@@ -48,6 +50,8 @@ def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
     yield _fact("scored", f"{', '.join(shown.metrics) or 'by code of its own'} ({shown.output_type}){chance}")
     yield _fact("few-shot", f"{counted(shown.num_fewshot, 'example')} in the prompt")
     yield _fact("profile", shown.profile)
+    if shown.generation is not None:
+        yield _fact("generated", _generated(shown.generation))
     if vocabulary.problem is not None:
         yield _fact("tokens", f"not shown: {vocabulary.problem}")
     else:
@@ -56,6 +60,14 @@ def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
         yield _fact("length", _lengths(shown.lengths, shown.rows, vocabulary.tokens.max_length))
     for note in shown.notes:
         yield Text.assemble("  ", ("note", "yellow"), f"      {note}.")
+
+
+def _generated(how: Mapping[str, Any]) -> str:
+    """How texts are written: how many, by which rule, with lm-eval's other settings as they are."""
+    rule = "the most likely token each time" if generation_settings.is_greedy(how) else "drawn"
+    shown_apart = ("until", "samples", "do_sample")
+    rest = [f"{key} {value}" for key, value in how.items() if key not in shown_apart]
+    return ", ".join([counted(how["samples"], "sample"), rule, *rest])
 
 
 def _fact(name: str, said: str) -> Text:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from evalrun import scoring
 from evalrun.commands.show.vocabulary import Vocabulary
+from evalrun.config.asking import generation_in
 from evalrun.config.schema import Config
-from evalrun.tasks import builder, right_answers
+from evalrun.tasks import builder, generation_settings, right_answers
 from evalrun.tasks.task_file import TaskFile
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Shown:
     chance: float | None
     num_fewshot: int
     profile: str
+    generation: dict[str, Any] | None  # of a task that generates: lm-eval's generation_kwargs, and `samples` of an item
     items: tuple[RenderedItem, ...]
     lengths: Lengths | None
     notes: tuple[str, ...]
@@ -88,7 +90,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
     Raises:
         TaskError: data that cannot be had or does not fit the task.
     """
-    task = builder.build([file], config.num_fewshot)[file.name]
+    task = builder.build([file], config.num_fewshot, generation_in(config))[file.name]
     requests = scoring.rendered(task, max(limit, MEASURED))
     items = tuple(_items(task, [r for r in requests if r.doc_id < limit], vocabulary, config.scorer.encoding))
     lengths = _lengths(requests, vocabulary, config.scorer.encoding)
@@ -104,6 +106,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         chance=builder.chance(task),
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         profile=config.profile,
+        generation=_generation(task),
         items=items,
         lengths=lengths,
         notes=(
@@ -116,6 +119,12 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
             *(["its score is computed by code of its own"] if own_code else []),
         ),
     )
+
+
+def _generation(task: Any) -> dict[str, Any] | None:
+    if task.OUTPUT_TYPE != generation_settings.GENERATES:
+        return None
+    return {**task.config.generation_kwargs, "samples": task.config.repeats}
 
 
 def _near(path: Path) -> str:
