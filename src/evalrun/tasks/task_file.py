@@ -127,7 +127,7 @@ class TaskFile:
 
 
 def resolve_for(config: Config) -> list[TaskFile]:
-    """The tasks of a job, in order; see `resolve` and, on what a job sets beside their files, `generation_settings.refuse_lost`."""
+    """The tasks of a job, in order; see `resolve`. What the job sets of sampling and chat means something to them."""
     files = resolve(config.tasks, config.data_dir, config.trust_task_code, config.profile)
     generation_settings.refuse_lost(config, {file.name: file.config for file in files})
     return files
