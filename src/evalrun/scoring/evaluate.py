@@ -7,11 +7,9 @@ items again for each checkpoint is worked out once (see `asked_items`).
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +17,15 @@ from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
 from evalrun.scoring.human_numbers import human_metrics
+from evalrun.scoring.items_table import is_loglikelihood, items_table
+from evalrun.scoring.judged import Judged
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
+from evalrun.scoring.samples import aggregated, judge
 from evalrun.scoring.several_answers import answered
 from evalrun.scoring.text_scores import METRICS, TextScores, is_of_texts, primary_of, read_tasks, rule_of, text_scores
-from evalrun.scoring.ties import TieCounter, all_lost, chosen, counted
+from evalrun.scoring.ties import TieCounter, all_lost, counted
 from evalrun.tasks import lm_eval_private, scores
 
 if TYPE_CHECKING:
@@ -109,29 +110,6 @@ def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
             request.resps.append(answer)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """One item under one filter: what was answered, and the metrics of that."""
-
-    item: AskedItem
-    filtered_by: str
-    answers: list[Any]  # of each request, as the filter leaves it
-    metrics: Mapping[str, Any]
-
-
-def _judged(task: Any, items: Sequence[AskedItem]) -> list[_Judged]:
-    """The metrics of a task's answered items, by lm-eval's code or the task's own."""
-    task.apply_filters()
-    own_code = callable(task.config.process_results)  # which may write into the row that it is handed
-    found = []
-    for name in task.instances[0].filtered_resps:
-        for item in items:
-            answers = [request.filtered_resps[name] for request in item.requests]
-            metrics = task.process_results(deepcopy(item.doc) if own_code else item.doc, answers)
-            found.append(_Judged(item, name, answers, metrics))
-    return found
-
-
 def _score_of(
     name: str, task: Any, items: Sequence[AskedItem], bootstrap_iters: int, tally: TieCounter, lm: CheckpointLM
 ) -> Score:
@@ -148,12 +126,8 @@ def _score_of(
     Raises:
         TaskError: its metrics gave no number.
     """
-    judged = _judged(task, items)
-    values: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for one in judged:
-        for metric, value in one.metrics.items():
-            values[metric, one.filtered_by].append(value)
-    found, n = lm_eval_private.aggregated(task, values, bootstrap_iters)
+    judged = judge(task, items)
+    found, n = aggregated(task, judged, bootstrap_iters)
     metrics, stderrs = _split_metrics(found)
     primary = "acc" if "acc" in metrics else next(iter(metrics), "")
     first = [one for one in judged if one.filtered_by == judged[0].filtered_by]
@@ -171,7 +145,7 @@ def _score_of(
         lower=sorted(metric for metric in metrics if not better[metric]),
         n=n,
         num_fewshot=int(task.config.num_fewshot or 0),
-        table=_table(judged),
+        table=items_table(judged),
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
         lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
@@ -204,11 +178,11 @@ def _score_of_texts(task: Any, found: TextScores, lm: CheckpointLM) -> Score:
     )
 
 
-def _lost(judged: Iterable[_Judged]) -> int:
+def _lost(judged: Iterable[Judged]) -> int:
     """Items whose log-likelihoods say nothing: of a choice, of a single text, of a rolling one."""
     lost = set()
     for one in judged:
-        answers = [answer[0] if _is_loglikelihood(answer) else answer for answer in one.answers]
+        answers = [answer[0] if is_loglikelihood(answer) else answer for answer in one.answers]
         numbers = [answer for answer in answers if isinstance(answer, float)]
         if numbers and all_lost(numbers):
             lost.add(one.item.doc_id)
@@ -242,55 +216,3 @@ def _split_metrics(results: Mapping[str, Any]) -> tuple[dict[str, float], dict[s
         else:
             metrics[name] = float(value)
     return metrics, stderrs
-
-
-def _table(judged: Iterable[_Judged]) -> pa.Table:
-    """One row an item (and filter).
-
-    Columns: doc_id; target; prediction, the index of the most likely choice (-1 without choices);
-    logprobs, the log-likelihood of every choice in order, in nats; greedy, whether each is what the model would
-    say greedily; choice_chars, the characters of each choice without the delimiter before it, which is the length that
-    lm-eval's acc_norm divides by; choice_bytes, its UTF-8 bytes with the delimiter; one column a metric; doc_hash,
-    prompt_hash, target_hash as lm-eval makes them; filter. Where texts are generated also tokens, those of each text of
-    the item, null where a server does not tell; and finish, why each ended (see `Generated`).
-    """
-    import pyarrow as pa
-
-    rows = sorted(judged, key=lambda one: (one.filtered_by, one.item.doc_id))
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for one in rows:
-        item = one.item
-        asked = zip(one.answers, item.choice_chars, item.choice_bytes, strict=False)  # a filter may drop generated ones
-        answered = [about for about in asked if _is_loglikelihood(about[0])]
-        logprobs = [float(answer[0]) for answer, _, _ in answered]
-        own = len(logprobs) // (1 + ("acc_mutual_info" in one.metrics))  # then come those without the question
-        columns["doc_id"].append(item.doc_id)
-        columns["target"].append(item.target_json)
-        columns["prediction"].append(chosen(logprobs[:own]) if logprobs else -1)
-        columns["logprobs"].append(logprobs)
-        columns["greedy"].append([bool(answer[1]) for answer, _, _ in answered])
-        columns["choice_chars"].append([chars for _, chars, _ in answered])
-        columns["choice_bytes"].append([size for _, _, size in answered])
-        columns["response"].append("" if answered else json.dumps(one.answers, default=str))
-        columns["filter"].append(one.filtered_by)
-        if written := [one for request in item.requests for one in request.generated]:
-            columns["tokens"].append([one.tokens for one in written])
-            columns["finish"].append([one.finish for one in written])
-    lists = {"logprobs": pa.list_(pa.float64()), "greedy": pa.list_(pa.bool_())}
-    lists |= {"tokens": pa.list_(pa.list_(pa.int64())), "finish": pa.list_(pa.string())}
-    lists |= dict.fromkeys(("choice_chars", "choice_bytes"), pa.list_(pa.int64()))
-    made = {name: pa.array(values, lists.get(name)) for name, values in columns.items()}
-    for metric in dict.fromkeys(metric for one in rows for metric in one.metrics):
-        made[metric] = pa.array([_cell(one.metrics[metric]) if metric in one.metrics else None for one in rows])
-    for key in ("doc_hash", "prompt_hash", "target_hash"):
-        made[key] = pa.array([getattr(one.item, key) for one in rows])
-    return pa.table(made)
-
-
-def _cell(value: Any) -> float | str:
-    """An item's value of a metric as it is kept."""
-    return float(value) if isinstance(value, (int, float)) else json.dumps(value, default=str)
-
-
-def _is_loglikelihood(answer: Any) -> bool:
-    return isinstance(answer, (list, tuple)) and len(answer) == 2 and isinstance(answer[0], float)

@@ -107,6 +107,7 @@ def _set_generation(task: Any, generation: Mapping[str, Any]) -> None:
     )
     if (samples := generation.get("samples")) is not None:
         task.set_config("repeats", samples)
+        task.samples = samples
 
 
 def _refuse(name: str, task: Any) -> None:

@@ -11,6 +11,7 @@ from evalrun.core.errors import ConfigError
 
 GENERATES = "generate_until"
 _LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "max_length")  # lm-eval's words
+AT_ONCE = ("majority_vote", "take_first_k")  # filters of lm-eval's that look at several answers to an item
 _WHOLE = "loglikelihood_rolling"
 
 
@@ -41,6 +42,12 @@ def with_generation(kwargs: Mapping[str, Any] | None, generation: Mapping[str, A
     return said
 
 
+def samples_of(task: Any) -> int | None:
+    """How many answers to an item of one of lm-eval's tasks are judged each by itself; None: as its file has it."""
+    found: int | None = getattr(task, "samples", None)
+    return found
+
+
 def refuse_lost(config: Config, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """See that what a job sets of sampling and chat means something to its tasks.
 
@@ -66,6 +73,14 @@ def _lost(config: Config, tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[st
         yield f"chat.think_end is for tasks that generate text, and {_listed(kinds)}: leave it out."
     if set(chat) - {"think_end"} and set(kinds.values()) == {_WHOLE}:
         yield f"chat.{min(set(chat) - {'think_end'})} is for prompts, and {_listed(kinds, 'has one')}: leave it out."
+    count: int = generation.get("samples") or 0
+    for name, said in tasks.items() if count else ():
+        most = max(_taken(said), default=1)
+        if kinds[name] == GENERATES and count < most:
+            yield (
+                f"task '{name}' has a filter that takes the first {most} answers to an item, and "
+                f"generation.samples={count} asks for fewer: ask for {most} or more, or leave it out."
+            )
     lost = needs_drawing(config)
     for name, said in tasks.items() if lost else ():
         if kinds[name] == GENERATES and is_greedy(with_generation(said.get("generation_kwargs"), generation)):
@@ -73,6 +88,14 @@ def _lost(config: Config, tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[st
                 f"task '{name}' takes the most likely token each time, so that {' and '.join(lost)} would change "
                 "nothing: set generation.temperature above 0 with it, such as 0.8, or leave it out."
             )
+
+
+def _taken(said: Mapping[str, Any]) -> Iterator[int]:
+    """How many answers each filter of a task looks at, of those that say it."""
+    for entry in said.get("filter_list") or []:
+        for step in entry.get("filter") or []:
+            if step.get("function") == "take_first_k" and isinstance(step.get("k"), int):
+                yield step["k"]
 
 
 def _listed(kinds: Mapping[str, Any], verb: str = "does") -> str:

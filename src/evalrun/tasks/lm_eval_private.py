@@ -31,6 +31,12 @@ def index_of(folder: Path) -> dict[str, Any]:
     return index
 
 
+def filters(task: Any) -> list[Any]:
+    """A task's filters, each with a `name` and `apply`."""
+    found: list[Any] = task._filters
+    return found
+
+
 def set_requests(task: Any, requests: Sequence[Any]) -> None:
     """Give a task its requests, as its `build_all_requests` would."""
     task._instances = requests
