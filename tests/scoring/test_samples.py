@@ -14,7 +14,7 @@ from lm_eval.evaluator import evaluate
 
 from evalrun import scoring
 from evalrun.errors import ConfigError
-from evalrun.scoring import samples
+from evalrun.scoring import several_samples as samples
 from evalrun.scoring.generation.generated import Generated
 from evalrun.tasks import builder, task_file
 from helpers import write_rows

@@ -22,8 +22,8 @@ from evalrun.scoring.judged import Judged
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
-from evalrun.scoring.samples import aggregated, judge
 from evalrun.scoring.several_answers import answered
+from evalrun.scoring.several_samples import aggregated, judge
 from evalrun.scoring.text_scores import METRICS, TextScores, is_of_texts, primary_of, read_tasks, rule_of, text_scores
 from evalrun.scoring.ties import TieCounter, all_lost, counted
 from evalrun.tasks import lm_eval_private, scores
