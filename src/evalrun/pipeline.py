@@ -16,6 +16,7 @@ from evalrun import checkpoints
 from evalrun.checkpoints import audit, devices, downloads
 from evalrun.checkpoints.read_ahead import Ahead
 from evalrun.checkpoints.suites import allowed
+from evalrun.config.asking import chat_in
 from evalrun.config.schema import TrackingConf
 from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError
@@ -185,6 +186,7 @@ def _score(
         from evalrun.scoring import attempts
         from evalrun.scoring.kept_answers import KeptAnswers
         from evalrun.tasks import builder
+        from evalrun.tasks.chat_prompts import chat_prompts
 
     config, folder = job.config, job.folder
     built, counts, faults = attempts.ready(config, files)
@@ -193,10 +195,13 @@ def _score(
     process.ahead.wait()
     ready = _loaded(job, results, work)
     located, loaded, cell = ready.located, ready.loaded, ready.cell
+    if (chat := chat_prompts(chat_in(config), loaded.tokenizer, located.cell.label)) is not None:
+        built, counts, faults = attempts.ready(config, files, chat)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     process.ahead.start(located.cell, ready.folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
     said |= {"converted_by": located.conversion.command} if located.conversion is not None else {}
+    said |= {} if chat is None else chat.said
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
@@ -205,6 +210,7 @@ def _score(
         work.scoring(sum(counts.values()), partial(environment.gpu_memory, ready.device)) as tick,
         scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
     ):
+        attempts.set_up(lm, config)
         lm.keeps = kept.generate
         for names in scoring.group_by_shared_prompts(built, config.limit):
             work.doing(f"scoring {', '.join(names)}")

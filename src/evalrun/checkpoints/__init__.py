@@ -16,6 +16,7 @@ load          model and tokenizer
 tensor_values  weights that are no numbers
 devices       what it is scored on
 tokenizer, token_rules, token_ends, token_keys   its tokenizer, and where its file and its class part a text
+chat_templates   what makes a conversation a prompt
 downloads, download_log, read_ahead              what a sweep fetches, keeps and reads ahead
 kept_commits  which commits revisions were
 suites        the steps of a model, and where each is
@@ -47,6 +48,7 @@ from evalrun.checkpoints.locate import (
     fetch,
     locate,
     locate_converted,
+    templates_digest,
     weights_digest,
     without_mark,
 )
@@ -73,6 +75,7 @@ __all__ = [
     "revisions",
     "shards_of",
     "sizes",
+    "templates_digest",
     "wanted",
     "weight_files",
     "weights_digest",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from evalrun.checkpoints import adapter_files, contents, token_keys, tokenizer
+from evalrun.checkpoints import adapter_files, chat_templates, contents, token_keys, tokenizer
 from evalrun.checkpoints.complete import check_folder
 from evalrun.checkpoints.conversions import Conversion, conversion
 from evalrun.checkpoints.convert import made
@@ -180,6 +180,21 @@ def adds_tokens(located: ResolvedCheckpoint, cache: str | None) -> bool:
 def ends_texts(located: ResolvedCheckpoint, cache: str | None) -> bool:
     """Whether its tokenizer was kept from putting special tokens after a text; see `adds_tokens`."""
     return token_keys.ends(_tokens_from(located), located.identity, cache)
+
+
+def templates_digest(located: ResolvedCheckpoint, cache: str | None) -> str:
+    """Digest of a checkpoint's chat templates that its identity does not tell of; empty where it does.
+
+    A commit on the hub determines its files; those of a local folder may change by themselves.
+
+    Args:
+        located: The checkpoint.
+        cache: scorer.cache.
+    """
+    own = located.cell.tokenizer
+    if not (os.path.isdir(own) if own is not None else located.cell.revision is None):
+        return ""
+    return chat_templates.digest(Path(own or located.cell.location), located.identity, cache)
 
 
 def _tokens_from(located: ResolvedCheckpoint, fetched: Path | None = None) -> Path | None:

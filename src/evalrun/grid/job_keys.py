@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from evalrun.checkpoints.suites import allowed
+from evalrun import checkpoints
+from evalrun.checkpoints.suites import allowed, checkpoint_of
+from evalrun.config.asking import chat_in
 from evalrun.config.schema import Config
 from evalrun.config.scoring_settings import ScoringSettings
 from evalrun.core.records import Checkpoint
@@ -28,7 +30,9 @@ def keys_by_identity(
         files: Its tasks.
         cell: Its checkpoint, where it is known.
     """
-    settings = result_files.canonical({"identity": identity, **_determining(config)})
+    settings = result_files.canonical(
+        {"identity": identity, **_determining(config), **_template(config, identity, cell)}
+    )
     shots, version = config.num_fewshot, task_file.lm_eval_version()
     own = {kind: allowed.left_out(config, identity, kind, cell) for kind in {file.is_rolling for file in files}}
     keys = {}
@@ -36,7 +40,7 @@ def keys_by_identity(
         rest = _canonical_rest(file.name, file.digest_for(shots), version, *own[file.is_rolling])
         keys[file.name] = result_files.digest_of_text(f"[{settings}, {rest}")
     options = task_file.options_of(files)
-    return run_key_of(config, identity, options) if options else result_files.digest_of_text(settings), keys
+    return run_key_of(config, identity, options, cell) if options else result_files.digest_of_text(settings), keys
 
 
 @lru_cache(maxsize=10_000)
@@ -44,10 +48,18 @@ def _canonical_rest(*items: str) -> str:
     return result_files.canonical(items).removeprefix("[")
 
 
-def run_key_of(config: Config, identity: str, options: Mapping[str, Any]) -> str:
+def run_key_of(config: Config, identity: str, options: Mapping[str, Any], cell: Checkpoint | None = None) -> str:
     """The run's key alone. A run holds a task once, so with options that a group sets it is another run."""
-    settings = {"identity": identity, **_determining(config)}
+    settings = {"identity": identity, **_determining(config), **_template(config, identity, cell)}
     return result_files.digest(settings | ({"options": options} if options else {}))
+
+
+def _template(config: Config, identity: str, cell: Checkpoint | None) -> dict[str, str]:
+    """The chat templates of a checkpoint's folder, where prompts are made by one and the identity does not tell it."""
+    if chat_in(config).get("template", False) is False:
+        return {}
+    found = checkpoints.templates_digest(allowed.named(cell or checkpoint_of(config), identity), config.scorer.cache)
+    return {"chat_template": found} if found else {}
 
 
 def state_name(config: Config) -> str:

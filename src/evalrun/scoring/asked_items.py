@@ -73,7 +73,7 @@ def _asked(task: Any, doc_id: int, requests: list[Any]) -> AskedItem:
         doc_id: The row's place.
         requests: lm-eval's instances of the row, in the order of the choices.
     """
-    doc, delimiter = requests[0].doc, task.config.target_delimiter or ""
+    doc, delimiter = requests[0].doc, _delimiter(task)
     target = task.doc_to_target(doc)
     has_choices = task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)
     said = [request.args[1] if request.request_type == "loglikelihood" else "" for request in requests]
@@ -90,6 +90,13 @@ def _asked(task: Any, doc_id: int, requests: list[Any]) -> AskedItem:
         prompt_hash=hash_string(requests[0].arguments[0]),
         target_hash=hash_string(str(target)),
     )
+
+
+def _delimiter(task: Any) -> str:
+    """What lm-eval puts before a choice: nothing where it begins a turn of a conversation."""
+    chat, begun = getattr(task, "chat", None), task.config.gen_prefix
+    begins = chat is not None and chat.template is not None and (not begun or begun[-1:].isspace())
+    return "" if begins else task.config.target_delimiter or ""
 
 
 @contextlib.contextmanager

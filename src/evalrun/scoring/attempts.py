@@ -8,30 +8,46 @@ from typing import Any
 import torch
 
 from evalrun import scoring
-from evalrun.config.asking import generation_in
+from evalrun.config.asking import chat_in, generation_in
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.tasks import builder, task_faults
+from evalrun.tasks.chat_prompts import ChatPrompts, makes_other_prompts
 from evalrun.tasks.task_file import TaskFile
 
 
-def ready(config: Config, files: Sequence[TaskFile]) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+def ready(
+    config: Config, files: Sequence[TaskFile], chat: ChatPrompts | None = None
+) -> tuple[dict[str, Any], dict[str, int], list[str]]:
     """Tasks with their rows checked and their prompts made, how many requests each has, and what is wrong with others.
+
+    Args:
+        config: The job's.
+        files: The tasks.
+        chat: Makes prompts of the checkpoint's tokenizer. Where that is needed and not there yet, no prompt is made,
+            and no request is counted.
 
     Raises:
         TaskError: none of them can be scored.
     """
+    waits = chat is None and makes_other_prompts(chat_in(config))
     built, counts, faults = {}, {}, []
     for file in files:
         try:
-            task = builder.build([file], config.num_fewshot, generation_in(config))[file.name]
-            counts[file.name] = scoring.count_requests(task, config.limit)
+            task = builder.build([file], config.num_fewshot, generation_in(config), chat)[file.name]
+            counts[file.name] = 0 if waits else scoring.count_requests(task, config.limit)
             built[file.name] = task
         except TaskError as error:
             faults += error.problems
     if not built:
         raise TaskError(faults)
     return built, counts, faults
+
+
+def set_up(lm: Any, config: Config) -> None:
+    """Tell a scorer what a job says of drawing texts, and of what is cut from them."""
+    lm.seed = config.generation.seed
+    lm.think_end_token = chat_in(config).get("think_end")
 
 
 def scored(

@@ -39,8 +39,11 @@ def _render(task: Any, limit: int | None) -> None:
     Raises:
         TaskError: a template fails; with the place to look at.
     """
+    chat = getattr(task, "chat", None)
+    before = 0 if chat is None else chat.dropped
     try:
-        task.build_all_requests(limit=limit)
+        task.build_all_requests(limit=limit, **({} if chat is None else chat.arguments()))
+        task.dropped = 0 if chat is None else chat.dropped - before
     except EvalrunError:
         raise
     except Exception as error:  # of a template that no row was checked against: description, gen_prefix, examples

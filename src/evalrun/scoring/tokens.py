@@ -43,12 +43,12 @@ class ScorerTokenizer:
         """
         set_verbosity_error()  # it warns of a text that is longer than the model reads, which the caller counts
         try:
-            self._tokenizer = tokenizer.load(folder, remote_code, by)
+            self.tokenizer = tokenizer.load(folder, remote_code, by)
             shape = AutoConfig.from_pretrained(folder, trust_remote_code=remote_code)
         except Exception as error:  # transformers and tokenizers raise their own
             raise CheckpointError(f"the tokenizer in '{folder}' cannot be loaded ({first_line(error)}).") from None
         self._by = by
-        own = self._tokenizer
+        own: Any = self.tokenizer
         self.max_length: int = resolve_max_length(shape, own)  # tokens that the model reads at once
         self.unknown: str | None = own.unk_token  # what stands for words that it does not know
         first = own.bos_token_id if own.bos_token_id is not None else own.eos_token_id
@@ -62,7 +62,7 @@ class ScorerTokenizer:
 
     def apart(self, requests: list[Any]) -> list[str]:
         """A sentence where the tokenizer's class and its file part texts of some requests differently."""
-        departure = tokenizer.departure_of(self._tokenizer)
+        departure = tokenizer.departure_of(self.tokenizer)
         number, texts, first = (0, 0, None) if departure is None else departures.among(departure, requests)
         return (
             []
@@ -72,5 +72,5 @@ class ScorerTokenizer:
 
     def piece(self, token: int) -> str:
         """What one token stands for; a part of a character as the tokenizer spells it."""
-        text = str(self._tokenizer.decode([token]))
-        return str(self._tokenizer.convert_ids_to_tokens(token)) if "\N{REPLACEMENT CHARACTER}" in text else text
+        text = str(self.tokenizer.decode([token]))
+        return str(self.tokenizer.convert_ids_to_tokens(token)) if "\N{REPLACEMENT CHARACTER}" in text else text

@@ -25,6 +25,7 @@ from evalrun.tasks import (
     targets,
     task_faults,
 )
+from evalrun.tasks.chat_prompts import ChatPrompts
 from evalrun.tasks.data import sha256
 from evalrun.tasks.task_file import TaskFile
 from evalrun.tasks.task_yaml import Function
@@ -34,7 +35,10 @@ _built: dict[tuple[str, str, int | None, str], Any] = {}
 
 
 def build(
-    files: Sequence[TaskFile], num_fewshot: int | None, generation: Mapping[str, Any] | None = None
+    files: Sequence[TaskFile],
+    num_fewshot: int | None,
+    generation: Mapping[str, Any] | None = None,
+    chat: ChatPrompts | None = None,
 ) -> dict[str, Any]:
     """Make lm-eval tasks; those built before in this process are reused.
 
@@ -42,6 +46,7 @@ def build(
         files: What to build.
         num_fewshot: Examples in the prompt; None for each task's own.
         generation: How texts are to be generated, where the files do not say it; see `config.asking.generation_in`.
+        chat: Makes a conversation of prompts; None leaves them plain text.
 
     Returns:
         Task name -> lm-eval task, its documents loaded and checked.
@@ -51,10 +56,12 @@ def build(
     """
     tasks = {}
     for file in files:
-        key = (file.name, file.digest, num_fewshot, json.dumps(dict(generation or {}), sort_keys=True))
+        set_beside = json.dumps([dict(generation or {}), None if chat is None else chat.key], sort_keys=True)
+        key = (file.name, file.digest, num_fewshot, set_beside)
         if key not in _built:
             _built[key] = _build(file, num_fewshot)
             _set_generation(_built[key], generation or {})
+            _built[key].chat = chat
         tasks[file.name] = _built[key]
     return tasks
 
@@ -239,8 +246,8 @@ def warn_of_ties(task: Any, name: str, label: str, ties: Mapping[str, int], n: i
 
 def noted(task: Any) -> dict[str, int]:
     """What a result's settings keep of how its prompts depart from lm-eval's: how many have other examples."""
-    replaced = getattr(task, "replaced", 0)
-    return {"fewshot_replaced": replaced} if replaced else {}
+    counts = {"fewshot_replaced": getattr(task, "replaced", 0), "chat_system_dropped": getattr(task, "dropped", 0)}
+    return {name: count for name, count in counts.items() if count}
 
 
 @lru_cache(maxsize=256)

@@ -28,8 +28,8 @@ class ItemsFile:
 def read(path: Path, expected: int) -> ItemsFile:
     """Read the samples of one task.
 
-    Columns: those of evalrun's own items (evaluate._table): doc_id, target, prediction, logprobs in nats, greedy,
-    choice_bytes where the samples hold what was asked, response, filter, one a metric, hashes.
+    Columns: those of evalrun's own items (items_table.items_table): doc_id, target, prediction, logprobs in nats,
+    greedy, choice_bytes where the samples hold what was asked, response, filter, one a metric, hashes.
 
     Args:
         path: lm-eval's file.

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrun import scoring
+from evalrun.commands.show.set_beside import chat_of, generation_of
 from evalrun.commands.show.vocabulary import Vocabulary
 from evalrun.config.asking import generation_in
 from evalrun.config.schema import Config
-from evalrun.tasks import builder, generation_settings, right_answers
+from evalrun.tasks import builder, right_answers
 from evalrun.tasks.task_file import TaskFile
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
 
     Raises:
         TaskError: data that cannot be had or does not fit the task.
+        CheckpointError: no tokenizer, or no chat template, where prompts are made by one.
     """
-    task = builder.build([file], config.num_fewshot, generation_in(config))[file.name]
+    task = builder.build([file], config.num_fewshot, generation_in(config), chat_of(config, vocabulary))[file.name]
     requests = scoring.rendered(task, max(limit, MEASURED))
     items = tuple(_items(task, [r for r in requests if r.doc_id < limit], vocabulary, config.scorer.encoding))
     lengths = _lengths(requests, vocabulary, config.scorer.encoding)
@@ -106,7 +108,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         chance=builder.chance(task),
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         profile=config.profile,
-        generation=_generation(task),
+        generation=generation_of(task),
         items=items,
         lengths=lengths,
         notes=(
@@ -119,12 +121,6 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
             *(["its score is computed by code of its own"] if own_code else []),
         ),
     )
-
-
-def _generation(task: Any) -> dict[str, Any] | None:
-    if task.OUTPUT_TYPE != generation_settings.GENERATES:
-        return None
-    return {**task.config.generation_kwargs, "samples": task.config.repeats}
 
 
 def _near(path: Path) -> str:
