@@ -63,7 +63,7 @@ def test_keys_of_before_are_found_again(monkeypatch: pytest.MonkeyPatch, words: 
 def test_every_setting_that_determines_a_number_is_in_the_key_and_in_the_record() -> None:
     config = config_of()
     settings = ScoringSettings.of(config)
-    score: Any = SimpleNamespace(num_fewshot=0, ties={}, parted=0, lost=0, texts={})
+    score: Any = SimpleNamespace(num_fewshot=0, ties={}, parted=0, lost=0, texts={}, unended=0)
     record = recorded.settings(config, files()[0], score, "cpu", "float32", "shared_prefix")
     names = {"num_fewshot": "num_fewshot_asked", "ties": "ties_count"}
     other = {

@@ -76,14 +76,14 @@ def analyse(
             with stage("curves in MLflow"):
                 made = (selection.sweep, command) if selection.sweep and command else None
                 filing.rebuild_curves(suite, made, whole)
-            labels = sorted(table["settings"].unique())
-            for label in labels:  # results of float16 and of float32, say, are two studies
+            studies = _studies(table)
+            for label, rows in studies.items():  # results of float16 and of float32, say, are two studies
                 title, out = suite, folder / slug(suite)
-                if len(labels) > 1:
+                if len(studies) > 1:
                     title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
                     print(f"{title}\n")
                 context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-                rows = with_metric(config, store, _scored_by(label, table), sources.words)
+                rows = with_metric(config, store, rows, sources.words)
                 families[title] = rows
                 if (page := kept.page_of(title, suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
@@ -139,10 +139,10 @@ def _came_in(whole: SuiteTable, rows: pd.DataFrame) -> dict[str, str]:
     return {"From bundles": said} if said else {}
 
 
-def _scored_by(label: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that were scored in one way; the table itself where all were, of which a copy may be gigabytes."""
-    own = table["settings"] == label
-    return table if own.all() else table[own]
+def _studies(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    from evalrun.statistics.ways_of_scoring import studies_of
+
+    return studies_of(table)
 
 
 def _are_up_to_date(pages: Sequence[Path]) -> str:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers as hf
 from lm_eval.evaluator import evaluate
 
 from evalrun import scoring
 from evalrun.errors import CheckpointError, TaskError
 from evalrun.scoring.asked_items import asked_items
+from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.thinking import answer_of, think_end, unended
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.chat_prompts import ChatPrompts, chat_prompts
 from helpers import write_rows
@@ -143,3 +146,46 @@ def test_a_template_without_system_prompts_leaves_descriptions_out_as_lm_eval_do
         scoring.rendered(
             built("writes", chat_prompts({"template": True, "system": "x"}, lm.tokenizer, "toy-s"))["writes"], None
         )
+
+
+def test_thinking_is_cut_as_lm_eval_cuts_it_and_what_never_ended_is_counted(talk: Path) -> None:
+    lm = lm_with(talk)
+    (talk / "conf" / "task" / "thinks.yaml").write_text(
+        f"task: thinks\n{SHARED}{WRITES}".replace('until: ["."]', 'until: ["zzz"]').replace("toks: 5", "toks: 12")
+    )
+    task = built("thinks")
+    whole = [item["response"] for item in scoring.score(lm, task, None, 0)["thinks"].table.to_pylist()]
+    texts = [json.loads(one)[0] for one in whole]
+    word = next(part for text in texts for part in text.split() if len(part) > 1)
+    lm.think_end_token = think_end(lm.tokenizer, word)
+    assert lm.think_end_token == word
+    score = scoring.score(lm, task, None, 0)["thinks"]
+    theirs: Any = evaluate(lm=lm, task_dict=built("thinks"), bootstrap_iters=0, log_samples=True)
+    found = [json.loads(one)[0] for one in score.items["response"]]
+    assert found == [text.split(word)[-1].lstrip() for text in texts] != texts
+    shown = scoring.score(lm_with(talk), task, None, 0)["thinks"].items["finish"]
+    lacking = [word not in text and one[0] == "length" for text, one in zip(texts, shown, strict=True)]
+    assert score.unended == sum(lacking)
+    assert [one["filtered_resps"][0] for one in theirs["samples"]["thinks"]] == found
+
+
+def test_a_special_token_ends_thinking_by_its_number() -> None:
+    raw = pieces()
+    words = {0: "a", 1: "", 2: "b", 7: " c."}
+
+    def decode(tokens: list[int]) -> str:
+        return "".join(words[token] for token in tokens)
+
+    assert answer_of([0, 1, 2, 1, 7, 0], decode, ["."], 1) == "c"
+    assert answer_of([0, 2, 7], decode, ["."], 1) == "ab c"
+    written = [
+        Generated("", "a", (0, 2), "length"),
+        Generated("", "a", (0, 1), "length"),
+        Generated("", "", (2,), "eos"),
+    ]
+    assert unended(written, 1) == 1
+    assert unended(written, "b") == 2
+    assert unended(written, None) == 0
+    made: Any = hf.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
+    assert think_end(made, "</s>") == 2
+    assert think_end(None, "</think>") == "</think>"

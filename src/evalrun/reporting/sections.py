@@ -14,6 +14,7 @@ from evalrun.reporting import (
     item_section,
     loss_section,
     prediction_section,
+    sample_section,
     text_section,
     tuning_section,
     word_section,
@@ -60,6 +61,7 @@ def sections(study: Findings) -> list[Section]:
         curve_sections.artefacts(study),
         curve_sections.signal(study),
         curve_sections.seeds(study),
+        sample_section.samples(study),
     )
     return [section for section in made if section is not None and section.rows]
 

@@ -155,6 +155,7 @@ TABLES: dict[str, Callable[[Findings], pd.DataFrame]] = {
     "stage_start_falls": lambda study: study.tuning.starts.falls,
     "continuous": lambda study: study.continuous,
     "artefacts": lambda study: study.artefacts,
+    "samples": lambda study: study.samples,
     "clustered": lambda study: study.clustered,
     "item_model": lambda study: study.item_effects,
     **{f"items_{name}": partial(dynamics_table, name) for name in DYNAMICS},

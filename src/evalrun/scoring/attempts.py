@@ -11,6 +11,7 @@ from evalrun import scoring
 from evalrun.config.asking import chat_in, generation_in
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, TaskError
+from evalrun.scoring.generation.thinking import think_end
 from evalrun.tasks import builder, task_faults
 from evalrun.tasks.chat_prompts import ChatPrompts, makes_other_prompts
 from evalrun.tasks.task_file import TaskFile
@@ -47,7 +48,7 @@ def ready(
 def set_up(lm: Any, config: Config) -> None:
     """Tell a scorer what a job says of drawing texts, and of what is cut from them."""
     lm.seed = config.generation.seed
-    lm.think_end_token = chat_in(config).get("think_end")
+    lm.think_end_token = think_end(getattr(lm, "tokenizer", None), chat_in(config).get("think_end"))
 
 
 def scored(

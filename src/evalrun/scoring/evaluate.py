@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
+from evalrun.scoring.generation.thinking import unended
 from evalrun.scoring.human_numbers import human_metrics
 from evalrun.scoring.items_table import is_loglikelihood, items_table
 from evalrun.scoring.judged import Judged
@@ -49,6 +50,7 @@ class Score:
     parted: int  # items scored from where the tokens of their choices part (see `parting`)
     lost: int  # items with a log-likelihood, or a generated text, that is no number
     texts: Mapping[str, Any] = field(default_factory=dict)  # what is said of whole texts: see `text_scores`
+    unended: int = 0  # texts that reached their limit before their thinking part ended
 
     @property
     def items(self) -> pd.DataFrame:
@@ -149,6 +151,7 @@ def _score_of(
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
         lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
+        unended=unended((one for r in task.instances for one in r.generated), lm.think_end_token),
     )
 
 

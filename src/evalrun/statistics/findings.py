@@ -24,6 +24,7 @@ from evalrun.statistics.items.clustered_errors import clustered_errors
 from evalrun.statistics.items.clusters import Clusters, unclustered
 from evalrun.statistics.items.item_model import fit_items
 from evalrun.statistics.items.measured import Measured, continuous_table
+from evalrun.statistics.items.sample_variance import sample_variance
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.over_loss.loss_findings import OverLoss, over_loss
 from evalrun.statistics.parallel import on_one_core
@@ -79,6 +80,7 @@ class Findings:
     falls: pd.DataFrame  # falls.find_falls
     continuous: pd.DataFrame  # measured.continuous_table; empty where items are not read
     artefacts: pd.DataFrame  # artefacts.find_artefacts
+    samples: pd.DataFrame  # sample_variance.sample_variance; empty where no item was answered several times
     clustered: pd.DataFrame  # clustered_errors.clustered_errors; empty without clusters
     dynamics: Followed  # followed.follow_tasks; empty where items are not read
     parts: PartFindings  # item_parts.parts of the tasks by `analysis.item_parts`; empty where nothing is divided
@@ -103,9 +105,7 @@ class Findings:
     @property
     def beside(self) -> pd.DataFrame | None:
         """The effects by plain least squares; None where these are the headline, or were not asked for."""
-        if "ols" not in self.choice.methods[1:]:
-            return None
-        return self.effects[self.effects["method"] == "ols"]
+        return self.effects[self.effects["method"] == "ols"] if "ols" in self.choice.methods[1:] else None
 
     @property
     def largest(self) -> str:
@@ -174,7 +174,7 @@ def analyze_table(
         size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
         falls=falls,
-        **_of_answers(rows, measured, shapes),
+        **_of_answers(rows, measured, shapes, items),
         clustered=clustered_errors(rows, items, clusters, conf.alpha),
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
@@ -209,10 +209,10 @@ def _believed(
     return prepared, measured, stages._replace(notes=[*prepared.notes, *measured.notes, *stages.notes])
 
 
-def _of_answers(rows: pd.DataFrame, measured: Measured, shapes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What continuous metrics of the items say: two fields of `Findings`."""
+def _of_answers(rows: pd.DataFrame, measured: Measured, shapes: pd.DataFrame, items: Items | None) -> dict[str, Any]:
+    """What continuous metrics and samples of the items say: three fields of `Findings`."""
     artefacts = of_curves_that_move(find_artefacts(rows, measured.table), shapes)
-    return {"continuous": measured.table, "artefacts": artefacts}
+    return {"continuous": measured.table, "artefacts": artefacts, "samples": sample_variance(rows, items)}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from evalrun.core.text_columns import TEXT
 from evalrun.statistics.items.continuous import METRICS
 from evalrun.statistics.naming import CHECKPOINT, MOST_NOTES, capped, checkpoint_name
 from evalrun.statistics.repeated import merge_repeated
+from evalrun.statistics.ways_of_scoring import asked_notes
 
 __all__ = ["SAME_WITHIN", "Prepared", "capped", "check", "checkpoint_name", "numbers_of", "prepare", "without"]
 
@@ -242,7 +243,7 @@ def _drop_step_zero(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _doubts(rows: pd.DataFrame) -> list[str]:
     """What is kept but should be known."""
-    notes = []
+    notes = asked_notes(rows)
     owned = rows.loc[rows["weights"] != "", [*CHECKPOINT, "weights"]].drop_duplicates()
     for weights, group in owned[owned.duplicated("weights", keep=False)].groupby("weights"):
         owners = sorted({checkpoint_name(row) for row in group.to_dict("records")})

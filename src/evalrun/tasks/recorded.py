@@ -44,6 +44,7 @@ def settings(config: Config, file: TaskFile, score: Any, device: str, dtype: str
         "ties": score.ties,
         "parted": score.parted,
         "not_finite": score.lost,
+        **({"thinking_unended": score.unended} if score.unended else {}),
         **score.texts,
     }
 
@@ -56,6 +57,8 @@ def said(result: TaskResult) -> str:
     more = f", {counted(ties, 'tie')}" if ties else ""
     more += f", {parted} scored from where their tokens part" if parted else ""
     more += f", {lost} with a log-likelihood that is not finite" if lost else ""
+    thinking = result.settings.get("thinking_unended", 0)
+    more += f", {counted(thinking, 'text')} cut off before its thinking ended" if thinking else ""
     return (
         f"{result.task}: {result.primary_metric} {value:.4f}{spread} on {counted(result.n, 'item')}{more}, "
         f"{result.seconds:.1f} s"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.thinking import answer_of
 
 _MORE = 2  # tokens that lm-eval looks back further than a stop string has
 
@@ -48,7 +49,7 @@ class Ending:
     def generated(self, tokens: Sequence[int], reason: str) -> Generated:
         """The record of a text that has ended."""
         whole = self._lm.tok_decode(list(tokens))
-        text = postprocess_generated_text(whole, self.stops, None)
+        text = answer_of(tokens, self._lm.tok_decode, self.stops, self._lm.think_end_token)
         return Generated(text, whole, tuple(tokens), reason)
 
 

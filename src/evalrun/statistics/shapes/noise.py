@@ -80,7 +80,7 @@ def measure_noise(
     items, rough = _item_variance(rows, value, curve)
     if paired is not None:
         items = np.where(np.isnan(paired), items, paired)
-    residual, inner = _residuals(value, curve, x)
+    residual, inner = residuals(value, curve, x)
     total, df, sought = items.copy(), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=bool)
     task = pd.factorize(rows["task"])[0]
     for code in range(task.max(initial=-1) + 1):
@@ -90,9 +90,7 @@ def measure_noise(
         if len(np.unique(places)) < FEWEST_MODELS - 2 if repeats else len(found) < FEWEST_RESIDUALS:
             continue
         sought[own] = True
-        scale = np.median(np.abs(found)) / _MAD
-        kept = np.abs(found) <= _WITHIN * scale
-        level = float(np.mean(found[kept] ** 2)) / _CUT
+        level, kept = robust_level(found)
         unknown = own & rough
         items[unknown] = total[unknown] = level
         df[unknown] = kept.sum() / 2
@@ -126,8 +124,21 @@ def _design_effect(residual: Array, place: Array) -> float:
     return max(1.0, float((sums**2).sum()) / whole) if whole > 0 else 1.0
 
 
-def _residuals(value: Array, curve: np.ndarray[Any, Any], x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
-    """Scaled distances from the line between a point's neighbours, and the rows of these points."""
+def robust_level(residual: Array) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """The variance of one point by some `residuals`, and (residuals,) which of them it is taken over."""
+    scale = np.median(np.abs(residual)) / _MAD
+    kept = np.abs(residual) <= _WITHIN * scale
+    return float(np.mean(residual[kept] ** 2)) / _CUT, kept
+
+
+def residuals(value: Array, curve: np.ndarray[Any, Any], x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
+    """Scaled distances from the line between a point's neighbours, and the rows of these points.
+
+    Args:
+        value: (rows,) the points of a curve in a run, in order of x.
+        curve: (rows,) which curve each is of.
+        x: (rows,) its place on the curve's axis.
+    """
     inner = 1 + np.flatnonzero(curve[2:] == curve[:-2])
     inner = inner[x[inner + 1] > x[inner - 1]]
     before = (x[inner + 1] - x[inner]) / (x[inner + 1] - x[inner - 1])
