@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,10 +23,10 @@ from evalrun.core.task_group import Groups
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, run_notes, views
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.group_points import Point, group_points
+from evalrun.tracking.curve_points import common_tasks, points_of, rows_of_models
+from evalrun.tracking.group_points import Point
 from evalrun.tracking.group_tags import groups_of
 from evalrun.tracking.results_table import search
-from evalrun.tracking.slugs import metric_key
 
 DIGEST = "evalrun.points"
 _CHUNK = 1000  # MLflow's limit of metrics in one request
@@ -114,79 +112,14 @@ def curves_of(table: pd.DataFrame, groups: Groups) -> list[ModelCurve]:
     for settings in table["settings"].unique():
         scored = table[table["settings"] == settings]
         common = common_tasks(scored)
-        for _, mine in scored.groupby(["model", "seed"], sort=False, dropna=False):
-            first = mine.iloc[0]
-            model, seed = str(first["model"]), None if pd.isna(first["seed"]) else int(first["seed"])
-            is_one_of_several = len(scored) < len(table)
+        is_one_of_several = len(scored) < len(table)
+        for about, rows in rows_of_models(scored):
+            model, seed = str(about["model"]), None if pd.isna(about["seed"]) else int(about["seed"])
             name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if is_one_of_several else "")
-            curve = ModelCurve(name, model, seed, settings, int(first["n_params"]), int(first["n_params_nominal"]))
-            curve.points = _in_order(_points(mine, common, groups))
+            curve = ModelCurve(name, model, seed, settings, int(about["n_params"]), int(about["n_params_nominal"]))
+            curve.points = points_of(rows, common, groups)
             curves.append(curve)
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
-
-
-def _in_order(points: Iterable[Point]) -> list[Point]:
-    """Points by key and training step. A step that was computed again later than the next ones would be filed after
-    them, since MLflow keeps a metric's history by time: it takes the time of those before it where that is later.
-    """
-    ordered: list[Point] = []
-    for key, value, when, step in sorted(points, key=lambda point: (point[0], point[3])):
-        before = ordered[-1][2] if ordered and ordered[-1][0] == key else when
-        ordered.append((key, value, max(when, before), step))
-    return ordered
-
-
-def common_tasks(table: pd.DataFrame) -> set[str]:
-    """The tasks with an accuracy at every checkpoint: only over these is a mean comparable along and between lines."""
-    there = table[(table["metric"] == "acc") & table["value"].notna()]
-    place = there.groupby(["model", "seed", "step"], sort=False, dropna=False).ngroup()
-    places = pd.DataFrame({"task": there["task"], "place": place}).drop_duplicates()["task"].value_counts()
-    return set(places.index[places == place.nunique()])
-
-
-def _points(rows: pd.DataFrame, common: set[str], groups: Groups) -> list[Point]:
-    """Metrics of a curve: metric, value, Unix time in milliseconds, step; the newest result of a step counts.
-
-    Args:
-        rows: Of the tidy table, one model (and seed) in one way of scoring.
-        common: Tasks that all steps have, over which the mean accuracy is taken.
-        groups: Groups of tasks, which have means of their own.
-    """
-    newest = rows.sort_values(["finished_ms", "task_key"], kind="stable")  # newer results replace older ones
-    columns = ["step", "task", "metric", "value", "finished_ms", "tokens", "flops", "n_params"]
-    whole = newest.drop_duplicates(columns[:3], keep="last")
-    latest = whole[columns]
-    points = list(group_points(whole, groups))
-    accuracies: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    numbers: dict[int, tuple[int, list[float]]] = {}
-    for step, task, metric, value, when, *about in latest.itertuples(index=False, name=None):
-        numbers[step] = when, [float(number) for number in about]
-        if math.isnan(value):
-            continue
-        points.append((metric_key(metric, task), value, when, step))
-        if metric == "acc" and task in common:
-            accuracies[step].append((value, when))
-    for step, some in accuracies.items():
-        mean = math.fsum(value for value, _ in some) / len(some)
-        points.append(("acc/mean", mean, max(when for _, when in some), step))
-    for step, (when, said) in numbers.items():
-        points += [(name, value, when, step) for name, value in zip(columns[5:], said, strict=True)]
-    if "stage" in rows and any(rows["stage"]):
-        points += _stage_points(rows, numbers)
-    return points
-
-
-def _stage_points(rows: pd.DataFrame, numbers: Mapping[int, tuple[int, list[float]]]) -> Iterator[Point]:
-    """The metric `stage` of a curve: 0 in pretraining, 1 in the stage after it, and so on, so that a chart has steps.
-
-    Args:
-        rows: Of the tidy table, one model.
-        numbers: Step -> when its result was computed, and numbers of it.
-    """
-    of_step = dict(zip(rows["step"], rows["stage"], strict=True))
-    order = {"": 0}
-    for step in sorted(numbers):
-        yield "stage", float(order.setdefault(of_step[step], len(order))), numbers[step][0], step
 
 
 def _replace(

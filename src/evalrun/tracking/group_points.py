@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
-
-import pandas as pd
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from evalrun.core.task_group import Groups, mean_of, tasks_of
 from evalrun.tracking.slugs import metric_key
@@ -13,21 +13,35 @@ from evalrun.tracking.slugs import metric_key
 Point = tuple[str, float, int, int]  # metric key, value, MLflow timestamp, training step
 
 
-def group_points(latest: pd.DataFrame, groups: Groups) -> Iterator[Point]:
+class CurveRow(NamedTuple):
+    """A metric of a task at a step of a curve: what of the tidy table a point is made of."""
+
+    step: int
+    task: str
+    metric: str
+    value: float
+    n: int
+    finished_ms: int
+    tokens: int
+    flops: int
+    n_params: int
+    stage: str = ""
+
+
+def group_points(latest: Sequence[CurveRow], groups: Groups) -> Iterator[Point]:
     """Points of groups, by their weighting; by the other one too, with _by_task or _by_size at the metric's name,
     where tasks differ in size.
 
     Args:
-        latest: One row for each step, task and metric of a curve, with value, n and finished_ms.
+        latest: One row for each step, task and metric of a curve.
         groups: The groups, and those that they hold.
     """
     several = {name: tasks_of(groups, name) for name in groups}
-    taken, wanted = set(latest["task"]), {task for tasks in several.values() for task in tasks}
-    there = latest[latest["task"].isin(wanted) & latest["value"].notna()]
-    columns = there[["step", "metric", "task", "value", "n", "finished_ms"]]
+    taken, wanted = {row.task for row in latest}, {task for tasks in several.values() for task in tasks}
     results: dict[tuple[int, str], dict[str, tuple[float, int, int]]] = defaultdict(dict)
-    for step, metric, task, value, n, when in columns.itertuples(index=False, name=None):
-        results[step, metric][task] = value, n, when
+    for row in latest:
+        if row.task in wanted and not math.isnan(row.value):
+            results[row.step, row.metric][row.task] = row.value, row.n, row.finished_ms
     for name, tasks in several.items():
         if len(tasks) < 2 or name in taken:
             continue
