@@ -18,7 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from evalrun.errors import CheckpointError, TaskError
-from evalrun.scoring import attention, head, self_check, shared_prefix, trie
+from evalrun.scoring import attention, head, self_check, shared_lm, shared_prefix, trie
 from evalrun.scoring.encode import encode
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.shared_prefix import SharedPrefixLM
@@ -46,7 +46,7 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.fixture(autouse=True)
 def nothing_checked_yet() -> None:
     shared_prefix._checked.clear()
-    shared_prefix._said.clear()
+    shared_lm._said.clear()
 
 
 def make(build: Callable[[], Any], **conf: Any) -> SharedPrefixLM:
@@ -197,7 +197,7 @@ def out_of_memory_above(patch: pytest.MonkeyPatch, tokens: int, error: Exception
 def test_out_of_memory_halves_the_budget_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    monkeypatch.setattr(shared_prefix, "LONGEST_ROW", 16)
+    monkeypatch.setattr(shared_lm, "LONGEST_ROW", 16)
     monkeypatch.setattr(trie, "LONGEST_ROW", 16)
     lm = make(SHARED["gpt-neox"], token_budget=400)
     expected = lm._reference(requests())

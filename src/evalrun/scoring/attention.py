@@ -13,9 +13,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -23,6 +22,7 @@ from transformers import AttentionInterface
 
 from evalrun.core.errors import first_line
 from evalrun.scoring import own_attention
+from evalrun.scoring.attention_rows import chosen, rows_of, span_of
 from evalrun.scoring.attention_scores import by_scores
 from evalrun.scoring.passes import Bucket, Pass
 from evalrun.scoring.trie import Ints, TokenTrie
@@ -59,9 +59,16 @@ class Step:
     work: Pass
     kept: dict[int, KeysValues]
     apart: bool = False  # keep what is no number from tokens that do not see it, which costs a look at all of it
+    take: Ints | None = None  # which of (kept path, this pass) are wanted when it is done
     next_kept: dict[int, KeysValues] = field(default_factory=dict)
+    taken: dict[int, KeysValues] = field(default_factory=dict)
     layers: set[int] = field(default_factory=set)
     _rows: dict[tuple[torch.device, torch.dtype, int | None], list[_Rows]] = field(default_factory=dict)
+
+    def inputs(self) -> tuple[Ints, Ints]:
+        """[N] tokens, and their places in their texts."""
+        interval = slice(self.work.start, self.work.stop)
+        return self.plan.token[interval], self.plan.position[interval]
 
     def rows(self, device: torch.device, dtype: torch.dtype, window: int | None) -> list[_Rows]:
         """The buckets on a device, made once a pass and used by every layer."""
@@ -100,7 +107,7 @@ class Step:
             real=real,
             target=query.flatten() if real is None else query.flatten()[real],
             rows=rows,
-            span=_span(bucket),
+            span=span_of(bucket),
         )
 
     def places(self, device: torch.device) -> Tensor:
@@ -109,7 +116,22 @@ class Step:
         return torch.cat([torch.arange(self.work.path, device=device), own])
 
 
-_step: ContextVar[Step] = ContextVar("step")
+class OtherStep(Protocol):
+    """A pass that attends by itself: as `Step` has it."""
+
+    layers: set[int]
+
+    def inputs(self) -> tuple[Ints, Ints]:
+        """[N] tokens, and their places in their texts."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float | None, window: int | None,
+        softcap: float | None, sinks: Tensor | None, bias: Callable[[int], Tensor] | None,
+    ) -> Tensor:  # fmt: skip
+        """Attention of one layer; the arguments are those of the module's function."""
+
+
+_step: ContextVar[Step | OtherStep] = ContextVar("step")
 
 
 @contextlib.contextmanager
@@ -129,7 +151,7 @@ def replaced(model: Any) -> Iterator[None]:
         model.set_attn_implementation(usual)
 
 
-def hidden_states(model: Any, step: Step, device: torch.device) -> Tensor:
+def hidden_states(model: Any, step: Step | OtherStep, device: torch.device) -> Tensor:
     """[N, hidden] the last hidden states of a pass through a model whose attention is `replaced`.
 
     Raises:
@@ -151,7 +173,7 @@ def hidden_states(model: Any, step: Step, device: torch.device) -> Tensor:
     return hidden
 
 
-def forward(body: Any, step: Step, device: torch.device) -> Tensor:
+def forward(body: Any, step: Step | OtherStep, device: torch.device) -> Tensor:
     """Run the body of a model on a pass.
 
     Args:
@@ -165,9 +187,7 @@ def forward(body: Any, step: Step, device: torch.device) -> Tensor:
     Raises:
         UnsupportedError: attention that does not come here, or asks for what is not done here.
     """
-    interval = slice(step.work.start, step.work.stop)
-    tokens = torch.from_numpy(step.plan.token[interval]).to(device)[None]
-    positions = torch.from_numpy(step.plan.position[interval]).to(device)[None]
+    tokens, positions = (torch.from_numpy(array).to(device)[None] for array in step.inputs())
     token = _step.set(step)
     try:
         hidden = body(input_ids=tokens, position_ids=positions, use_cache=False).last_hidden_state
@@ -218,14 +238,18 @@ def attend(
     Returns:
         [1, N, heads, d].
     """
-    step = _step.get()
-    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [N, heads, d]
-    layer = int(module.layer_idx if layer is None else layer)
+    step, layer = _step.get(), int(module.layer_idx if layer is None else layer)
     step.layers.add(layer)
+    if not isinstance(step, Step):
+        asked = layer, query, key, value
+        return step.attend(*asked, scale=scale, window=window, softcap=softcap, sinks=sinks, bias=bias)
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [N, heads, d]
     if layer in step.kept:
         keys, values = (torch.cat(pair) for pair in zip(step.kept[layer], (keys, values), strict=True))
     if len(step.work.keep):
-        step.next_kept[layer] = (_chosen(keys, step.work.keep), _chosen(values, step.work.keep))
+        step.next_kept[layer] = (chosen(keys, step.work.keep), chosen(values, step.work.keep))
+    if step.take is not None:
+        step.taken[layer] = (chosen(keys, step.take), chosen(values, step.take))
     unsound = None
     if step.apart:  # 0 times what is no number is none either
         unsound = ~(keys.isfinite().flatten(1).all(1) & values.isfinite().flatten(1).all(1))
@@ -238,9 +262,9 @@ def attend(
     for rows in step.rows(queries.device, queries.dtype, window):
         asking, seen = rows.span or (rows.query, rows.key)
         parts = (
-            _rows_of(queries, asking, rows.rows),
-            _rows_of(keys, seen, rows.rows, groups),
-            _rows_of(values, seen, rows.rows, groups),
+            rows_of(queries, asking, rows.rows),
+            rows_of(keys, seen, rows.rows, groups),
+            rows_of(values, seen, rows.rows, groups),
         )
         if softcap or sinks is not None or biases is not None:
             added = None if biases is None else biases.index_select(1, rows.key).view(heads, rows.rows, 1, -1)
@@ -255,33 +279,6 @@ def attend(
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)
-
-
-def _rows_of(tensor: Tensor, index: Tensor | slice, rows: int, repeats: int = 1) -> Tensor:
-    """[N, heads, d] -> [rows, heads * repeats, tokens of a row, d]."""
-    chosen = tensor[index] if isinstance(index, slice) else tensor.index_select(0, index)
-    gathered = chosen.view(rows, -1, *tensor.shape[1:]).transpose(1, 2)
-    return gathered if repeats == 1 else gathered.repeat_interleave(repeats, 1)
-
-
-def _span(bucket: Bucket) -> tuple[slice, slice] | None:
-    """Where the queries and the keys of a bucket lie, if it has one row without gaps."""
-    if len(bucket.query) != 1:
-        return None
-    asking, seen = _side_by_side(bucket.query[0]), _side_by_side(bucket.key[0])
-    return (asking, seen) if asking and seen else None
-
-
-def _side_by_side(places: Ints) -> slice | None:
-    """The slice that some places are, if they are one."""
-    first, last = int(places[0]), int(places[-1]) + 1
-    return slice(first, last) if first >= 0 and bool((np.diff(places) == 1).all()) else None
-
-
-def _chosen(tensor: Tensor, places: Ints) -> Tensor:
-    """Some of [nodes, heads, d]; without a copy where they lie side by side."""
-    span = _side_by_side(places)
-    return tensor[span] if span else tensor.index_select(0, torch.from_numpy(places).to(tensor.device))
 
 
 def _refuse_unknown(module: Any, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:

@@ -56,6 +56,32 @@ class Head:
         logprobs, greedy = zip(*found, strict=True)
         return torch.cat(logprobs), torch.cat(greedy)
 
+    def likeliest(self, hidden: Tensor, whole: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What generation goes on with: logits in the model's precision, read as float32.
+
+        Args:
+            hidden: [positions, hidden] last hidden states.
+            whole: Whether the logits are wanted; else blocks of them are looked at while they are in the cache.
+
+        Returns:
+            [positions] the largest logit, and the first token that has it; [positions, vocabulary] logits or None.
+        """
+        if whole:
+            logits = self._logits(hidden, slice(None))
+            return logits.amax(1), logits.argmax(1), logits
+        largest = hidden.new_full((len(hidden),), float("-inf"), dtype=torch.float32)
+        tokens = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+        for start in range(0, len(self._weight), BLOCK):
+            highest, place = self._logits(hidden, slice(start, start + BLOCK)).max(1)
+            tokens = torch.where(highest > largest, place + start, tokens)
+            largest = torch.maximum(largest, highest)  # what is no number stays so
+        return largest, tokens, None
+
+    def _logits(self, hidden: Tensor, part: slice) -> Tensor:
+        """[positions, tokens of the part] float32."""
+        bias = None if self._bias is None else self._bias[part]
+        return self._changed(torch.nn.functional.linear(hidden, self._weight[part], bias)).float()
+
     def masses(self, hidden: Tensor, parts: Tensor) -> Tensor:
         """Log-probabilities of parts of the vocabulary.
 

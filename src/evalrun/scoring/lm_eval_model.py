@@ -18,9 +18,9 @@ from lm_eval.models.huggingface import HFLM
 
 from evalrun.checkpoints.word_beginnings import word_beginnings
 from evalrun.config.schema import ScorerConf
-from evalrun.core.errors import CheckpointError
 from evalrun.scoring import scorable
 from evalrun.scoring.generation.generated import Done, Generated
+from evalrun.scoring.generation.lost_texts import undrawable
 from evalrun.scoring.generation.written_order import WrittenOrder
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.text_reader import TextReader
@@ -48,6 +48,7 @@ class CheckpointLM(HFLM):
         self._tick = tick
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
+        self.seed = 0  # of what is drawn
         self.lost_texts = 0  # generated while a prediction was no number
         self.keeps: Keeps | None = None  # keeps what is written until its task has a result
         self._written = WrittenOrder(self, (), tick, None)
@@ -186,7 +187,8 @@ class CheckpointLM(HFLM):
             done: Told of each text as soon as it has ended, in any order.
         """
         self._written = WrittenOrder(self, requests, self._tick, done)
-        with self._written.noted():
+        with self._written.noted(), torch.random.fork_rng():
+            torch.manual_seed(self.seed)  # what is drawn is the same again, if the same is asked in the same batches
             super().generate_until(requests, disable_tqdm=True)
         return self._written.generated()
 
@@ -202,7 +204,8 @@ class CheckpointLM(HFLM):
         unsound = torch.zeros(len(context), dtype=torch.bool, device=context.device)
 
         def look(module: Any, given: Any, output: Any) -> None:
-            unsound.logical_or_(~output.logits[:, -1].amax(-1).isfinite().to(unsound.device))
+            sound = output.logits[:, -1].amax(-1).isfinite().to(unsound.device)  # several rows a text with num_beams
+            unsound.logical_or_(~sound.view(len(unsound), -1).all(1))
 
         hook = self.model.register_forward_hook(look)
         try:
@@ -211,10 +214,7 @@ class CheckpointLM(HFLM):
             return written
         except RuntimeError:
             if unsound.any():
-                raise CheckpointError(
-                    "no text can be drawn from this checkpoint, because what it predicts is NaN or infinite: the "
-                    "training diverged, a file is damaged, or its precision overflows (scorer.dtype=float32)."
-                ) from None
+                raise undrawable() from None
             raise
         finally:
             hook.remove()

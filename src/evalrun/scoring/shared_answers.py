@@ -26,6 +26,7 @@ class Counts:
     passes: int = 0
     checked: int = 0  # requests that lm-eval's own path scored too
     difference: float = 0.0  # the largest difference among them, in nats
+    ties: int = 0  # texts among them that part from lm-eval's where two tokens are equally likely
 
 
 @dataclass(frozen=True)

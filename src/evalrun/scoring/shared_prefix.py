@@ -1,7 +1,7 @@
 """The scorer: each distinct token through the model once, the head only where a choice is scored.
 
 A drop-in for lm-eval's Hugging Face model: every task's log-likelihood requests come here, and the windows of whole
-texts. Generation is left to lm-eval's own code, and so is every model whose attention or head is not understood.
+texts; `generation` writes texts. A model whose attention or head is not understood is left to lm-eval's own code.
 """
 
 from __future__ import annotations
@@ -19,44 +19,33 @@ from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.core.text import counted
 from evalrun.scoring import attention, scorable, self_check
+from evalrun.scoring.generation.shared_texts import SharedTextsLM
 from evalrun.scoring.head import ROWS, Head
-from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.parting import encode_items, items_of
 from evalrun.scoring.passes import next_pass
 from evalrun.scoring.self_check import Answers
 from evalrun.scoring.shared_answers import Counts, Shared
-from evalrun.scoring.trie import LONGEST_ROW, TokenRequest, TokenTrie, make_forest, make_trie
+from evalrun.scoring.shared_lm import Form
+from evalrun.scoring.trie import TokenRequest, TokenTrie, make_forest, make_trie
 from evalrun.scoring.trie_cache import Coded, TrieCache
 from evalrun.scoring.unsupported import UnsupportedError
 from evalrun.scoring.whole_texts import Scored
 
 log = logging.getLogger(__name__)
 
-# What two checkpoints that are run by the same code on the same device have in common.
-Form = tuple[type, str, torch.dtype, str]
 _checked: dict[Form, int] = {}  # -> tokens of the longest input that was checked in this process
-_said: set[tuple[Form, str]] = set()  # why sharing is not exact: warned of once in this process
 
 
-class SharedPrefixLM(CheckpointLM):
+class SharedPrefixLM(SharedTextsLM):
     """lm-eval's Hugging Face model with a faster way to the same log-likelihoods."""
 
     def __init__(self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None]) -> None:
-        self._conf = conf
         self._plans = TrieCache(tokenizer, conf.cache)
-        self.counts = Counts()
         super().__init__(model, tokenizer, conf, tick)
-        self._begin()
-
-    def replace_model(self, model: Any) -> None:
-        """Go on with another checkpoint, of which nothing is known yet."""
-        super().replace_model(model)
-        self._begin()
 
     def _begin(self) -> None:
         """Forget what was learnt of a checkpoint: its result is the same wherever in a sweep it stands."""
-        self._budget = self._conf.token_budget if self.device.type == "cpu" else self._conf.token_budget_gpu
-        self._left: str | None = None  # why this checkpoint is left to lm-eval's own path
+        super()._begin()
         self._probed = False
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Answers:
@@ -124,26 +113,13 @@ class SharedPrefixLM(CheckpointLM):
                 return shared
             except UnsupportedError as error:
                 self._left = reason = str(error)
-                if (self._form, reason) not in _said:
-                    _said.add((self._form, reason))
-                    log.warning("the model is scored with lm-eval's own path, which is slower: %s", reason)
+                self._say_once("the model is scored", reason)
         self.used = f"lm_eval: {reason}"
         return None
 
-    @property
-    def _form(self) -> Form:
-        """The class itself is in it: code beside the weights may differ where the configs do not."""
-        return type(self.model), self.model.config.to_json_string(), self.model.dtype, self.device.type
-
     def _why_not(self) -> str | None:
         """What rules sharing out before anything is run."""
-        if self.backend != "causal":
-            return "it is no causal language model"
-        if self._conf.logits_cache:
-            return "scorer.logits_cache asks for lm-eval's own"
-        if self.model.dtype not in self_check.TOLERANCE:
-            return f"its precision is {self.model.dtype}"
-        return None
+        return super()._why_not() or ("scorer.logits_cache asks for lm-eval's own" if self._conf.logits_cache else None)
 
     def _answers(self, plan: TokenTrie, parts: Tensor | None = None) -> Shared:
         """Answers of all requests, each as if it were alone.
@@ -201,22 +177,6 @@ class SharedPrefixLM(CheckpointLM):
             if waiting:
                 ask_head()
         return Shared(plan, logprobs, greedy, head.precision, masses)
-
-    def _halve_budget(self) -> None:
-        """Go on with smaller passes.
-
-        Raises:
-            CheckpointError: they cannot be smaller.
-        """
-        if self._budget <= LONGEST_ROW:
-            raise CheckpointError(
-                f"no memory left on {self.device} even for passes of {self._budget} tokens: close what else uses it, "
-                "or choose another scorer.device or scorer.dtype."
-            ) from None
-        self._budget //= 2
-        log.warning("memory on %s ran out: going on with passes of %d tokens", self.device, self._budget)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _warn_of_truncation(self, plan: TokenTrie) -> None:
         cut = plan.request_lost[plan.request_lost > 0]
