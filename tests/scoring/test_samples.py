@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lm_eval.api.metrics import bleu
 from lm_eval.evaluator import evaluate
 
 from evalrun import scoring
@@ -18,6 +19,8 @@ from evalrun.scoring import several_samples as samples
 from evalrun.scoring.generation.generated import Generated
 from evalrun.tasks import builder, task_file
 from helpers import write_rows
+from made_tokenizers import pieces
+from scoring.test_scorable import scorer
 from test_asking import config_of
 
 WORDS = ["4", "5", "4", "x", "6", "4", "5", "5"]
@@ -80,9 +83,12 @@ def test_repeats_of_a_task_file_give_lm_evals_numbers(sums: Path) -> None:
     assert set(ours.metrics) == {"exact_match_first", "exact_match_vote", "exact_match_four"}
 
 
-def test_samples_are_judged_one_by_one_and_all_at_once_where_a_filter_votes(sums: Path) -> None:
+def test_samples_are_judged_one_by_one_and_all_at_once_where_a_filter_votes(
+    sums: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lm: Any = Saying()
     score = scoring.score(lm, built(8), None, 100)["sums"]
+    assert "No aggregation function" not in caplog.text
     sums.write_text(TASK.replace("REPEATS", "8"))
     voted = scoring.score(lm, built(None), None, 100)["sums"]
     for name in ("exact_match_vote", "exact_match_four"):
@@ -99,6 +105,7 @@ def test_samples_are_judged_one_by_one_and_all_at_once_where_a_filter_votes(sums
         drawn = [np.mean([row[list(chosen)].max() for chosen in itertools.combinations(range(8), k)]) for row in right]
         assert items[f"pass@{k}"].tolist() == pytest.approx(drawn)
         assert score.metrics[f"pass@{k}_first"] == pytest.approx(np.mean(drawn))
+        assert score.stderrs[f"pass@{k}_first"] == pytest.approx(np.std(drawn, ddof=1) / np.sqrt(6))
     # of eight words three are 4 and three are 5: whichever is right has half of the tie
     assert items["majority"].tolist() == [0.5] * 6
     assert json.loads(items["response"].iloc[0]) == said[0]
@@ -122,3 +129,31 @@ def test_the_majority_is_the_most_frequent_answer_and_ties_share() -> None:
     assert samples.majority(["a", "b", "a"], [1.0, 0.0, 1.0]) == 1.0
     assert samples.majority(["a", "b", "b"], [1.0, 0.0, 0.0]) == 0.0
     assert samples.majority(["a", "b", "c"], [1.0, 0.0, 0.0]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", ["lm_eval", "shared_prefix"])
+def test_a_seed_gives_the_same_answers_again_and_another_seed_others(sums: Path, name: str, tmp_path: Path) -> None:
+    lm = scorer(tmp_path / "model", pieces(), name=name)
+    lm._max_length = 64
+    task = builder.build(task_file.resolve(["sums"]), None, {"samples": 8, "temperature": 5.0, "max_gen_toks": 4})
+    found = []
+    for seed in (0, 0, 1):
+        lm.seed = seed
+        items = scoring.score(lm, task, None, 0)["sums"].items
+        found.append([[list(tokens) for tokens in one] for one in items["tokens"]])
+    assert found[0] == found[1] != found[2]
+    assert len({str(tokens) for tokens in found[0][0]}) > 4
+
+
+def test_metrics_of_whole_corpora_are_means_over_samples(sums: Path) -> None:
+    plain = "{metric: exact_match, aggregation: mean, higher_is_better: true}"
+    sums.write_text(TASK.replace("repeats: REPEATS\n", "").replace(plain, f"{plain}, {{metric: bleu}}"))
+    lm: Any = Saying()
+    score = scoring.score(lm, built(4), None, 100)["sums"]
+    each = []
+    for sample in range(4):
+        pairs = [("45"[item % 2], WORDS[(item + sample) % 8]) for item in range(6)]
+        each.append(bleu(pairs))
+    assert score.metrics["bleu_first"] == pytest.approx(np.mean(each))
+    assert "bleu_first" not in score.stderrs
+    assert "sample_bleu" not in score.items

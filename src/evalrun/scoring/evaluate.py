@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
@@ -103,13 +105,22 @@ def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
         by_kind[request.request_type] += [request] * request.repeats
     for kind, asked in by_kind.items():
         if kind == "generate_until":
-            texts = lm.generate(asked) if lm.keeps is None else lm.keeps(lm, asked)
+            with _drawn_from(getattr(lm, "seed", 0)):
+                texts = lm.generate(asked) if lm.keeps is None else lm.keeps(lm, asked)
             for request, written in zip(asked, texts, strict=True):
                 request.resps.append(written.text)
                 request.generated.append(written)
             continue
         for request, answer in zip(asked, getattr(lm, kind)(asked), strict=True):
             request.resps.append(answer)
+
+
+@contextlib.contextmanager
+def _drawn_from(seed: int) -> Iterator[None]:
+    """Let lm-eval's own path draw tokens from a seed: the same requests in the same batches get the same answers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _score_of(
@@ -151,7 +162,7 @@ def _score_of(
         ties=dict(tally.ties),
         parted=sum(task == name for task, _ in lm.parted),
         lost=_lost(judged) or min(lm.lost_texts, n),  # texts are generated for one task at a time
-        unended=unended((one for r in task.instances for one in r.generated), lm.think_end_token),
+        unended=unended((one for r in task.instances for one in r.generated), getattr(lm, "think_end_token", None)),
     )
 
 

@@ -25,6 +25,11 @@ Process = Callable[[AskedItem, list[Any]], Mapping[str, Any]]
 """An item and its answers, one a request -> their metrics."""
 
 
+def is_of_samples(metric: str) -> bool:
+    """Whether a metric is one that several answers to an item add: pass@k, or the majority's."""
+    return metric == MAJORITY or metric.startswith("pass@")
+
+
 def ks_of(n: int) -> list[int]:
     """The k of pass@k that n samples tell of: 1, 2, 4, ... and n."""
     return sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})
@@ -173,8 +178,14 @@ def aggregated(task: Any, judged: Sequence[Judged], bootstrap_iters: int) -> tup
     of_corpora = {
         (metric, one.filtered_by) for one in judged for metric in one.samples if isinstance(one.metrics[metric], list)
     }
-    plain = {key: some for key, some in values.items() if key not in of_corpora}
+    own = {key for key in values if any(is_of_samples(key[0]) and one.samples for one in judged)}
+    plain = {key: some for key, some in values.items() if key not in of_corpora | own}
     found, n = lm_eval_private.aggregated(task, plain, bootstrap_iters) if plain else ({}, len(judged))
+    for metric, by in own:  # lm-eval would warn that it knows none of them
+        shares = np.array(values[metric, by])
+        found[f"{metric},{by}"] = float(shares.mean())
+        if len(shares) > 1:
+            found[f"{metric}_stderr,{by}"] = float(shares.std(ddof=1) / math.sqrt(len(shares)))
     for key in of_corpora:
         parts = [lm_eval_private.aggregated(task, {key: list(some)}, 0)[0] for some in zip(*values[key], strict=True)]
         name = ",".join(key)

@@ -49,8 +49,11 @@ def asked_notes(rows: pd.DataFrame) -> list[str]:
         rows: Of one study.
     """
     asked: dict[str, list[str]] = defaultdict(list)
-    for label, models in rows.groupby("settings", sort=False)["model"].unique().items():
-        asked[asked_how(str(label))] += [str(model) for model in models]
+    ways = rows.groupby("model", sort=False)["settings"].nunique()
+    several = set(ways[ways > 1].index)
+    for (label, model), own in rows.groupby(["settings", "model"], sort=False):
+        steps = f" step {own['step'].min():.0f} to {own['step'].max():.0f}" if model in several else ""
+        asked[asked_how(str(label))].append(f"{model}{steps}")
     if len(asked) < 2:
         return []
     said = "; ".join(f"{how}: {listed(sorted(set(models)), MOST_NOTES)}" for how, models in sorted(asked.items()))
