@@ -92,6 +92,7 @@ def test_chat_is_for_the_stages_that_it_names() -> None:
         assert chat_in(config) == {}
 
 
+@pytest.mark.release
 def test_show_says_how_texts_are_generated(writes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "task=writes", "samples=4", "temperature=0.5"]) == 0
     assert "4 samples, drawn, temperature 0.5, max_new_tokens 9" in capsys.readouterr().out

@@ -150,6 +150,17 @@ def test_lm_eval_takes_no_unknown_key_but_in_a_metric() -> None:
     choosing(rows, metric_list=[{"metric": "acc", "agregation": "mean"}])
 
 
+def test_lm_eval_notes_a_named_chat_template_and_renders_the_default() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    tokenizer.chat_template = {"default": "the default", "mine": "the named one"}
+    lm: Any = SimpleNamespace(tokenizer=tokenizer, chat_template_args={})
+    assert HFLM.chat_template(lm, "mine") == "the named one"
+    assert HFLM.apply_chat_template(lm, [{"role": "user", "content": "x"}]) == "the default"
+
+
 def test_lm_eval_reads_arguments_as_numbers() -> None:
     texts = ("7e20000", "0012345", "1_000", "7c20000")
     found = [simple_parse_args_string(f"revision={text}")["revision"] for text in texts]

@@ -61,18 +61,18 @@ def table_of(values: np.ndarray, settings: str = "lm_eval auto samples=4 tempera
 
 def test_results_of_a_table_and_the_noise_of_checkpoints() -> None:
     rng = np.random.default_rng(2)
-    chance = np.full(2000, 0.5)
+    chance = np.full(600, 0.5)
     answers: dict[str, list[np.ndarray]] = {}
     jumps = rng.normal(0, 0.05, 40)
     for step in range(1, 41):
         level = np.clip(chance + jumps[step - 1], 0, 1)
-        answers[f"run{step}"] = list((rng.random((2000, 4)) < level[:, None]).astype(float))
+        answers[f"run{step}"] = list((rng.random((600, 4)) < level[:, None]).astype(float))
     values = np.array([np.mean(answers[f"run{step}"]) for step in range(1, 41)])
 
     def items(run_id: str, task: str, wanted: Sequence[str]) -> pd.DataFrame:
         assert "sample_exact_match" in wanted
-        own = pd.DataFrame({"doc_id": range(2000), "filter": "first", "sample_exact_match": answers[run_id]})
-        return pd.concat([own, own.assign(filter="other", sample_exact_match=[np.zeros(4)] * 2000)])
+        own = pd.DataFrame({"doc_id": range(600), "filter": "first", "sample_exact_match": answers[run_id]})
+        return pd.concat([own, own.assign(filter="other", sample_exact_match=[np.zeros(4)] * 600)])
 
     found = sample_variance(table_of(values), items)
     assert len(found) == 40
@@ -80,7 +80,7 @@ def test_results_of_a_table_and_the_noise_of_checkpoints() -> None:
     assert split is not None
     assert found.loc[6, "by_samples"] == split.by_samples
     assert found["samples_share"].mean() > 0.8  # items are alike: nearly all is which answers were drawn
-    assert np.sqrt(found["by_checkpoints"].iloc[0]) == pytest.approx(0.05, rel=0.35)
+    assert np.sqrt(found["by_checkpoints"].iloc[0]) == pytest.approx(0.05, rel=0.5)
     assert sample_variance(table_of(values, "lm_eval auto"), items).empty
     assert sample_variance(table_of(values), None).empty
     assert sample_variance(table_of(values[:5]), items)["by_checkpoints"].isna().all()

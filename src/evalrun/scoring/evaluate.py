@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from evalrun.core.errors import TaskError
 from evalrun.scoring.asked_items import AskedItem, asked_items, remembered
 from evalrun.scoring.bootstrap import in_process
@@ -105,22 +103,13 @@ def _ask(lm: CheckpointLM, requests: Iterable[Any]) -> None:
         by_kind[request.request_type] += [request] * request.repeats
     for kind, asked in by_kind.items():
         if kind == "generate_until":
-            with _drawn_from(getattr(lm, "seed", 0)):
-                texts = lm.generate(asked) if lm.keeps is None else lm.keeps(lm, asked)
+            texts = lm.generate(asked) if lm.keeps is None else lm.keeps(lm, asked)
             for request, written in zip(asked, texts, strict=True):
                 request.resps.append(written.text)
                 request.generated.append(written)
             continue
         for request, answer in zip(asked, getattr(lm, kind)(asked), strict=True):
             request.resps.append(answer)
-
-
-@contextlib.contextmanager
-def _drawn_from(seed: int) -> Iterator[None]:
-    """Let lm-eval's own path draw tokens from a seed: the same requests in the same batches get the same answers."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _score_of(
