@@ -28,7 +28,7 @@ from evalrun.scoring.unsupported import UnsupportedError
 log = logging.getLogger(__name__)
 
 _checked: dict[Form, int] = {}  # -> tokens of the longest prompt that was checked in this process
-AT_ONCE = 128  # texts that are written at the same time, where memory allows it
+AT_ONCE = 256  # texts that are written at the same time, where memory allows it
 _SHARE = 4  # one so many-th of the free memory is for what texts have to themselves
 _LENGTHS = ("dynamic", "longrope")  # rotations that depend on how long the longest text of a batch is
 
