@@ -118,6 +118,7 @@ def test_an_experiment_names_its_grid_and_the_command_line_wins() -> None:
     assert len(part.jobs) == 1
 
 
+PROMPTS = ("inverse_scaling_prize", "inverse_scaling_one_shot", "inverse_scaling_chain_of_thought", "controls")
 PUBLISHED_STEPS = [2000, 4000, 8000, 16000, 32000, 64000, 128000, 143000]
 
 
@@ -127,6 +128,7 @@ PUBLISHED_STEPS = [2000, 4000, 8000, 16000, 32000, 64000, 128000, 143000]
         ("paper", list(EXACT), ("paper",), "as_published"),
         ("paper_v1", list(EXACT)[:-1], ("paper_v1",), "as_published"),
         ("inverse_scaling_prize", list(EXACT), ("inverse_scaling_prize", "controls"), "corrected"),
+        ("inverse_scaling_prompts", list(EXACT), PROMPTS, "corrected"),
     ],
 )
 def test_a_study_lists_exactly_its_jobs(

@@ -17,6 +17,7 @@ from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import ScorerConf
 from evalrun.errors import TaskError
+from evalrun.scoring.requests import forget_answers, rendered
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.metrics import logprob, mc2_true_first
 from helpers import make_checkpoint, shared_dir, write_rows
@@ -402,3 +403,35 @@ def test_half_precision_softmax_is_the_models_own(model_folder: Path) -> None:
     import torch
 
     assert scorer(model_folder, "corrected").softmax_dtype == torch.float32
+
+
+def test_one_shot_puts_the_same_solved_row_before_every_other() -> None:
+    rows = raw("neqa")
+    asked = rendered(built("prompts/neqa_one_shot", "corrected"), 8)
+    for row, before in ((0, 1), (1, 0), (7, 0)):
+        solved = rows[before]["prompt"] + ast.literal_eval(rows[before]["classes"])[rows[before]["answer_index"]]
+        own = [request.args for request in asked if request.doc_id == row]
+        expected = f"{solved}\n\n{rows[row]['prompt']}"
+        assert own == [(expected, choice) for choice in ast.literal_eval(rows[row]["classes"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("It ends in that word. The answer is heavy.", 1.0),
+        ("The answer is fonder. No: the answer is: ' Heavy.'\nMore.", 1.0),
+        ("The answer is heavy\n\nThe answer is fonder.", 0.0),
+        ("heavy.", 0.0),
+    ],
+)
+def test_of_reasoning_the_last_answer_counts(text: str, right: float) -> None:
+    task = built("prompts/memo_trap_chain_of_thought", "corrected")
+    (request,) = rendered(task, 1)
+    assert request.args[0].endswith(
+        "Then end with \"The answer is\" and one of [' heavy.', ' fonder.'], word for word.\n"
+    )
+    request.resps, request.filtered_resps = [text], {}
+    task._instances = [request]
+    task.apply_filters()
+    assert task.process_results(request.doc, [request.filtered_resps["none"]]) == {"exact_match": right}
+    forget_answers([request])
