@@ -59,6 +59,9 @@ def test_base_and_chat_make_one_report_that_says_who_was_asked_how(
     (table,) = talk.glob("multirun/analysis/*/local/tables/samples.csv")
     assert len(pd.read_csv(table)) == 4
     assert "Several answers to each item" in (table.parents[1] / "report.html").read_text()
+    assert cli.main(["compare", "talk@2", "talk@8"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The prompts were not made in one way (talk step 2 as plain text; talk step 8 by a chat template (" in told
     assert cli.main(["plan", *SWEEP, *DRAWN]) == 0
     assert "4 done" in capsys.readouterr().out
     template = talk / "runs" / "talk" / "step8" / "chat_template.jinja"

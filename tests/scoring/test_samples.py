@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lm_eval.api.metrics import bleu
 from lm_eval.evaluator import evaluate
 
 from evalrun import scoring
+from evalrun.commands.export.lm_eval_samples import samples_text
 from evalrun.errors import ConfigError
 from evalrun.scoring import several_samples as samples
 from evalrun.scoring.generation.generated import Generated
@@ -111,6 +113,11 @@ def test_samples_are_judged_one_by_one_and_all_at_once_where_a_filter_votes(
     assert json.loads(items["response"].iloc[0]) == said[0]
     assert items["finish"].map(len).tolist() == [8] * 6
     assert not score.lower
+    words: Any = lambda task, items: SimpleNamespace(prompts=[], columns={}, choices=[])  # noqa: E731
+    (line, *_) = [json.loads(text) for text in samples_text("sums", items, words)[0].splitlines()]
+    assert line["resps"] == line["filtered_resps"] == [said[0]]
+    assert set(line["metrics"]) == {"exact_match", "pass@1", "pass@2", "pass@4", "pass@8", "majority"}
+    assert scoring.count_requests(built(8)["sums"], None) == 6 * 8
 
 
 def test_more_must_be_asked_than_a_filter_takes(sums: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a result's prompts were made, as one word of the few that say how it was scored.
+"""How a result was asked, in some of the few words that say how it was scored.
 
 `chat:1a2b3c4d` is a conversation, `text:1a2b3c4d` plain text with a system prompt or a cut thinking part; the digest is
 of the template's text and all that is set beside it. Plain text alone has no word. Results that differ in these words
@@ -32,6 +32,15 @@ def asked_word(settings: Mapping[str, Any]) -> str | None:
         return None
     content = json.dumps([template, said], sort_keys=True)
     return (_TEXT if template is None else _CHAT) + hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def generation_words(generation: Mapping[str, Any]) -> list[str]:
+    """How texts were drawn, where tasks' files do not say it: `samples=8`, `max-gen-toks=32`.
+
+    Args:
+        generation: What a run set; see `records.TaskResult`, settings.
+    """
+    return [f"{name.replace('_', '-')}={value}" for name, value in sorted(generation.items())]
 
 
 def without_asked(label: str) -> str:

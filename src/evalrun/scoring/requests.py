@@ -64,8 +64,8 @@ def forget_answers(requests: Iterable[Any]) -> None:
 
 
 def count_requests(task: Any, limit: int | None) -> int:
-    """How many requests a task makes of a model."""
-    return len(rendered(task, limit))
+    """How many requests a task makes of a model, each as often as it is asked."""
+    return sum(request.repeats for request in rendered(task, limit))
 
 
 def group_by_shared_prompts(tasks: Mapping[str, Any], limit: int | None) -> list[list[str]]:

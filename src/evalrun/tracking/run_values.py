@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from evalrun.core.asked_words import asked_word
+from evalrun.core.asked_words import asked_word, generation_words
 from evalrun.core.records import TaskResult
 from evalrun.tracking.slugs import metric_key, stderr_key, task_slug
 
@@ -54,8 +54,7 @@ def settings_label(result: TaskResult) -> str:
         words.append(f"limit {limit}")
     if (shots := lookup(result, "num_fewshot_asked")) is not None:
         words.append(f"{shots}-shot")
-    generation = result.settings.get("generation") or {}
-    words += [f"{name.replace('_', '-')}={value}" for name, value in sorted(generation.items())]
+    words += generation_words(result.settings.get("generation") or {})
     if (asked := asked_word(result.settings)) is not None:
         words.append(asked)
     if groups := result.settings.get("group_options"):

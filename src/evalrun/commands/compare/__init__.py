@@ -15,6 +15,7 @@ from evalrun.commands.compare.result_rows import fewshot_of, latest_rows, of_met
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
+from evalrun.core.asked_words import asked_how, without_asked
 from evalrun.core.errors import AnalysisError, ConfigError
 from evalrun.core.text import listed
 from evalrun.grid import override_checks
@@ -24,6 +25,8 @@ from evalrun.tracking import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from evalrun.statistics.items.values import Items
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     table = store.table_of([run.run_id for side in (before, after) for run in side.runs])
     table = of_metric(study.with_metric(config, store, table), analysis.metric)
     sides = [latest_rows(table, side, asked.tasks) for side in (before, after)]
-    notes = [*_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
+    notes = [*_asked(before, after), *_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
     shots = [fewshot_of(*pair) for pair in zip(sides, (before, after), strict=True)]
     both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
     unlike = [task for task in both if shots[0][task] != shots[1][task]]
@@ -154,8 +157,9 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
         raise AnalysisError(" ".join([f"{before.label} and {after.label} have no task to compare.", *notes]))
     sides = [side[side["task"].isin(both)] for side in sides]
     with study.items_of(config, store, pd.concat(sides)) as items:
+        read = _of_documents(items) if any(_asked(before, after)) and items is not None else items
         tasks = compare_checkpoints(
-            *(sides[0], sides[1], items, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
+            *(sides[0], sides[1], read, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
             study.clusters_of(asked.config),
         )
     if analysis.cluster_by is not None and tasks["clusters"].isna().all():
@@ -164,13 +168,31 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     return Comparison(
         before=before,
         after=after,
-        settings=before.runs[0].settings,
+        settings=without_asked(before.runs[0].settings) if any(_asked(before, after)) else before.runs[0].settings,
         tasks=tasks,
         notes=notes,
         alpha=analysis.alpha,
         correction=analysis.corrections[0],
         correction_title=CORRECTIONS[analysis.corrections[0]],
     )
+
+
+def _asked(*checkpoints: ComparedCheckpoint) -> Iterator[str]:
+    """What is to be known where the two were not asked in one way."""
+    labels = [one.runs[0].settings for one in checkpoints]
+    if labels[0] != labels[1]:
+        how = [f"{one.label} {asked_how(label)}" for one, label in zip(checkpoints, labels, strict=True)]
+        yield f"The prompts were not made in one way ({'; '.join(how)}): differences may be due to that."
+
+
+def _of_documents(items: Items) -> Items:
+    """Items that are the same where their documents are, whatever their prompts."""
+
+    def read(run_id: str, task: str, columns: Sequence[str]) -> pd.DataFrame | None:
+        found = items(run_id, task, columns)
+        return found if found is None else found.drop(columns="prompt_hash", errors="ignore")
+
+    return read
 
 
 def _missing(

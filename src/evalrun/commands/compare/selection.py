@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.config.schema import model_dirname
+from evalrun.core.asked_words import without_asked
 from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.records import Checkpoint
@@ -71,7 +73,7 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
     """
     there = with_results(suite, store)
     before, after = (named_checkpoint(name, there) for name in names)
-    return scored_alike(before, after)
+    return asked_otherwise(before, after) or scored_alike(before, after)
 
 
 def with_results(suite: str | None, store: Store) -> list[ComparedCheckpoint]:
@@ -150,6 +152,28 @@ def _of_stage(mine: Sequence[ComparedCheckpoint], model: str, stage: str | None)
         names = {one.cell.stage or FIRST_STAGE for one in mine}
         raise ConfigError(f"no results of stage '{stage or FIRST_STAGE}' of {model}: {suggest(stage or '', names)}")
     return found
+
+
+def asked_otherwise(
+    before: ComparedCheckpoint, after: ComparedCheckpoint
+) -> tuple[ComparedCheckpoint, ComparedCheckpoint] | None:
+    """Two checkpoints that differ in how they were asked alone, as a base model and a chat model by its template.
+
+    Returns:
+        None where they share a way, or where it is not one way of each that fits the other's.
+    """
+    sides = (before, after)
+    labels = [sorted({run.settings for run in side.runs}) for side in sides]
+    if set(labels[0]) & set(labels[1]):
+        return None
+    fitting = [pair for pair in itertools.product(*labels) if len({without_asked(one) for one in pair}) == 1]
+    if len(fitting) != 1:
+        return None
+    found = [
+        replace(side, runs=tuple(run for run in side.runs if run.settings == label))
+        for side, label in zip(sides, fitting[0], strict=True)
+    ]
+    return found[0], found[1]
 
 
 def scored_alike(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 # Of items as scoring writes them; what is beside these is a metric.
 _OWN = {"doc_id", "target", "prediction", "logprobs", "greedy", "response", "filter", *_HASHES}
-_LISTS = ("choice_chars", "choice_bytes", "token", "finish")
+_LISTS = ("choice_chars", "choice_bytes", "token", "finish", "sample_")
 _DELIMITER = " "  # lm-eval's, between a prompt and a choice
 
 
@@ -44,14 +44,15 @@ def _sample(row: dict[Any, Any], metrics: list[str], texts: ItemWords, place: in
     answers = [[repr(float(logprob)), str(bool(greedy))] for logprob, greedy in pairs]
     response = json.loads(row["response"]) if row.get("response") else []
     filtered = answers or response
+    several = any(hasattr(value, "__len__") for name, value in row.items() if name.startswith("sample_"))
     document = {name: values[place] for name, values in texts.columns.items()}
     return {
         "doc_id": int(row["doc_id"]),
         "doc": document,
         "target": json.loads(row["target"]),
         "arguments": _arguments(row, texts, place),
-        "resps": [[answer] for answer in filtered],
-        "filtered_resps": filtered,
+        "resps": [filtered] if several else [[answer] for answer in filtered],
+        "filtered_resps": [filtered] if several else filtered,
         "filter": row.get("filter", "none"),
         "metrics": metrics,
         **{name: row.get(name, "") for name in _HASHES},

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from evalrun import checkpoints
 from evalrun.commands.plan.inventory import Inventory, JobNeeds
+from evalrun.config.asking import generation_in
 from evalrun.core import environment
+from evalrun.core.asked_words import generation_words
 from evalrun.tracking import RunEntry
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -128,7 +130,8 @@ def time_of(jobs: Sequence[JobNeeds], found: Inventory, there: Sequence[Device])
     for job in jobs:
         device = device_of(job.config.scorer.device, there)
         for task in job.todo:
-            key = (job.cell.model, job.cell.n_params, task, device, job.config.limit)
+            drawn = tuple(generation_words(generation_in(job.config)))
+            key = (job.cell.model, job.cell.n_params, task, device, job.config.limit, drawn)
             if key not in known:
                 known[key] = _one(job, task, device.hardware if device else "", found.past)
                 used += known[key][1] if known[key] else 0  # type: ignore[index]
@@ -166,8 +169,10 @@ def _alike(run: RunEntry, job: JobNeeds) -> bool:
     """Whether a run was scored as the job will be, as far as it matters for time."""
     words, config = run.settings.split(), job.config
     shots = f"{config.num_fewshot}-shot" if config.num_fewshot is not None else None
+    drawn = {word for word in generation_words(generation_in(config)) if not word.startswith("seed=")}
     return (
         words[:1] == [config.scorer.name]
+        and drawn == {word for word in words if "=" in word and not word.startswith("seed=")}
         and (config.scorer.dtype == "auto" or config.scorer.dtype in words)
         and (shots in words if shots else not any(word.endswith("-shot") for word in words))
     )
