@@ -32,6 +32,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils_hf import stop_sequences_criteria
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 from mlflow import MlflowClient
@@ -141,6 +142,32 @@ def test_lm_eval_shows_the_asked_row_among_its_examples(keys: dict[str, str], ow
     assert any(row["answer"] in task.fewshot_context(row, 4) for row in task.eval_docs) is own
     with pytest.raises((ValueError, AssertionError)):
         task.fewshot_context(rows[0], 9)
+
+
+def test_lm_eval_ends_a_batch_when_every_row_has_met_one_and_the_same_stop() -> None:
+    tokenizer = SimpleNamespace(
+        encode=lambda text, **_: [0],
+        batch_decode=lambda rows: ["".join("-ab"[i] for i in row) for row in rows.tolist()],
+    )
+    several: Any = stop_sequences_criteria(tokenizer, ["a", "b"], 0, 2)
+    assert not several(torch.tensor([[0, 1], [0, 2]]), None).any()  # each row has met a stop
+    one: Any = stop_sequences_criteria(tokenizer, ["a"], 0, 2)
+    assert one(torch.tensor([[0, 1], [1, 2]]), None).all()
+
+
+def test_transformers_draws_among_the_fifty_likeliest_unless_it_is_told_otherwise() -> None:
+    config = GPTNeoXConfig(
+        vocab_size=200,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        eos_token_id=None,
+    )
+    model, start = GPTNeoXForCausalLM(config).eval(), torch.ones(1, 1, dtype=torch.long)
+    drawn = {"do_sample": True, "temperature": 100.0, "num_return_sequences": 1000, "max_new_tokens": 1}
+    assert len(model.generate(start, **drawn)[:, 1].unique()) <= 50
+    assert len(model.generate(start, **drawn, top_k=0)[:, 1].unique()) > 150
 
 
 def test_lm_eval_takes_no_unknown_key_but_in_a_metric() -> None:
