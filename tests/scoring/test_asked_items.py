@@ -163,7 +163,7 @@ def test_code_that_writes_into_its_row_finds_it_unwritten_at_the_next_checkpoint
 
 @pytest.mark.parametrize(
     ("line", "why"),
-    [("unsafe_code: true", "code that the model writes"), ('doc_to_image: "{{question}}"', "pictures")],
+    [('doc_to_image: "{{question}}"', "pictures")],
 )
 def test_what_lm_evals_evaluator_refuses_is_refused_by_name(line: str, why: str) -> None:
     with pytest.raises(TaskError, match=f"task 'made' .*{why}"):

@@ -223,6 +223,7 @@ class Config:
     trust_remote_code: bool = False  # run modelling code from the hub
     trust_pickle: bool = False  # load weights that are there as pickles only
     trust_task_code: bool = False  # run `!function` code named by task files outside lm-eval
+    run_generated_code: bool = False  # run code that a model writes, for tasks with unsafe_code
     allow_other_folder: bool = False  # file results under the name of results that another folder's run has
     allow_shared_weights: bool = False  # score steps whose weights are those of another step of the model
     allow_unused_weights: bool = False  # score checkpoints that hold weights which are no part of the model

@@ -121,12 +121,8 @@ def _refuse(name: str, task: Any) -> None:
     """Refuse what lm-eval's evaluator refuses.
 
     Raises:
-        TaskError: the task runs what a model writes, or asks about pictures or sounds.
+        TaskError: the task asks about pictures or sounds.
     """
-    if getattr(task, "UNSAFE_CODE", False):
-        raise TaskError(
-            f"task '{name}' runs code that the model writes (unsafe_code), which evalrun does not: leave it out."
-        )
     if getattr(task, "MULTIMODAL", False):
         raise TaskError(f"task '{name}' asks about pictures or sounds, and the checkpoint reads text: leave it out.")
 

@@ -12,10 +12,14 @@ import yaml
 
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.core.errors import TaskError
-from evalrun.tasks import lm_eval_names, metrics, plain_columns
+from evalrun.tasks import generated_code, lm_eval_names, metrics, plain_columns
 
 # The modules whose functions any task file may name, by the names that stand in users' files: those stay.
-OWN_CODE: Mapping[str, ModuleType] = {"evalrun.task_columns": plain_columns, "evalrun.task_metrics": metrics}
+OWN_CODE: Mapping[str, ModuleType] = {
+    "evalrun.task_code": generated_code,
+    "evalrun.task_columns": plain_columns,
+    "evalrun.task_metrics": metrics,
+}
 _LARGEST = 200_000  # values in one file, aliases unfolded: a few short lines can stand for millions
 _DEEPEST = 50  # of what holds what
 _Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml has no limit to depth: for lm-eval's alone
