@@ -69,11 +69,13 @@ def test_every_setting_that_determines_a_number_is_in_the_key_and_in_the_record(
     other = {
         "scorer": "x", "dtype": "x", "softmax_dtype": "x", "logits_cache": not settings.logits_cache, "encoding": "x",
         "allow_not_finite": 0.5, "ties": "first", "profile": "as_published", "num_fewshot": 7, "limit": 7,
-        "generation": {"samples": 8}, "chat": {"template": True},
+        "generation": {"samples": 8}, "chat": {"template": True}, "quantization": "fp8",
     }  # fmt: skip
     assert set(other) == {field.name for field in fields(ScoringSettings)}
     for name, value in other.items():
         changed = replace(settings, **{name: value})
         assert changed.in_key() != settings.in_key(), name
         assert changed.in_record("float32") != settings.in_record("float32") or name == "dtype", name
-        assert (names.get(name, name) in record) == (name not in ("generation", "chat"))  # of these, what is set
+        assert (names.get(name, name) in record) == (
+            name not in ("generation", "chat", "quantization")
+        )  # of these, what is set

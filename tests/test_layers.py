@@ -35,6 +35,8 @@ HOMES = {
     "submitit": {"launch"},
     "tensorboard": {"commands"},
     "wandb": {"commands"},
+    "requests": {"scoring"},
+    "vllm": {"scoring"},
 }
 
 

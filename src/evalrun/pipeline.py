@@ -6,8 +6,8 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.checkpoints import audit, devices, downloads
 from evalrun.checkpoints.read_ahead import Ahead
+from evalrun.checkpoints.ready import ReadyCheckpoint
 from evalrun.checkpoints.suites import allowed
 from evalrun.config.asking import chat_in
+from evalrun.config.engine_settings import SERVER
 from evalrun.config.schema import TrackingConf
 from evalrun.core import collector, environment
 from evalrun.core.errors import CheckpointError, EvalrunError
@@ -184,6 +186,7 @@ def _score(
 
         from evalrun import scoring
         from evalrun.scoring import attempts
+        from evalrun.scoring.engines.opened import opened
         from evalrun.scoring.kept_answers import KeptAnswers
         from evalrun.tasks import builder
         from evalrun.tasks.chat_prompts import chat_prompts
@@ -193,22 +196,20 @@ def _score(
     by_name = {file.name: file for file in files}
     work.doing(f"{'fetching' if results.located.conversion is None else 'converting'} the checkpoint")
     process.ahead.wait()
-    ready = _loaded(job, results, work)
-    located, loaded, cell = ready.located, ready.loaded, ready.cell
+    ready, cell, results = _loaded(job, results, work)
+    located, loaded = ready.located, ready.loaded
     if (chat := chat_prompts(chat_in(config), loaded.tokenizer, located.cell.label)) is not None:
         built, counts, faults = attempts.ready(config, files, chat)
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
     process.ahead.start(located.cell, ready.folder, config.trust_pickle, downloads.claimer(config))
-    said = {**namesakes.origin(config, located), **loaded.said, **_group_options(job)}
-    said |= {"converted_by": located.conversion.command} if located.conversion is not None else {}
+    said = {**namesakes.origin(config, located), **loaded.said, **_noted(job, located)}
     said |= {} if chat is None else chat.said
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)
-    kept = KeptAnswers(folder, ready.keys, anew=config.force)
+    kept = KeptAnswers(folder, results.keys, anew=config.force)
     with (
         work.scoring(sum(counts.values()), partial(environment.gpu_memory, ready.device)) as tick,
-        scoring.scorer(loaded.model, loaded.tokenizer, config.scorer, tick) as lm,
+        opened(config, ready, scoring.scorers, folder, tick) as lm,
     ):
         attempts.set_up(lm, config)
         lm.keeps = kept.generate
@@ -223,14 +224,14 @@ def _score(
                 buffer = io.BytesIO()
                 pq.write_table(scores[name].table, buffer)
                 result = TaskResult(
-                    key=ready.keys[name],
-                    run_key=ready.run_key,
+                    key=results.keys[name],
+                    run_key=results.run_key,
                     chance=builder.chance(built[name]),
                     cell=cell,
                     weights=ready.weights,
-                    settings=recorded.settings(config, by_name[name], scores[name], ready.device, dtype, lm.used)
+                    settings=recorded.settings(config, by_name[name], scores[name], ready.device, ready.dtype, lm.used)
                     | (said | tokens[name] | builder.noted(built[name])),
-                    environment={**environment.versions(), **environment.hardware(ready.device)},
+                    environment={**environment.versions(), **environment.hardware(ready.device), **lm.engine},
                     finished_ms=max(int(time.time() * 1000), 1 + before.get(name, 0)),
                     seconds=a_request * counts[name],
                     items_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
@@ -242,22 +243,10 @@ def _score(
         attempts.conclude(located.cell.label, lost, loaded.model, faults)
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A job's checkpoint where it can be scored, and what is known of it then."""
-
-    located: checkpoints.ResolvedCheckpoint
-    folder: Path  # of its files
-    weights: str  # their digest
-    device: str
-    run_key: str
-    keys: Mapping[str, str]  # task -> key
-    loaded: checkpoints.Loaded
-    cell: Checkpoint
-
-
-def _loaded(job: JobSpec, results: JobResults, work: job_state.JobReporter) -> _Ready:
-    """A job's checkpoint, fetched or made, and loaded.
+def _loaded(
+    job: JobSpec, results: JobResults, work: job_state.JobReporter
+) -> tuple[ReadyCheckpoint, Checkpoint, JobResults]:
+    """A job's checkpoint, fetched or made, and loaded; its cell and its keys as they are known then.
 
     Raises:
         CheckpointError: as `allowed.fetch_claimed` and `allowed.load` say, or its files changed meanwhile.
@@ -265,20 +254,21 @@ def _loaded(job: JobSpec, results: JobResults, work: job_state.JobReporter) -> _
     config, located = job.config, results.located
     folder = allowed.fetch_claimed(config, located)
     weights = checkpoints.weights_digest(located, folder)
-    device = devices.pick(config.scorer.device)
-    run_key, keys = results.run_key, results.keys
+    device = SERVER if config.scorer.name == SERVER else devices.pick(config.scorer.device)
     not_here = located.commit is not None or located.conversion is not None
     if not_here or not Path(located.cell.tokenizer or folder).is_dir():
         # Till now the files were on the hub, or not made.
         located = allowed.by_tokens(config, located, folder)
         run_key, keys = _keys(job, located)
+        results = replace(results, located=located, run_key=run_key, keys=keys)
     work.doing("loading the checkpoint")
     loaded, cell = allowed.load(config, located, folder, device)
     refuse_changed(job, results.files)
-    return _Ready(located, folder, weights, device, run_key, keys, loaded, cell)
+    return ReadyCheckpoint(located, folder, weights, device, loaded, allowed.dtype_of(config, loaded)), cell, results
 
 
-def _group_options(job: JobSpec) -> dict[str, Any]:
-    """What groups set in a job's tasks, as its results keep it; nothing where they set nothing."""
+def _noted(job: JobSpec, located: checkpoints.ResolvedCheckpoint) -> dict[str, Any]:
+    """What a job's results keep of its converter, and of what groups set in its tasks; nothing where there is none."""
     options = task_file.options_of(job.files)
-    return {"group_options": options} if options else {}
+    said = {"group_options": options} if options else {}
+    return said | ({} if located.conversion is None else {"converted_by": located.conversion.command})

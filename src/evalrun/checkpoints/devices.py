@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from evalrun.config.engine_settings import lacking
 from evalrun.config.schema import Config
 from evalrun.core.errors import CheckpointError, ConfigError
 
@@ -29,11 +30,14 @@ def pick(asked: str) -> str:
 
 
 def check(configs: Iterable[Config]) -> None:
-    """See that the devices that jobs name are on this machine, before the first of them starts.
+    """See that what jobs are scored on or by is on this machine, before the first of them starts.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: a device is not, or an engine.
     """
+    configs = list(configs)
+    if lacks := list(dict.fromkeys(lack for config in configs if (lack := lacking(config.scorer)) is not None)):
+        raise ConfigError(lacks)
     named = {config.scorer.device for config in configs} - {"auto", "all", "cpu"}
     if not named:
         return

@@ -68,12 +68,7 @@ def load(
         CheckpointError: damaged or incomplete weights, weights that the model does not use, a config transformers does
             not know, a model that is not causal, an adapter that does not fit its base, no memory.
     """
-    own = tokenizer_folder(located, folder)
-    if not tokenizer.is_in(own):
-        raise CheckpointError(
-            f"checkpoint of {located.cell.label} has no tokenizer in '{own}': name the one that it was trained with, "
-            "model.tokenizer=FOLDER or a repository of the hub."
-        )
+    own = _tokenizer_place(located, folder)
     label = located.cell.label
     whose = "checkpoint of" if located.conversion is None else "what was converted of"
     where = f"{whose} {label} in '{folder}'"
@@ -92,14 +87,7 @@ def load(
         whole = fetch(located.base, trust["pickle"], trust.get("unused_weights", False))
         model, unused = _with_adapter(located.base, whole, dtype, device, trust)
         adapted.put_on(model, folder, where, adapter.base)
-    try:
-        made = tokenizer.load(own, trust["remote_code"], tokens_by)
-    except Exception as error:  # transformers and tokenizers each raise their own
-        _say_code(error, f"the tokenizer of {label} in '{own}'", own)
-        raise CheckpointError(
-            f"the tokenizer of {label} in '{own}' cannot be loaded: {first_line(error)} ({type(error).__name__}); it "
-            f"has {', '.join(tokenizer.files(own))}: add what lacks, or name another with model.tokenizer=."
-        ) from error
+    made = _tokenizer(own, label, trust, tokens_by)
     causal.check(model, label)
     if located.cell.tokenizer is not None:
         tokenizer.check_fits(made, model.get_input_embeddings().weight.shape[0], located.cell.tokenizer, label)
@@ -109,6 +97,36 @@ def load(
     said = None if adapter is None else f"{adapter.kind} on {adapter.base}"
     by = None if located.raw is None else located.raw.rules.name
     return Loaded(model, made, unused, several, said, by)
+
+
+def load_tokenizer(located: ResolvedCheckpoint, folder: Path, trust: Mapping[str, bool], tokens_by: str) -> Any:
+    """The tokenizer alone; the arguments are those of `load`.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be loaded.
+    """
+    return _tokenizer(_tokenizer_place(located, folder), located.cell.label, trust, tokens_by)
+
+
+def _tokenizer_place(located: ResolvedCheckpoint, folder: Path) -> Path:
+    own = tokenizer_folder(located, folder)
+    if not tokenizer.is_in(own):
+        raise CheckpointError(
+            f"checkpoint of {located.cell.label} has no tokenizer in '{own}': name the one that it was trained with, "
+            "model.tokenizer=FOLDER or a repository of the hub."
+        )
+    return own
+
+
+def _tokenizer(own: Path, label: str, trust: Mapping[str, bool], tokens_by: str) -> Any:
+    try:
+        return tokenizer.load(own, trust["remote_code"], tokens_by)
+    except Exception as error:  # transformers and tokenizers each raise their own
+        _say_code(error, f"the tokenizer of {label} in '{own}'", own)
+        raise CheckpointError(
+            f"the tokenizer of {label} in '{own}' cannot be loaded: {first_line(error)} ({type(error).__name__}); it "
+            f"has {', '.join(tokenizer.files(own))}: add what lacks, or name another with model.tokenizer=."
+        ) from error
 
 
 def _several(folder: Path) -> Mapping[str, int]:

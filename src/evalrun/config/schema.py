@@ -87,6 +87,18 @@ class ScorerConf:
     tokens_by: str = MISSING  # file: a tokenizer follows its tokenizer.json; class: what transformers makes of it
     ties: str = "expected"  # expected: each of equal choices counts the same; first: the first of them wins
     allow_not_finite: float = 0.0  # share of a task's items that may lack a finite log-likelihood
+    url: str | None = None  # server: of one that runs; null: `serve` starts one for each checkpoint
+    serve: str | None = None  # server: command that serves a checkpoint, with {path} or {repo}, and {port}
+    served_model: str | None = None  # server: name to ask for; null: the first that it lists
+    concurrency: int | None = None  # server: requests that are at it at once
+    retries: int | None = None  # server: of a request that is not answered, or with 429 or 5xx
+    backoff_s: float | None = None  # server: seconds before the first of them; doubled with each
+    timeout_s: float | None = None  # server: seconds until an answer counts as lost
+    start_s: float | None = None  # server: seconds that `serve` may take until it answers
+    quantization: str | None = None  # server, vllm: what is served in place of the checkpoint's own numbers
+    check_most: str | None = None  # server, vllm: size of weights that are loaded here to check those that answer
+    check_tolerance: float | None = None  # server, vllm: nats a token that these may differ by
+    engine: dict[str, Any] | None = None  # vllm: arguments of vllm.LLM
 
 
 @dataclass

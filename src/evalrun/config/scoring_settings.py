@@ -26,6 +26,7 @@ class ScoringSettings:
     limit: int | None  # items a task; None: all
     generation: Mapping[str, Any]  # how texts are sampled, where tasks' files do not say it
     chat: Mapping[str, Any]  # how prompts become a conversation; empty: they do not
+    quantization: str | None  # of what an engine serves in place of the checkpoint's own numbers
 
     @classmethod
     def of(cls, config: Config) -> ScoringSettings:
@@ -44,6 +45,7 @@ class ScoringSettings:
             limit=config.limit,
             generation=generation_in(config),
             chat=chat_in(config),
+            quantization=scorer.quantization,
         )
 
     def in_key(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class ScoringSettings:
             "num_fewshot": self.num_fewshot,
             "limit": self.limit,
             **{name: said for name, said in asked.items() if said},
+            **({} if self.quantization is None else {"quantization": self.quantization}),
         }
 
     def in_record(self, dtype: str) -> dict[str, Any]:
@@ -68,4 +71,6 @@ class ScoringSettings:
         """
         names = {"num_fewshot": "num_fewshot_asked", "ties": "ties_count"}  # a result's own are called that
         said = {names.get(name, name): value for name, value in asdict(self).items() if value != {}}
+        if self.quantization is None:
+            del said["quantization"]
         return said | {"dtype": dtype, "softmax_dtype": self.softmax_dtype or dtype}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evalrun.config import converter
 from evalrun.config.asking import asking_problems
+from evalrun.config.engine_settings import engine_problems
 from evalrun.config.gate_thresholds import gate_problems
 from evalrun.config.loss_axis import HOW, loss_source
 from evalrun.config.own_yaml import conf_dirs
@@ -60,6 +61,7 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scorer.ties is '{config.scorer.ties}': {suggest(config.scorer.ties, TIES)}"
     if not 0 <= config.scorer.allow_not_finite <= 1:
         yield f"scorer.allow_not_finite is {config.scorer.allow_not_finite}: it is a share, from 0 to 1."
+    yield from engine_problems(config.scorer)
     if config.profile not in profiles():
         yield f"profile is '{config.profile}': {suggest(config.profile, profiles())}"
     if config.order not in ORDERS:

@@ -27,6 +27,7 @@ from evalrun.grid import overrides as ov
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec, JobTasks
 from evalrun.grid.model_configs import ComposedConfigs, GroupConfig, ModelConfigs
+from evalrun.grid.one_server import one_server_problems
 from evalrun.grid.sweep_plan import Plan
 from evalrun.journal import result_files
 
@@ -117,7 +118,7 @@ def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
                     groups.append(made)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
-    problems.update(dict.fromkeys(_namesakes(jobs)))
+    problems.update(dict.fromkeys([*_namesakes(jobs), *one_server_problems(jobs)]))
     if problems:
         raise ConfigError(problems)
     return Plan(step_order.with_turns(jobs), groups[0].folders.root, ComposedConfigs(groups))

@@ -22,6 +22,7 @@ __all__ = [
     "rendered",
     "score",
     "scorer",
+    "scorers",
     "token_settings",
     "why_lost",
 ]
@@ -43,4 +44,5 @@ def open_lm(model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], 
     return SharedPrefixLM(model, tokenizer, conf, tick)
 
 
-scorer = ScorerCache(open_lm).scorer
+scorers = ScorerCache(open_lm)
+scorer = scorers.scorer

@@ -47,6 +47,7 @@ class CheckpointLM(HFLM):
         """
         self._tick = tick
         self.used = "lm_eval"  # what scored the last requests, and why if it is not what was asked for
+        self.engine: dict[str, str] = {}  # what holds the weights, where that is not this process
         self.parted: set[tuple[str, int]] = set()  # task and item, where choices were parted (see `parting`)
         self.seed = 0  # of what is drawn
         self.lost_texts = 0  # generated while a prediction was no number

@@ -33,6 +33,10 @@ def sentence(label: str, lost: Mapping[str, Score], model: Any) -> str:
 
 def _cause(model: Any) -> str:
     """Why a model gives NaN or infinity, by its tensors and its dtype, and what to do: the tail of a sentence."""
+    if model.device.type == "meta":
+        return (
+            "as its engine gives them: look at its log, and score the checkpoint with scorer=lm_eval, which says more"
+        )
     tensors = [*model.named_parameters(), *model.named_buffers()]
     bad = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:

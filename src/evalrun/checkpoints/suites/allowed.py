@@ -13,6 +13,8 @@ from evalrun.checkpoints.conversions import Conversion
 from evalrun.checkpoints.downloads import Ledger
 from evalrun.checkpoints.formats.raw_checkpoint import Reading
 from evalrun.checkpoints.suites import checkpoint_of, sizes
+from evalrun.checkpoints.unloaded import describe
+from evalrun.config.engine_settings import ENGINES
 from evalrun.config.schema import Config
 from evalrun.config.training_stages import in_stage
 from evalrun.core.errors import CheckpointError, NoMemoryError
@@ -109,6 +111,8 @@ def load(
 ) -> tuple[checkpoints.Loaded, Checkpoint]:
     """Load a job's checkpoint; its cell then has the parameters of the model that is scored.
 
+    Where an engine holds the weights the checkpoint is described, and none are loaded here.
+
     Those that the config says are kept. What was counted in the files is more than the model has where
     `allow_unused_weights` drops some; of what is converted nothing was counted before.
 
@@ -121,10 +125,14 @@ def load(
         "unused_weights": config.allow_unused_weights,
     }
     with _tried(located.conversion):
-        loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
+        if config.scorer.name in ENGINES:
+            loaded = describe(located, folder, trust, config.scorer.tokens_by)
+        else:
+            loaded = checkpoints.load(located, folder, config.scorer.dtype, device, trust, config.scorer.tokens_by)
         if located.conversion is not None:
             own = config.checkpoint
-            try_out(located.conversion, loaded.model, loaded.tokenizer, own.converted, own.convert_text)
+            if config.scorer.name not in ENGINES:
+                try_out(located.conversion, loaded.model, loaded.tokenizer, own.converted, own.convert_text)
             located.conversion.note(counted=loaded.parameters)
     cell, model = located.cell, config.model
     if not (loaded.unused or located.conversion) or loaded.parameters is None:
@@ -132,6 +140,17 @@ def load(
     total, nonembedding = model.n_params or loaded.parameters[0], model.n_params_nonembedding or loaded.parameters[1]
     nominal = model.n_params_nominal or sizes.nominal(total)
     return loaded, replace(cell, n_params=total, n_params_nonembedding=nonembedding, n_params_nominal=nominal)
+
+
+def dtype_of(config: Config, loaded: checkpoints.Loaded) -> str:
+    """The precision that a job's checkpoint is scored in, as far as it is known: a server may choose its own."""
+    scorer = config.scorer
+    if scorer.name not in ENGINES:
+        return str(loaded.model.dtype).removeprefix("torch.")
+    if scorer.dtype != "auto":
+        return scorer.dtype
+    own = getattr(loaded.model.config, "dtype", None)
+    return "auto" if own is None else str(own).removeprefix("torch.")
 
 
 @contextlib.contextmanager

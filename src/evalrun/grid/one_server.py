@@ -1,0 +1,37 @@
+"""Whether a server that runs already can answer for the checkpoints of a grid: it holds the weights of one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from evalrun.config.engine_settings import SERVER, put_in
+from evalrun.core.records import Checkpoint
+from evalrun.grid.job_spec import JobSpec
+
+
+def one_server_problems(jobs: Sequence[JobSpec]) -> Iterator[str]:
+    """A sentence for each server that would be asked as if it were several checkpoints."""
+    asked: dict[tuple[str, str], dict[tuple[object, ...], Checkpoint]] = defaultdict(dict)
+    for job in jobs:
+        scorer, cell = job.config.scorer, job.cell
+        if scorer.name == SERVER and scorer.url is not None:
+            model = "" if scorer.served_model is None else put_in(scorer.served_model, served_places(cell))
+            asked[scorer.url, model][cell.location, cell.revision, cell.step] = cell
+    for (url, model), cells in asked.items():
+        if len(cells) > 1:
+            first, second, *_ = cells.values()
+            named = f" as '{model}'" if model else ""
+            yield (
+                f"scorer.url is '{url}', and this is a grid of {len(cells)} checkpoints, {first.label} and "
+                f"{second.label} among them: the server has one model's weights{named} and would answer for all. Name "
+                "the command that serves each, scorer.serve='vllm serve {path} --port {port}', or, of a server that "
+                "has them all, what it calls each, scorer.served_model='{model}-{step}'."
+            )
+
+
+def served_places(cell: Checkpoint) -> dict[str, str | None]:
+    """What goes in the places of scorer.served_model and scorer.serve, as far as the checkpoint alone says."""
+    own = cell.location if cell.revision is None else None
+    repo = None if cell.revision is None else cell.location
+    return {"path": own, "repo": repo, "revision": cell.revision, "model": cell.model, "step": str(cell.step)}
