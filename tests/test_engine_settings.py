@@ -29,12 +29,7 @@ def conf(name: str, **changed: Any) -> ScorerConf:
 @pytest.mark.parametrize(
     ("name", "changed", "sentence"),
     [
-        (
-            "server",
-            {},
-            "scorer=server needs scorer.url of a server that runs, or scorer.serve, the command that serves",
-        ),
-        ("server", {"url": URL, "serve": SERVE}, "serves a checkpoint, and both are set: for example"),
+        ("server", {"url": URL, "serve": SERVE}, "and scorer.serve would start a server of its own: leave one"),
         ("server", {"url": "127.0.0.1:8000"}, "scorer.url is '127.0.0.1:8000': write http://HOST:PORT"),
         (
             "server",

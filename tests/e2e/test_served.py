@@ -101,6 +101,8 @@ def test_one_running_server_is_not_several_checkpoints(inside: Run) -> None:
     done = inside("-m", "model=toy/toy-s", "step=1,2", "task=told", "scorer=server", url, "scorer.concurrency=0")
     assert done.returncode == 2
     assert "scorer.concurrency is 0: it must be more than 0." in done.stderr
+    done = inside("model=toy/toy-s", "step=1", "task=told", "scorer=server")
+    assert "scorer=server needs scorer.url of a server that runs, or scorer.serve, the command that" in done.stderr
     done = inside("-m", "model=toy/toy-s", "step=1,2", "task=told", "scorer=server", url)
     assert done.returncode == 2
     assert "a grid of 2 checkpoints, toy-s step 1 and toy-s step 2 among them: the server has one model" in done.stderr

@@ -38,6 +38,16 @@ def lacking(scorer: ScorerConf) -> str | None:
     )
 
 
+def no_server(scorer: ScorerConf) -> str | None:
+    """A sentence about scorer=server where none is named; None: there is one, or none is needed."""
+    if scorer.name != SERVER or scorer.url is not None or scorer.serve is not None:
+        return None
+    return (
+        "scorer=server needs scorer.url of a server that runs, or scorer.serve, the command that serves a checkpoint: "
+        "for example scorer.serve='vllm serve {path} --port {port}'."
+    )
+
+
 def put_in(template: str, places: Mapping[str, str | None]) -> str:
     """A text with what goes in its places, whatever that holds; a place that is not known stays."""
     return _PLACE.sub(lambda match: places.get(match[0][1:-1]) or match[0], template)
@@ -89,12 +99,8 @@ def _server_problems(scorer: ScorerConf) -> Iterator[str]:
     for name in ("retries", "backoff_s"):
         if not 0 <= (-1 if (value := getattr(scorer, name)) is None else value) < math.inf:
             yield f"scorer.{name} is {value}: it must be 0 or more."
-    if (scorer.url is None) == (scorer.serve is None):
-        has = "both are set" if scorer.url else "neither is set"
-        yield (
-            f"scorer=server needs scorer.url of a server that runs, or scorer.serve, the command that serves a "
-            f"checkpoint, and {has}: for example scorer.serve='vllm serve {{path}} --port {{port}}'."
-        )
+    if scorer.url is not None and scorer.serve is not None:
+        yield f"scorer.url is '{scorer.url}', and scorer.serve would start a server of its own: leave one out."
     elif scorer.url is not None:
         yield from _url_problems(scorer.url)
     elif scorer.serve is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from evalrun.config.engine_settings import SERVER, put_in
+from evalrun.config.engine_settings import SERVER, no_server, put_in
 from evalrun.core.records import Checkpoint
 from evalrun.grid.job_spec import JobSpec
 
 
 def one_server_problems(jobs: Sequence[JobSpec]) -> Iterator[str]:
-    """A sentence for each server that would be asked as if it were several checkpoints."""
+    """Sentences about jobs without a server, and about one that would be asked as if it were several checkpoints."""
     asked: dict[tuple[str, str], dict[tuple[object, ...], Checkpoint]] = defaultdict(dict)
+    yield from dict.fromkeys(lack for job in jobs if (lack := no_server(job.config.scorer)) is not None)
     for job in jobs:
         scorer, cell = job.config.scorer, job.cell
         if scorer.name == SERVER and scorer.url is not None:
