@@ -175,3 +175,13 @@ def test_a_key_is_sent_and_said_nowhere(
     lm = on(server)
     lm.generate(written("the cat"))
     assert "secret" not in caplog.text + str(lm.engine)
+
+
+def test_an_end_of_thinking_that_no_text_shows_is_refused_before_anything_is_asked(server: CompletionServer) -> None:
+    server.owner = "llamacpp"
+    lm = on(server)
+    lm.think_end_token = 5
+    before = len(server.said)
+    with pytest.raises(CheckpointError, match="chat.think_end is a special token, 5"):
+        lm.generate(written("the cat sat"))
+    assert len(server.said) == before

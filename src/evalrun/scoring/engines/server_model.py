@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lm_eval.models.utils import postprocess_generated_text
-
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, suggest
 from evalrun.scoring.engines import protocol
@@ -25,6 +23,7 @@ from evalrun.scoring.engines.known_answers import (
 from evalrun.scoring.engines.protocol import PromptScores
 from evalrun.scoring.engines.server_client import Answer, RefusedError, ServerClient
 from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.thinking import answer_in
 
 log = logging.getLogger(__name__)
 _ALL_TOKENS = {"vllm": 0, "llamacpp": 0, "sglang": -1}  # what `owned_by` says -> the top_k that leaves none out
@@ -106,8 +105,13 @@ class ServerLM(EngineLM):
         """`EngineLM.write_texts` of a server.
 
         Raises:
-            CheckpointError: a text is broken off.
+            CheckpointError: a text is broken off; what ends a thinking part cannot be seen in it.
         """
+        if isinstance(self.think_end_token, int) and self._owner != "vllm":
+            raise CheckpointError(
+                f"chat.think_end is a special token, {self.think_end_token}, which {self.engine['server']} leaves out "
+                "of texts without telling their tokens: serve with vLLM, or take scorer=shared_prefix."
+            )
 
         def take(place: int, answer: Answer) -> None:
             done(place, self._generated(orders[place], answer))
@@ -155,8 +159,9 @@ class ServerLM(EngineLM):
         except ValueError as error:
             raise CheckpointError(f"{self._client.url} answered with {error}: look at its log.") from None
         whole, tokens = str(choice.get("text") or ""), choice.get("token_ids")
-        text = postprocess_generated_text(whole, order.ending.stops, self.think_end_token)
-        return Generated(text, whole, tuple(map(int, tokens)) if isinstance(tokens, list) else None, finish)
+        told = tuple(map(int, tokens)) if isinstance(tokens, list) else None
+        text = answer_in(whole, told or (), self.tok_decode, order.ending.stops, self.think_end_token)
+        return Generated(text, whole, told, finish)
 
     def _echo(self, prompt: list[int] | str) -> dict[str, Any]:
         return {

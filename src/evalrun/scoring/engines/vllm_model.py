@@ -12,10 +12,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
-
-from lm_eval.models.utils import postprocess_generated_text
 
 from evalrun.checkpoints.ready import ReadyCheckpoint
 from evalrun.config.engine_settings import lacking
@@ -84,9 +81,7 @@ class VllmLM(EngineLM):
             ended = {"length": "length", "stop": "stop" if isinstance(written.stop_reason, str) else "eos"}
             if written.finish_reason not in ended:
                 raise CheckpointError(f"vLLM broke a text off ({written.finish_reason}): look at what it logged.")
-            made = orders[place].ending.generated(list(written.token_ids), ended[written.finish_reason])
-            text = postprocess_generated_text(made.whole, orders[place].ending.stops, self.think_end_token)
-            done(place, replace(made, text=text))
+            done(place, orders[place].ending.generated(list(written.token_ids), ended[written.finish_reason]))
 
         self._run(asked, take)
 

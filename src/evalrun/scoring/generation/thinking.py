@@ -25,16 +25,28 @@ def think_end(tokenizer: Any, text: str | None) -> str | int | None:
 def answer_of(
     tokens: Sequence[int], decode: Callable[[list[int]], str], stops: Sequence[str], end: str | int | None
 ) -> str:
+    """What a task sees of a text that was written: see `answer_in`."""
+    return answer_in(decode(list(tokens)), tokens, decode, stops, end)
+
+
+def answer_in(
+    whole: str,
+    tokens: Sequence[int],
+    decode: Callable[[list[int]], str],
+    stops: Sequence[str],
+    end: str | int | None,
+) -> str:
     """What a task sees of a text that was written: without its thinking part, and then up to the first stop string.
 
     Args:
-        tokens: Of all that was written.
+        whole: The text.
+        tokens: Its tokens, which count where `end` is one.
         decode: lm-eval's, which leaves special tokens out.
         stops: Its stop strings.
         end: See `think_end`.
     """
     if not isinstance(end, int):
-        return str(postprocess_generated_text(decode(list(tokens)), list(stops), end))
+        return str(postprocess_generated_text(whole, list(stops), end))
     ends = [place for place, token in enumerate(tokens) if token == end]
     rest = list(tokens[ends[-1] + 1 :] if ends else tokens)
     return str(postprocess_generated_text(decode(rest).lstrip(), list(stops), None))
