@@ -20,6 +20,7 @@ import pytest
 from evalrun.config.schema import TrackingConf
 from evalrun.core import secrets
 from evalrun.core.console import Formatter
+from evalrun.core.secrets import masked
 from evalrun.errors import ConfigError, TrackingError
 from evalrun.tracking import Store
 from helpers import Run
@@ -333,3 +334,9 @@ def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
     found = subprocess.run(["sh", "-c", words], cwd=gone, capture_output=True, text=True)
     assert found.returncode == 1
     assert found.stderr == "evalrun: the current folder was deleted: change to one that is there.\n"
+
+
+def test_a_secret_that_stands_in_another_unmasks_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_PASSWORD", "secret")
+    monkeypatch.setenv("B_API_KEY", "sk-another-secret")
+    assert masked("sent sk-another-secret and secret") == "sent *** and ***"

@@ -20,9 +20,9 @@ def masked(text: str) -> str:
     """The text without passwords of addresses and without the values of environment variables that hold secrets."""
     if "://" in text:
         text = _QUERY.sub(rf"\1{_MASK}", _USERINFO.sub(f"://{_MASK}@", text))
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and _NAMES.search(name.upper()) and value in text:
-            text = text.replace(value, _MASK)
+    held = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and _NAMES.search(name.upper())}
+    for value in sorted(held, key=len, reverse=True):  # one may stand in another, whose rest would be shown
+        text = text.replace(value, _MASK)
     return text
 
 
