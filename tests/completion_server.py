@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ LOCK = threading.Lock()  # of the model
 class CompletionServer(ThreadingHTTPServer):
     """Answers under /v1; what is set of it below is how it misbehaves."""
 
-    daemon_threads = True
+    daemon_threads = True  # and none outlives `serving`: one that the interpreter's end meets aborts the process
     request_queue_size = 64
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -29,6 +30,7 @@ class CompletionServer(ThreadingHTTPServer):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(1)
+        self.open: dict[threading.Thread, socket.socket] = {}  # who answers, and to whom
         self.folder = folder  # whose weights answer
         self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -122,6 +124,21 @@ class CompletionServer(ThreadingHTTPServer):
             return {"content": [{"id": ids[i], "token": spelt[i], "logprob": each[i]} for i in range(begin, len(ids))]}
         return {"tokens": spelt[begin:], "token_logprobs": each[begin:], "top_logprobs": tops[begin:]}
 
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one connection, whose client may keep it open."""
+        self.open[threading.current_thread()] = request
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.open.pop(threading.current_thread(), None)
+
+    def hang_up(self) -> None:
+        """Close what clients keep open, and wait until nobody answers any more."""
+        for thread, connection in list(self.open.items()):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join(30)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -204,6 +221,7 @@ def serving(folder: Path, **how: Any) -> Iterator[CompletionServer]:
         yield server
     finally:
         server.shutdown()
+        server.hang_up()
         server.server_close()
 
 
