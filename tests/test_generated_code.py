@@ -66,3 +66,11 @@ def test_it_is_run_only_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytes
     assert file.config["process_results"].own is generated_code.passes
     with pytest.raises(TaskError, match=r"task 'mbpp' .* sets it no limits: take task=humaneval"):
         resolved("mbpp", "run_generated_code=true")
+
+
+def test_a_machine_that_runs_nothing_is_said_and_scores_nobody_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_process, "_INSIDE", "raise OSError")
+    code_process._see_that_it_can.cache_clear()
+    with pytest.raises(TaskError, match="programs cannot be run here"):
+        generated_code.passes(ROW, ["    return 2 * x\n"])
+    code_process._see_that_it_can.cache_clear()

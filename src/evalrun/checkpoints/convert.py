@@ -6,7 +6,6 @@ another name was cut short, and is deleted by the next who comes. Jobs that need
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -26,9 +25,10 @@ from evalrun.checkpoints.contents import is_adapter
 from evalrun.checkpoints.conversions import BEGUN, GONE, Conversion, bytes_of, delete, digest_of, of_run, tree
 from evalrun.config import converter
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.process import end_group
+from evalrun.core.text import last_words
 
 log = logging.getLogger(__name__)
-_SAID_LINES, _SAID = 3, 400  # of what a failed converter said: lines, characters
 
 
 def made(wanted: Conversion, trust_pickle: bool = False, unused_weights: bool = False) -> Path:
@@ -140,12 +140,10 @@ def _run(wanted: Conversion, output: Path) -> None:
         try:
             code = process.wait()
         finally:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_group(process.pid)
             process.wait()
     if code:
-        lines = [line.strip() for line in errors.read_text(errors="replace").splitlines() if line.strip()]
-        said = " / ".join(lines[-_SAID_LINES:])[-_SAID:].rstrip(".") or "it said nothing on its standard error"
+        said = last_words(errors.read_text(errors="replace")) or "it said nothing on its standard error"
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise CheckpointError(f"the converter of {label} {how}: {said} (all of it: '{errors}').")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 
 
 def is_alive(pid: int) -> bool:
@@ -14,3 +16,9 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def end_group(leader: int) -> None:
+    """End a process that began a group, and all that it started in it; nothing where none is left."""
+    with contextlib.suppress(OSError):
+        os.killpg(leader, signal.SIGKILL)

@@ -18,6 +18,12 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
+def last_words(text: str) -> str:
+    """The last three lines of what a program said, at most 400 characters, in one line without its full stop."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[-400:].rstrip(".")
+
+
 def markdown_escape(text: str) -> str:
     """Text as Markdown shows it, also inside a table's cell and where HTML is let through."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -125,16 +125,7 @@ def makes_other_prompts(chat: Mapping[str, Any]) -> bool:
 
 
 def chat_prompts(chat: Mapping[str, Any], tokenizer: Any, label: str) -> ChatPrompts | None:
-    """How a job's prompts are made for a checkpoint; None where they are as its tasks have them.
-
-    Args:
-        chat: What the job sets; see `config.asking.chat_in`.
-        tokenizer: The checkpoint's.
-        label: The checkpoint in words.
-
-    Raises:
-        CheckpointError: its tokenizer has no chat template, or none of that name.
-    """
+    """How a job's prompts are made for a checkpoint (see `ChatPrompts`); None where they are as its tasks have them."""
     return ChatPrompts(chat, tokenizer, label) if makes_other_prompts(chat) else None
 
 

@@ -6,15 +6,15 @@ a container or a virtual machine.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from functools import lru_cache
+
+from evalrun.core.errors import TaskError
+from evalrun.core.process import end_group
 
 _GRACE = 2.0  # seconds for the interpreter to start and end, beside the program's
 _FILES_MB, _OPEN_FILES = 16, 64
@@ -46,7 +46,26 @@ def ends(program: str, seconds: float, memory_mb: int) -> bool:
         program: Python.
         seconds: Of processor time, and as many more of waiting.
         memory_mb: Of address space.
+
+    Raises:
+        TaskError: this machine runs none.
     """
+    _see_that_it_can(memory_mb)
+    return _ends(program, seconds, memory_mb)
+
+
+@lru_cache(maxsize=4)
+def _see_that_it_can(memory_mb: int) -> None:
+    """See that an empty program comes to its end here: else every program of a model would fail, and none be wrong."""
+    if not _ends("", _GRACE, memory_mb):
+        raise TaskError(
+            f"programs cannot be run here: an empty one does not end within {_GRACE:g} seconds and {memory_mb} MB; "
+            "evaluate the task on Linux, or leave it out."
+        )
+
+
+def _ends(program: str, seconds: float, memory_mb: int) -> bool:
+    """Whether a program comes to its end without an error; or whether this machine runs none."""
     word = secrets.token_hex(16)
     limits = (max(1, round(seconds)), memory_mb << 20, _FILES_MB << 20, _OPEN_FILES)
     with tempfile.TemporaryDirectory(prefix="evalrun-code-", ignore_cleanup_errors=True) as folder:
@@ -60,8 +79,7 @@ def ends(program: str, seconds: float, memory_mb: int) -> bool:
         except subprocess.TimeoutExpired:
             told = ""
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # and what it started
+            end_group(process.pid)
             process.communicate()
     return told == word
 

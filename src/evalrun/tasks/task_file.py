@@ -21,7 +21,7 @@ from typing import Any
 from evalrun.config.schema import Config
 from evalrun.config.validate import profiles
 from evalrun.core.errors import ConfigError, TaskError, suggest
-from evalrun.tasks import generated_code, generation_settings, outdated, scores, shape, text_rule
+from evalrun.tasks import generation_settings, outdated, permission, scores, shape, text_rule
 from evalrun.tasks.data import put_data, release_verified, sha256
 from evalrun.tasks.data_rows import builder_of
 from evalrun.tasks.groups import Member, members, own_names, problems
@@ -129,8 +129,8 @@ class TaskFile:
 def resolve_for(config: Config) -> list[TaskFile]:
     """The tasks of a job, in order; see `resolve`. What the job sets of sampling and chat means something to them."""
     files = resolve(config.tasks, config.data_dir, config.trust_task_code, config.profile)
-    generation_settings.refuse_lost(config, {file.name: file.config for file in files})
-    generated_code.refuse_unasked(config.run_generated_code, {file.name: file.config for file in files})
+    generation_settings.refuse_lost(config, configs := {file.name: file.config for file in files})
+    permission.refuse_unasked(config.run_generated_code, configs)
     return files
 
 

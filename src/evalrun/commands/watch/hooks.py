@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from evalrun.config.schema import WatchConf
 from evalrun.core.errors import first_line
+from evalrun.core.process import end_group
 from evalrun.core.secrets import masked
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -81,8 +81,7 @@ def _run(conf: WatchConf, body: str, event: Mapping[str, Any]) -> str:
     try:
         said, _ = process.communicate(body, timeout=conf.hook_s)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_group(process.pid)
         process.communicate()
         return f"watch.command was ended after {conf.hook_s:g} seconds (watch.hook_s)."
     if process.returncode:
