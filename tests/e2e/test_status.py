@@ -20,6 +20,7 @@ import pytest
 from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
+from evalrun.core.free_port import free_port
 from evalrun.tracking import Store, mlflow_ui
 from helpers import EVALUATED, ROOT, Run
 from tracking.test_server import stop, wait_for
@@ -146,7 +147,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = mlflow_ui._free_port(0)
+        self.port = free_port(0)
         self.address = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[str] | None = None
 

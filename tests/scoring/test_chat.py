@@ -14,7 +14,7 @@ from evalrun import scoring
 from evalrun.errors import CheckpointError, TaskError
 from evalrun.scoring.asked_items import asked_items
 from evalrun.scoring.generation.generated import Generated
-from evalrun.scoring.generation.thinking import answer_of, think_end, unended
+from evalrun.scoring.generation.thinking import answer_in, think_end, unended
 from evalrun.tasks import builder, task_file
 from evalrun.tasks.chat_prompts import ChatPrompts, chat_prompts
 from helpers import write_rows
@@ -176,8 +176,8 @@ def test_a_special_token_ends_thinking_by_its_number() -> None:
     def decode(tokens: list[int]) -> str:
         return "".join(words[token] for token in tokens)
 
-    assert answer_of([0, 1, 2, 1, 7, 0], decode, ["."], 1) == "c"
-    assert answer_of([0, 2, 7], decode, ["."], 1) == "ab c"
+    assert answer_in("", [0, 1, 2, 1, 7, 0], decode, ["."], 1) == "c"
+    assert answer_in("", [0, 2, 7], decode, ["."], 1) == "ab c"
     written = [
         Generated("", "a", (0, 2), "length"),
         Generated("", "a", (0, 1), "length"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from evalrun.config.schema import TrackingConf
+from evalrun.core.free_port import free_port
 from evalrun.core.task_group import TaskGroup
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store, mlflow_ui
@@ -50,8 +51,8 @@ def test_a_taken_port_is_avoided() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert mlflow_ui._free_port(port) != port
-    assert mlflow_ui._free_port(port) == port
+        assert free_port(port) != port
+    assert free_port(port) == port
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -81,7 +82,7 @@ def wait_for(address: str, process: subprocess.Popen[str]) -> None:
 def address(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A running server."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    port = mlflow_ui._free_port(0)
+    port = free_port(0)
     command = [*mlflow_ui.command(store._link, port), "--artifacts-destination", (tmp_path / "served").as_uri()]
     command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
     with open(tmp_path / "server.log", "w") as log:

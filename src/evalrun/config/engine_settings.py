@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalrun.config.schema import ScorerConf, parse_size
+from evalrun.core.records import Checkpoint
 
 SERVER, VLLM = "server", "vllm"
 ENGINES = (SERVER, VLLM)
@@ -51,6 +52,18 @@ def no_server(scorer: ScorerConf) -> str | None:
 def put_in(template: str, places: Mapping[str, str | None]) -> str:
     """A text with what goes in its places, whatever that holds; a place that is not known stays."""
     return _PLACE.sub(lambda match: places.get(match[0][1:-1]) or match[0], template)
+
+
+def places_of(cell: Checkpoint) -> dict[str, str | None]:
+    """What goes in the places of scorer.served_model and scorer.serve, as far as the checkpoint alone says."""
+    is_here = cell.revision is None
+    return {
+        "path": cell.location if is_here else None,
+        "repo": None if is_here else cell.location,
+        "revision": cell.revision,
+        "model": cell.model,
+        "step": str(cell.step),
+    }
 
 
 def command_words(command: str, places: Mapping[str, str | None]) -> list[str]:

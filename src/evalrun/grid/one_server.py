@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from evalrun.config.engine_settings import SERVER, no_server, put_in
+from evalrun.config.engine_settings import SERVER, no_server, places_of, put_in
 from evalrun.core.records import Checkpoint
 from evalrun.grid.job_spec import JobSpec
 
@@ -17,7 +17,7 @@ def one_server_problems(jobs: Sequence[JobSpec]) -> Iterator[str]:
     for job in jobs:
         scorer, cell = job.config.scorer, job.cell
         if scorer.name == SERVER and scorer.url is not None:
-            model = "" if scorer.served_model is None else put_in(scorer.served_model, served_places(cell))
+            model = "" if scorer.served_model is None else put_in(scorer.served_model, places_of(cell))
             asked[scorer.url, model][cell.location, cell.revision, cell.step] = cell
     for (url, model), cells in asked.items():
         if len(cells) > 1:
@@ -29,10 +29,3 @@ def one_server_problems(jobs: Sequence[JobSpec]) -> Iterator[str]:
                 "the command that serves each, scorer.serve='vllm serve {path} --port {port}', or, of a server that "
                 "has them all, what it calls each, scorer.served_model='{model}-{step}'."
             )
-
-
-def served_places(cell: Checkpoint) -> dict[str, str | None]:
-    """What goes in the places of scorer.served_model and scorer.serve, as far as the checkpoint alone says."""
-    own = cell.location if cell.revision is None else None
-    repo = None if cell.revision is None else cell.location
-    return {"path": own, "repo": repo, "revision": cell.revision, "model": cell.model, "step": str(cell.step)}

@@ -19,7 +19,7 @@ from evalrun.scoring.bootstrap import in_process
 from evalrun.scoring.generation.thinking import unended
 from evalrun.scoring.human_numbers import human_metrics
 from evalrun.scoring.items_table import is_loglikelihood, items_table
-from evalrun.scoring.judged import Judged
+from evalrun.scoring.judged import Judged, primary_among
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.quiet import quiet_bars
 from evalrun.scoring.requests import forget_answers, rendered
@@ -45,7 +45,7 @@ class Score:
     lower: list[str]  # the metrics of which less is better
     n: int
     num_fewshot: int
-    table: pa.Table  # one row an item: see `_table`
+    table: pa.Table  # one row an item: see `items_table`
     ties: dict[str, int]  # metric -> items whose highest value several choices share; those with any
     parted: int  # items scored from where the tokens of their choices part (see `parting`)
     lost: int  # items with a log-likelihood, or a generated text, that is no number
@@ -131,7 +131,7 @@ def _score_of(
     judged = judge(task, items)
     found, n = aggregated(task, judged, bootstrap_iters)
     metrics, stderrs = _split_metrics(found)
-    primary = "acc" if "acc" in metrics else next(iter(metrics), "")
+    primary = primary_among(metrics)
     first = [one for one in judged if one.filtered_by == judged[0].filtered_by]
     people = human_metrics(task, [one.item for one in first], [one.answers for one in first])
     metrics, stderrs = metrics | people[0], stderrs | people[1]

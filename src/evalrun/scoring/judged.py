@@ -9,6 +9,11 @@ from typing import Any
 from evalrun.scoring.asked_items import AskedItem
 
 
+def primary_among(metrics: Mapping[str, Any]) -> str:
+    """The metric that an analysis uses: acc, or the first; "" where there is none."""
+    return "acc" if "acc" in metrics else next(iter(metrics), "")
+
+
 @dataclass(frozen=True)
 class Judged:
     """One item under one filter: what was answered, and the metrics of that."""

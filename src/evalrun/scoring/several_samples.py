@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evalrun.scoring.asked_items import AskedItem
-from evalrun.scoring.judged import Judged
+from evalrun.scoring.judged import Judged, primary_among
 from evalrun.tasks import lm_eval_private
 from evalrun.tasks.generation_settings import AT_ONCE, samples_of
 
@@ -68,7 +68,7 @@ def judge(task: Any, items: Sequence[AskedItem]) -> list[Judged]:
 
     if samples_of(task) is not None:
         judged = list(judged_samples(task, items, process))
-        return with_passes(judged, primary_of(judged))
+        return with_passes(judged, primary_among(judged[0].metrics))
     task.apply_filters()
     return [
         Judged(item, name, answers, process(item, answers))
@@ -76,12 +76,6 @@ def judge(task: Any, items: Sequence[AskedItem]) -> list[Judged]:
         for item in items
         for answers in [[request.filtered_resps[name] for request in item.requests]]
     ]
-
-
-def primary_of(judged: Sequence[Judged]) -> str:
-    """The metric that a task's analysis uses, without a filter's name."""
-    metrics = judged[0].metrics
-    return "acc" if "acc" in metrics else next(iter(metrics), "")
 
 
 def judged_samples(task: Any, items: Sequence[AskedItem], process: Process) -> Iterator[Judged]:

@@ -24,7 +24,7 @@ def rows_of_models(scored: pd.DataFrame) -> Iterator[tuple[pd.Series[Any], list[
     """
     stage = ["stage"] if "stage" in scored else []
     columns = [*_MODEL, *CurveRow._fields[:-1], *stage, "n_params_nominal", "task_key"]
-    newest = scored[list(dict.fromkeys(columns))].sort_values(["finished_ms", "task_key"], kind="stable")
+    newest = scored[columns].sort_values(["finished_ms", "task_key"], kind="stable")
     newest = newest.drop_duplicates([*_MODEL, "step", "task", "metric"], keep="last")
     line = newest.groupby(_MODEL, sort=False, dropna=False).ngroup().to_numpy()
     order = np.argsort(line, kind="stable")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 
 from evalrun.core.errors import TrackingError
+from evalrun.core.free_port import free_port
 from evalrun.tracking.connection import MlflowConnection
 
 
@@ -51,7 +51,7 @@ def serve(link: MlflowConnection, port: int, views: Mapping[str, str | None]) ->
         raise TrackingError(
             f"there are no results at {link.shown} yet; run `python -m evalrun` first, or set tracking.root."
         )
-    port = _free_port(port)
+    port = free_port(port)
     print(*_lines(f"http://127.0.0.1:{port}", views), "Stop it with Ctrl-C.", sep="\n")
     argv = command(link, port)
     sys.stdout.flush()
@@ -65,17 +65,3 @@ def _lines(address: str, views: Mapping[str, str | None]) -> Iterator[str]:
         if view is None:
             yield f"{suite}: no curves yet; `python -m evalrun analyze` draws them"
     yield f"all of MLflow: {address}/"
-
-
-def _free_port(port: int) -> int:
-    """The port asked for, or any free one when something listens there."""
-    for candidate in (port, 0):
-        with socket.socket() as probe:
-            # As the server does: a port whose last connections are still closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return port

@@ -147,7 +147,8 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     table = store.table_of([run.run_id for side in (before, after) for run in side.runs])
     table = of_metric(study.with_metric(config, store, table), analysis.metric)
     sides = [latest_rows(table, side, asked.tasks) for side in (before, after)]
-    notes = [*_asked(before, after), *_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
+    asked_apart = list(_asked(before, after))
+    notes = [*asked_apart, *_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
     shots = [fewshot_of(*pair) for pair in zip(sides, (before, after), strict=True)]
     both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
     unlike = [task for task in both if shots[0][task] != shots[1][task]]
@@ -157,7 +158,7 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
         raise AnalysisError(" ".join([f"{before.label} and {after.label} have no task to compare.", *notes]))
     sides = [side[side["task"].isin(both)] for side in sides]
     with study.items_of(config, store, pd.concat(sides)) as items:
-        read = _of_documents(items) if any(_asked(before, after)) and items is not None else items
+        read = _of_documents(items) if asked_apart and items is not None else items
         tasks = compare_checkpoints(
             *(sides[0], sides[1], read, analysis.corrections[0], analysis.alpha, analysis.draws, analysis.seed),
             study.clusters_of(asked.config),
@@ -168,7 +169,7 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     return Comparison(
         before=before,
         after=after,
-        settings=without_asked(before.runs[0].settings) if any(_asked(before, after)) else before.runs[0].settings,
+        settings=without_asked(before.runs[0].settings) if asked_apart else before.runs[0].settings,
         tasks=tasks,
         notes=notes,
         alpha=analysis.alpha,

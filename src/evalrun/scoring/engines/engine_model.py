@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import abstractmethod
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lm_eval.models.utils import has_bos_prefix, normalize_gen_kwargs
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import TaskError
@@ -20,12 +19,13 @@ from evalrun.scoring.engines.known_answers import TEXTS, FixedAnswers
 from evalrun.scoring.engines.protocol import PromptScores
 from evalrun.scoring.generation.ending import Ending
 from evalrun.scoring.generation.generated import Done, Generated
+from evalrun.scoring.generation.prompt_tokens import Tokens, prompt_tokens
+from evalrun.scoring.generation.token_draws import draw_digest
 from evalrun.scoring.lm_eval_model import CheckpointLM
 from evalrun.scoring.trie import TokenRequest
 from evalrun.scoring.whole_texts import ReadText, Scored
 from evalrun.tasks.text_rule import TextRule
 
-Tokens = tuple[int, ...]
 _READ = {"until", "max_gen_toks", "do_sample"}  # of a request's settings: what is not sent on under its own name
 _SENT = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"}
 
@@ -55,8 +55,6 @@ class EngineLM(CheckpointLM):
     An engine writes one token at least after every prompt, so that prompts whose log-probabilities are asked for have
     one token less than fill its window.
     """
-
-    seed = 0  # of the draws (generation.seed)
 
     def __init__(
         self, model: Any, tokenizer: Any, conf: ScorerConf, tick: Callable[[int], None], window: int | None
@@ -93,7 +91,7 @@ class EngineLM(CheckpointLM):
 
     def text_prompts(self) -> list[Tokens]:
         """The tokens of the texts that a server without numbers goes on with."""
-        return [self._prompts([text])[text] for text in TEXTS]
+        return [prompt_tokens(self, [text])[text] for text in TEXTS]
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
         """lm-eval's answers, from the engine's log-probabilities of prompts.
@@ -180,7 +178,7 @@ class EngineLM(CheckpointLM):
         Raises:
             TaskError: see `generate`.
         """
-        encoded = self._prompts(list(dict.fromkeys(request.args[0] for request in requests)))
+        encoded = prompt_tokens(self, dict.fromkeys(request.args[0] for request in requests))
         known: dict[str, tuple[Ending, dict[str, float]]] = {}
         times: Counter[int] = Counter()
         orders = []
@@ -205,21 +203,8 @@ class EngineLM(CheckpointLM):
         return orders
 
     def _seed_of(self, request: Any, sample: int) -> int:
-        """Seed of a sample of an item: one, whatever else is asked, and of whichever checkpoint."""
-        named = json.dumps([self.seed, request.task_name, request.doc_id, sample])
-        return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big") >> 1
-
-    def _prompts(self, texts: Sequence[str]) -> dict[str, Tokens]:
-        """Text -> tokens, as lm-eval's generation parts one that is alone in its batch."""
-        begin = getattr(self.tokenizer, "bos_token", None)
-        alike: dict[bool | None, list[str]] = defaultdict(list)
-        for text in texts:
-            alike[False if has_bos_prefix(text, begin) else self.add_bos_token].append(text)
-        found: dict[str, Tokens] = {}
-        for flag, group in alike.items():
-            special = {} if flag is None else {"add_special_tokens": flag}
-            found |= zip(group, map(tuple, self.tokenizer(group, **special)["input_ids"]), strict=True)
-        return found
+        """Seed of a sample of an item, as an engine takes one."""
+        return int.from_bytes(draw_digest(self.seed, request, sample)[:4], "big") >> 1
 
     def _refuse(self, requests: Sequence[Any], what: str) -> None:
         """See that what a task asks for can be had.

@@ -11,7 +11,7 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.checkpoints.contents import config_of
 from evalrun.checkpoints.ready import ReadyCheckpoint
-from evalrun.config.engine_settings import ENGINES, SERVER, put_in
+from evalrun.config.engine_settings import ENGINES, SERVER, places_of, put_in
 from evalrun.config.schema import Config, parse_size
 from evalrun.core.errors import CheckpointError
 from evalrun.scoring.engines.engine_model import EngineLM
@@ -93,15 +93,10 @@ def _server(
 
 def _places(ready: ReadyCheckpoint) -> dict[str, str | None]:
     """What goes in the places of scorer.serve and scorer.served_model."""
-    cell = ready.located.cell
-    return {
-        "path": str(ready.folder.absolute()),
-        "repo": str(ready.folder.absolute()) if cell.revision is None else cell.location,
-        "revision": cell.revision or "main",
-        "model": cell.model,
-        "step": str(cell.step),
-        "dtype": ready.dtype,
-    }
+    own, found = str(ready.folder.absolute()), places_of(ready.located.cell)
+    found["repo"] = found["repo"] or own
+    found["revision"] = found["revision"] or "main"
+    return found | {"path": own, "dtype": ready.dtype}
 
 
 def _see_weights(config: Config, ready: ReadyCheckpoint, lm: EngineLM) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -16,14 +15,14 @@ from pathlib import Path
 from evalrun.config.engine_settings import API_KEY, command_words
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.core.free_port import HERE, free_port
 from evalrun.core.secrets import masked
+from evalrun.core.text import last_words
 from evalrun.scoring.engines import keeper
 from evalrun.scoring.engines.server_client import ServerClient
 
 log = logging.getLogger(__name__)
-HOST = "127.0.0.1"
 _LOOK_S = 0.2  # between two looks at whether it answers
-_SAID_LINES, _SAID = 3, 400  # of what one that failed said: lines, characters
 
 
 @contextlib.contextmanager
@@ -40,7 +39,7 @@ def served(conf: ScorerConf, places: Mapping[str, str | None], label: str, file:
         CheckpointError: it cannot be started, ends, or does not answer in time.
     """
     assert conf.serve is not None
-    port = _free_port()
+    port = free_port()
     words = command_words(conf.serve, {**places, "port": str(port)})
     log.info("%s: served by `%s`, its log is '%s'", label, masked(shlex.join(words)), file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,7 @@ def served(conf: ScorerConf, places: Mapping[str, str | None], label: str, file:
             return None
         return f"the server of {label} ended with exit code {code}: {_last_words(file)} (all of it: '{file}')"
 
-    client = ServerClient(f"http://{HOST}:{port}", conf, why_gone)
+    client = ServerClient(f"http://{HERE}:{port}", conf, why_gone)
     try:
         _wait(client, conf.start_s or 0.0, label, file)
         yield client
@@ -95,12 +94,4 @@ def _last_words(file: Path) -> str:
         text = file.read_text(errors="replace")
     except OSError as error:
         return first_line(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return masked(" / ".join(lines[-_SAID_LINES:])[-_SAID:].rstrip(".")) or "it said nothing"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return masked(last_words(text)) or "it said nothing"

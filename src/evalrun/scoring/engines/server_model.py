@@ -10,7 +10,7 @@ from typing import Any
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, suggest
 from evalrun.scoring.engines import protocol
-from evalrun.scoring.engines.engine_model import EngineLM, TextOrder, Tokens
+from evalrun.scoring.engines.engine_model import EngineLM, TextOrder
 from evalrun.scoring.engines.known_answers import (
     GREEDY,
     PROMPT,
@@ -23,6 +23,7 @@ from evalrun.scoring.engines.known_answers import (
 from evalrun.scoring.engines.protocol import PromptScores
 from evalrun.scoring.engines.server_client import Answer, RefusedError, ServerClient
 from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.prompt_tokens import Tokens, prompt_tokens
 from evalrun.scoring.generation.thinking import answer_in
 
 log = logging.getLogger(__name__)
@@ -259,11 +260,11 @@ class ServerLM(EngineLM):
         most, found = min(PROMPT_TOKENS, self.window // 2), ""
         for count in range(1, len(TEXTS) + 1):
             text = ". ".join(TEXTS[:count])
-            tokens = self._prompts([text])[text]
+            tokens = prompt_tokens(self, [text])[text]
             if len(tokens) > most and found:
                 break
             found = text
-        return found, self._prompts([found])[found][: self.window - 1]
+        return found, prompt_tokens(self, [found])[found][: self.window - 1]
 
 
 def _card(client: ServerClient, named: str | None) -> Mapping[str, Any]:

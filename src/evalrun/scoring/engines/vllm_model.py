@@ -18,10 +18,11 @@ from evalrun.checkpoints.ready import ReadyCheckpoint
 from evalrun.config.engine_settings import lacking
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, first_line
-from evalrun.scoring.engines.engine_model import EngineLM, TextOrder, Tokens
+from evalrun.scoring.engines.engine_model import EngineLM, TextOrder
 from evalrun.scoring.engines.known_answers import PROMPT, PROMPT_TOKENS, TEXTS, FixedAnswers
 from evalrun.scoring.engines.protocol import PromptScores
 from evalrun.scoring.generation.generated import Generated
+from evalrun.scoring.generation.prompt_tokens import Tokens, prompt_tokens
 
 log = logging.getLogger(__name__)
 # Where vLLM's own way to load other weights into a running engine says what it takes.
@@ -88,7 +89,7 @@ class VllmLM(EngineLM):
     def fixed_answers(self) -> FixedAnswers:
         """`EngineLM.fixed_answers` of vLLM."""
         text = ". ".join(TEXTS)
-        tokens = self._prompts([text])[text][: min(PROMPT_TOKENS, self.window - 1)]
+        tokens = prompt_tokens(self, [text])[text][: min(PROMPT_TOKENS, self.window - 1)]
         found: list[PromptScores] = []
         self.score_prompts([tokens], lambda place, scores: found.append(scores))
         return FixedAnswers(PROMPT, tokens, None, tuple(found[0].logprobs))

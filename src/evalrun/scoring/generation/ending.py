@@ -8,7 +8,7 @@ from typing import Any
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from evalrun.scoring.generation.generated import Generated
-from evalrun.scoring.generation.thinking import answer_of
+from evalrun.scoring.generation.thinking import answer_in
 
 _MORE = 2  # tokens that lm-eval looks back further than a stop string has
 _BROKEN = "\ufffd"  # what a part of a character decodes to
@@ -68,7 +68,7 @@ class Ending:
     def generated(self, tokens: Sequence[int], reason: str) -> Generated:
         """The record of a text that has ended."""
         whole = self._decode(list(tokens))
-        text = answer_of(tokens, self._decode, self.stops, self._think_end)
+        text = answer_in(whole, tokens, self._decode, self.stops, self._think_end)
         return Generated(text, whole, tuple(tokens), reason)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from lm_eval.models.utils import has_bos_prefix
 
 from evalrun.core.errors import CheckpointError, TaskError
 from evalrun.core.text import counted
@@ -18,6 +17,7 @@ from evalrun.scoring import attention, scorable
 from evalrun.scoring.generation import text_check
 from evalrun.scoring.generation.ending import Ending
 from evalrun.scoring.generation.generated import Done, Generated
+from evalrun.scoring.generation.prompt_tokens import prompt_tokens
 from evalrun.scoring.generation.token_draws import TokenDraw, draw_of, shares
 from evalrun.scoring.generation.writer import Text, Writer
 from evalrun.scoring.shared_answers import Counts
@@ -126,16 +126,7 @@ class SharedTextsLM(SharedLM):
         Raises:
             TaskError: none, or such that the model does not know.
         """
-        begin = getattr(self.tokenizer, "bos_token", None)
-        found: dict[str, tuple[int, ...]] = {}
-        for begins in (False, True):
-            some = [prompt for prompt in first if has_bos_prefix(prompt, begin) == begins]
-            special = False if begins else self.add_bos_token
-            how = {} if special is None else {"add_special_tokens": special}
-            if some:
-                found |= zip(
-                    some, map(tuple, self.tokenizer(some, truncation=self.truncation, **how)["input_ids"]), strict=True
-                )
+        found = prompt_tokens(self, first)
         scorable.check(
             self, [first[prompt] for prompt in found], [(found[prompt], found[prompt][-1:] or (0,)) for prompt in found]
         )

@@ -22,13 +22,6 @@ def think_end(tokenizer: Any, text: str | None) -> str | int | None:
     return text
 
 
-def answer_of(
-    tokens: Sequence[int], decode: Callable[[list[int]], str], stops: Sequence[str], end: str | int | None
-) -> str:
-    """What a task sees of a text that was written: see `answer_in`."""
-    return answer_in(decode(list(tokens)), tokens, decode, stops, end)
-
-
 def answer_in(
     whole: str,
     tokens: Sequence[int],

@@ -21,25 +21,13 @@ TOP_K = 50  # of transformers where neither the request nor the checkpoint says 
 _SPARE = 64  # columns looked at beyond the likeliest: tokens that are as likely as the last of these stay too
 _READ = {"do_sample", "temperature", "top_k", "top_p", "until", "max_gen_toks", "eos_token_id"}
 _OF_NO_MATTER = {  # to what is written where a request is alone, on a model without images or an encoder
-    *("bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "use_cache"),
-    *(
-        "cache_implementation",
-        "cache_config",
-        "early_stopping",
-        "length_penalty",
-        "num_assistant_tokens",
-        "is_assistant",
-    ),
-    *("num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_lookbehind", "target_lookbehind"),
-    *(
-        "max_matching_ngram_size",
-        "prefill_chunk_size",
-        "disable_compile",
-        "compile_config",
-        "encoder_repetition_penalty",
-    ),
-    *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate"),
-}
+    "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "use_cache",
+    "cache_implementation", "cache_config", "early_stopping", "length_penalty", "num_assistant_tokens",
+    "is_assistant", "num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_lookbehind",
+    "target_lookbehind", "max_matching_ngram_size", "prefill_chunk_size", "disable_compile", "compile_config",
+    "encoder_repetition_penalty", "output_attentions", "output_hidden_states", "output_scores", "output_logits",
+    "return_dict_in_generate",
+}  # fmt: skip
 _NEUTRAL = {"num_beams", "typical_p", "repetition_penalty", "num_return_sequences", "num_beam_groups", "guidance_scale"}
 
 
@@ -127,6 +115,9 @@ def shares(seed: int, request: Any, sample: int, count: int) -> NDArray[np.float
         sample: Which of the texts of the request, counted from 0.
         count: Longest text in tokens.
     """
-    named = json.dumps([seed, request.task_name, request.doc_id, sample])
-    digest = hashlib.sha256(named.encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest, "big")).random(count)
+    return np.random.default_rng(int.from_bytes(draw_digest(seed, request, sample), "big")).random(count)
+
+
+def draw_digest(seed: int, request: Any, sample: int) -> bytes:
+    """What the draws of a text follow from: 32 bytes, the same whatever else is asked; arguments as of `shares`."""
+    return hashlib.sha256(json.dumps([seed, request.task_name, request.doc_id, sample]).encode()).digest()
