@@ -7,7 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 venv=${1:-$root/.venv}
 packages=(slurm-wlm slurmdbd munge mariadb-server postgresql)
-wheels=('ray[default]==2.60.0' 'submitit==1.5.4' 'psycopg[binary]==3.3.9')
+wheels=('ray[default]==2.60.0' 'submitit==1.5.4' 'psycopg[binary]==3.3.9' 'xllamacpp==2026.10.11549' 'gguf==0.19.0')
 
 log=$(mktemp)
 policy=/usr/sbin/policy-rc.d

@@ -16,6 +16,7 @@ from evalrun.checkpoints.unloaded import describe
 from evalrun.config.schema import Config, GenerationConf
 from evalrun.errors import CheckpointError
 from evalrun.scoring import scorers
+from evalrun.scoring.engines import protocol
 from evalrun.scoring.engines.opened import opened
 from helpers import make_checkpoint
 from scoring.test_server_engine import SERVER, TRUST, located
@@ -111,3 +112,21 @@ def test_files_with_equal_weights_may_answer_alike(server: CompletionServer, sai
     said(1, weights="a")
     with pytest.raises(CheckpointError, match=r"If the two do hold equal weights, say allow_shared_weights=true"):
         said(1, weights="b")
+
+
+def told_of(number: int, own: list[int], bytes_told: list[int]) -> dict[str, Any]:
+    """What llama.cpp tells of a token: the bytes of the parts of a character before it are told with it."""
+    likeliest = {"id": number, "bytes": own, "logprob": -1.5}
+    return {"id": number, "bytes": bytes_told, "logprob": -1.5, "top_logprobs": [likeliest]}
+
+
+def test_parts_of_characters_which_llama_cpp_tells_together_are_not_read_as_one_token() -> None:
+    whole, joined = told_of(64, [97], [97]), told_of(69, [101], [206, 101])
+
+    def written(*content: dict[str, Any]) -> protocol.WrittenTokens | None:
+        return protocol.written_tokens({"choices": [{"text": "", "logprobs": {"content": list(content)}}]})
+
+    assert written(whole, whole, joined, whole) == protocol.WrittenTokens([-1.5, -1.5], [64, 64])
+    assert written(joined, whole) is None  # then it is held to its texts
+    bare = {key: whole[key] for key in ("id", "logprob")}
+    assert written(bare) == protocol.WrittenTokens([-1.5], [64])

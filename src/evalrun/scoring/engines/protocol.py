@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 NONE_AT_ALL = -9999.0  # what vLLM writes for minus infinity, which JSON has not
@@ -82,6 +83,7 @@ def written_tokens(answer: Mapping[str, Any]) -> WrittenTokens | None:
     values: Any
     tokens: Any
     if isinstance(content := told.get("content"), list):
+        content = list(takewhile(_is_one_token, content))
         values, tokens = [one.get("logprob") for one in content], [one.get("id") for one in content]
     else:
         values, tokens = told.get("token_logprobs"), choice.get("token_ids")
@@ -89,6 +91,16 @@ def written_tokens(answer: Mapping[str, Any]) -> WrittenTokens | None:
         return None
     named = isinstance(tokens, list) and len(tokens) == len(values) and all(isinstance(one, int) for one in tokens)
     return WrittenTokens([_nats(value) for value in values], list(tokens) if named and tokens else None)
+
+
+def _is_one_token(entry: Mapping[str, Any]) -> bool:
+    """Whether what llama.cpp tells of a token is of it alone.
+
+    Tokens that are parts of one character are told together, with the number and the log-probability of the last: what
+    comes after has more before it than is told. The likeliest tokens beside it have their own bytes.
+    """
+    own = [one.get("bytes") for one in entry.get("top_logprobs") or () if one.get("id") == entry.get("id")]
+    return not own or own[0] == entry.get("bytes")
 
 
 def finish_of(choice: Mapping[str, Any], may_stop: bool) -> str:
