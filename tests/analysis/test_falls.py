@@ -17,7 +17,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from evalrun.statistics.items.pair_tests import T_TEST
 from evalrun.statistics.items.paired import MCNEMAR, Z_TEST
-from evalrun.statistics.items.paired_shares import newcombe
+from evalrun.statistics.items.score_interval import score_interval
 from evalrun.statistics.shapes.falls import COLUMNS, TREND
 
 
@@ -110,15 +110,9 @@ def test_by_definition(tidy, seed, n, k, higher):
     assert found["falls"] == bool(shown)
     assert found["fall"] == pytest.approx(falls[peak, trough])
     assert found["p"] == pytest.approx(p[peak, trough])
-    both, one, other = (
-        np.array(float(np.sum(kind)))
-        for kind in (
-            values[:, peak] * values[:, trough],
-            values[:, peak] * (1 - values[:, trough]),
-            (1 - values[:, peak]) * values[:, trough],
-        )
-    )
-    low, high = newcombe(both, one, other, n, 0.1 / (len(pairs) + 1))
+    one, other = (int(np.sum(values[:, a] * (1 - values[:, b]))) for a, b in ((peak, trough), (trough, peak)))
+    level = 0.1 / (len(pairs) + 1) / 2
+    low, high = score_interval(one, other, n, level, level)
     expected = (-high, -low) if higher else (low, high)
     assert (found["low"], found["high"]) == pytest.approx(expected)
     if shown:

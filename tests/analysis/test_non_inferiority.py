@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
+from scipy.stats import norm
 
 from evalrun.statistics.items.clusters import TaskClusters
 from evalrun.statistics.items.non_inferiority import change_bounds, value_bounds
@@ -63,6 +65,23 @@ def test_the_interval_is_that_of_the_other_order_turned_round() -> None:
     assert low < -0.05 < high
     assert score_interval(0, 0, 300, 0.05, 0.05)[0] == pytest.approx(-3.2 / 303.2, abs=0.003)  # about three in n
     assert score_interval(100, 0, 100, 0.05, 0.05)[1] < -0.9
+
+
+@pytest.mark.parametrize(("fell", "rose", "n"), [(40, 25, 150), (9, 4, 100), (3, 4, 60), (30, 31, 400)])
+def test_the_ends_are_where_the_score_by_its_definition_has_the_level(fell: int, rose: int, n: int) -> None:
+    def score(down: int, up: int, delta: float) -> float:
+        def unlikely(only_before: float) -> float:
+            shares = (only_before + delta, only_before, 1 - 2 * only_before - delta)
+            return -sum(count * np.log(share) for count, share in zip((up, down, n - up - down), shares, strict=True))
+
+        most_likely = minimize_scalar(unlikely, bounds=(max(0, -delta), (1 - delta) / 2), method="bounded").x
+        spread = np.sqrt(n * (2 * most_likely + delta * (1 - delta)))
+        return float((up - down - n * delta - 0.5) / spread)  # half an item for continuity
+
+    low, high = score_interval(fell, rose, n, 0.05, 0.01)
+    assert low < 0 < high
+    assert norm.sf(score(fell, rose, low)) == pytest.approx(0.05, abs=1e-4)
+    assert norm.sf(score(rose, fell, -high)) == pytest.approx(0.01, abs=1e-4)
 
 
 def test_what_could_be_shown_is_shown_four_times_in_five() -> None:

@@ -203,7 +203,7 @@ _OTHER_METHODS = {
     "Quadratic": "U and inverted U by the slopes at both ends (Lind & Mehlum 2010).",
     "Two lines": "Both slopes significant and opposite, break by the Robin Hood procedure (Simonsohn 2018).",
     "Broken line": "One break by least squares, its interval by profile likelihood (Hinkley 1971; Muggeo 2003).",
-    "Falls": "Exact McNemar test on the same items with Newcombe’s interval (McNemar 1947; Newcombe 1998), Bonferroni "
+    "Falls": "Exact McNemar test on the same items with Tango’s interval (McNemar 1947; Tango 1998), Bonferroni "
     "over the curve’s pairs; without items z of two standard errors.",
     "Signal and noise": "Heineman et al. 2025, arXiv:2508.13144.",
     "Effects of no interest": "Two one-sided t-tests against a stated margin, with the error and degrees of freedom of "

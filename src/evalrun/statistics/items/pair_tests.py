@@ -1,6 +1,6 @@
 """All pairs of a curve's checkpoints tested on the same items.
 
-Where a metric is 0 or 1 on each item: the exact McNemar test, with Newcombe's interval. Else the paired t test (a
+Where a metric is 0 or 1 on each item: the exact McNemar test, with Tango's interval. Else the paired t test (a
 permutation test has no p-values small enough for thousands of pairs). Of a ratio of sums, such as bits per byte, the t
 test of linearised values. See `paired`. Items of clusters: the t test with errors clustered, of any metric
 (`clusters`).
@@ -19,7 +19,8 @@ from scipy.special import stdtr, stdtrit
 
 from evalrun.statistics.items.clusters import Clusters, Codes, clustered_means, clusters_of_items
 from evalrun.statistics.items.paired import MCNEMAR, RATIO_TEST, T_TEST, Z_TEST
-from evalrun.statistics.items.paired_shares import mcnemar, newcombe
+from evalrun.statistics.items.paired_shares import mcnemar
+from evalrun.statistics.items.score_interval import score_interval
 from evalrun.statistics.items.values import Floats, Items, align, columns_of, item_values
 
 Interval = Callable[[int, float], tuple[float, float]]
@@ -107,8 +108,7 @@ def _by_mcnemar(values: Floats, note: str) -> PairTests:
     variance = (fell + rose - (rose - fell) ** 2 / n) / n**2
 
     def interval(at: int, alpha: float) -> tuple[float, float]:
-        low, high = newcombe(both[at], fell[at], rose[at], n, alpha)
-        return float(low), float(high)
+        return score_interval(int(fell[at]), int(rose[at]), n, alpha / 2, alpha / 2)
 
     return PairTests(True, MCNEMAR, note, n, right / n, variance, mcnemar(fell, rose), interval)
 

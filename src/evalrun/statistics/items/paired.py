@@ -4,8 +4,7 @@ Both answered the same questions, so what counts is how many answers changed eac
 comparing two accuracies by their standard errors, which takes the items for two samples.
 
 - Metrics that are 0 or 1 on each item: the exact McNemar test (binomial test of the items that changed; McNemar 1947)
-  and Newcombe's interval for the difference of paired proportions (1998, Statistics in Medicine 17:2635-2650, method
-  10: Wilson intervals of both, corrected for their correlation).
+  and Tango's score interval for the difference of paired proportions (`score_interval`).
 - Other metrics (the probability of the true answers, log-probabilities): the sign-flip permutation test of the mean
   difference (Fisher 1935) and its bias-corrected, accelerated bootstrap interval (Efron 1987).
 - Metrics that are a ratio of sums, such as bits per byte: documents differ in length, and the corpus' difference is
@@ -32,8 +31,9 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from evalrun.statistics.items.clusters import Clusters, TaskClusters, clustered_means, clusters_of_items, t_test
-from evalrun.statistics.items.paired_shares import mcnemar, newcombe
+from evalrun.statistics.items.paired_shares import mcnemar
 from evalrun.statistics.items.resampling import bootstrap_mean, sign_flip
+from evalrun.statistics.items.score_interval import score_interval
 from evalrun.statistics.items.two_results import common_items, unpaired_error
 from evalrun.statistics.items.values import Aligned, Floats, Items, align, item_values
 from evalrun.statistics.multiplicity import adjusted
@@ -193,7 +193,7 @@ def _clustered(found: Paired, aligned: Aligned, clusters: TaskClusters, alpha: f
 
 
 def _paired(aligned: Aligned, alpha: float, draws: int, seed: int) -> Paired:
-    """McNemar's exact test and Newcombe's interval for values 0 and 1, else sign flips and a bootstrap of the mean."""
+    """McNemar's exact test and Tango's interval for values 0 and 1, else sign flips and a bootstrap of the mean."""
     if not len(aligned.values):
         return Paired(note=aligned.note)
     x, y = aligned.values.T
@@ -211,7 +211,7 @@ def _paired(aligned: Aligned, alpha: float, draws: int, seed: int) -> Paired:
     elif np.isin(aligned.values, (0.0, 1.0)).all():
         method, odds = MCNEMAR, np.inf if rose and not fell else rose / fell if fell else np.nan
         p = float(mcnemar(np.array(fell), np.array(rose)))
-        low, high = (float(end) for end in newcombe(np.sum(x * y), np.array(fell), np.array(rose), n, alpha))
+        low, high = score_interval(fell, rose, n, alpha / 2, alpha / 2)
     elif level:
         method, p, low, high = SIGN_FLIP, 1.0 if not change.any() else 2.0 ** (1 - n), change.mean(), change.mean()
         notes.append("all items changed alike" if fell or rose else "")

@@ -1,10 +1,10 @@
 """The score interval of the difference of paired proportions: for claims that it is more, or less, than a margin.
 
 Tango 1998 (Statistics in Medicine 17:891-908) tests a difference delta by its score, with the discordance that is most
-likely under delta. Newcombe's interval, which `paired_shares` gives, is wrong too often at its ends: by simulation it
-passes a fall of exactly the margin up to 2.7 times as often as it should. Here half an item is taken off, to correct
-for continuity; and where the claim is of a change beyond a margin, which a few changed items carry, a whole one, and
-the end is no further out than the exact end (Clopper & Pearson 1934) of the net change as a binomial count. By
+likely under delta. Newcombe's interval (1998, the same journal 17:2635-2650) is wrong too often at its ends: by
+simulation it passes a fall of exactly the margin up to 2.7 times as often as it should. Here half an item is taken off,
+to correct for continuity; and where the claim is of a change beyond a margin, which a few changed items carry, a whole
+one, and the end is no further out than the exact end (Clopper & Pearson 1934) of the net change as a binomial count. By
 enumeration of all tables of 20 to 400 items the error is then at most the level (1.01 times it, of levels below 0.01).
 """
 
