@@ -72,5 +72,15 @@ def test_base_and_chat_make_one_report_that_says_who_was_asked_how(
         step: record["key"] for step, record in found.items() if step < 8
     }
     assert len(list(talk.glob("multirun/local/talk/step8/results/*.json"))) == 2
-    assert cli.main([*SWEEP[:3], "step=1", "task=writes", "chat=template"]) == 1
-    assert "the tokenizer of talk step 1 has no chat template" in capsys.readouterr().err
+
+
+def test_who_has_no_template_is_told_before_anything_is_loaded(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-m", *SWEEP[:-1], "chat=template"]) == 2
+    said = capsys.readouterr().err
+    assert "the tokenizer of talk step 1 (and of 1 more of 4 checkpoints) has no chat template" in said
+    assert not (talk / "multirun").exists()
+    told = ["show", *SWEEP[:2], "step=8", "task=writes", "chat=template", "chat.system=Be brief."]
+    assert cli.main(told) == 0
+    digest = hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    line = f"template {digest[:8]} of the tokenizer, examples as turns, system prompt 'Be brief.'"
+    assert line in " ".join(capsys.readouterr().out.split())

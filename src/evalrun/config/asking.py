@@ -33,6 +33,14 @@ def chat_in(config: Config) -> dict[str, Any]:
     return {key: value for key, value in said.items() if key != "stages" and value != _FIRST_CHAT.get(key)}
 
 
+def no_chat_template(label: str) -> str:
+    """The sentence about a checkpoint, in words, whose tokenizer has no chat template where one is asked for."""
+    return (
+        f"the tokenizer of {label} has no chat template, as that of a base model: set chat.template=auto to ask it in "
+        "plain text, chat.template=false for all, or name a tokenizer that has one with model.tokenizer=."
+    )
+
+
 def asking_problems(config: Config) -> Iterator[str]:
     """Sentences about sampling and chat that cannot be right, or of which something would be ignored."""
     yield from _generation_problems(config.generation)

@@ -24,6 +24,7 @@ from evalrun.core.errors import ConfigError, EvalrunError
 from evalrun.core.secrets import hide_password
 from evalrun.grid import job_keys, override_checks, step_order
 from evalrun.grid import overrides as ov
+from evalrun.grid.chat_template_problems import chat_template_problems
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec, JobTasks
 from evalrun.grid.model_configs import ComposedConfigs, GroupConfig, ModelConfigs
@@ -118,7 +119,7 @@ def plan(arguments: tuple[str, ...], are_checked: bool = False) -> Plan:
                     groups.append(made)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
-    problems.update(dict.fromkeys([*_namesakes(jobs), *one_server_problems(jobs)]))
+    problems.update(dict.fromkeys([*_namesakes(jobs), *one_server_problems(jobs), *chat_template_problems(jobs)]))
     if problems:
         raise ConfigError(problems)
     return Plan(step_order.with_turns(jobs), groups[0].folders.root, ComposedConfigs(groups))

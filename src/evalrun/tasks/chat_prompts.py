@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalrun.config.asking import AUTO
+from evalrun.config.asking import AUTO, no_chat_template
 from evalrun.core.errors import CheckpointError, TaskError, first_line, suggest
 
 log = logging.getLogger(__name__)
@@ -141,10 +141,7 @@ def _template(wanted: bool | str, tokenizer: Any, label: str) -> str | None:
     if not there:
         if wanted == AUTO:
             return None
-        raise CheckpointError(
-            f"the tokenizer of {label} has no chat template, as that of a base model: set chat.template=auto to ask it "
-            "in plain text, chat.template=false for all, or name a tokenizer that has one with model.tokenizer=."
-        )
+        raise CheckpointError(no_chat_template(label))
     if isinstance(wanted, str) and wanted != AUTO:
         names = sorted(there) if isinstance(there, dict) else []
         if not names:

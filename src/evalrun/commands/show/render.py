@@ -50,6 +50,8 @@ def _head(shown: Shown, vocabulary: Vocabulary) -> Iterator[Text]:
     yield _fact("scored", f"{', '.join(shown.metrics) or 'by code of its own'} ({shown.output_type}){chance}")
     yield _fact("few-shot", f"{counted(shown.num_fewshot, 'example')} in the prompt")
     yield _fact("profile", shown.profile)
+    if shown.chat:
+        yield _fact("chat", _chat(shown.chat))
     if shown.generation is not None:
         yield _fact("generated", _generated(shown.generation))
     if vocabulary.problem is not None:
@@ -68,6 +70,17 @@ def _generated(how: Mapping[str, Any]) -> str:
     shown_apart = ("until", "samples", "do_sample")
     rest = [f"{key} {value}" for key, value in how.items() if key not in shown_apart]
     return ", ".join([counted(how["samples"], "sample"), rule, *rest])
+
+
+def _chat(chat: Mapping[str, Any]) -> str:
+    """How a prompt becomes a conversation: the template by its digest, and what else is set."""
+    template = chat.get("chat_template_sha256")
+    turns = "examples as turns" if chat.get("fewshot_as_multiturn", True) else "examples in one message"
+    words = [f"template {template[:8]} of the tokenizer, {turns}" if template else "plain text: no template"]
+    words += [f"{key} {value}" for key in ("template_args",) if (value := chat.get(key))]
+    words += [f"system prompt {chat['system']!r}"] if chat.get("system") else []
+    words += [f"thinking cut up to {chat['think_end']!r}"] if chat.get("think_end") else []
+    return ", ".join(words)
 
 
 def _fact(name: str, said: str) -> Text:

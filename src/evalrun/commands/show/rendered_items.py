@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalrun import scoring
 from evalrun.commands.show.set_beside import chat_of, generation_of
 from evalrun.commands.show.vocabulary import Vocabulary
-from evalrun.config.asking import generation_in
+from evalrun.config.asking import chat_in, generation_in
 from evalrun.config.schema import Config
 from evalrun.tasks import builder, right_answers
 from evalrun.tasks.task_file import TaskFile
@@ -75,6 +75,7 @@ class Shown:
     chance: float | None
     num_fewshot: int
     profile: str
+    chat: dict[str, Any]  # what is set of it, and the digest of the template; empty: prompts are plain text
     generation: dict[str, Any] | None  # of a task that generates: lm-eval's generation_kwargs, and `samples` of an item
     items: tuple[RenderedItem, ...]
     lengths: Lengths | None
@@ -92,7 +93,8 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         TaskError: data that cannot be had or does not fit the task.
         CheckpointError: no tokenizer, or no chat template, where prompts are made by one.
     """
-    task = builder.build([file], config.num_fewshot, generation_in(config), chat_of(config, vocabulary))[file.name]
+    chat = chat_of(config, vocabulary)
+    task = builder.build([file], config.num_fewshot, generation_in(config), chat)[file.name]
     requests = scoring.rendered(task, max(limit, MEASURED))
     items = tuple(_items(task, [r for r in requests if r.doc_id < limit], vocabulary, config.scorer.encoding))
     lengths = _lengths(requests, vocabulary, config.scorer.encoding)
@@ -108,6 +110,7 @@ def look(file: TaskFile, config: Config, vocabulary: Vocabulary, limit: int) -> 
         chance=builder.chance(task),
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         profile=config.profile,
+        chat=chat_in(config) | ({} if chat is None else chat.said),
         generation=generation_of(task),
         items=items,
         lengths=lengths,
