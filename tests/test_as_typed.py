@@ -43,7 +43,7 @@ def test_a_folder_is_the_one_that_was_typed(name: str) -> None:
         assert compose(["model=local", "step=0", *ov.for_hydra(ov.parse([f"path={name}"]))]).model.path == name
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=_NAMES)
 def test_any_name_of_a_folder_that_is_there_goes_round(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name

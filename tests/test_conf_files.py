@@ -119,7 +119,7 @@ def test_whatever_is_in_a_file_is_taken_or_refused_in_sentences_that_name_it(
         assert said(group) == []
 
         @settings(
-            max_examples=settings.default.max_examples // 4, suppress_health_check=list(HealthCheck), derandomize=True
+            max_examples=settings.default.max_examples // 10, suppress_health_check=list(HealthCheck), derandomize=True
         )
         @given(text=spoilt(FILES[group][0]))
         @example(text="")
