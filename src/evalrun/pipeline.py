@@ -17,6 +17,7 @@ from evalrun.checkpoints import audit, devices, downloads
 from evalrun.checkpoints.read_ahead import Ahead
 from evalrun.checkpoints.ready import ReadyCheckpoint
 from evalrun.checkpoints.suites import allowed
+from evalrun.checkpoints.tokenizer_digest import tokenizer_digest
 from evalrun.config.asking import chat_in
 from evalrun.config.engine_settings import SERVER
 from evalrun.config.schema import TrackingConf
@@ -202,7 +203,7 @@ def _score(
         built, counts, faults = attempts.ready(config, files, chat)
     process.ahead.start(located.cell, ready.folder, config.trust_pickle, downloads.claimer(config))
     said = {**namesakes.origin(config, located), **loaded.said, **_noted(job, located)}
-    said |= {} if chat is None else chat.said
+    said |= {"tokenizer_digest": tokenizer_digest(loaded.tokenizer)} | ({} if chat is None else chat.said)
     before = result_files.latest(folder)  # a clock that was set back puts no new result before an old one
     lost: dict[str, scoring.Score] = {}
     tokens = scoring.token_settings(loaded.tokenizer, built, config.limit, config.scorer.tokens_by)

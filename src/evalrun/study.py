@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun.config.schema import Config
+from evalrun.config.schema import Config, model_dirname
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.plain_names import slug
@@ -15,6 +15,7 @@ from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
 from evalrun.core.text import counted
+from evalrun.core.tokenizer_changes import tokenizer_changes
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.grid.selected_results import Selection as Selection
 from evalrun.reporting.item_sources import clusters_of as clusters_of
@@ -89,7 +90,7 @@ def analyse(
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    told = context | _came_in(whole, rows), finals, failed, *selection.grid_of(suite), groups
+                    told = context, whole, finals, failed, *selection.grid_of(suite), groups
                     files, run = _report(config, store, sources, filing, suite, title, rows, out, *told)
                     page = files["report.html"]
                     kept.made(title, suite, page, files.values(), run, sources.read())
@@ -137,6 +138,16 @@ def _came_in(whole: SuiteTable, rows: pd.DataFrame) -> dict[str, str]:
     counts = rows.drop_duplicates(["run_id", "task"])["run_id"].map(whole.bundles).dropna().value_counts(sort=False)
     said = "; ".join(f"{counted(int(n), 'result')} of {bundle}" for bundle, n in counts.items())
     return {"From bundles": said} if said else {}
+
+
+def _other_tokenizers(whole: SuiteTable, rows: pd.DataFrame) -> list[str]:
+    """A sentence for each training run whose tokenizer changes."""
+    if len(set(whole.tokenizers.values())) < 2:
+        return []
+    known = rows.sort_values("finished_ms").drop_duplicates("run_id")
+    names = map(model_dirname, known["model"], known["seed"].astype(object).where(known["seed"].notna(), None))
+    digests = [whole.tokenizers.get(run_id, "") for run_id in known["run_id"]]
+    return tokenizer_changes(zip(names, known["step"], digests, strict=True))
 
 
 def _studies(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -213,6 +224,7 @@ def _report(
     table: pd.DataFrame,
     out: Path,
     context: Mapping[str, str],
+    whole: SuiteTable,
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
@@ -231,6 +243,7 @@ def _report(
         table: The rows to analyse.
         out: Folder for the files.
         context: What the page says of where the rows are from: name -> words.
+        whole: All results of the suite.
         finals: Model -> its last released step, where known.
         failed: Labels of checkpoints that have no result, for the page.
         wanted: The checkpoints that should be there; None where nothing says which.
@@ -251,8 +264,10 @@ def _report(
         correlates, told = correlates_of(config, store, table)
     with items_of(config, store, table, sources.words) as items:
         found = run_analysis(
-            *(table, config.analysis, title, out, context, finals, items, store.run_address(suite), width),
+            *(table, config.analysis, title, out, {**context, **_came_in(whole, table)}, finals, items),
+            *(store.run_address(suite), width),
             failed=failed,
+            remarks=_other_tokenizers(whole, table),
             wanted=wanted,
             settled=settled,
             clusters=sources.clusters,

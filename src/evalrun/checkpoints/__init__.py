@@ -16,6 +16,7 @@ load          model and tokenizer
 tensor_values  weights that are no numbers
 devices       what it is scored on
 tokenizer, token_rules, token_ends, token_keys   its tokenizer, and where its file and its class part a text
+tokenizer_digest   what tells two tokenizers apart
 chat_templates   what makes a conversation a prompt
 downloads, download_log, read_ahead              what a sweep fetches, keeps and reads ahead
 kept_commits  which commits revisions were

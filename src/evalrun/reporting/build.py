@@ -68,12 +68,12 @@ def run_analysis(
     groups: Groups | None = None,
     logged: pd.DataFrame | None = None,
     word_correlates: pd.DataFrame | None = None,
+    remarks: Sequence[str] = (),
 ) -> Analysis:
     """Fit, test, class, draw and write.
 
-    Files: report.html; effects.csv, .tex and .md (the headline regression) and results.csv (the table as it came);
-    tables/ with all else as CSV, some of it as LaTeX too; figures/ as `conf.figures` says; items/ with a page for each
-    task whose items are followed, as `conf.item_pages` says.
+    Files: report.html; effects.csv, .tex and .md (the headline regression), results.csv (the table as it came); tables/
+    with all else; figures/ as `conf.figures` says; items/, a page for each task that is followed (`conf.item_pages`).
 
     Args:
         table: The tidy table with the columns of `columns.TABLE_COLUMNS`, older results first.
@@ -93,6 +93,7 @@ def run_analysis(
         groups: Groups of the tasks, which get means and no tests; None for none.
         logged: Losses of training logs (`loss_rows.LOSS_COLUMNS`), where `conf.x` names these.
         word_correlates: How words go with lists (`word_curves.CORRELATES`), where `conf.word_predictors` asks.
+        remarks: Sentences about the results that the table does not tell: told among the notes.
 
     Returns:
         The files, counts, text and notes.
@@ -102,14 +103,13 @@ def run_analysis(
         StorageError: When a file cannot be written.
     """
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, settled, clusters, words, groups, logged)
-    told = [*study.notes, *study.groups.notes, *folded(study, conf.figures)]
+    told = [*study.notes, *remarks, *study.groups.notes, *folded(study, conf.figures)]
     study = replace(study, notes=told, word_correlates=pd.DataFrame() if word_correlates is None else word_correlates)
     with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
         with stage("tables"):
             contents: dict[str, str | bytes] = {**table_files(study, table)}
         with stage("the page"):
             contents["report.html"] = render(study, context, runs_at)
-            text = _text(study, width)
         with stage("pages of items"):
             contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
         with stage("figures"):
@@ -118,7 +118,7 @@ def run_analysis(
         files = write_files(out, contents)
         remove_left_over(out, contents)
         files.pop(MADE, None)  # of this folder alone
-    return Analysis(files, _summary(study), text, study.notes)
+    return Analysis(files, _summary(study), _text(study, width), study.notes)
 
 
 def _text(study: Findings, width: int) -> str:

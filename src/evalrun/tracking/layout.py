@@ -28,6 +28,7 @@ KEY = "evalrun.run_key"
 KIND = "evalrun.kind"
 IDENTITY = "evalrun.identity"  # of the checkpoint: with the settings it makes the key
 FOLDER = "evalrun.folder"  # of the training run, in full; none for a model of the hub
+TOKENIZER = "evalrun.tokenizer"  # digest of its tokens and of how it parts a text
 BUNDLE = "evalrun.bundle"  # JSON: name, digest and day of the bundle that others' results came in
 SETTINGS = "evalrun.settings"
 HARDWARE = "evalrun.hardware"  # what scored it, as provenance.label says it
@@ -197,6 +198,11 @@ class RunEntry:
     def folder(self) -> str | None:
         """The training run's; None for the hub's, and on runs of earlier versions."""
         return self.tags.get(FOLDER)
+
+    @property
+    def tokenizer(self) -> str:
+        """Digest of the tokenizer; empty where that was not noted."""
+        return self.tags.get(TOKENIZER, "")
 
     @property
     def settings(self) -> str:

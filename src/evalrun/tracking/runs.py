@@ -259,6 +259,7 @@ def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean
         "evalrun.weights": result.weights,
         layout.IDENTITY: str(result.settings.get("identity") or ""),
         layout.FOLDER: str(result.settings.get("folder") or ""),
+        layout.TOKENIZER: str(result.settings.get("tokenizer_digest") or ""),
         layout.BUNDLE: json.dumps(result.settings["bundle"]) if "bundle" in result.settings else "",
         "evalrun.version": __version__,
         "evalrun.device": str(run_values.lookup(result, "device") or ""),

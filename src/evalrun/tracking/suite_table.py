@@ -35,6 +35,7 @@ class SuiteTable:
     rows: pd.DataFrame  # of every run, twins too, in the table's order
     sweeps: Mapping[str, Sequence[str]] = field(default_factory=dict)  # run id -> the multiruns that wanted it
     bundles: Mapping[str, str] = field(default_factory=dict)  # run id -> the bundle that it came in
+    tokenizers: Mapping[str, str] = field(default_factory=dict)  # run id -> digest of its tokenizer, where it is noted
     stamp: object = None  # of a file, before it was read: while it stays, nobody has written
     since: float = 0.0  # when reading began, by time.monotonic
     digest: str | None = None  # of all that it was made from; None where a store cannot be asked for it quickly
@@ -57,14 +58,16 @@ def suite_table(pages: Iterable[Sequence[RunContent]]) -> SuiteTable:
     frames: list[pd.DataFrame] = []
     sweeps: dict[str, list[str]] = {}
     bundles: dict[str, str] = {}
+    tokenizers: dict[str, str] = {}
     for page in pages:
         frames.append(_frame(page))
         sweeps |= {run.run_id: sweep_tags.sweeps_of(run.tags) for run in page}
         bundles |= {run.run_id: run_notes.bundle_of(run.tags) for run in page if layout.BUNDLE in run.tags}
+        tokenizers |= {run.run_id: run.tags[layout.TOKENIZER] for run in page if layout.TOKENIZER in run.tags}
     rows = pd.concat(frames, ignore_index=True) if frames else _frame([])
     if "stage" in rows:  # what pretraining does not say, and pages without a later stage
         rows = rows.fillna({name: "" for name, column in STAGE_COLUMNS.items() if column.dtype == "str"})
-    return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps, bundles)
+    return SuiteTable(rows.sort_values(_ORDER, ignore_index=True), sweeps, bundles, tokenizers)
 
 
 def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:

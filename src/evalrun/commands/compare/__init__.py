@@ -148,7 +148,12 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
     table = of_metric(study.with_metric(config, store, table), analysis.metric)
     sides = [latest_rows(table, side, asked.tasks) for side in (before, after)]
     asked_apart = list(_asked(before, after))
-    notes = [*asked_apart, *_missing(sides, (before, after), asked.tasks), *_same_weights(sides)]
+    notes = [
+        *asked_apart,
+        *_missing(sides, (before, after), asked.tasks),
+        *_same_weights(sides),
+        *_tokenizers(before, after),
+    ]
     shots = [fewshot_of(*pair) for pair in zip(sides, (before, after), strict=True)]
     both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
     unlike = [task for task in both if shots[0][task] != shots[1][task]]
@@ -205,6 +210,14 @@ def _missing(
             yield f"Only {one.label} has {listed(sorted(mine - others))}."
     if neither := sorted(set(tasks or ()) - names[0] - names[1]):
         yield f"Neither has {listed(neither)}."
+
+
+def _tokenizers(before: ComparedCheckpoint, after: ComparedCheckpoint) -> Iterator[str]:
+    """What is to be known where two checkpoints of one training run have different tokenizers."""
+    runs = {(one.suite, one.model, one.seed) for one in (before, after)}
+    known = {run.tokenizer for one in (before, after) for run in one.runs} - {""}
+    if len(runs) == 1 and len(known) > 1:
+        yield f"{before.label} and {after.label} have different tokenizers: a difference may be the tokenizer's."
 
 
 def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:

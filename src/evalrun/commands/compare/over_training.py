@@ -12,6 +12,7 @@ from evalrun.commands.compare.run_groups import (
     HOW_RUNS,
     StoredRun,
     distinct_groups,
+    other_tokenizers,
     runs_named,
     scored_alike,
     sibling_seeds,
@@ -236,5 +237,10 @@ def _compared(
             BandSettings(conf.alpha, conf.draws, conf.seed, conf.seed_shift, conf.seed_timing),
             study.clusters_of(config),
         )
-    told = [*notes, *shared_weights(prepared.table), *(note for note in prepared.notes if not note.endswith(_KEPT))]
+    told = [
+        *notes,
+        *other_tokenizers(every, settings),
+        *shared_weights(prepared.table),
+        *(note for note in prepared.notes if not note.endswith(_KEPT)),
+    ]
     return ComparedRuns(first, second, others, settings, axis, found, [*told, *found.notes])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from evalrun.config.schema import model_dirname
 from evalrun.core.errors import ConfigError, suggest
 from evalrun.core.text import listed
+from evalrun.core.tokenizer_changes import tokenizer_changes
 from evalrun.tracking import RunEntry
 
 HOW_RUNS = "name runs as they are in the store, such as run-a, tiny-s-seed1, 'run-a-*' or run-a-1,run-a-2"
@@ -107,6 +108,18 @@ def scored_alike(groups: Sequence[Sequence[StoredRun]], wanted: str | None) -> s
     if wanted is None and len(common) > 1:
         raise ConfigError(f"the runs were scored in {len(common)} ways: choose one, scored='{common[0]}'.")
     return wanted or common[0]
+
+
+def other_tokenizers(runs: Iterable[StoredRun], settings: str) -> list[str]:
+    """A sentence for each run whose tokenizer changes.
+
+    Args:
+        runs: That are compared.
+        settings: How the results that count were scored.
+    """
+    own = [(one.name, entry) for one in runs for entry in one.entries if entry.settings == settings]
+    in_order = sorted(own, key=lambda known: max(known[1].finished_ms.values()))
+    return tokenizer_changes((name, entry.step, entry.tokenizer) for name, entry in in_order)
 
 
 def distinct_groups(first: Sequence[StoredRun], second: Sequence[StoredRun]) -> None:

@@ -12,9 +12,10 @@ from evalrun import study
 from evalrun.commands.watch import alarm
 from evalrun.commands.watch.alarm import Change
 from evalrun.commands.watch.store_view import StoreView
-from evalrun.config.schema import Config
+from evalrun.config.schema import Config, model_dirname
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import Checkpoint
+from evalrun.core.tokenizer_changes import tokenizer_changes
 from evalrun.grid.job_spec import JobTasks
 from evalrun.statistics.alpha_spending import level_of_look
 from evalrun.statistics.items.clusters import unclustered
@@ -109,6 +110,7 @@ class Judge:
         alike = [run for run in self.view.filed(suite).values() if _is_alike(run, mine)]
         if computed and any(run.step == mine.step and run.run_key != run_key for run in alike):
             self.complain(f"{mine.checkpoint.label} was evaluated before with other files: its newest result counts.")
+        self._say_tokenizers(mine, alike)
         earlier = [run.run_id for run in alike if run.step < mine.step]
         fresh = computed or (sweep is not None and sweep in sweeps_of(mine.tags))
         compared = self._compared(mine)
@@ -122,6 +124,13 @@ class Judge:
         details = [change.to_json() for change in changes if change.is_drop]
         self.store.alarms.flag(mine.run_id, said, details, [file.name for file in self.tasks.files])
         return Visit(mine.checkpoint, mine.run_id, fresh, rows, changes, fell, tuple(said), look, level, compared)
+
+    def _say_tokenizers(self, mine: RunEntry, alike: Sequence[RunEntry]) -> None:
+        """Say that the tokenizer changed, at the first checkpoint that has another one."""
+        before = max((run for run in alike if run.step < mine.step), key=lambda run: run.step, default=mine)
+        name = model_dirname(mine.model, mine.seed)
+        for said in tokenizer_changes((name, run.step, run.tokenizer) for run in (before, mine)):
+            self.complain(said)
 
     def rows(self, run_id: str) -> pd.DataFrame:
         """A checkpoint's results: one row a task, of the tidy table."""
