@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sqlite3
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from evalrun.core import receipt
 from evalrun.core.palette import model_colors
 from evalrun.errors import TrackingError
-from evalrun.tracking import Store
+from evalrun.tracking import Store, curve_points, curve_runs
 
 from .conftest import MakeResult, make_cell
 
@@ -83,6 +85,51 @@ def test_rebuilding_writes_only_what_changed(filled: Store, make: MakeResult) ->
     after = curves_of(filled)
     assert points(filled, after["small"], "acc/memo_trap")[1000] == 0.99
     assert {n for n in SIZES if after[n].info.run_id != before[n].info.run_id} == {"small"}
+
+
+def test_points_are_made_of_lines_whose_rows_changed_alone(
+    filled: Store, make: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(*given: Any) -> Any:
+        made.append(given)
+        return curve_points.points_of(*given)
+
+    monkeypatch.setattr(curve_runs, "points_of", counted)
+
+    def rebuilt() -> dict[str, Any]:
+        made.clear()
+        filled.rebuild_curves("pythia")
+        return curves_of(filled)
+
+    before = {name: run.info.run_id for name, run in rebuilt().items()}
+    assert not made
+    with sqlite3.connect(filled._link.database) as database:
+        for table in ("metrics", "latest_metrics"):
+            value = SIZES["small"] / 2e9 + 1000 / 1e6
+            database.execute(f"UPDATE {table} SET value = 0.123 WHERE key = 'acc/memo_trap' AND value = ?", (value,))
+    database.close()
+    edited = rebuilt()
+    assert len(made) == 1
+    assert points(filled, edited["small"], "acc/memo_trap")[1000] == 0.123
+    more = make_cell("big", 2000, SIZES["big"])
+    filled.deliver([make("memo_trap", more), make("hellaswag", more)], None, "")
+    assert 2000 in points(filled, rebuilt()["big"], "acc/mean")
+    assert len(made) == 1
+    filled.deliver([make("memo_trap", make_cell("middle", 2000, SIZES["middle"]))], None, "")
+    assert 2000 not in points(filled, rebuilt()["middle"], "acc_norm/hellaswag")
+    assert len(made) == 3  # not all have every task any more: every mean is another
+    assert points(filled, curves_of(filled)["small"], "acc/mean")[1000] == 0.123
+    (gone,) = filled.table("pythia").query("model == 'middle' and step == 2000")["run_id"].unique()
+    MlflowClient(filled.uri).delete_run(gone)
+    assert 2000 not in points(filled, rebuilt()["middle"], "acc/memo_trap")
+    lines = {name: run.info.run_id for name, run in curves_of(filled).items()}
+    monkeypatch.setattr(receipt, "_code", lambda: "another version")
+    assert {name: run.info.run_id for name, run in rebuilt().items()} == lines != before
+    assert len(made) == 3  # but they are what they were, and the lines stay
+    rebuilt()
+    assert not made
 
 
 def test_a_half_written_line_is_replaced(filled: Store) -> None:

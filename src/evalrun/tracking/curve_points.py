@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from evalrun.core.receipt import key_of
 from evalrun.core.task_group import Groups
 from evalrun.tracking.group_points import CurveRow, Point, group_points
 from evalrun.tracking.slugs import metric_key
@@ -17,21 +20,35 @@ from evalrun.tracking.slugs import metric_key
 _MODEL = ["model", "seed"]
 
 
-def rows_of_models(scored: pd.DataFrame) -> Iterator[tuple[pd.Series[Any], list[CurveRow]]]:
-    """The rows of each model (and seed) in one way of scoring, with the first; the newest result of a step counts.
+@dataclass(frozen=True)
+class LineRows:
+    """The rows of a model (and seed) in one way of scoring, the oldest first; they are objects only where asked for."""
 
-    All lines are sorted at once, and only a line's own rows become objects: suites have a million.
+    about: pd.Series[Any]  # its first row
+    digest: bytes  # differs where any value that a point is made of does, and between versions
+    _columns: Sequence[np.ndarray[Any, Any]]  # of `CurveRow`
+
+    def each(self) -> list[CurveRow]:
+        """The rows."""
+        return [CurveRow(*values) for values in zip(*(column.tolist() for column in self._columns), strict=True)]
+
+
+def rows_of_models(scored: pd.DataFrame) -> Iterator[LineRows]:
+    """The rows of each model (and seed) in one way of scoring; the newest result of a step counts.
+
+    All lines are sorted and digested at once: suites have a million rows.
     """
-    stage = ["stage"] if "stage" in scored else []
-    columns = [*_MODEL, *CurveRow._fields[:-1], *stage, "n_params_nominal", "task_key"]
-    newest = scored[columns].sort_values(["finished_ms", "task_key"], kind="stable")
+    names = [*CurveRow._fields[:-1], *(["stage"] if "stage" in scored else [])]
+    newest = scored[[*_MODEL, *names, "n_params_nominal", "task_key"]]
+    newest = newest.sort_values(["finished_ms", "task_key"], kind="stable")
     newest = newest.drop_duplicates([*_MODEL, "step", "task", "metric"], keep="last")
     line = newest.groupby(_MODEL, sort=False, dropna=False).ngroup().to_numpy()
     order = np.argsort(line, kind="stable")
-    arrays = [newest[name].to_numpy() for name in (*CurveRow._fields[:-1], *stage)]
+    arrays = [newest[name].to_numpy() for name in names]
+    digests = np.column_stack([pd.util.hash_array(array) for array in arrays])
     for own in np.split(order, np.flatnonzero(np.diff(line[order])) + 1):
-        values = zip(*(array[own].tolist() for array in arrays), strict=True)
-        yield newest.iloc[own[0]], [CurveRow(*each) for each in values]
+        digest = hashlib.sha256(key_of(names).encode() + digests[own].tobytes()).digest()
+        yield LineRows(newest.iloc[own[0]], digest, [array[own] for array in arrays])
 
 
 def common_tasks(table: pd.DataFrame) -> set[str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import pandas as pd
@@ -23,12 +23,13 @@ from evalrun.core.task_group import Groups
 from evalrun.core.text import markdown_escape
 from evalrun.tracking import layout, run_notes, views
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.curve_points import common_tasks, points_of, rows_of_models
+from evalrun.tracking.curve_points import LineRows, common_tasks, points_of, rows_of_models
 from evalrun.tracking.group_points import Point
 from evalrun.tracking.group_tags import groups_of
 from evalrun.tracking.results_table import search
 
 DIGEST = "evalrun.points"
+ROWS = "evalrun.points_of"  # digest of what the points were made from: while it stays, they need not be made
 _CHUNK = 1000  # MLflow's limit of metrics in one request
 
 Made = tuple[str, str]  # a sweep and the command that made it
@@ -53,7 +54,13 @@ class ModelCurve:
     settings: str
     n_params: int
     n_params_nominal: int
-    points: list[Point] = field(default_factory=list)
+    made_from: str  # digest of all that goes into the points
+    make: Callable[[], list[Point]]
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Of each metric in order of steps."""
+        return self.make()
 
     @cached_property
     def digest(self) -> str:
@@ -113,13 +120,20 @@ def curves_of(table: pd.DataFrame, groups: Groups) -> list[ModelCurve]:
         scored = table[table["settings"] == settings]
         common = common_tasks(scored)
         is_one_of_several = len(scored) < len(table)
-        for about, rows in rows_of_models(scored):
+        for line in rows_of_models(scored):
+            about = line.about
             model, seed = str(about["model"]), None if pd.isna(about["seed"]) else int(about["seed"])
             name = model + ("" if seed is None else f" seed {seed}") + (f" ({settings})" if is_one_of_several else "")
-            curve = ModelCurve(name, model, seed, settings, int(about["n_params"]), int(about["n_params_nominal"]))
-            curve.points = points_of(rows, common, groups)
-            curves.append(curve)
+            sizes = int(about["n_params"]), int(about["n_params_nominal"])
+            told = json.dumps([name, sizes, line.digest.hex(), sorted(common), repr(groups)])
+            made_from = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+            make = partial(_points, line, common, groups)
+            curves.append(ModelCurve(name, model, seed, settings, *sizes, made_from, make))
     return sorted(curves, key=lambda curve: (curve.n_params, curve.name))
+
+
+def _points(line: LineRows, common: set[str], groups: Groups) -> list[Point]:
+    return points_of(line.each(), common, groups)
 
 
 def _replace(
@@ -127,17 +141,20 @@ def _replace(
 ) -> None:
     """Write the lines that are new or changed; the old ones go last, so that a chart being looked at never is empty."""
     there = list(search(link, experiment.experiment_id, "curve"))
-    kept, new, recolored = set(), [], {}
+    kept, new, changed = set(), [], {}
     for curve in curves:
         color = colors[curve.n_params]
-        same = [run for run in there if run.data.tags.get(DIGEST) == curve.digest and run.info.run_id not in kept]
+        left = [run for run in there if DIGEST in run.data.tags and run.info.run_id not in kept]
+        same = [run for run in left if run.data.tags.get(ROWS) == curve.made_from]
+        same = same or [run for run in left if run.data.tags[DIGEST] == curve.digest]
         if same:
             kept.add(same[0].info.run_id)
-            if same[0].data.tags.get(layout.COLOR) != color:
-                recolored[same[0].info.run_id] = {layout.COLOR: color}
+            tags = {layout.COLOR: color, ROWS: curve.made_from}
+            if tags.items() - same[0].data.tags.items():
+                changed[same[0].info.run_id] = tags
         else:
             new.append((curve, color))
-    writer.tag(recolored)
+    writer.tag(changed)
     writer.write(experiment, new)
     writer.delete([run.info.run_id for run in there if run.info.run_id not in kept])
 
@@ -157,7 +174,7 @@ def params_of(curve: ModelCurve) -> dict[str, str]:
 def final_tags(curve: ModelCurve) -> dict[str, str]:
     """The tags of a whole line; the digest comes last: a line without it is an unfinished one, and is replaced."""
     note = f"Derived from the checkpoint runs of {markdown_escape(curve.name)}; made anew when they change."
-    return {layout.NOTE: note, layout.STATE: "complete", DIGEST: curve.digest}
+    return {layout.NOTE: note, ROWS: curve.made_from, layout.STATE: "complete", DIGEST: curve.digest}
 
 
 class ClientWriter:
