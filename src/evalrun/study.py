@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,9 +181,9 @@ def _import_analysis() -> None:
 def _selected(
     store: Store, selection: Selection, meanwhile: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[str, SuiteTable, pd.DataFrame]]:
-    """Each suite with all its results and its selected rows, as `tables`; a suite is read when its turn comes.
+    """Each suite with all its results and its selected rows, as `tables`; one is read while that before it is used.
 
-    What there is to do `meanwhile` is done once while each is read.
+    What there is to do `meanwhile` is done while the first is read.
 
     Raises:
         AnalysisError: there are no such results.
@@ -196,16 +197,19 @@ def _selected(
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     wanted = [selection.suite] if selection.suite else suites
-    is_empty = True
-    for suite in wanted:
-        with beside(partial(store.read, suite), stays_here=store.state() is None) as read:
-            meanwhile()
+    is_empty, is_here = True, store.state() is None
+    with ExitStack() as begun:
+        read = begun.enter_context(beside(partial(store.read, wanted[0]), is_here))
+        meanwhile()
+        for suite, after in zip(wanted, [*wanted[1:], None], strict=True):
             with stage("reading results"):
                 whole = read()
                 table = selection.of(whole.of(selection.sweep))
-        if not table.empty:
-            is_empty = False
-            yield suite, whole, table
+            if after is not None:
+                read = begun.enter_context(beside(partial(store.read, after), is_here))
+            if not table.empty:
+                is_empty = False
+                yield suite, whole, table
     if is_empty:
         named = "" if selection.tasks is None else f", task={','.join(selection.tasks)}"
         raise AnalysisError(

@@ -61,6 +61,24 @@ def test_a_table_that_others_wrote_into_is_read_again(uneven: Store, make: MakeR
     assert 0.77 in {value for value, *_ in _curves(uneven)["pythia-70m (shared_prefix float32)"]["acc/neqa"]}
 
 
+def test_a_table_is_as_new_while_others_write_nothing(uneven: Store, make: MakeResult) -> None:
+    """Curves that this process's own client wrote are no reason to read again; whatever else is written is one."""
+    early, state = uneven.read("pythia"), uneven.state()
+    assert state is not None
+    state.watch()
+    before = uneven.read("pythia")
+    uneven.rebuild_curves("pythia", None, before)
+    now = sqlite_reader.stamp(uneven._link)
+    assert now != before.stamp == early.stamp
+    assert state.refreshed(before).stamp == now == state.refreshed(early).stamp
+    assert state.refreshed(replace(early, stamp="another", since=0.0)).stamp == "another"  # written before the watch
+    with sqlite3.connect(uneven._link.database) as database:
+        database.execute("UPDATE tags SET value = 'zzz' WHERE key = 'evalrun.settings'")
+    database.close()
+    assert state.refreshed(before) is before
+    assert uneven.read("pythia").digest != before.digest
+
+
 def test_a_tag_that_a_person_edits_is_seen(uneven: Store) -> None:
     before = uneven.read("pythia").stamp
     with sqlite3.connect(uneven._link.database) as database:

@@ -44,13 +44,15 @@ class KeptReports:
         if self._state is None or _ALL not in self._kept:
             return None
         kept = self._kept[_ALL]
+        if kept.about.get("stamp") != self._state.stamp():  # else the folders of all runs were looked through in vain
+            return None
         try:
             read = {suite: (content, self._state.items(suite)) for suite, (content, _) in _loaded(kept, "read").items()}
             pages = [self._folder / self._kept[title].about["page"] for title in _loaded(kept, "titles")]
             receipts = [self._kept[title] for title in _loaded(kept, "all")]
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        if kept.key != self._key_of_all(self._state, read) or not all(one.is_whole(self._folder) for one in receipts):
+        if kept.key != self._key_of_all(read) or not all(one.is_whole(self._folder) for one in receipts):
             return None
         return pages if all(self._has_same_tasks(one) for one in receipts) else None
 
@@ -115,9 +117,9 @@ class KeptReports:
             titles = list(new)
             new["/"] = receipt_of("", self._folder, beside, {})
             about = {"read": json.dumps(self._read), "titles": json.dumps(titles), "all": json.dumps(list(new))}
-            stamp_first = self._key_of_all(self._state, self._read)
+            about["stamp"] = self._state.stamp()  # before the results are looked through
             if all(read == self._now(self._state, suite, is_unwritten) for suite, read in self._read.items()):
-                new[_ALL] = Receipt(stamp_first, {}, about)
+                new[_ALL] = Receipt(self._key_of_all(self._read), {}, about)
         write_receipts(self._folder / _FILE, new)
 
     def _has_same_tasks(self, kept: Receipt) -> bool:
@@ -134,8 +136,8 @@ class KeptReports:
     def _key_of(self, suite: str) -> str:
         return repr((self._key, self._read[suite]))
 
-    def _key_of_all(self, state: FileState, read: dict[str, tuple[str | None, str | None]]) -> str:
-        return repr((self._key, sorted(read.items()), state.stamp()))
+    def _key_of_all(self, read: dict[str, tuple[str | None, str | None]]) -> str:
+        return repr((self._key, sorted(read.items())))
 
 
 def _loaded(kept: Receipt, name: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from evalrun.tracking import sqlite_reader
@@ -12,6 +14,7 @@ from evalrun.tracking.slugs import ITEMS
 
 if TYPE_CHECKING:
     from evalrun.tracking.mlflow_private import OwnCommits
+    from evalrun.tracking.suite_table import SuiteTable
 
 
 class FileState:
@@ -21,9 +24,10 @@ class FileState:
         self._link = link
         self._own: OwnCommits | None = None
         self._counted: int | None = None
+        self._began: tuple[object, float] = None, 0.0  # the file's stamp and the time, when `watch` began
 
-    def watch(self) -> str:
-        """Begin to notice who else writes, with MLflow, which takes seconds; returns the stamp of now.
+    def watch(self) -> None:
+        """Begin to notice who else writes, with MLflow, which takes seconds.
 
         SQLite counts the transactions that change a file; those of this process are counted too, by its own client.
         """
@@ -32,13 +36,25 @@ class FileState:
         with self._link.guard("opening the store"):
             self._own = mlflow_private.OwnCommits(self._link.client)
         self._counted = sqlite_reader.transactions(self._link)
-        return self.stamp()
+        self._began = sqlite_reader.stamp(self._link), time.monotonic()
 
-    def others_wrote(self) -> bool:
-        """Whether anything but this process's client has, or may have, written the file since `watch`."""
+    def is_unwritten(self, stamp: object, since: float) -> bool:
+        """Whether nothing but this process's client has written the file since a reading began; False if not known.
+
+        Args:
+            stamp: The file's, before it was read.
+            since: When that was, by time.monotonic.
+        """
         if self._own is None or self._counted is None:
-            return True
-        return sqlite_reader.transactions(self._link) != self._counted + self._own.count
+            return False
+        if stamp != self._began[0] and since < self._began[1]:
+            return False
+        return sqlite_reader.transactions(self._link) == self._counted + self._own.count
+
+    def refreshed(self, table: SuiteTable) -> SuiteTable:
+        """A table as one that was read now, if nothing but this process's client has written since; else as it is."""
+        now = sqlite_reader.stamp(self._link)
+        return replace(table, stamp=now) if self.is_unwritten(table.stamp, table.since) else table
 
     def stamp(self) -> str:
         """Differs once anybody has written the file, whatever it was."""
@@ -55,7 +71,7 @@ class FileState:
             if folder is None:
                 return None
             try:
-                with os.scandir(folder / ITEMS) as entries:
+                with os.scandir(f"{folder}/{ITEMS}") as entries:
                     for entry in entries:
                         said = entry.stat()
                         found.append((run_id, entry.name, said.st_size, said.st_mtime_ns))

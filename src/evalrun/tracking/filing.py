@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,13 +33,16 @@ class Filing:
 
     def __init__(self, store: Store) -> None:
         """Start the process, which opens the store; MLflow's import takes it a second or two."""
+        import pandas  # noqa: F401  here, it is there in every process that is forked from now on
+
         self._helper = Helper(forks=store.state() is not None)
         self._store = store
         self._asked: list[Callable[[], Any]] = []
-        self._read: list[tuple[str, float]] = []  # stamp of the file and time when a table was begun to be read
+        self._read: list[tuple[object, float]] = []  # stamp of the file and time when a table was begun to be read
         with stage("the store"):
             store.check(opens=not self._helper.is_beside)
-        self._began = self._do(_watch, store.conf) if self._helper.is_beside else None
+        if self._helper.is_beside:
+            self._do(_watch, store.conf)
 
     def __enter__(self) -> Filing:
         return self
@@ -53,7 +55,7 @@ class Filing:
 
     def rebuild_curves(self, suite: str, made: tuple[str, str] | None, table: SuiteTable) -> None:
         """What `Store.rebuild_curves` does, soon."""
-        self._read.append((repr(table.stamp), table.since))
+        self._read.append((table.stamp, table.since))
         self._do(_rebuild_curves, self._given, suite, made, table)
 
     def log_report(
@@ -70,11 +72,7 @@ class Filing:
         """
         for answer in self._asked:
             answer()
-        if self._began is None:
-            return False
-        stamp, began = self._began()
-        known = all(seen == stamp or since >= began for seen, since in self._read)
-        return known and not self._helper.ask(_others_wrote)()
+        return self._helper.is_beside and self._helper.ask(_are_unwritten, self._read)()
 
     @property
     def _given(self) -> Store | None:
@@ -89,21 +87,24 @@ class Filing:
 _opened: list[tuple[Store, FileState]] = []  # of the process beside
 
 
-def _watch(conf: TrackingConf) -> tuple[str, float]:
-    """Open the store in this process, and notice from now on who else writes: the file's stamp, and when that was."""
+def _watch(conf: TrackingConf) -> None:
+    """Open the store in this process, and notice from now on who else writes."""
     store = Store(conf)
     state = store.state()
     assert state is not None  # it was there when this process was started
     _opened.append((store, state))
-    return state.watch(), time.monotonic()
+    state.watch()
 
 
-def _others_wrote() -> bool:
-    return _opened[-1][1].others_wrote()
+def _are_unwritten(read: list[tuple[object, float]]) -> bool:
+    return all(_opened[-1][1].is_unwritten(*one) for one in read)
 
 
 def _rebuild_curves(store: Store | None, suite: str, made: tuple[str, str] | None, table: SuiteTable) -> None:
-    (store or _opened[-1][0]).rebuild_curves(suite, made, table)
+    if store is None:
+        store, state = _opened[-1]
+        table = state.refreshed(table)  # the curves of the suite before were written since it was read
+    store.rebuild_curves(suite, made, table)
 
 
 def _log_report(
