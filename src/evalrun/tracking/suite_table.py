@@ -76,7 +76,7 @@ def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
     What is a checkpoint's own is made once for it, not once a row.
     """
     checkpoints: list[Row] = []
-    scores: list[Row] = []
+    scores: list[tuple[Any, ...]] = []
     rows_each: list[int] = []
     for run in runs:
         entries, cell = layout.held(run.tags), layout.cell_of(run.tags)
@@ -88,48 +88,39 @@ def _frame(runs: Sequence[RunContent]) -> pd.DataFrame:
         own = {"flops": cell.flops, "weights": run.tags.get("evalrun.weights", ""), "run_id": run.run_id}
         checkpoints.append({**vars(cell), **own, "settings": run.tags.get(layout.SETTINGS, "")})
     stages = [*STAGE_COLUMNS] if any(one["stage"] is not None for one in checkpoints) else []
-    left = _typed(checkpoints, [*(name for name in TABLE_COLUMNS if name not in _OF_RESULT), *stages])
-    right = _typed(scores, list(_OF_RESULT))
+    of_checkpoint = [*(name for name in TABLE_COLUMNS if name not in _OF_RESULT), *stages]
+    left = _typed({name: [one[name] for one in checkpoints] for name in of_checkpoint})
+    right = _typed(dict(zip(_OF_RESULT, zip(*scores, strict=True) if scores else [()] * len(_OF_RESULT), strict=True)))
     left = left.take(np.repeat(np.arange(len(rows_each)), rows_each)).reset_index(drop=True)
     return pd.concat([left, right], axis=1)[[*TABLE_COLUMNS, *stages]]
 
 
-def _typed(rows: Sequence[Row], names: list[str]) -> pd.DataFrame:
-    """Rows as columns of their types; equal texts are one object, of which a million rows hold a pointer each."""
+def _typed(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Columns of their types; equal texts are one object, of which a million rows hold a pointer each."""
     known: dict[Any, Any] = {}
-    columns = {name: [row[name] for row in rows] for name in names}
+    typed = {}
     for name, values in columns.items():
-        if _TYPES[name] is TEXT:
-            columns[name] = [known.setdefault(value, value) for value in values]
-    return pd.DataFrame({name: pd.Series(values, dtype=_TYPES[name]) for name, values in columns.items()})
+        kind = _TYPES[name]
+        each = [known.setdefault(value, value) for value in values] if kind is TEXT else list(values)
+        typed[name] = pd.Series(each, dtype=kind)
+    return pd.DataFrame(typed)
 
 
-def _scores(run: RunContent, entries: Mapping[str, layout.TaskEntry]) -> Iterator[Row]:
-    """What a run's rows say of its results, one a task and metric.
+def _scores(run: RunContent, entries: Mapping[str, layout.TaskEntry]) -> Iterator[tuple[Any, ...]]:
+    """What a run's rows say of its results, one a task and metric, in the order of `_OF_RESULT`.
 
     Only tasks whose key is on the run count: they are there completely, even if the run was killed later.
     """
     metrics = run.metrics
     for entry in entries.values():
+        of_task = entry.task, entry.title, entry.cause, entry.role
+        chance = math.nan if entry.chance is None else entry.chance
         for metric in [*entry.metrics, *entry.missing]:
             # What is not finite was not logged: missing stays missing.
             value = math.nan if metric in entry.missing else metrics.get(metric_key(metric, entry.task))
             if value is None:
                 continue  # being written this moment: a server may read the metrics before and the tags after
             has_stderr = entry.metrics.get(metric, False)
-            yield {
-                "task": entry.task,
-                "title": entry.title,
-                "cause": entry.cause,
-                "role": entry.role,
-                "metric": metric,
-                "value": value,
-                "stderr": metrics.get(stderr_key(metric, entry.task), math.nan) if has_stderr else math.nan,
-                "n": entry.n,
-                "chance": math.nan if entry.chance is None else entry.chance,
-                "primary": metric == entry.primary,
-                "higher_is_better": entry.is_higher_better(metric),
-                "disputed": entry.disputed,
-                "task_key": entry.key,
-                "finished_ms": entry.finished_ms,
-            }
+            stderr = metrics.get(stderr_key(metric, entry.task), math.nan) if has_stderr else math.nan
+            told = metric == entry.primary, entry.is_higher_better(metric), entry.disputed
+            yield (*of_task, metric, value, stderr, entry.n, chance, *told, entry.key, entry.finished_ms)
