@@ -264,10 +264,10 @@ def _lacking(config: Config, identity: str, folder: Path, tasks: JobTasks) -> li
 
 def final_steps() -> dict[str, int]:
     """The last released step of every model that has a config and is known (inside a `compose.hydra_session`)."""
-    found = {}
+    found, files = {}, ModelFiles()
     for name in ov.models():
         try:
-            config = config_of(name)
+            config = config_of(name, files)
             if steps := known_steps(config):
                 found[config.model.name] = steps[-1]
         except (EvalrunError, HydraException):

@@ -100,7 +100,7 @@ class ItemReader:
 
     def table(self, run_id: str, task: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Items as an Arrow table: lists of numbers stay together, which is many times as fast to compute with."""
-        path = self._path(run_id, items_path(task))
+        path = self._path(run_id, task)
         if path is None:
             return None
         import pyarrow as pa
@@ -138,21 +138,24 @@ class ItemReader:
                 columns[column] = pc.list_flatten(table[name].combine_chunks())
         return pa.table(columns)
 
-    def _path(self, run_id: str, name: str) -> Path | None:
-        """Where an artifact of a run lies now; None where it has none of this name."""
-        if run_id in self._folders:
-            return self._folders[run_id] / name if name in self._names(run_id) else None
-        return self._fetched[run_id].result().get(name) if run_id in self._fetched else None
+    def _path(self, run_id: str, task: str) -> Path | None:
+        """Where a result's items lie now; None where it has none."""
+        there = self._there.get(run_id)
+        if there is None:
+            if run_id not in self._folders:
+                name = items_path(task)
+                return self._fetched[run_id].result().get(name) if run_id in self._fetched else None
+            there = self._there[run_id] = self._names(run_id)
+        # Thousands of runs may have none of any task.
+        return self._folders[run_id] / name if there and (name := items_path(task)) in there else None
 
     def _names(self, run_id: str) -> frozenset[str]:
         """The items' files of a run on this machine: looked for once, not for each task of many."""
-        if run_id not in self._there:
-            try:
-                found = os.listdir(self._folders[run_id] / ITEMS)
-            except OSError:  # it has none, or they cannot be read
-                found = []
-            self._there[run_id] = frozenset(f"{ITEMS}/{name}" for name in found)
-        return self._there[run_id]
+        try:
+            found = os.listdir(f"{self._folders[run_id]}/{ITEMS}")
+        except OSError:  # it has none, or they cannot be read
+            found = []
+        return frozenset(f"{ITEMS}/{name}" for name in found)
 
     def _fetch(self, run_id: str, tasks: Sequence[str]) -> dict[str, Path]:
         """Download what there is of these tasks' files: artifact name -> where it lies now."""

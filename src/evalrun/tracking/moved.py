@@ -19,6 +19,7 @@ from evalrun.core.text import counted
 log = logging.getLogger(__name__)
 APART = "evalrun.artifacts_apart"  # tag of an experiment whose artifacts were put elsewhere than beside the database
 _FOLDER = "artifacts"  # below the store's root
+_PLAIN = frozenset("%?#;")  # an address with none of these is the path itself
 
 
 def settle(database: Path, root: Path, patience_s: float) -> None:
@@ -53,14 +54,23 @@ def settle(database: Path, root: Path, patience_s: float) -> None:
 
 def here(uri: str, root: Path) -> Path | None:
     """Where the artifacts of an address lie on this machine, those of a store that moved below its root; or None."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    path = Path(unquote(parts.path))
-    if path.parts[-4:-3] == (_FOLDER,) and not path.is_dir():  # artifacts/<suite>/<run>/artifacts
-        moved = root.joinpath(*path.parts[-4:])
-        return moved if moved.is_dir() else path
-    return path
+    found = folder_here(uri, root)
+    return None if found is None else Path(found)
+
+
+def folder_here(uri: str, root: Path | str) -> str | None:
+    """What `here` says, as text: of thousands of runs, paths as objects take ten times as long."""
+    plain = uri.removeprefix("file://") if uri.startswith("file:///") else uri
+    if not plain.startswith("/") or not _PLAIN.isdisjoint(plain):
+        parts = urlsplit(uri)
+        if parts.scheme not in ("", "file"):
+            return None
+        plain = str(Path(unquote(parts.path)))
+    _, *place = plain.rsplit("/", 4)
+    if len(place) == 4 and place[0] == _FOLDER and not os.path.isdir(plain):
+        moved = os.path.join(root, *place)  # artifacts/<suite>/<run>/artifacts
+        return moved if os.path.isdir(moved) else plain
+    return plain
 
 
 def _roots(places: Iterable[str | None]) -> Iterator[Path]:

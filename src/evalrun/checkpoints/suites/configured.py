@@ -41,6 +41,8 @@ class ModelFiles:
         self._read: dict[tuple[str, str], dict[str, Any] | None] = {}
         self._folders = [Path(folder) for folder in conf_dirs()]
         self._described: dict[str, ModelDescription | None] = {}
+        self._model = OmegaConf.structured(ModelConf)
+        self._checkpoints: dict[str, tuple[DictConfig, tuple[str, ...]]] = {}  # suite's file -> what it says
 
     def description_of(self, name: str) -> ModelDescription | None:
         """A model by the name of its file; None where its files use more of Hydra than a suite and `_self_`."""
@@ -61,14 +63,28 @@ class ModelFiles:
         model = self._said("model", name)
         match model.pop("defaults", None):
             case [{"/checkpoint@_global_.checkpoint": str(suite)}, "_self_"]:
-                said, suites = self._chain(suite)
+                checkpoint, suites = self._checkpoint(suite)
             case _:
                 raise _UnusualError
-        checkpoint = OmegaConf.merge(OmegaConf.structured(CheckpointConf), said)
-        described = OmegaConf.merge(OmegaConf.structured(ModelConf), model)
-        if OmegaConf.missing_keys(described) or OmegaConf.missing_keys(checkpoint):
+        described = OmegaConf.merge(self._model, model)
+        if OmegaConf.missing_keys(described):
             raise _UnusualError
-        return ModelDescription(cast(DictConfig, described), cast(DictConfig, checkpoint), suites)
+        return ModelDescription(cast(DictConfig, described), checkpoint, suites)
+
+    def _checkpoint(self, suite: str) -> tuple[DictConfig, tuple[str, ...]]:
+        """What a suite's file says, and the names of it and those that it builds on; put together once for its models.
+
+        Raises:
+            _UnusualError: only Hydra can tell what the files mean, or they leave out what they must say.
+            OmegaConfBaseException: they say what the schema does not take.
+        """
+        if suite not in self._checkpoints:
+            said, suites = self._chain(suite)
+            checkpoint = OmegaConf.merge(OmegaConf.structured(CheckpointConf), said)
+            if OmegaConf.missing_keys(checkpoint):
+                raise _UnusualError
+            self._checkpoints[suite] = cast(DictConfig, checkpoint), suites
+        return self._checkpoints[suite]
 
     def _chain(self, suite: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """A suite's file over those that it builds on, and the names of them all."""
