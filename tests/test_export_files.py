@@ -33,6 +33,22 @@ def results_of(folder: Path) -> tuple[pd.DataFrame, dict[tuple[str, int, str], p
     return table, {place: frame for place, frame in found.items() if frame is not None}
 
 
+def versions_by_lm_eval(folder: Path) -> dict[str, Any]:
+    """What lm-eval's own evaluation of the same task files writes."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    configs = [yaml.safe_load((folder / "conf" / "task" / f"{name}.yaml").read_text()) for name in ("alpha", "beta")]
+    for config in configs:
+        files = {"test": str(folder / config.pop("data"))}
+        config |= {"dataset_path": "json", "dataset_kwargs": {"data_files": files}, "test_split": "test"}
+    found = simple_evaluate(
+        model="dummy", tasks=configs, task_manager=TaskManager(include_defaults=False), bootstrap_iters=0
+    )
+    assert found is not None
+    return dict(found["versions"])
+
+
 @pytest.mark.release
 def test_lm_evals_files_are_read_by_its_tools_and_ingested_again(
     evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -48,7 +64,8 @@ def test_lm_evals_files_are_read_by_its_tools_and_ingested_again(
     names = [str(path) for path in folder.iterdir()]
     latest = json.loads(Path(get_latest_filename(get_results_filenames(names))).read_text())
     assert len(get_sample_results_filenames(names)) == 2
-    assert "|alpha|" in make_table(latest).replace(" ", "")
+    assert latest["versions"] == {"alpha": 1.0, "beta": 1.0} == versions_by_lm_eval(evaluated)
+    assert "|alpha|1|" in make_table(latest).replace(" ", "")
 
     other = tmp_path / "other"
     other.mkdir()

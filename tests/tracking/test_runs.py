@@ -35,6 +35,25 @@ def history(store: Store, run_id: str) -> dict[str, list[tuple[float, int, int]]
     return {key: [(m.value, m.timestamp, m.step) for m in client.get_metric_history(run_id, key)] for key in keys}
 
 
+@pytest.mark.parametrize(
+    ("settings", "version"),
+    [
+        ({"task_config": {"metadata": {"version": 0.0}}}, 0.0),
+        ({"task_config": {"metadata": {"version": "2.1"}}}, "2.1"),
+        ({"task_version": 3, "task_config": None}, 3),  # of lm-eval's own files
+        ({"task_config": {"metadata": {"title": "Mine"}}}, ""),
+    ],
+)
+def test_a_run_knows_the_version_of_its_task(
+    store: Store, make: MakeResult, settings: dict[str, Any], version: object
+) -> None:
+    run_id = store.deliver([make(settings=settings)], None, None)
+    (run,) = store.past("pythia")
+    assert run.entries["memo_trap"].version == version
+    about = json.loads(client_of(store).get_run(run_id).data.tags["evalrun.about.memo_trap"])
+    assert about.get("version", "") == version
+
+
 def test_a_run_holds_everything_of_its_results(store: Store, make: MakeResult, tmp_path: Path) -> None:
     result, path = make()
     run_id = store.deliver([(result, path), make("hellaswag", chance=0.25)], "sweep-1", "step: 2000\n")

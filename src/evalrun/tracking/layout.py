@@ -1,8 +1,7 @@
 """What is written on a checkpoint's run, and how it is read again: the one place that knows both.
 
-A task leaves two tags on the run. `evalrun.task.<task>` is its key; it is written last, so that its presence says that
-all else of the task is there. `evalrun.about.<task>` is compact JSON with what the metrics cannot carry: names as they
-were before MLflow's rules, title, cause, item count. `evalrun.cell` is the checkpoint itself.
+A task leaves two tags on the run. `evalrun.task.<task>`, its key, is written last: where it is, all else is there too.
+`evalrun.about.<task>` is compact JSON with what metrics cannot carry, `evalrun.cell` the checkpoint itself.
 """
 
 from __future__ import annotations
@@ -72,12 +71,12 @@ class TaskEntry:
     role: str = ""  # runs written before controls were told apart lack it
     lower: list[str] | None = None  # metrics of which less is better; None on runs written before it was kept
     disputed: str = ""  # other values that its sources gave for it
+    version: str | float = ""  # of the task, as lm-eval says it; empty where it is not known
 
     @classmethod
     def of(cls, result: TaskResult) -> TaskEntry:
         """What a run that holds this result says about it."""
         finite = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
-        fewshot = run_values.lookup(result, "num_fewshot", "fewshot")
         return cls(
             task=result.task,
             title=result.title[:200],
@@ -88,13 +87,14 @@ class TaskEntry:
             missing={name: str(value) for name, value in result.metrics.items() if name not in finite},
             n=result.n,
             chance=result.chance,
-            fewshot=fewshot if isinstance(fewshot, int) else None,
+            fewshot=run_values.fewshot_of(result),
             seconds=result.seconds,
             finished_ms=result.finished_ms,
             key=result.key,
             role=result.role[:200],
             lower=result.lower,
             disputed=str(result.settings.get("disputed", ""))[:1000],
+            version=run_values.task_version(result),
         )
 
     def is_higher_better(self, metric: str) -> bool:
@@ -107,7 +107,7 @@ class TaskEntry:
         Raises:
             TrackingError: when the metrics' names do not fit a tag.
         """
-        about = {name: value for name, value in vars(self).items() if name != "key" and (value or name != "disputed")}
+        about = {k: v for k, v in vars(self).items() if k != "key" and (v != "" or k not in ("disputed", "version"))}
         text = _compact(about)
         if len(text) > TAG_LIMIT:
             raise TrackingError(

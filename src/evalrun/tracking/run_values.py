@@ -62,6 +62,20 @@ def settings_label(result: TaskResult) -> str:
     return " ".join(words)
 
 
+def fewshot_of(result: TaskResult) -> int | None:
+    """How many examples its prompts had; None where that is not known."""
+    fewshot = lookup(result, "num_fewshot", "fewshot")
+    return fewshot if isinstance(fewshot, int) else None
+
+
+def task_version(result: TaskResult) -> str | float:
+    """The version of its task, as lm-eval's own files say it; empty where it is not known."""
+    config = result.settings.get("task_config") or {}
+    metadata = config.get("metadata") if isinstance(config, dict) else None
+    version = (metadata or {}).get("version", result.settings.get("task_version", ""))
+    return version if isinstance(version, int | float) else str(version)[:40]
+
+
 def lookup(result: TaskResult, *names: str) -> Any:
     """The first of these settings that the result has: at the top, under `scorer`, or in its environment; or None."""
     scorer = result.settings.get("scorer")

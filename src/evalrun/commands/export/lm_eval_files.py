@@ -103,7 +103,7 @@ def results_json(
         "results": results,
         "group_subtasks": {task: [] for task in tasks},
         "configs": {task: {"task": task, "metadata": {"title": entry.title}} for task, entry in tasks.items()},
-        "versions": {},
+        "versions": {task: entry.version for task, entry in tasks.items() if entry.version != ""},
         "n-shot": {task: entry.fewshot or 0 for task, entry in tasks.items()},
         "higher_is_better": higher,
         "n-samples": sizes,
