@@ -15,6 +15,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from evalrun.config.own_yaml import conf_dir
+from evalrun.core.errors import ConfigError
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.sweep_plan import Plan
 from evalrun.launch import live
@@ -87,6 +89,26 @@ class SweepLauncher(Launcher):
         if done.status in (Status.DONE, Status.FAILED):
             failed = "failed: " if done.status is Status.FAILED else ""
             log.info("[%d/%d] %s%s, %.1f s", number, total, failed, done.said.rstrip("."), done.seconds)
+
+
+def sweep_launcher(made: Launcher, config: DictConfig) -> SweepLauncher:
+    """What Hydra made for hydra/launcher=, if it is one of evalrun's.
+
+    Args:
+        made: The launcher.
+        config: That it was made of, with Hydra's own.
+
+    Raises:
+        ConfigError: it is another's, such as Hydra's own: it would hand on the words of each job alone.
+    """
+    if isinstance(made, SweepLauncher):
+        return made
+    name = config.hydra.runtime.choices["hydra/launcher"]
+    ours = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"))
+    raise ConfigError(
+        f"hydra/launcher={name} is no launcher of evalrun's, and cannot know which jobs are planned and done: choose "
+        f"from: {', '.join(ours)}; local, the default, runs one job after the other in this process."
+    )
 
 
 _STATUS = {Status.DONE: JobStatus.COMPLETED, Status.FAILED: JobStatus.FAILED}

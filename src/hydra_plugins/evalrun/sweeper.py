@@ -43,23 +43,26 @@ class EvalrunSweeper(Sweeper):
         """Launch what is not done of the plan, and hand what came back to the end of the sweep."""
         from evalrun.commands.run import session as sessions
         from evalrun.errors import EvalrunError, StorageError
-        from evalrun.launch.base import SweepLauncher
+        from evalrun.launch.base import sweep_launcher
 
         session, folder = sessions.current(), Path(self.config.hydra.sweep.dir)
         try:
+            launcher = sweep_launcher(self.launcher, self.config)
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
         except OSError as error:  # Hydra would show where in the code
             why = f"'{folder}' cannot be written ({error.strerror or error})"
             session.stop(StorageError(f"{why}: free some space or check the folder, and run the same again."))
             return []
+        except EvalrunError as error:
+            session.stop(error)
+            return []
         returns: list[Any] = []
-        for todo in session.launches(here=getattr(self.launcher, "here", False)):
-            if isinstance(self.launcher, SweepLauncher):
-                self.launcher.expect(session.plan, todo)
+        for todo in session.launches(here=launcher.here):
+            launcher.expect(session.plan, todo)
             try:
                 batch = [list(job.words) for job in todo]
-                back: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0) if batch else []
+                back: Sequence[Any] = launcher.launch(batch, initial_job_idx=0) if batch else []
             except EvalrunError as error:
                 session.stop(error)
                 break

@@ -24,7 +24,7 @@ from evalrun.config.schema import Config
 from evalrun.core.errors import EvalrunError
 from evalrun.core.secrets import masked
 from evalrun.grid.job_spec import JobSpec
-from evalrun.launch.base import SweepLauncher
+from evalrun.launch.base import SweepLauncher, sweep_launcher
 from evalrun.launch.jobs import Status
 from evalrun.launch.worker import Context, forwarded
 
@@ -138,10 +138,10 @@ class ByLauncher:
     def _made(self) -> SweepLauncher:
         with hydra_session():
             context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(self._config))
-            made: Any = Plugins.instance().instantiate_launcher(
+            made = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=_nothing, config=self._config
             )
-        launcher: SweepLauncher = made
+        launcher = sweep_launcher(made, self._config)
         launcher.folder = Path(str(self._config.hydra.sweep.dir)).absolute()
         return launcher
 
