@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun.config.schema import Config, model_dirname
+from evalrun.config.schema import Config
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
-from evalrun.core.text import counted
-from evalrun.core.tokenizer_changes import tokenizer_changes
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
 from evalrun.grid.selected_results import Selection as Selection
 from evalrun.reporting.item_sources import clusters_of as clusters_of
 from evalrun.reporting.item_sources import items_of as items_of
 from evalrun.reporting.item_sources import with_items as with_items
 from evalrun.reporting.item_sources import with_metric as with_metric
+from evalrun.reporting.suite_remarks import came_in, other_tokenizers
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.reporting.up_to_date import KeptReports
 from evalrun.reporting.word_sources import correlates_of, state_of_lists
 from evalrun.tracking import Store
 from evalrun.tracking.filing import Filing
+from evalrun.tracking.read_beside import read_suites
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from evalrun.statistics.coverage import Cell, Place
     from evalrun.tracking.suite_table import SuiteTable
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Results of a suite that were scored in one way: what one report is of."""
+
+    suite: str
+    title: str  # of the report
+    label: str  # how they were scored
+    rows: pd.DataFrame
+    whole: SuiteTable  # all of the suite
+    groups: Groups
+    out: Path  # folder of the report
+    is_one_of_several: bool
 
 
 def analyse(
@@ -69,36 +83,33 @@ def analyse(
     if pages is not None:
         print(f"{_are_up_to_date(pages)}: nothing has changed since the last analysis.")
         return pages
-    reports, families = [], {}
+    made = (selection.sweep, command) if selection.sweep and command else None
+    reports = []
     with Filing(store) as filing:
         suites = store.suites()
-        for suite, whole, table in _selected(store, selection, _import_analysis):
-            whole, groups = _with_groups(store, selection, suite, whole)
-            kept.saw(suite, whole.digest)
-            with stage("curves in MLflow"):
-                made = (selection.sweep, command) if selection.sweep and command else None
-                filing.rebuild_curves(suite, made, whole)
-            studies = _studies(table)
-            for label, rows in studies.items():  # results of float16 and of float32, say, are two studies
-                title, out = suite, folder / slug(suite)
-                if len(studies) > 1:
-                    title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
-                    print(f"{title}\n")
-                context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": label}
-                rows = with_metric(config, store, rows, sources.words)
-                families[title] = rows
-                if (page := kept.page_of(title, suite)) is not None:
+        studies = list(_studies(config, store, sources, selection, folder, kept, filing, made))
+        families, is_one = {one.title: one.rows for one in studies}, len({one.suite for one in studies}) < 2
+        from evalrun.reporting.families_page import write_across
+
+        page_across = partial(write_across, folder / "_families", families, config.analysis, finals)
+        with beside(page_across, stays_here=is_one) as read_across:
+            for one in studies:
+                if one.is_one_of_several:
+                    print(f"{one.title}\n")
+                if (page := kept.page_of(one.title, one.suite)) is not None:
                     print(f"{_are_up_to_date([page])}: its results have not changed.")
                 else:
                     sources.begin()
-                    told = context, whole, finals, failed, *selection.grid_of(suite), groups
-                    files, run = _report(config, store, sources, filing, suite, title, rows, out, *told)
+                    context = {"Tracking store": store.uri, "Checkpoints": selection.describe(), "Scored by": one.label}
+                    files, run = _report(
+                        config, store, sources, filing, one, context, finals, failed, *selection.grid_of(one.suite)
+                    )
                     page = files["report.html"]
-                    kept.made(title, suite, page, files.values(), run, sources.read())
+                    kept.made(one.title, one.suite, page, files.values(), run, sources.read())
                 reports.append(page)
-        from evalrun.reporting.families_page import write_across
-
-        if across := write_across(folder / "_families", families, config.analysis, finals):
+            with stage("across families"):
+                across = read_across()
+        if across:
             print(f"across {len(families)} families, over training compute: {across[0]}")
         with stage("waiting for MLflow"):
             is_unwritten = filing.end()
@@ -132,29 +143,46 @@ def _with_groups(
     return whole, selection.groups(store.groups.of(suite))
 
 
-def _came_in(whole: SuiteTable, rows: pd.DataFrame) -> dict[str, str]:
-    """What a report says of results that are of another person's bundle; nothing where all are one's own."""
-    if not whole.bundles:
-        return {}
-    counts = rows.drop_duplicates(["run_id", "task"])["run_id"].map(whole.bundles).dropna().value_counts(sort=False)
-    said = "; ".join(f"{counted(int(n), 'result')} of {bundle}" for bundle, n in counts.items())
-    return {"From bundles": said} if said else {}
+def _studies(
+    config: Config,
+    store: Store,
+    sources: TaskSources,
+    selection: Selection,
+    folder: Path,
+    kept: KeptReports,
+    filing: Filing,
+    made: tuple[str, str] | None,
+) -> Iterator[_Study]:
+    """What reports are of, suite by suite; the curves of each are brought up to date meanwhile.
 
+    Args:
+        config: As for `analyse`.
+        store: Where the results are.
+        sources: Of the texts of items.
+        selection: As for `analyse`.
+        folder: As there.
+        kept: Is told what was read.
+        filing: Files the curves.
+        made: A sweep and the command that made it.
 
-def _other_tokenizers(whole: SuiteTable, rows: pd.DataFrame) -> list[str]:
-    """A sentence for each training run whose tokenizer changes."""
-    if len(set(whole.tokenizers.values())) < 2:
-        return []
-    known = rows.sort_values("finished_ms").drop_duplicates("run_id")
-    names = map(model_dirname, known["model"], known["seed"].astype(object).where(known["seed"].notna(), None))
-    digests = [whole.tokenizers.get(run_id, "") for run_id in known["run_id"]]
-    return tokenizer_changes(zip(names, known["step"], digests, strict=True))
+    Raises:
+        AnalysisError: nothing to analyse.
+        TrackingError: the store cannot be read.
+    """
+    for suite, whole, table in _selected(store, selection, _import_analysis):
+        from evalrun.statistics.ways_of_scoring import studies_of
 
-
-def _studies(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    from evalrun.statistics.ways_of_scoring import studies_of
-
-    return studies_of(table)
+        whole, groups = _with_groups(store, selection, suite, whole)
+        kept.saw(suite, whole.digest)
+        with stage("curves in MLflow"):
+            filing.rebuild_curves(suite, made, whole)
+        ways = studies_of(table)
+        for label, rows in ways.items():  # results of float16 and of float32, say, are two studies
+            title, out = suite, folder / slug(suite)
+            if len(ways) > 1:
+                title, out = f"{suite} ({label})", out / slug(label.replace(" ", "-"))
+            rows = with_metric(config, store, rows, sources.words)
+            yield _Study(suite, title, label, rows, whole, groups, out, len(ways) > 1)
 
 
 def _are_up_to_date(pages: Sequence[Path]) -> str:
@@ -181,9 +209,7 @@ def _import_analysis() -> None:
 def _selected(
     store: Store, selection: Selection, meanwhile: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[str, SuiteTable, pd.DataFrame]]:
-    """Each suite with all its results and its selected rows, as `tables`; one is read while that before it is used.
-
-    What there is to do `meanwhile` is done while the first is read.
+    """Each suite with all its results and its selected rows, as `tables`; `meanwhile` as for `read_suites`.
 
     Raises:
         AnalysisError: there are no such results.
@@ -197,19 +223,12 @@ def _selected(
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     wanted = [selection.suite] if selection.suite else suites
-    is_empty, is_here = True, store.state() is None
-    with ExitStack() as begun:
-        read = begun.enter_context(beside(partial(store.read, wanted[0]), is_here))
-        meanwhile()
-        for suite, after in zip(wanted, [*wanted[1:], None], strict=True):
-            with stage("reading results"):
-                whole = read()
-                table = selection.of(whole.of(selection.sweep))
-            if after is not None:
-                read = begun.enter_context(beside(partial(store.read, after), is_here))
-            if not table.empty:
-                is_empty = False
-                yield suite, whole, table
+    is_empty = True
+    for suite, whole in read_suites(store, wanted, meanwhile):
+        table = selection.of(whole.of(selection.sweep))
+        if not table.empty:
+            is_empty = False
+            yield suite, whole, table
     if is_empty:
         named = "" if selection.tasks is None else f", task={','.join(selection.tasks)}"
         raise AnalysisError(
@@ -223,17 +242,12 @@ def _report(
     store: Store,
     sources: TaskSources,
     filing: Filing,
-    suite: str,
-    title: str,
-    table: pd.DataFrame,
-    out: Path,
+    study: _Study,
     context: Mapping[str, str],
-    whole: SuiteTable,
     finals: Mapping[str, int] | None,
     failed: Sequence[str],
     wanted: Sequence[Place] | None,
     settled: Sequence[Cell],
-    groups: Groups,
 ) -> tuple[Mapping[str, Path], Callable[[], str]]:
     """Analyse a table, file the report in MLflow and print the summary.
 
@@ -242,17 +256,12 @@ def _report(
         store: Where items are read.
         sources: Where texts and clusters of items are read.
         filing: Where the report is filed.
-        suite: Names the experiment.
-        title: Of the page.
-        table: The rows to analyse.
-        out: Folder for the files.
+        study: The rows to analyse.
         context: What the page says of where the rows are from: name -> words.
-        whole: All results of the suite.
         finals: Model -> its last released step, where known.
         failed: Labels of checkpoints that have no result, for the page.
         wanted: The checkpoints that should be there; None where nothing says which.
         settled: What of them was not computed, because `until=` found the shape without it.
-        groups: Groups of tasks, which get means.
 
     Returns:
         Its files by name, and what gives the run that it is filed as.
@@ -263,20 +272,20 @@ def _report(
     """
     from evalrun.reporting.build import run_analysis
 
-    width = min(100, max(80, columns(100)))
+    table, suite, width = study.rows, study.suite, min(100, max(80, columns(100)))
     with stage("words"):
         correlates, told = correlates_of(config, store, table)
     with items_of(config, store, table, sources.words) as items:
         found = run_analysis(
-            *(table, config.analysis, title, out, {**context, **_came_in(whole, table)}, finals, items),
-            *(store.run_address(suite), width),
+            *(table, config.analysis, study.title, study.out, {**context, **came_in(study.whole, table)}),
+            *(finals, items, store.run_address(suite), width),
             failed=failed,
-            remarks=_other_tokenizers(whole, table),
+            remarks=other_tokenizers(study.whole, table),
             wanted=wanted,
             settled=settled,
             clusters=sources.clusters,
             words=sources.words,
-            groups=groups,
+            groups=study.groups,
             logged=losses_of_logs(config.analysis.x, table),
             word_correlates=correlates,
         )

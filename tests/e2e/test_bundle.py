@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from evalrun import study
 from evalrun.commands.bundle import bundle_files
 from evalrun.config.schema import TrackingConf
+from evalrun.reporting.suite_remarks import came_in
 from evalrun.tracking import Store
 
 Inside = Callable[..., subprocess.CompletedProcess[str]]
@@ -140,9 +140,9 @@ def test_what_is_bundled_is_verified_and_filed_elsewhere(evaluated: Path, inside
     with theirs.items(pairs) as items:
         assert all(items(*pair) is not None for pair in pairs)
     whole = theirs.read("toy")
-    said = study._came_in(whole, whole.of())["From bundles"]
+    said = came_in(whole, whole.of())["From bundles"]
     assert said.startswith(f"{len(pairs)} results of shared ({digest[:12]}), made 20")
-    assert study._came_in(mine.read("toy"), mine.table("toy")) == {}
+    assert came_in(mine.read("toy"), mine.table("toy")) == {}
     apart = inside("ingest", "shared.zip", THEIRS, "suite=theirs")
     assert apart.returncode == 0, apart.stderr
     assert Store(TrackingConf(uri=None, root="theirs")).suites() == ["theirs", "toy"]

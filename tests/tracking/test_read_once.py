@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +14,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from evalrun.core.second_process import on_two_cores
 from evalrun.tracking import Store, curve_runs, results_table, sqlite_reader
 from evalrun.tracking.backends import backend_of
+from evalrun.tracking.read_beside import read_suites
 
 from .conftest import MakeResult, make_cell
 
@@ -77,6 +81,22 @@ def test_a_table_is_as_new_while_others_write_nothing(uneven: Store, make: MakeR
     database.close()
     assert state.refreshed(before) is before
     assert uneven.read("pythia").digest != before.digest
+
+
+@pytest.mark.parametrize("where", [contextlib.nullcontext, on_two_cores])
+def test_suites_are_read_in_turn_while_something_else_is_done(
+    uneven: Store, make: MakeResult, where: Callable[[], contextlib.AbstractContextManager[None]]
+) -> None:
+    uneven.deliver([make("neqa", make_cell(step=9, suite="zeta"))], None, None)
+    done: list[str] = []
+    with where():
+        found = dict(read_suites(uneven, ["zeta", "pythia", "nothing"], lambda: done.append("once")))
+    assert done == ["once"]
+    assert list(found) == ["zeta", "pythia", "nothing"]
+    for suite, table in found.items():
+        pd.testing.assert_frame_equal(table.rows, uneven.read(suite).rows, check_exact=True)
+        assert table.digest == uneven.read(suite).digest
+    assert found["nothing"].rows.empty
 
 
 def test_a_tag_that_a_person_edits_is_seen(uneven: Store) -> None:
