@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalrun import cli
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
@@ -75,19 +74,6 @@ def filed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     store.deliver_many(list(results()))
     return folder
-
-
-@pytest.fixture
-def compare(filed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Compare:
-    """The command, in this process: its exit code and what it prints."""
-    monkeypatch.chdir(filed)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.main(["compare", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def test_what_it_prints(compare: Compare) -> None:

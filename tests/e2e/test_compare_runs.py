@@ -16,7 +16,6 @@ import pytest
 
 import evalrun
 from analysis.made_runs import Recipe, answers
-from evalrun import cli
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
@@ -76,19 +75,6 @@ def filed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results += filed_run(folder, "base-0", few, 35, [1, 8, 64], suite="twin")
     store.deliver_many(results)
     return folder
-
-
-@pytest.fixture
-def compare(filed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Compare:
-    """The command, in this process: its exit code and what it prints."""
-    monkeypatch.chdir(filed)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.main(["compare", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.mark.release

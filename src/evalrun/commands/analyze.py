@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from evalrun import study
 from evalrun.commands.help import TIMINGS
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
 from evalrun.core.plain_names import slug
@@ -17,6 +18,11 @@ from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
 from evalrun.progress.rounds import Cell, asked_so_far, cells_of
+
+WHICH = {  # words of a command that say which results are meant, and what is to stand in them
+    "suite": "name a suite, or leave it out",
+    "sweep": "name a sweep, or leave it out",
+}
 
 
 def command(words: Sequence[str]) -> int:
@@ -30,8 +36,7 @@ def command(words: Sequence[str]) -> int:
 
 def _analyze(words: Sequence[str]) -> None:
     """Read the words, and make the reports."""
-    own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
-    rest = [word for word in words if word.partition("=")[0] not in own]
+    own, rest = take_own_words(words, WHICH)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with stage("settings"), hydra_session():
         plan, selection = select(rest, own.get("suite"), own.get("sweep"))

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun import study
-from evalrun.commands.analyze import select
+from evalrun.commands.analyze import WHICH, select
 from evalrun.commands.bundle import bundle_files
 from evalrun.commands.bundle.bundle_files import Manifest
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, StorageError
@@ -58,8 +59,7 @@ def command(words: Sequence[str]) -> int:
     target = Path(places[0])
     if (target.exists() or target.is_symlink()) and not bundle_files.is_bundle(target):
         raise ConfigError(f"'{target}' is there and no bundle: name another place, or move it away.")
-    own = dict(word.split("=", 1) for word in words if word.startswith(("suite=", "sweep=")))
-    rest = [word for word in words if "=" in word and word.partition("=")[0] not in own]
+    own, rest = take_own_words((word for word in words if "=" in word), WHICH)
     with watched("bundle"), garbage.rarer_search(), on_two_cores(), hydra_session():
         return _make(target, words, rest, own)
 

@@ -13,6 +13,7 @@ from evalrun.commands.compare import comparison_files, over_training, render, ru
 from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.result_rows import fewshot_of, latest_rows, of_metric
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.asked_words import asked_how, without_asked
@@ -110,9 +111,9 @@ def _ask(words: Sequence[str]) -> _Asked:
     names = [word for word in words if "=" not in word]
     if len(names) != 2:
         raise ConfigError(f"compare takes two checkpoints, not {len(names)}: {HOW}.")
-    own = dict(word.split("=", 1) for word in words if word.startswith("suite="))
+    own, rest = take_own_words((word for word in words if "=" in word), {"suite": over_training.OWN_WORDS["suite"]})
     with hydra_session():
-        given = ov.parse([word for word in words if "=" in word and not word.startswith("suite=")])
+        given = ov.parse(rest)
         override_checks.check(given)
         keys = {o.key_or_group for o in given}
         if misplaced := sorted(keys & {"model", "step", "experiment"}):

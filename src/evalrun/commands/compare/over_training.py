@@ -19,6 +19,7 @@ from evalrun.commands.compare.run_groups import (
     stored_runs,
 )
 from evalrun.commands.compare.run_rows import matched_by, rows_of_runs, rows_of_tasks, shared_weights
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
@@ -112,22 +113,15 @@ def read_words(words: Sequence[str]) -> RunsRequest:
     Raises:
         ConfigError: not two groups, or an override that concerns neither the analysis, the store nor the tasks.
     """
-    own: dict[str, str] = {}
-    for key, _, value in (word.partition("=") for word in words if "=" in word):
-        if key in OWN_WORDS:
-            if key in own:
-                raise ConfigError(f"{key}= is given twice, '{own[key]}' and '{value}': give it once.")
-            if not value.strip():
-                raise ConfigError(f"{key}= has no value: {OWN_WORDS[key]}.")
-            own[key] = value.strip()
-    names = [word for word in words if "=" not in word]
+    own, others = take_own_words(words, OWN_WORDS)
+    names = [word for word in others if "=" not in word]
     given_names = [*([own["a"]] if "a" in own else []), *names, *([own["b"]] if "b" in own else [])]
     if len(given_names) != 2:
         raise ConfigError(f"compare takes two runs, not {len(given_names)}: {HOW_RUNS}; groups with a= and b=.")
     at = own.get("at", "tokens")
     if at not in ("tokens", "flops", "loss") and not at.startswith(("loss:", "log:")):
         raise ConfigError(f"at='{at}' is nothing to match runs by: {suggest(at, _ATS)}")
-    rest = [word for word in words if "=" in word and word.partition("=")[0] not in OWN_WORDS]
+    rest = [word for word in others if "=" in word]
     if at.startswith(("loss:", "log:")):
         rest.append(f"analysis.x={at}")
     with hydra_session():

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands.export.request import ExportRequest, ExportSummary, need_package
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, suggest
@@ -37,11 +38,7 @@ FORMATS = {
     "csv": Format("table_file:write_csv", "results.csv"),
 }
 _AXES = ("step", "tokens")
-_OWN = {  # words that are read here, and what is to stand in them; the others are a grid and keys of a run
-    "suite": "name a suite, or leave it out",
-    "sweep": "name a sweep, or leave it out",
-    "x": "x=step or x=tokens",
-}
+_OWN = {**analyze.WHICH, "x": "x=step or x=tokens"}  # words that are read here; the others are a grid and keys of a run
 
 
 @dataclass(frozen=True)
@@ -137,20 +134,7 @@ def _read_words(words: Sequence[str]) -> _Words:
     _format(bare[0])
     if len(bare) > 2:
         raise ConfigError(f"export takes a format and one place, not '{bare[2]}' too: quote names that have spaces.")
-    own: dict[str, str] = {}
-    rest = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if word in bare:
-            continue
-        if not equals or key not in _OWN:
-            rest.append(word)
-        elif key in own:
-            raise ConfigError(f"{key}= is given twice, '{own[key]}' and '{value}': give it once.")
-        elif not value.strip():
-            raise ConfigError(f"{key}= has no value: {_OWN[key]}.")
-        else:
-            own[key] = value.strip()
+    own, rest = take_own_words((word for word in words if word not in bare), _OWN)
     return _Words(bare[0], Path(bare[1]).expanduser() if bare[1:] else None, own, rest)
 
 

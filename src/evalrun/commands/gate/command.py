@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun.commands.gate.references import find_sides
+from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
@@ -77,20 +78,11 @@ def _ask(words: Sequence[str]) -> _GateRequest:
     if len(names) != 1:
         given = f"not {len(names)}" if names else "and none is given"
         raise ConfigError(f"gate takes one checkpoint, {given}: {_HOW}; what it is held against is against=MODEL@STEP.")
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key in _OWN and equals:
-            if key in own:
-                raise ConfigError(f"{key}= is given twice, '{own[key]}' and '{value}': give it once.")
-            if not value.strip():
-                raise ConfigError(f"{key}= has no value: {_OWN[key]}.")
-            if key != "suite" and Path(value).expanduser().is_dir():
-                raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
-            own[key] = value
-        elif equals:
-            rest.append(f"gate.{word}" if key == "against" else word)
+    own, others = take_own_words(words, _OWN)
+    for key, value in own.items():
+        if key != "suite" and Path(value).expanduser().is_dir():
+            raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
+    rest = [f"gate.{word}" if word.startswith("against=") else word for word in others if "=" in word]
     with hydra_session():
         overrides = ov.parse(rest)
         override_checks.check(overrides)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands.items import render
+from evalrun.commands.own_words import take_own_words
 from evalrun.commands.run.inprocess import Value
 from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.config.compose import hydra_session
@@ -35,7 +36,6 @@ _WHAT = {  # words that are read here, and what is to stand in them; the others 
     "out": "name a folder, or leave it out",
     "by": _HOW_BY,
 }
-_OWN = tuple(_WHAT)
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,7 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
     bare = [word for word in words if "=" not in word and not word.startswith("-")]
     if bare:
         raise ConfigError(f"items does not know what '{bare[0]}' is: if it is a task, write task={bare[0]}.")
-    own = _own_words(words)
-    rest = [word for word in words if word.partition("=")[0] not in _OWN]
+    own, rest = _own_words(words)
     with hydra_session():
         plan, selection = analyze.select(rest, own.get("suite"), None)
     folder = Path(own["out"]).expanduser() if "out" in own else plan.root / "items"
@@ -180,27 +179,21 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
     return _ItemsRequest(own["task"], own.get("suite"), ways, folder, plan.config, selection)
 
 
-def _own_words(words: Sequence[str]) -> dict[str, str]:
-    """The words of `_OWN` with their values, a task among them.
+def _own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The words of `_WHAT` with their values, a task among them, and the others.
 
     Raises:
         ConfigError: no task or several, a word twice, or one without a value.
     """
-    own: dict[str, str] = {}
     for name, _, value in (word.partition("=") for word in words):
         if name == "tasks":
             raise ConfigError(f"items takes one task: write task={value.strip('[]').split(',')[0] or 'NAME'}.")
-        if name in own:
-            raise ConfigError(f"{name}= is given twice, '{own[name]}' and '{value}': give it once.")
-        if name in _OWN:
-            own[name] = value.strip()
+    own, rest = take_own_words(words, _WHAT)
     if "task" not in own:
         raise ConfigError("no task is given: name one, for example `python -m evalrun items task=tiny_obey_quote`.")
-    if empty := [name for name, value in own.items() if not value]:
-        raise ConfigError(f"{empty[0]}= has no value: {_WHAT[empty[0]]}.")
     if "," in own["task"] or own["task"].startswith("glob("):
         raise ConfigError(f"items takes one task, not '{own['task']}': start it once for each.")
-    return own
+    return own, rest
 
 
 def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame:
