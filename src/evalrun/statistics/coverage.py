@@ -71,9 +71,9 @@ def measure_coverage(
     every["state"] = pd.Series(MISSING, index=every.index).mask(every["why"].notna(), LEFT_OUT).mask(used, THERE)
     every.loc[used & every["mark"].notna(), "state"] = DISPUTED
     needless = {(task, model, _NO_SEED if seed is None else float(seed), step) for task, model, seed, step in settled}
-    is_needless = np.array([cell in needless for cell in every[keys].itertuples(index=False, name=None)], dtype=bool)
-    absent = (every["state"] == MISSING) & is_needless
-    every.loc[absent, "state"] = SETTLED
+    if needless:
+        found = np.array([cell in needless for cell in every[keys].itertuples(index=False, name=None)], dtype=bool)
+        every.loc[(every["state"] == MISSING) & found, "state"] = SETTLED
     every["why"] = every["mark"].where(every["state"] == DISPUTED, every["why"].fillna(""))
     every.loc[(every["state"] == LEFT_OUT) & (every["why"] == ""), "why"] = "not believed: see the notes"
     told = pd.DataFrame([_of_task(own) for _, own in every.groupby("task", sort=False)], columns=TASK_COLUMNS)

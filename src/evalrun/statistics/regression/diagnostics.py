@@ -136,7 +136,7 @@ def _autocorrelation(frame: TaskFrame, plane: Plane) -> tuple[float, float]:
         NaN twice where no residual has a neighbour or they are 0.
     """
     rows = frame.table[["suite", "model", "seed", "tokens"]].iloc[frame.used]
-    run = rows.groupby(["suite", "model", "seed"], dropna=False, sort=False).ngroup().to_numpy()
+    run = rows.groupby(["suite", "model", "seed"], dropna=False, sort=False, observed=True).ngroup().to_numpy()
     order = np.lexsort((rows["tokens"].to_numpy(), run))
     run, residual = run[order], plane.residuals[order]
     follows = run[1:] == run[:-1]

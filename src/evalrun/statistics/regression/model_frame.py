@@ -150,7 +150,7 @@ def predictors(rows: pd.DataFrame, choice: RegressionSettings) -> pd.DataFrame:
 
 def model_codes(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Which model each row is of, counted from 0; the seeds of a model are one cluster."""
-    return np.asarray(rows.groupby(["suite", "model"], sort=False).ngroup(), dtype=np.int64)
+    return np.asarray(rows.groupby(["suite", "model"], sort=False, observed=True).ngroup(), dtype=np.int64)
 
 
 def _frame(columns: _Columns, at: Codes, choice: RegressionSettings, shared: SharedGeometry) -> TaskFrame:

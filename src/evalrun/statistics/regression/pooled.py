@@ -102,7 +102,7 @@ def _pool(cause: str, rows: pd.DataFrame, choice: RegressionSettings) -> list[di
         why = few if len(used) <= coefficients else "model sizes and training steps vary together"
     effects = () if design is None else design.effects
     notes = effect_notes(constant) if fit is not None else dict.fromkeys(EFFECTS, why)
-    clusters = used.groupby(["suite", "model"]).ngroups
+    clusters = used.groupby(["suite", "model"], observed=True).ngroups
     base = {"cause": cause, "tasks": used["task"].nunique(), "method": METHOD, "n": len(used), "clusters": clusters}
     found = []
     for effect in EFFECTS:

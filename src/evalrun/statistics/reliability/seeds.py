@@ -61,19 +61,19 @@ def seed_variance(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
     """Models with several seeds, at the steps that all of their seeds have."""
     rows = table[table["seed"].notna() & table["value"].notna()]
-    seeds = rows.groupby(_MODEL, sort=False)["seed"].transform("nunique")
-    there = rows.groupby([*_MODEL, "step"], sort=False)["seed"].transform("nunique")
+    seeds = rows.groupby(_MODEL, sort=False, observed=True)["seed"].transform("nunique")
+    there = rows.groupby([*_MODEL, "step"], sort=False, observed=True)["seed"].transform("nunique")
     return rows[(seeds > 1) & (there == seeds)]
 
 
 def _squares(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each task and model: seeds, steps, sums of squares between seeds and of what is left."""
     value = rows["value"]
-    cell = rows.groupby([*_MODEL, "step"], sort=False)["value"].transform("mean")
-    run = rows.groupby([*_MODEL, "seed"], sort=False)["value"].transform("mean")
-    whole = rows.groupby(_MODEL, sort=False)["value"].transform("mean")
+    cell = rows.groupby([*_MODEL, "step"], sort=False, observed=True)["value"].transform("mean")
+    run = rows.groupby([*_MODEL, "seed"], sort=False, observed=True)["value"].transform("mean")
+    whole = rows.groupby(_MODEL, sort=False, observed=True)["value"].transform("mean")
     squares = rows[[*_MODEL, "seed", "step"]].assign(between=(run - whole) ** 2, rest=(value - cell - run + whole) ** 2)
-    return squares.groupby(_MODEL, sort=False).agg(
+    return squares.groupby(_MODEL, sort=False, observed=True).agg(
         seeds=("seed", "nunique"), steps=("step", "nunique"), between=("between", "sum"), rest=("rest", "sum")
     )
 
@@ -82,8 +82,8 @@ def _finals(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Of each task and model the final step: values, their mean and squares about it."""
     alone = table[~table.set_index(_MODEL).index.isin(rows.set_index(_MODEL).index)]
     used = pd.concat([rows, alone[alone["value"].notna()]])
-    last = used[used["step"] == used.groupby(_MODEL, sort=False)["step"].transform("max")]
-    finals = last.groupby(_MODEL, sort=False).agg(
+    last = used[used["step"] == used.groupby(_MODEL, sort=False, observed=True)["step"].transform("max")]
+    finals = last.groupby(_MODEL, sort=False, observed=True).agg(
         n_params=("n_params", "first"), count=("value", "size"), mean=("value", "mean"), variance=("value", "var")
     )
     finals["squares"] = (finals["variance"] * (finals["count"] - 1)).fillna(0.0)

@@ -49,8 +49,8 @@ def signal_to_noise(table: pd.DataFrame, k: int) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame(columns=COLUMNS)
     rows = table.sort_values("tokens", kind="stable")
-    last = rows.groupby(_CURVE, dropna=False, sort=False).tail(k)
-    curves = last.groupby(_CURVE, dropna=False, sort=False).agg(
+    last = rows.groupby(_CURVE, dropna=False, sort=False, observed=True).tail(k)
+    curves = last.groupby(_CURVE, dropna=False, sort=False, observed=True).agg(
         title=("title", "first"),
         n_params=("n_params", "first"),
         final=("value", "last"),
@@ -70,8 +70,8 @@ def last_doubling(table: pd.DataFrame) -> int:
     Further back, what was learnt meanwhile would count as noise.
     """
     curve = ["task", "model", "seed"]
-    final = table.groupby(curve, dropna=False)["tokens"].transform("max")
-    late = table[table["tokens"] > final / 2].groupby(curve, dropna=False).size()
+    final = table.groupby(curve, dropna=False, observed=True)["tokens"].transform("max")
+    late = table[table["tokens"] > final / 2].groupby(curve, dropna=False, observed=True).size()
     return max(2, int(late.median()))
 
 
@@ -82,7 +82,7 @@ def _of_task(curves: pd.DataFrame, k: int) -> dict[str, object]:
         curves: A row a curve: final value, mean and standard deviation of its last checkpoints.
         k: How many last checkpoints were asked for.
     """
-    finals = curves.groupby("model", sort=False)["final"].mean()
+    finals = curves.groupby("model", sort=False, observed=True)["final"].mean()
     mean = finals.mean()
     signal = float(np.ptp(finals) / abs(mean)) if len(finals) > 1 and mean != 0 else np.nan
     largest = curves.sort_values("n_params", kind="stable", na_position="first")["model"].iloc[-1]
