@@ -189,7 +189,7 @@ def test_whole_pickles_are_found(saved: Path) -> None:
 
 def test_no_such_folder(saved: Path) -> None:
     assert "did you mean 'saved'" in refusal(saved.with_name("svaed"))
-    assert "check path=" in refusal(saved / "no" / "such")
+    assert "(path=, or path in a file of conf/model/) is not there: check where it is" in refusal(saved / "no" / "such")
 
 
 def test_no_checkpoints(tmp_path: Path) -> None:

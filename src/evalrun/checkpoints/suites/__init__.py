@@ -242,9 +242,8 @@ def _parameters(config: Config) -> tuple[int, int]:
 def _counted(root: str, place: str, base: str | None, reading: Reading) -> sizes.Parameters:
     from evalrun.checkpoints.suites import folders
 
-    why = folders.unfinished(Path(root) / place)
-    if why is not None:
-        raise CheckpointError(f"the parameters of '{Path(root) / place}' cannot be counted: it {why}.")
+    if (why := local.uncountable(Path(root), place)) is not None:
+        raise CheckpointError(why)
     return folders.parameters_of(Path(root) / place, base, reading)
 
 

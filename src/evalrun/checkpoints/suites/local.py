@@ -104,8 +104,20 @@ def no_folder(root: Path) -> str:
     beside = root.absolute().parent
     there = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
     few = there and beside != Path(beside.anchor)  # the names at the top of a disk help nobody
-    hint = suggest(root.name, there) if few else "check path= (in a config: model.path)."
-    return f"folder '{root}' is not there: {hint}"
+    hint = suggest(root.name, there) if few else "check where it is."
+    return f"folder '{root}' (path=, or path in a file of conf/model/) is not there: {hint}"
+
+
+def uncountable(root: Path, place: str) -> str | None:
+    """A sentence about a folder in a run's whose parameters cannot be counted; None: they can."""
+    for folder in (root, root / place):
+        if not folder.is_dir():
+            return no_folder(folder)
+    why = folders.unfinished(root / place)
+    return why and (
+        f"the parameters of '{root / place}' cannot be counted: it {why}. They may be said as n_params and "
+        "n_params_nonembedding in the model's file in conf/model/."
+    )
 
 
 def _listed(root: Path, places: Mapping[int, str]) -> list[StepName]:
