@@ -41,6 +41,10 @@ def _words(column: pd.Series[Any]) -> list[str] | None:
         codes, bits = pd.factorize(column.to_numpy().view(np.int64))
         words = ["" if value != value else repr(value) for value in bits.view(np.float64).tolist()]
     elif isinstance(column.dtype, pd.StringDtype):
+        each: list[str] = column.fillna("").tolist()
+        every = "\0".join(each)
+        if not any(mark in every for mark in _QUOTED):  # keys and runs are all different
+            return each
         codes, texts = pd.factorize(column)
         words = [*map(_quoted, texts.tolist()), ""]  # the last is that of code -1: nothing is known
     elif column.dtype == object:
