@@ -42,6 +42,7 @@ def history(store: Store, run_id: str) -> dict[str, list[tuple[float, int, int]]
         ({"task_config": {"metadata": {"version": "2.1"}}}, "2.1"),
         ({"task_version": 3, "task_config": None}, 3),  # of lm-eval's own files
         ({"task_config": {"metadata": {"title": "Mine"}}}, ""),
+        ({"task_config": {"metadata": {"version": None}}}, ""),
     ],
 )
 def test_a_run_knows_the_version_of_its_task(

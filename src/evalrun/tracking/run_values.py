@@ -72,8 +72,8 @@ def task_version(result: TaskResult) -> str | float:
     """The version of its task, as lm-eval's own files say it; empty where it is not known."""
     config = result.settings.get("task_config") or {}
     metadata = config.get("metadata") if isinstance(config, dict) else None
-    version = (metadata or {}).get("version", result.settings.get("task_version", ""))
-    return version if isinstance(version, int | float) else str(version)[:40]
+    version = (metadata or {}).get("version", result.settings.get("task_version"))
+    return version if isinstance(version, int | float) else str("" if version is None else version)[:40]
 
 
 def lookup(result: TaskResult, *names: str) -> Any:
