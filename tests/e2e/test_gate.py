@@ -77,6 +77,9 @@ def filed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         yield scored(folder, "neqa", 0.6, 8, cell=make_cell("shots", 8, 3000), settings=shots)
         yield scored(folder, "neqa", 0.5, 8, cell=make_cell("loss", 8, 3000), higher_is_better=False)
         yield scored(folder, "neqa", 0.6, 16, cell=make_cell("loss", 16, 3000), higher_is_better=False)
+        for step, digest in ((8, "one"), (16, "one"), (32, "other")):
+            said = {"scorer": "shared_prefix", "dtype": "float32", "tokenizer_digest": digest}
+            yield scored(folder, "neqa", 0.6, step, cell=make_cell("retold", step, 3000), settings=said)
 
     store.deliver_many(list(results()))
     return folder
@@ -252,6 +255,13 @@ def test_other_examples_and_missing_results_have_no_verdict(gate: Gate, filed: P
     assert "neqa (acc) has no verdict: asked with 5 and 0 examples." in said
     assert "memo_trap has no verdict: shots step 8 has no result of memo_trap: evaluate it with task=memo_trap" in said
     assert ElementTree.parse(filed / "c.xml").getroot().get("errors") == "3"
+
+
+def test_another_tokenizer_than_the_references_is_told(gate: Gate) -> None:
+    notes = [json.loads(gate(name, "gate.against=best", "--json")[1])["notes"] for name in ("retold@16", "retold@32")]
+    assert not notes[0]
+    said = "retold step {} and retold step 32 have different tokenizers: a difference may be the tokenizer's."
+    assert notes[1] == [said.format(8), said.format(16)]
 
 
 def judged(before: np.ndarray, after: np.ndarray, margin: float, others: int = 0) -> list[str]:

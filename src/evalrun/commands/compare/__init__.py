@@ -12,7 +12,7 @@ from evalrun import study
 from evalrun.commands.compare import comparison_files, over_training, render, run_text
 from evalrun.commands.compare.render import Comparison
 from evalrun.commands.compare.result_rows import fewshot_of, latest_rows, of_metric
-from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find
+from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, find, tokenizers_apart
 from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
@@ -153,7 +153,7 @@ def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoin
         *asked_apart,
         *_missing(sides, (before, after), asked.tasks),
         *_same_weights(sides),
-        *_tokenizers(before, after),
+        *tokenizers_apart(before, after),
     ]
     shots = [fewshot_of(*pair) for pair in zip(sides, (before, after), strict=True)]
     both = [task for task in sides[0]["task"] if task in set(sides[1]["task"])]
@@ -211,14 +211,6 @@ def _missing(
             yield f"Only {one.label} has {listed(sorted(mine - others))}."
     if neither := sorted(set(tasks or ()) - names[0] - names[1]):
         yield f"Neither has {listed(neither)}."
-
-
-def _tokenizers(before: ComparedCheckpoint, after: ComparedCheckpoint) -> Iterator[str]:
-    """What is to be known where two checkpoints of one training run have different tokenizers."""
-    runs = {(one.suite, one.model, one.seed) for one in (before, after)}
-    known = {run.tokenizer for one in (before, after) for run in one.runs} - {""}
-    if len(runs) == 1 and len(known) > 1:
-        yield f"{before.label} and {after.label} have different tokenizers: a difference may be the tokenizer's."
 
 
 def _same_weights(sides: Sequence[pd.DataFrame]) -> Iterator[str]:

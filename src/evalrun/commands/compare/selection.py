@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.config.schema import model_dirname
@@ -198,3 +198,11 @@ def scored_alike(
     if alike[0].runs == alike[1].runs:
         raise ConfigError(f"both names mean {before.label}: name two checkpoints.")
     return alike[0], alike[1]
+
+
+def tokenizers_apart(before: ComparedCheckpoint, after: ComparedCheckpoint) -> Iterator[str]:
+    """What is to be known where two checkpoints of one training run have different tokenizers."""
+    runs = {(one.suite, one.model, one.seed) for one in (before, after)}
+    known = {run.tokenizer for one in (before, after) for run in one.runs} - {""}
+    if len(runs) == 1 and len(known) > 1:
+        yield f"{before.label} and {after.label} have different tokenizers: a difference may be the tokenizer's."

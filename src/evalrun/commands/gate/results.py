@@ -8,7 +8,7 @@ from typing import Any
 
 from evalrun import study
 from evalrun.commands.compare.result_rows import fewshot_of, latest_rows, of_metric
-from evalrun.commands.compare.selection import ComparedCheckpoint
+from evalrun.commands.compare.selection import ComparedCheckpoint, tokenizers_apart
 from evalrun.commands.gate.broken import with_broken
 from evalrun.commands.gate.references import GateSides
 from evalrun.commands.gate.verdicts import GateCheck, GateReference, GateTask, failing, judge
@@ -78,7 +78,10 @@ def gate_results(config: Config, sides: GateSides, tasks: Sequence[str] | None, 
             with_broken(check, mine.rows[check.task], items, words, config.gate.items) if check.reference else check
             for check in checks
         ]
-    return GateResult(config.gate, sides, checks, _notes(mine, others, asked))
+    notes = _notes(mine, others, asked)
+    for reference in sides.references:
+        notes += tokenizers_apart(reference, sides.checkpoint)
+    return GateResult(config.gate, sides, checks, notes)
 
 
 def _side(table: Any, side: ComparedCheckpoint) -> _Side:
