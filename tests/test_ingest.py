@@ -377,6 +377,7 @@ def test_correlations_of_words_as_others_publish_them_have_their_shapes(ingest: 
     [
         ("pretrained=EleutherAI/pythia-70m-v0,revision=step1000", "say rename.EleutherAI/pythia-70m-v0=PATH"),
         ("pretrained=somebody/pythia-70m,revision=step1000", "is the path of no conf/model"),
+        ("pretrained=runs/mine/checkpoint-200,revision=main", "model=local in another store, comes as a bundle"),
         ("pretrained=EleutherAI/pythia-70m", "without a revision that says its step"),
         ("pretrained=EleutherAI/pythia-70m,revision=main", "without a revision that says its step"),
         ("pretrained=EleutherAI/pythia-70m,revision=step1001", "'step1001' is no released step of pythia-70m"),

@@ -161,7 +161,10 @@ class Models:
             best = self._named[named] = self._best(*named)
         if not best:
             listed = suggest(name, {known.model.path for known in self.known}, show=4)
-            same = f"if it is one of them under another name, say rename.{name}=PATH"
+            same = (
+                f"if it is one of them under another name, say rename.{name}=PATH; a training run of your own, "
+                "evaluated as model=local in another store, comes as a bundle made there"
+            )
             raise UnknownModelError(f"model '{args.pretrained}' is the path of no conf/model ({same}): {listed}")
         cells = {_cell(args, *fit) for fit in best}
         if len(cells) > 1:
