@@ -81,6 +81,21 @@ def test_each_checkpoint_once_as_it_comes_and_a_fault_costs_one(workspace: Path)
     assert again.lines[0] == "3 checkpoints found done"
 
 
+@pytest.mark.release
+def test_the_same_files_under_other_settings_are_not_told_as_others(workspace: Path) -> None:
+    folder = save(workspace / "runs" / "mine", 2)
+    about = folder / "tokenizer_config.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"chat_template": "{{ messages[0]['content'] }}"}))
+    write_state(folder, 2, losses={})  # last, as a Trainer does
+    first, second = Heard("chat=auto"), Heard("chat=template")
+    first.round()
+    second.round()
+    assert (first.evaluated, second.evaluated) == (1, 1)
+    assert [said for said in second.sentences if "evaluated before" in said] == [
+        "mine step 2 was evaluated before with other settings: its newest result counts."
+    ]
+
+
 def test_one_that_vanishes_and_one_that_is_replaced(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = workspace / "runs" / "mine"
     save(root, 2), save(root, 4)

@@ -108,8 +108,10 @@ class Judge:
         if mine is None or not mine.tasks or mine.checkpoint is None:
             raise TrackingError(f"results of {suite} are not in {self.store.uri} yet.")
         alike = [run for run in self.view.filed(suite).values() if _is_alike(run, mine)]
-        if computed and any(run.step == mine.step and run.run_key != run_key for run in alike):
-            self.complain(f"{mine.checkpoint.label} was evaluated before with other files: its newest result counts.")
+        before = [run for run in alike if run.step == mine.step and run.run_key != run_key]
+        if computed and before:
+            other = "settings" if any(_files(run) == _files(mine) for run in before) else "files"
+            self.complain(f"{mine.checkpoint.label} was evaluated before with other {other}: its newest result counts.")
         self._say_tokenizers(mine, alike)
         earlier = [run.run_id for run in alike if run.step < mine.step]
         fresh = computed or (sweep is not None and sweep in sweeps_of(mine.tags))
@@ -190,6 +192,11 @@ class Judge:
                 self.faults += 1
                 self.complain(f"step {step}: {task} is left out, because {self._doubts[key]}.")
         return table[sound]
+
+
+def _files(run: RunEntry) -> tuple[str, str]:
+    """What of a checkpoint's files its results depend on."""
+    return run.tags.get("evalrun.weights", ""), run.tokenizer
 
 
 def _is_alike(run: RunEntry, mine: RunEntry) -> bool:
