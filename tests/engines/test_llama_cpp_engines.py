@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
-import torch
-import transformers as hf
 
-from helpers import Run, write_rows
-from made_tokenizers import byte_level, save
+from helpers import Run
 
-from . import gguf_files
+from . import byte_checkpoints, gguf_files
+from .byte_checkpoints import GRID, STEPS, texts
 
 pytestmark = pytest.mark.engines
-TOLD = """task: told
-data: data/told.jsonl
-output_type: generate_until
-doc_to_text: "{{question}}"
-doc_to_target: "{{answer}}"
-generation_kwargs: {until: ["e"], max_gen_toks: 12, do_sample: false}
-metric_list: [{metric: exact_match}]
-metadata: {version: 1.0}
-"""
-PROMPTS = ("the old man walks", "the dog", "she walked , he", "def f(x):", "talking to the", "café", "(walk) [walk]")
-STEPS = (1, 2, 3, 4)
 SERVER = f"{sys.executable} {Path(__file__).with_name('llama_server.py')}"
-GRID = ("-m", "model=local", "path=models/q", "tokens_per_step=1", "step=" + ",".join(map(str, STEPS)))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def served(workspace: Path) -> None:
-    """Four checkpoints of random weights, which write bytes that are no characters by themselves, and a task."""
-    for step in STEPS:
-        folder = save(byte_level(size=320), workspace / "models" / "q" / f"step{step}", None)
-        torch.manual_seed(step)
-        shape = hf.Qwen2Config(
-            vocab_size=320, hidden_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-            intermediate_size=128, max_position_embeddings=256, bos_token_id=0, eos_token_id=0, initializer_range=0.2,
-            tie_word_embeddings=False,
-        )  # fmt: skip
-        hf.Qwen2ForCausalLM(shape).save_pretrained(folder)
+    for folder in byte_checkpoints.make(workspace):
         gguf_files.write(folder, folder / "model.gguf")
-    (workspace / "conf" / "task" / "told.yaml").write_text(TOLD)
-    write_rows(workspace / "data" / "told.jsonl", [{"question": prompt, "answer": "mat"} for prompt in PROMPTS])
 
 
-def texts(workspace: Path, scorer: str) -> list[list[str]]:
-    """What each checkpoint wrote by a scorer, in order of steps."""
-    found: dict[Path, list[str]] = {}
-    for path in (workspace / "multirun").rglob("told-*.json"):
-        if json.loads(path.read_text())["settings"]["scorer"] == scorer:
-            found[path.parent.parent] = pq.read_table(path.with_suffix(".parquet"))["response"].to_pylist()
-    return [found[folder] for folder in sorted(found)]
-
-
-@pytest.mark.usefixtures("served")
 def test_llama_cpp_gives_what_this_process_computes(workspace: Path, evalrun: Run) -> None:
     own = evalrun(*GRID, "task=told")
     assert own.returncode == 0, own.stderr
@@ -77,7 +40,6 @@ def test_llama_cpp_gives_what_this_process_computes(workspace: Path, evalrun: Ru
     assert "task 'alpha' asks for log-likelihoods of given answers" in chosen.stderr
 
 
-@pytest.mark.usefixtures("served")
 def test_one_file_for_all_steps_is_refused(workspace: Path, evalrun: Run) -> None:
     serve = f"scorer.serve='{SERVER} {{path}}/../step1/model.gguf {{port}}'"
     done = evalrun(*GRID, "task=told", "scorer=server", serve)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from omegaconf import Container, DictConfig, OmegaConf, StringNode
@@ -29,6 +29,11 @@ def nodes(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def is_section(node: Any) -> bool:
     """Whether a node has keys of its own."""
     return OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing()
+
+
+def is_free_mapping(node: Any) -> bool:
+    """Whether a node is a mapping without a schema, or null where there may be one."""
+    return OmegaConf.is_dict(node) and get_origin(node._metadata.ref_type) is dict
 
 
 def is_text(node: Any) -> bool:

@@ -207,8 +207,8 @@ def _value_problems(override: Override) -> Iterator[str]:
     """Sentences about a key that is unknown, or a value that its type does not take."""
     key = override.key_or_group
     schema = OmegaConf.structured(Config)
-    known = _keys(schema)
-    if key not in known and key.rpartition(".")[0] not in free_mappings():
+    known, mapping = _keys(schema), key.rpartition(".")[0]
+    if key not in known and mapping not in free_mappings():
         allowed = {*known, "task", *ALIASES, *GROUPS, "hydra/launcher"} - {"sweep"}
         inside = sorted(name for name in allowed if name.endswith(f".{key}"))
         hint = f"did you mean '{inside[0]}'?" if len(inside) == 1 else suggest(key.lower(), allowed)
@@ -216,6 +216,8 @@ def _value_problems(override: Override) -> Iterator[str]:
         return
     if key in ("step", "stage"):  # what a model's suite has is seen with its config
         return
+    if mapping in free_mappings():
+        OmegaConf.update(schema, mapping, {}, merge=False)  # where it is null by itself
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     for value in values:
         try:

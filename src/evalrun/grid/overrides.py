@@ -50,7 +50,7 @@ def parse(words: Sequence[str]) -> list[Override]:
 def free_mappings() -> frozenset[str]:
     """The keys whose values are mappings with keys of the user's own, such as analysis.expected."""
     nodes = omegaconf_private.nodes(OmegaConf.structured(Config))
-    return frozenset(key for key, node in nodes if OmegaConf.is_dict(node) and OmegaConf.get_type(node) is dict)
+    return frozenset(key for key, node in nodes if omegaconf_private.is_free_mapping(node))
 
 
 def _hint(word: str) -> str:

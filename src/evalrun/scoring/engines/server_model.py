@@ -159,10 +159,12 @@ class ServerLM(EngineLM):
             finish = protocol.finish_of(choice, bool(order.ending.stops))
         except ValueError as error:
             raise CheckpointError(f"{self._client.url} answered with {error}: look at its log.") from None
-        whole, tokens = str(choice.get("text") or ""), choice.get("token_ids")
-        told = tuple(map(int, tokens)) if isinstance(tokens, list) else None
-        text = answer_in(whole, told or (), self.tok_decode, order.ending.stops, self.think_end_token)
-        return Generated(text, whole, told, finish)
+        tokens = choice.get("token_ids")
+        if isinstance(tokens, list):  # vLLM's own text lacks the beginning of a character that was not finished
+            return order.ending.generated(list(map(int, tokens)), finish)
+        whole = str(choice.get("text") or "")
+        text = answer_in(whole, (), self.tok_decode, order.ending.stops, self.think_end_token)
+        return Generated(text, whole, None, finish)
 
     def _echo(self, prompt: list[int] | str) -> dict[str, Any]:
         return {
