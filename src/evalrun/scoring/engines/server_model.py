@@ -162,9 +162,8 @@ class ServerLM(EngineLM):
         tokens = choice.get("token_ids")
         if isinstance(tokens, list):  # vLLM's own text lacks the beginning of a character that was not finished
             return order.ending.generated(list(map(int, tokens)), finish)
-        whole = str(choice.get("text") or "")
-        text = answer_in(whole, (), self.tok_decode, order.ending.stops, self.think_end_token)
-        return Generated(text, whole, None, finish)
+        whole, stops = str(choice.get("text") or ""), order.ending.stops
+        return Generated(answer_in(whole, (), self.tok_decode, stops, self.think_end_token), whole, None, finish)
 
     def _echo(self, prompt: list[int] | str) -> dict[str, Any]:
         return {
