@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +126,27 @@ def test_what_is_not_waited_for_is_ended_and_tidies_up(tmp_path: Path) -> None:
         time.sleep(0.01)
     helper.close()
     assert path.read_text() == "tidied up"
+
+
+MAKES_TWO = """
+import os, time
+os.sched_getaffinity = lambda _: {0, 1}
+from evalrun.core.second_process import Helper, beside, on_two_cores
+with on_two_cores(), beside(lambda: time.sleep(60)):
+    print(Helper().ask(os.getpid)(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_helpers_end_with_a_process_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", MAKES_TWO], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        helper = int(process.stdout.readline())
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert helper in map(int, children)
+    assert len(children) == 2
+    ends = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < ends
+        time.sleep(0.02)

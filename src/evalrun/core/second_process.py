@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,9 +128,17 @@ def _become_a_helper(on_term: Any = signal.SIG_DFL) -> None:
     """In the new process: leave Ctrl-C, the line of progress and further processes to the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_term)
+    threading.Thread(target=_end_after_parent, daemon=True).start()  # signals are blocked: the main thread gets them
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _may_fork.set(False)
     unclocked()
+
+
+def _end_after_parent() -> None:
+    """End this process once the other is gone, killed without a word: it would wait for orders for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _answer(work: Callable[[], Any], pipe: Connection) -> None:
