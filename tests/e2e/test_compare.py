@@ -71,6 +71,10 @@ def filed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result, _ = scored(folder, "neqa", 0.2, cell=make_cell("bare", 8, 5000))
         yield result, None
         yield scored(folder, "neqa", 0.2, cell=make_cell("bare", 16, 5000), weights="bare-8")
+        for step in (8, 16):  # one task in one way, the other in another
+            yield scored(folder, "neqa", 0.4, cell=make_cell("ways", step, 6000))
+            half = {"scorer": "x", "dtype": "float16"}
+            yield scored(folder, "memo_trap", 0.6, cell=make_cell("ways", step, 6000), settings=half)
 
     store.deliver_many(list(results()))
     return folder
@@ -200,3 +204,14 @@ def test_errors_clustered_by_a_column_of_the_data(evalrun: Run, evaluated: Path)
     moved = evalrun(*words, "analysis.cluster_by=choices")
     assert moved.returncode == 1
     assert "are not those of the task's file here" in moved.stderr
+
+
+def test_how_other_tasks_were_scored_does_not_matter(compare: Compare) -> None:
+    code, _, err = compare("ways@8", "ways@16")
+    assert code == 2
+    assert "both were scored in 2 ways: name two runs by their ids" in err
+    assert "or tasks of one way with task=" in err
+    for task in ("neqa", "memo_trap"):
+        code, out, err = compare("ways@8", "ways@16", f"task={task}")
+        assert code == 0, err
+        assert TASKS[task] in out

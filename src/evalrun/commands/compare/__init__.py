@@ -98,7 +98,7 @@ def compare(words: Sequence[str]) -> Comparison:
     asked = _ask(words)
     store = Store(asked.config.tracking)
     store.check_readable()
-    before, after = find(asked.names, asked.suite, store)
+    before, after = find(asked.names, asked.suite, store, asked.tasks)
     return _compare(asked, before, after, store)
 
 

@@ -58,7 +58,9 @@ def names_checkpoint(word: str) -> bool:
     return "@" in word or _RUN_ID.fullmatch(word) is not None
 
 
-def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
+def find(
+    names: tuple[str, str], suite: str | None, store: Store, tasks: Sequence[str] | None = None
+) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     """The two checkpoints of these names, each with only the runs that were scored as the other's were.
 
     Args:
@@ -66,14 +68,21 @@ def find(names: tuple[str, str], suite: str | None, store: Store) -> tuple[Compa
             that has results. Or an MLflow run id.
         suite: Where to look; None for everywhere.
         store: What has the results.
+        tasks: Those that are asked about; None for all. How others were scored does not matter.
 
     Raises:
         ConfigError: there is no such checkpoint, the name means several, or the two were scored differently.
         AnalysisError: there are no results at all.
     """
     there = with_results(suite, store)
-    before, after = (named_checkpoint(name, there) for name in names)
+    before, after = (_with_tasks(named_checkpoint(name, there), tasks) for name in names)
     return asked_otherwise(before, after) or scored_alike(before, after)
+
+
+def _with_tasks(one: ComparedCheckpoint, tasks: Sequence[str] | None) -> ComparedCheckpoint:
+    """A checkpoint with the runs alone that hold one of some tasks; with all where none does."""
+    runs = tuple(run for run in one.runs if tasks is None or set(tasks) & set(run.tasks))
+    return replace(one, runs=runs or one.runs)
 
 
 def with_results(suite: str | None, store: Store) -> list[ComparedCheckpoint]:
@@ -193,7 +202,10 @@ def scored_alike(
     if len(common) > 1:
         runs = [run for side in sides for run in side.runs if run.settings in common]
         ids = "; ".join(f"step {run.step}, {run.settings}: {run.run_id}" for run in runs)
-        raise ConfigError(f"both were scored in {len(common)} ways: name two runs by their ids ({ids}).")
+        raise ConfigError(
+            f"both were scored in {len(common)} ways: name two runs by their ids ({ids}), or tasks of "
+            "one way with task=."
+        )
     alike = [replace(side, runs=tuple(run for run in side.runs if run.settings == common[0])) for side in sides]
     if alike[0].runs == alike[1].runs:
         raise ConfigError(f"both names mean {before.label}: name two checkpoints.")
