@@ -167,7 +167,8 @@ def _content(run: dict[str, Any], artifacts: dict[str, str], plain: Any) -> dict
     tags = {key: plain(value) for key, value in run["tags"].items()}
     for key in [key for key in tags if key.startswith("evalrun.about.")]:
         tags[key] = {k: v for k, v in json.loads(tags[key]).items() if k not in TIMES}
-    for key in ("mlflow.runName", "evalrun.points", "evalrun.writer"):  # the clock's, and a process's number
+    # Of the clock's time, and of a process' number.
+    for key in ("mlflow.runName", "evalrun.points", "evalrun.points_of", "evalrun.writer"):
         tags.pop(key, None)
     known = {key: values for key, values in run["metrics"].items() if key not in TIMES}
     return {
