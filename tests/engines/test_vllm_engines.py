@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.scoring.engines import engine_processes
 from helpers import ROOT, Run
 
 from . import byte_checkpoints
 from .byte_checkpoints import GRID, STEPS, items, texts
+from .engines import wait_until
 
 pytestmark = pytest.mark.engines
 PYTHON = ROOT / "build" / "vllm" / "bin" / "python"  # of install.sh: vLLM wants another transformers than the lock
@@ -52,6 +54,20 @@ def test_one_engine_takes_the_weights_of_each_checkpoint(workspace: Path) -> Non
     assert said.count("weights checked: ") == len(STEPS)
     assert said.count("Initializing a V1 LLM engine") == 1
     same(workspace, "vllm", len(STEPS))
+
+
+def test_its_processes_end_with_a_job_that_is_killed(workspace: Path) -> None:
+    words = [*GRID, *TASKS, "scorer=vllm", "scorer.engine.enforce_eager=true", "scorer.engine.max_model_len=256"]
+    with (workspace / "said.txt").open("wb") as out:
+        job = subprocess.Popen(
+            [PYTHON, "-m", "evalrun", *words], cwd=workspace, env=ENVIRONMENT, stdout=out, stderr=out
+        )
+    wait_until(lambda: b"weights checked" in (workspace / "said.txt").read_bytes(), "an engine", timeout=300)
+    own = engine_processes.below(job.pid)
+    assert len(own) > 2  # the engine, its worker, and what ends them
+    job.kill()
+    job.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in own), "their end", timeout=30)
 
 
 def test_a_server_for_each_checkpoint(workspace: Path) -> None:

@@ -11,6 +11,8 @@ import importlib
 import inspect
 import json
 import logging
+import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from evalrun.checkpoints.ready import ReadyCheckpoint
 from evalrun.config.engine_settings import lacking
 from evalrun.config.schema import ScorerConf
 from evalrun.core.errors import CheckpointError, first_line
+from evalrun.scoring.engines import engine_processes
 from evalrun.scoring.engines.engine_model import EngineLM, TextOrder
 from evalrun.scoring.engines.known_answers import PROMPT, PROMPT_TOKENS, TEXTS, FixedAnswers
 from evalrun.scoring.engines.protocol import PromptScores
@@ -120,6 +123,7 @@ class VllmEngine:
     def __init__(self) -> None:
         self._llm: Any = None
         self._key = ""
+        self._ended_with_this: subprocess.Popen[bytes] | None = None  # sees to it that vLLM's processes are
         self.is_reloaded = False  # its weights are not those that it was started with
 
     def lm(self, ready: ReadyCheckpoint, conf: ScorerConf, tick: Callable[[int], None], anew: bool = False) -> VllmLM:
@@ -141,7 +145,10 @@ class VllmEngine:
         if self._llm is not None and (anew or key != self._key or not self._reload(ready)):
             self._end()
         if self._llm is None:
+            before = engine_processes.below(os.getpid())
             self._llm, self._key = _start(ready, conf), key
+            own = engine_processes.below(os.getpid()) - before
+            self._ended_with_this = engine_processes.ended_with_this(own)
         return VllmLM(ready, conf, self._llm, tick)
 
     def _reload(self, ready: ReadyCheckpoint) -> bool:
@@ -163,6 +170,8 @@ class VllmEngine:
         self._llm = None
         gc.collect()
         cleanup_dist_env_and_memory()
+        if self._ended_with_this is not None:
+            self._ended_with_this.communicate()
 
 
 def _start(ready: ReadyCheckpoint, conf: ScorerConf) -> Any:
