@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evalrun import cli
 from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.tracking import Store
@@ -215,3 +216,15 @@ def test_how_other_tasks_were_scored_does_not_matter(compare: Compare) -> None:
         code, out, err = compare("ways@8", "ways@16", f"task={task}")
         assert code == 0, err
         assert TASKS[task] in out
+
+
+def test_a_gate_asks_how_the_named_tasks_were_scored_too(
+    filed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(filed)
+    for against in ("ways@8", "previous"):
+        words = ["gate", "ways@16", f"against={against}"]
+        assert cli.main(words) == 2
+        assert "or tasks of one way with task=" in " ".join(capsys.readouterr().err.split())
+        assert cli.main([*words, "task=neqa"]) in (0, 3)
+        assert TASKS["neqa"] in capsys.readouterr().out

@@ -11,9 +11,17 @@ from pathlib import Path
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.core.atomic import keep_file
 from evalrun.core.hashing import file_sha256
+from evalrun.core.records import Checkpoint
 
 _FILES = ("chat_template.jinja", "chat_template.json")
 _MORE = "additional_chat_templates"
+
+
+def folder_of(cell: Checkpoint) -> Path | None:
+    """The folder on this machine whose templates are a checkpoint's; None where they lie on the hub."""
+    if cell.tokenizer is not None:
+        return Path(cell.tokenizer) if os.path.isdir(cell.tokenizer) else None
+    return Path(cell.location) if cell.revision is None else None
 
 
 def digest(folder: Path | None, identity: str, cache: str | None) -> str:

@@ -191,10 +191,8 @@ def templates_digest(located: ResolvedCheckpoint, cache: str | None) -> str:
         located: The checkpoint.
         cache: scorer.cache.
     """
-    own = located.cell.tokenizer
-    if not (os.path.isdir(own) if own is not None else located.cell.revision is None):
-        return ""
-    return chat_templates.digest(Path(own or located.cell.location), located.identity, cache)
+    folder = chat_templates.folder_of(located.cell)
+    return "" if folder is None else chat_templates.digest(folder, located.identity, cache)
 
 
 def _tokens_from(located: ResolvedCheckpoint, fetched: Path | None = None) -> Path | None:

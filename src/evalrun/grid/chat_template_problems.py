@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from evalrun.checkpoints import chat_templates, tokenizer
 from evalrun.config.asking import AUTO, chat_in, no_chat_template
@@ -23,12 +21,12 @@ def chat_template_problems(jobs: Sequence[JobSpec]) -> Iterator[str]:
 
 
 def _asks_by_one(job: JobSpec) -> bool:
-    return chat_in(job.config).get("template", False) not in (False, AUTO)
+    return job.config.chat.template not in (False, AUTO) and "template" in chat_in(job.config)  # in its stage
 
 
 def _has_none(cell: Checkpoint) -> bool:
     """Whether a tokenizer is on this machine, without a template; one on the hub is looked at when it has come."""
-    folder = cell.tokenizer or (cell.location if cell.revision is None else None)
-    if folder is None or not os.path.isdir(folder) or not tokenizer.is_in(Path(folder)):
+    folder = chat_templates.folder_of(cell)
+    if folder is None or not folder.is_dir() or not tokenizer.is_in(folder):
         return False
-    return not chat_templates.digest(Path(folder), "", cache=None)
+    return not chat_templates.digest(folder, "", cache=None)

@@ -68,14 +68,14 @@ def find(
             that has results. Or an MLflow run id.
         suite: Where to look; None for everywhere.
         store: What has the results.
-        tasks: Those that are asked about; None for all. How others were scored does not matter.
+        tasks: As for `with_results`.
 
     Raises:
         ConfigError: there is no such checkpoint, the name means several, or the two were scored differently.
         AnalysisError: there are no results at all.
     """
-    there = with_results(suite, store)
-    before, after = (_with_tasks(named_checkpoint(name, there), tasks) for name in names)
+    there = with_results(suite, store, tasks)
+    before, after = (named_checkpoint(name, there) for name in names)
     return asked_otherwise(before, after) or scored_alike(before, after)
 
 
@@ -85,12 +85,13 @@ def _with_tasks(one: ComparedCheckpoint, tasks: Sequence[str] | None) -> Compare
     return replace(one, runs=runs or one.runs)
 
 
-def with_results(suite: str | None, store: Store) -> list[ComparedCheckpoint]:
+def with_results(suite: str | None, store: Store, tasks: Sequence[str] | None = None) -> list[ComparedCheckpoint]:
     """Every checkpoint that has results.
 
     Args:
         suite: Where to look; None for everywhere.
         store: What has the results.
+        tasks: Those that are asked about; None for all. How others were scored does not matter.
 
     Raises:
         ConfigError: there is no such suite.
@@ -106,7 +107,7 @@ def with_results(suite: str | None, store: Store) -> list[ComparedCheckpoint]:
         for run in store.past(name):
             if run.tasks:
                 places[name, run.model, run.seed, run.step].append(run)
-    return [ComparedCheckpoint(*place, tuple(runs)) for place, runs in places.items()]
+    return [_with_tasks(ComparedCheckpoint(*place, tuple(runs)), tasks) for place, runs in places.items()]
 
 
 def named_checkpoint(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:

@@ -54,7 +54,7 @@ def command(words: Sequence[str]) -> int:
     asked = _ask([word for word in words if word != "--json"])
     store = Store(asked.config.tracking)
     store.check_readable()
-    sides = find_sides(asked.name, asked.config.gate, asked.own.get("suite"), store)
+    sides = find_sides(asked.name, asked.config.gate, asked.own.get("suite"), store, asked.tasks)
     # Here, because they take a second to be imported, and a wrong name should be said before that.
     from evalrun.commands.gate import ci_files, render
     from evalrun.commands.gate.results import gate_results

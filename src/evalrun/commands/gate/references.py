@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, named_checkpoint, scored_alike, with_results
@@ -24,7 +25,9 @@ class GateSides:
     against: str  # which they are, in words
 
 
-def find_sides(name: str, gate: GateConf, suite: str | None, store: Store) -> GateSides:
+def find_sides(
+    name: str, gate: GateConf, suite: str | None, store: Store, tasks: Sequence[str] | None = None
+) -> GateSides:
     """The checkpoint of a name and its references, each with only the runs that were scored alike.
 
     Args:
@@ -32,12 +35,13 @@ def find_sides(name: str, gate: GateConf, suite: str | None, store: Store) -> Ga
         gate: Says what it is held against.
         suite: Where to look; None for everywhere.
         store: What has the results.
+        tasks: Those that are asked about; None for all. How others were scored does not matter.
 
     Raises:
         ConfigError: there is no such checkpoint or reference, both are one, or they were scored differently.
         AnalysisError: there are no results at all, or no checkpoint before this one.
     """
-    there = with_results(suite, store)
+    there = with_results(suite, store, tasks)
     mine = named_checkpoint(name if "@" in name or _RUN_ID.fullmatch(name) else f"{name}@final", there)
     if gate.against in (PREVIOUS, BEST):
         return _earlier(mine, there, gate.against)
@@ -65,7 +69,10 @@ def _earlier(mine: ComparedCheckpoint, there: list[ComparedCheckpoint], which: s
     ways = sorted({run.settings for run in mine.runs})
     if len(ways) > 1:
         ids = "; ".join(f"{run.settings}: {run.run_id}" for run in mine.runs)
-        raise ConfigError(f"{mine.label} was scored in {len(ways)} ways: name a run by its id ({ids}).")
+        raise ConfigError(
+            f"{mine.label} was scored in {len(ways)} ways: name a run by its id ({ids}), or tasks of one way with "
+            "task=."
+        )
     earlier = []
     for one in sorted(there, key=lambda one: one.step):
         runs = tuple(run for run in one.runs if run.settings == ways[0])

@@ -77,7 +77,7 @@ def _chat(chat: Mapping[str, Any]) -> str:
     template = chat.get("chat_template_sha256")
     turns = "examples as turns" if chat.get("fewshot_as_multiturn", True) else "examples in one message"
     words = [f"template {template[:8]} of the tokenizer, {turns}" if template else "plain text: no template"]
-    words += [f"{key} {value}" for key in ("template_args",) if (value := chat.get(key))]
+    words += [f"template_args {chat['template_args']}"] if chat.get("template_args") else []
     words += [f"system prompt {chat['system']!r}"] if chat.get("system") else []
     words += [f"thinking cut up to {chat['think_end']!r}"] if chat.get("think_end") else []
     return ", ".join(words)
