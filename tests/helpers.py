@@ -171,3 +171,14 @@ def made_job(index: int, words: Sequence[str], n_params: int = 1) -> Any:
     )  # fmt: skip
     config = Config()
     return JobSpec(cell, config, tuple(words), Path("x"), JobTasks(config), ReleasedStep(index, "x"), index=index)
+
+
+def write_told(workspace: Path, prompts: Sequence[str], until: str, most: int) -> None:
+    """A task `told` in a user's folder: texts of up to so many tokens after each prompt, which end at a stop string."""
+    (workspace / "conf" / "task" / "told.yaml").write_text(
+        "task: told\ndata: data/told.jsonl\noutput_type: generate_until\n"
+        'doc_to_text: "{{question}}"\ndoc_to_target: "{{answer}}"\n'
+        f'generation_kwargs: {{until: ["{until}"], max_gen_toks: {most}, do_sample: false}}\n'
+        "metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]\nmetadata: {version: 1.0}\n"
+    )
+    write_rows(workspace / "data" / "told.jsonl", [{"question": prompt, "answer": "mat"} for prompt in prompts])

@@ -14,26 +14,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from helpers import ROOT, Run, write_rows
+from helpers import ROOT, Run, write_told
 
-TOLD = """task: told
-data: data/told.jsonl
-output_type: generate_until
-doc_to_text: "{{question}}"
-doc_to_target: "{{answer}}"
-generation_kwargs: {until: ["dog"], max_gen_toks: 6, do_sample: false}
-metric_list:
-  - {metric: exact_match, aggregation: mean, higher_is_better: true}
-metadata: {version: 1.0}
-"""
 PROMPTS = ("the cat sat", "a b c d", "yes no", "question : dog ran", "under mat", "which tree", "a dog", "no answer")
 SERVE = f"scorer.serve='{sys.executable} {ROOT / 'tests' / 'completion_server.py'} {{path}} --port {{port}}'"
 
 
 @pytest.fixture(autouse=True)
 def told(workspace: Path) -> None:
-    (workspace / "conf" / "task" / "told.yaml").write_text(TOLD)
-    write_rows(workspace / "data" / "told.jsonl", [{"question": prompt, "answer": "mat"} for prompt in PROMPTS])
+    write_told(workspace, PROMPTS, "dog", 6)
 
 
 def items(workspace: Path, scorer: str) -> dict[str, list[dict[str, object]]]:

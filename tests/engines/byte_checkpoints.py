@@ -10,18 +10,9 @@ import pyarrow.parquet as pq
 import torch
 import transformers as hf
 
-from helpers import write_rows
+from helpers import write_told
 from made_tokenizers import byte_level, save
 
-TOLD = """task: told
-data: data/told.jsonl
-output_type: generate_until
-doc_to_text: "{{question}}"
-doc_to_target: "{{answer}}"
-generation_kwargs: {until: ["e"], max_gen_toks: 12, do_sample: false}
-metric_list: [{metric: exact_match}]
-metadata: {version: 1.0}
-"""
 PROMPTS = ("the old man walks", "the dog", "she walked , he", "def f(x):", "talking to the", "café", "(walk) [walk]")
 STEPS = (1, 2, 3, 4)
 GRID = ("-m", "model=local", "path=models/q", "tokens_per_step=1", "step=" + ",".join(map(str, STEPS)))
@@ -40,8 +31,7 @@ def make(workspace: Path) -> list[Path]:
         )  # fmt: skip
         hf.Qwen2ForCausalLM(shape).save_pretrained(folder)
         folders.append(folder)
-    (workspace / "conf" / "task" / "told.yaml").write_text(TOLD)
-    write_rows(workspace / "data" / "told.jsonl", [{"question": prompt, "answer": "mat"} for prompt in PROMPTS])
+    write_told(workspace, PROMPTS, "e", 12)
     return folders
 
 
