@@ -9,7 +9,7 @@ import pytest
 
 from helpers import Run
 
-from . import byte_checkpoints, gguf_files
+from . import byte_checkpoints
 from .byte_checkpoints import GRID, STEPS, texts
 
 pytestmark = pytest.mark.engines
@@ -18,6 +18,8 @@ SERVER = f"{sys.executable} {Path(__file__).with_name('llama_server.py')}"
 
 @pytest.fixture(autouse=True)
 def served(workspace: Path) -> None:
+    from . import gguf_files  # its library is installed by `make test-engines` alone; `make test` collects this too
+
     for folder in byte_checkpoints.make(workspace):
         gguf_files.write(folder, folder / "model.gguf")
 
