@@ -355,10 +355,12 @@ def test_mappings_whose_keys_are_the_users_are_given_whole_or_by_the_key() -> No
             assert planning.settings_of(words).analysis.expected == {"memo_trap": "inverse", "neqa": "U-shaped"}
         assert planning.settings_of(["model.resources={cpus: 2}"]).model.resources == {"cpus": 2}
         engine = planning.settings_of(["scorer=vllm", "scorer.engine.enforce_eager=true"]).scorer.engine
-        assert engine is not None
         assert engine["enforce_eager"] is True
-        words = ["model=pythia-70m", "step=1", "task=tiny", "scorer=vllm", "scorer.engine.enforce_eager=true"]
-        assert len(planning.plan(tuple(words)).jobs) == 1
+        grid = ["model=pythia-70m", "step=1", "task=tiny"]
+        for word in ("scorer.engine.enforce_eager=true", "scorer.engine={enforce_eager: true}"):
+            assert len(planning.plan((*grid, "scorer=vllm", word)).jobs) == 1
+            with pytest.raises(ConfigError, match=r"scorer\.engine is .*enforce_eager.* a setting of scorer=vllm"):
+                planning.plan((*grid, word))
     free = {
         "analysis.expected",
         "chat.template_args",

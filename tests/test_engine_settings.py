@@ -54,7 +54,7 @@ def conf(name: str, **changed: Any) -> ScorerConf:
             "scorer.check_tolerance is 0: it must be more than 0 nats a token.",
         ),
         ("server", {"url": URL, "verify": 3}, "scorer.verify is 3, which scorer=server has not: leave it out."),
-        ("server", {"url": URL, "engine": {}}, "scorer.engine is '{}', and the scorer is server: it is a setting of"),
+        ("server", {"url": URL, "engine": {"seed": 1}}, "and the scorer is server: it is a setting of scorer=vllm."),
         ("shared_prefix", {"url": URL}, "and the scorer is shared_prefix: it is a setting of scorer=server."),
         ("vllm", {"engine": {"dtype": "half"}}, "scorer.engine has 'dtype', which is set elsewhere: use scorer.dtype="),
         ("vllm", {"logits_cache": True}, "scorer.logits_cache is True, which scorer=vllm has not"),

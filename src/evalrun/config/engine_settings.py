@@ -76,7 +76,7 @@ def engine_problems(scorer: ScorerConf) -> Iterator[str]:
     own = _OWN.get(scorer.name, ())
     for name in dict.fromkeys(name for names in _OWN.values() for name in names):
         value = getattr(scorer, name)
-        if value is not None and name not in own:
+        if value not in (None, {}) and name not in own:
             of = " or ".join(f"scorer={which}" for which, names in _OWN.items() if name in names)
             yield f"scorer.{name} is '{value}', and the scorer is {scorer.name}: it is a setting of {of}."
     if scorer.name not in ENGINES:
@@ -146,8 +146,6 @@ def _command_problems(command: str) -> Iterator[str]:
         )
 
 
-def _vllm_problems(engine: Mapping[str, Any] | None) -> Iterator[str]:
-    if engine is None:
-        yield "scorer.engine is null: leave it out, or write arguments of vllm.LLM such as {tensor_parallel_size: 2}."
-    for name in sorted(set(engine or ()) & set(_SET_ELSEWHERE)):
+def _vllm_problems(engine: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(set(engine) & set(_SET_ELSEWHERE)):
         yield f"scorer.engine has '{name}', which is set elsewhere: use {_SET_ELSEWHERE[name]} for it."

@@ -98,7 +98,7 @@ class ScorerConf:
     quantization: str | None = None  # server, vllm: what is served in place of the checkpoint's own numbers
     check_most: str | None = None  # server, vllm: size of weights that are loaded here to check those that answer
     check_tolerance: float | None = None  # server, vllm: nats a token that these may differ by
-    engine: dict[str, Any] | None = None  # vllm: arguments of vllm.LLM
+    engine: dict[str, Any] = field(default_factory=dict)  # vllm: arguments of vllm.LLM
 
 
 @dataclass

@@ -185,7 +185,7 @@ def _start(ready: ReadyCheckpoint, conf: ScorerConf) -> Any:
     tokenizer = ready.located.cell.tokenizer or str(ready.folder)
     more: dict[str, Any] = {} if conf.quantization is None else {"quantization": conf.quantization}
     try:
-        return LLM(str(ready.folder), tokenizer=tokenizer, dtype=ready.dtype, **more, **(conf.engine or {}))
+        return LLM(str(ready.folder), tokenizer=tokenizer, dtype=ready.dtype, **more, **conf.engine)
     except Exception as error:  # vLLM, its workers and CUDA each raise their own
         raise CheckpointError(
             f"vLLM cannot load {ready.located.cell.label} in '{ready.folder}': {first_line(error)} "
