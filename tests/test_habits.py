@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions as distributions
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import evalrun
 from evalrun.core import environment
@@ -143,3 +147,21 @@ def test_what_is_off_unless_named_is_off() -> None:
     defaults = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
     assert set(keys) == {key for key in defaults if key.startswith("trust_")}
     assert not any(defaults[key] for key in keys)
+
+
+def test_the_tests_are_collected_with_what_is_pinned() -> None:
+    """Those of engines too: all commands of pytest read them, whatever these leave out."""
+    from_a_pin = {name for name, owners in distributions().items() if {*map(canonicalize_name, owners)} & pins().keys()}
+    own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+    known = from_a_pin | own | {path.name for path in ROOT.glob("tests/*/")} | sys.stdlib_module_names | {"evalrun"}
+    late = {"gguf_files", "llama_server"}  # read by tests that run, with what `make test-engines` installs
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.stem not in late:
+            named = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            roots = {alias.name.partition(".")[0] for node in named for alias in node.names} & late
+            for node in named:
+                of = (
+                    [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "evalrun"]
+                )
+                roots |= {name.partition(".")[0] for name in of} - known if not getattr(node, "level", 0) else set()
+            assert not roots, path
