@@ -28,22 +28,15 @@ from evalrun.statistics.items.sample_variance import sample_variance
 from evalrun.statistics.items.values import Items
 from evalrun.statistics.over_loss.loss_findings import OverLoss, over_loss
 from evalrun.statistics.parallel import on_one_core
-from evalrun.statistics.regression.diagnostics import diagnose
-from evalrun.statistics.regression.equivalence import with_equivalence
-from evalrun.statistics.regression.interactions import fit_interactions
 from evalrun.statistics.regression.model_frame import RegressionSettings
-from evalrun.statistics.regression.pooled import fit_pooled
-from evalrun.statistics.regression.prediction import planes_ahead, predict_ahead, with_forecasts
-from evalrun.statistics.regression.sensitivity import COLUMNS as SENSITIVITY
-from evalrun.statistics.regression.sensitivity import sensitivity
+from evalrun.statistics.regression.prediction import predict_ahead, with_forecasts
 from evalrun.statistics.regression.two_stories import two_stories
-from evalrun.statistics.reliability.seeds import seed_variance
-from evalrun.statistics.reliability.snr import last_doubling, signal_to_noise
+from evalrun.statistics.row_findings import find_of_rows
 from evalrun.statistics.shapes.curves import CurveSet, on_the_same_items, over_training
 from evalrun.statistics.shapes.decision import Decision, decide
 from evalrun.statistics.shapes.evidence import with_agreement
 from evalrun.statistics.shapes.falls import find_falls
-from evalrun.statistics.shapes.labels import describe_shapes, shapes_over_size
+from evalrun.statistics.shapes.labels import describe_shapes
 from evalrun.statistics.shapes.thresholds import ShapeSettings
 from evalrun.statistics.table import Prepared, capped, numbers_of, prepare, without
 from evalrun.statistics.tuning.stage_rows import StageSplit, split
@@ -149,29 +142,26 @@ def analyze_table(
     """
     choice = choice_of(conf)
     prepared, measured, (every, rows, fit, said) = _believed(table, conf, finals, items)
-    with beside(partial(_fitted, numbers_of(fit), choice, conf)) as fitted:
+    count = partial(measure_coverage, prepared.seen, every, prepared.disagreeing, wanted, settled)
+    with beside(partial(find_of_rows, rows, numbers_of(fit), choice, conf, count)) as of_rows:
         decision, shapes, falls = judge_curves(rows, conf, items, clusters)
         by_loss = over_loss(fit, table, conf, choice, shapes, logged)
         dynamics = follow_tasks(rows, falls, conf, items, words, clusters)
-        size_shapes = shapes_over_size(rows, conf.params, decision.settings)
-        coverage = measure_coverage(prepared.seen, every, prepared.disagreeing, wanted, settled)
-        fits = stage("regression")(fitted)()
+        found = stage("regression")(of_rows)()
     return Findings(
         suite=suite,
         table=rows,
-        notes=[*_told(failed, coverage, rows, clusters), *said, *dynamics.notes, *by_loss.notes],
+        notes=[*_told(failed, found.coverage, rows, clusters), *said, *dynamics.notes, *by_loss.notes],
         groups=group_means_of(rows, groups or {}, items),
-        coverage=coverage,
         choice=choice,
         metric=conf.metric,
         decision=decision,
         same_within=conf.same_within,
         smallest_effect=conf.smallest_effect,
-        two_stories=two_stories(fit, fits.effects, shapes, choice, [choice.methods[0], "ols"]),
+        two_stories=two_stories(fit, found.effects, shapes, choice, [choice.methods[0], "ols"]),
         over_loss=by_loss,
-        predictions=with_forecasts(predict_ahead(fits.planes, fits.diagnostics, shapes), by_loss.forecasts),
+        predictions=with_forecasts(predict_ahead(found.planes, found.diagnostics, shapes), by_loss.forecasts),
         shapes=shapes,
-        size_shapes=size_shapes,
         evidence=with_agreement(decision.tests, shapes),
         falls=falls,
         **_of_answers(rows, measured, shapes, items),
@@ -179,8 +169,8 @@ def analyze_table(
         dynamics=replace(dynamics, divided=[]),
         parts=parts(dynamics.divided, falls, part_judge(conf, clusters)),
         item_effects=fit_items(fit, items, choice, conf.item_model, conf.item_model_most, clusters),
-        **fits.named,
-        expected=compare_labels(conf.expected, conf.expected_over, shapes, size_shapes),
+        **found.named,
+        expected=compare_labels(conf.expected, conf.expected_over, shapes, found.size_shapes),
         expected_over=conf.expected_over,
         tuning=tuning_findings(every, conf, items, clusters, judge_curves),
     )
@@ -213,36 +203,6 @@ def _of_answers(rows: pd.DataFrame, measured: Measured, shapes: pd.DataFrame, it
     """What continuous metrics and samples of the items say: three fields of `Findings`."""
     artefacts = of_curves_that_move(find_artefacts(rows, measured.table), shapes)
     return {"continuous": measured.table, "artefacts": artefacts, "samples": sample_variance(rows, items)}
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What is found of the rows alone, whatever their curves do: the fields of `Findings` with these names."""
-
-    effects: pd.DataFrame
-    pooled: pd.DataFrame
-    sensitivity: pd.DataFrame
-    diagnostics: pd.DataFrame
-    signal: pd.DataFrame
-    seeds: pd.DataFrame
-    planes: list[dict[str, Any]]  # prediction.planes_ahead
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """Those that `Findings` has under the same names: all but the planes."""
-        return {name: value for name, value in vars(self).items() if name != "planes"}
-
-
-def _fitted(rows: pd.DataFrame, choice: RegressionSettings, conf: AnalysisConf) -> _Fitted:
-    return _Fitted(
-        effects=with_equivalence(fit_interactions(rows, choice), rows, choice, conf.smallest_effect),
-        diagnostics=diagnose(rows, choice),
-        pooled=fit_pooled(rows, choice),
-        sensitivity=sensitivity(rows, choice) if conf.sensitivity else pd.DataFrame(columns=SENSITIVITY),
-        signal=signal_to_noise(rows, last_doubling(rows)),
-        seeds=seed_variance(rows, conf.alpha),
-        planes=planes_ahead(rows, choice),
-    )
 
 
 def _told(failed: Sequence[str], coverage: Coverage, rows: pd.DataFrame, clusters: Clusters | None) -> Iterator[str]:

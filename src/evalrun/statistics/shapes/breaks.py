@@ -24,7 +24,7 @@ from evalrun.statistics.shapes.curve_tests import Flags, KnownVariance, distinct
 from evalrun.statistics.shapes.noise import Array
 
 _GRID = 101  # breaks tried for the interval's ends, besides all points: one percent of the range
-_AT_ONCE = 4_000_000  # values
+_AT_ONCE = 1_000_000  # values
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _limit(least: Array, k: int, known: bool, alpha: float, df: int = 1) -> Arra
 def _profile(x: Array, y: Array, weight: Array, known: bool, alpha: float) -> tuple[Array, Array, Array, Array, Array]:
     """Best break, its interval, and the sums of squares of the straight and of the broken line."""
     m, k = x.shape
-    size = max(1, _AT_ONCE // (k * (2 * k + _GRID)))
+    size = max(1, _AT_ONCE // (2 * k + _GRID))
     parts = []
     for start in range(0, m, size):
         own = slice(start, start + size)
@@ -140,11 +140,9 @@ def _profile_some(
     residual = dy - (weight * dx * dy).sum(axis=1, keepdims=True) / spread * dx
     line = (weight * residual**2).sum(axis=1)
     # By Frisch, Waugh & Lovell the hinge takes off what its part orthogonal to the line explains of the residual.
-    hinge = np.maximum(x[:, None, :] - tried[:, :, None], 0.0)
-    hinge -= np.einsum("mgk,mk->mg", hinge, weight / whole)[:, :, None]
-    slope = np.einsum("mgk,mk->mg", hinge, weight * dx) / spread
-    size = np.einsum("mgk,mgk,mk->mg", hinge, hinge, weight) - slope**2 * spread
-    shared = np.einsum("mgk,mk->mg", hinge, weight * residual)
+    hinge, along, square, shared = _hinges(x, tried, weight, residual)
+    along += dx[:, -1:] * hinge  # from the mean, and not from the last point
+    size = square - hinge**2 / whole - along**2 / spread
     gained = np.divide(shared**2, size, out=np.zeros_like(size), where=size > 1e-9 * spread)
     # Rounding leaves a perfect fit a little above or below 0.
     floor = 1e-12 * (weight * dy**2).sum(axis=1, keepdims=True) + 1e-300
@@ -155,6 +153,30 @@ def _profile_some(
     found = np.take_along_axis(tried, best[:, None], axis=1)[:, 0]
     ends = np.where(near, tried, np.inf).min(axis=1), np.where(near, tried, -np.inf).max(axis=1)
     return found, *ends, np.maximum(line, floor[:, 0]), least
+
+
+def _hinges(x: Array, tried: Array, weight: Array, residual: Array) -> tuple[Array, Array, Array, Array]:
+    """Weighted sums over the points beyond each of g places: of the hinge, and of its products.
+
+    From sums up to each point, all places cost what the points do. They count from the last point: where few are beyond
+    a place, nothing large is taken from something as large.
+
+    Args:
+        x: (m, k) ascending.
+        tried: (m, g) places.
+        weight: (m, k)
+        residual: (m, k) whose weighted sum is 0.
+
+    Returns:
+        (m, g) sums of h = (x - place)+, of h (x - last x), of h squared, and of h times the residual.
+    """
+    u, place = x - x[:, -1:], tried - x[:, -1:]
+    beyond = np.stack([np.searchsorted(own, at, side="right") for own, at in zip(x, tried, strict=True)])
+    parts = np.stack([weight, weight * u, weight * u**2, weight * residual, weight * residual * u])
+    sums = np.zeros((*parts.shape[:2], x.shape[1] + 1))
+    sums[:, :, :-1] = np.cumsum(parts[:, :, ::-1], axis=2)[:, :, ::-1]
+    s, su, suu, r, ru = (np.take_along_axis(one, beyond, axis=1) for one in sums)
+    return su - place * s, suu - place * su, suu - 2 * place * su + place**2 * s, ru - place * r
 
 
 def _crossings(x: Array, y: Array, weight: Array) -> Array:

@@ -89,9 +89,10 @@ def on_the_same_items(curves: CurveSet, items: Items, clusters: Clusters | None 
     """
     rows, tests = curves.rows, []
     value, paired = rows["value"].to_numpy(dtype="float64", copy=True), np.full(len(rows), np.nan)
+    asked = rows[["task", "metric", "value", "run_id"]]  # to cut all columns for each curve takes longer than its tests
     for begin, length in zip(curves.begin, curves.length, strict=True):
         own = slice(int(begin), int(begin + length))
-        found = pair_tests(rows.iloc[own], items, clusters)
+        found = pair_tests(asked.iloc[own], items, clusters)
         tests.append(found)
         if found.known:
             value[own], paired[own] = found.value, found.of_point
