@@ -21,7 +21,7 @@ from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.core.second_process import on_two_cores
 from evalrun.errors import StorageError, TrackingError
-from evalrun.tracking import Store, bulk
+from evalrun.tracking import Store, bulk, bulk_rows, new_runs
 
 from .conftest import MakeResult, make_cell
 from .test_server import address as address  # a fixture
@@ -131,15 +131,14 @@ def test_a_task_joins_a_run_that_is_there(store: Store, make: MakeResult) -> Non
 
 
 @pytest.fixture(params=[1, 2])
-def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """In how many processes the files of a few runs are written beside their rows."""
-    monkeypatch.setattr(bulk, "_PAYS", 1)
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, store: Store) -> Iterator[int]:
+    """How many there are: with two, a process beside this one writes the rows."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(request.param)))
-    with on_two_cores():
+    with on_two_cores(), store.written_beside():
         yield request.param
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("cores")
 def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
     store.deliver_many(results)
     client = MlflowClient(store.uri)
@@ -153,7 +152,7 @@ def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
         assert len(items) == sum(path is not None for _, path in mine) == 2
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("cores")
 def test_a_disk_that_has_no_room_for_files_leaves_no_run(
     store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +160,7 @@ def test_a_disk_that_has_no_room_for_files_leaves_no_run(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(bulk, "_put", put)
+        full.setattr(new_runs, "_put", put)
         with pytest.raises(TrackingError, match="no space left"):
             store.deliver_many(results)
     assert store.table("pythia").empty
@@ -169,7 +168,42 @@ def test_a_disk_that_has_no_room_for_files_leaves_no_run(
     assert len(store.delivered_all("pythia")) == 3
 
 
-@pytest.mark.usefixtures("processes")
+def test_many_transactions_beside_leave_what_one_here_leaves(
+    cores: int, store: Store, twin: Store, results: Results, make: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more: Results = [(make(cell=make_cell(step=step))[0], None) for step in range(100, 120)]
+    twin.deliver_many(results + more)
+    monkeypatch.setattr(bulk, "_RUNS_A_TRANSACTION", 2)
+    monkeypatch.setattr(bulk, "_RUNS_A_LOCK", 15)
+    with monkeypatch.context() as here:
+        if cores == 2:  # it would be forked with these
+            here.setattr(bulk_rows, "write", lambda *_: pytest.fail("this process writes"))
+        store.deliver_many(results + more)
+        assert dump(store)["artifacts"] == dump(twin)["artifacts"]
+        added = make("hellaswag", cell=more[3][0].cell, run_key=more[3][0].run_key)
+        store.deliver_many([*more, added])  # a run that is there takes another task
+    twin.deliver_many([*more, added])
+    assert read_back(store) == read_back(twin)
+    assert [repr(row) for row in raw_runs(store)] == [repr(row) for row in raw_runs(twin)]
+
+
+def test_a_database_without_room_is_said_by_who_writes_it(
+    store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with monkeypatch.context() as broken, on_two_cores():
+        broken.setattr(bulk_rows, "insert_values", full)
+        with store.written_beside(), pytest.raises(TrackingError, match="^no space left on the disk of .*mlflow.db"):
+            store.deliver_many(results)
+    assert store.table("pythia").empty
+    store.deliver_many(results)
+    assert len(store.delivered_all("pythia")) == 3
+
+
+@pytest.mark.usefixtures("cores")
 def test_items_that_are_not_those_that_were_scored_are_refused(store: Store, make: MakeResult) -> None:
     result, path = make()
     path.write_bytes(b"other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,20 @@ from mlflow import MlflowClient
 import forked
 from evalrun.tracking import Store
 
-from .conftest import MakeResult
+from .conftest import MakeResult, make_cell
 
 KILLED_DELIVERY = """
 import os, pickle, signal, sys
 store, results, place = pickle.load(open(sys.argv[1], "rb"))
-from evalrun.tracking import bulk, runs
+from evalrun.tracking import bulk_rows, new_runs, runs
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 owner, name = {
     "before the artifacts": (runs, "_upload"),
     "between artifacts and metrics": (runs, "_log"),
     "between metrics and tags": (SqlAlchemyStore, "_set_tags"),
     "before the end": (runs, "close"),
-    "a new run's before the artifacts": (bulk, "_upload"),
-    "a new run's between artifacts and rows": (bulk, "_add_datasets"),
+    "a new run's before the artifacts": (new_runs, "_put"),
+    "a new run's between artifacts and rows": (bulk_rows, "_add_datasets"),
 }[place]
 setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
 if "new run" in place:
@@ -66,6 +67,50 @@ def test_a_killed_delivery_is_completed(
     assert {len(client.get_metric_history(run_id, key)) for key in run.data.metrics} == {1}
     assert len(store.table("pythia")) == 4
     assert len(client.list_artifacts(run_id, "items")) == 2
+
+
+KILLED_WITH_A_WRITER = """
+import os, pickle, signal, sys
+from evalrun.core import second_process
+from evalrun.tracking import bulk, new_runs
+store, results = pickle.load(open(sys.argv[1], "rb"))
+os.sched_getaffinity = lambda _: {0, 1}
+bulk._RUNS_A_TRANSACTION = 2
+upload, left = new_runs.upload, [9]
+def upload_or_die(*args):
+    left[0] -= 1
+    if not left[0]:
+        print(store._backend._writer._helper._process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    upload(*args)
+new_runs.upload = upload_or_die
+with second_process.on_two_cores(), store.written_beside():
+    store.deliver_many(results)
+"""
+
+
+def test_what_is_killed_with_a_writer_beside_leaves_whole_runs(store: Store, make: MakeResult, tmp_path: Path) -> None:
+    """Killed while it makes the ninth of ten runs, two a transaction: the writer ends, and no run is there by half."""
+    cells = [make_cell(step=step) for step in range(10)]
+    results = [make(task, cell) for cell in cells for task in ("memo_trap", "hellaswag")]
+    order = tmp_path / "order.pickle"
+    order.write_bytes(pickle.dumps((store, results)))
+    killed = forked.python(KILLED_WITH_A_WRITER, str(order))
+    assert killed.returncode == -9, killed.stderr
+    ended_by = time.monotonic() + 20
+    while Path(f"/proc/{killed.stdout.strip()}/stat").exists() and time.monotonic() < ended_by:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{killed.stdout.strip()}/stat").exists()
+
+    there = store.filed("pythia")
+    assert len(there) in (2, 4, 6, 8)  # the first was waited for before the fourth was asked for
+    assert all(run.ended and len(run.tasks) == 2 for run in there.values())
+    assert len(store.table("pythia")) == 4 * len(there)
+    store.deliver_many(results)
+    assert len(store.filed("pythia")) == 10
+    client = MlflowClient(store.uri)
+    for run in store.filed("pythia").values():
+        assert len(client.list_artifacts(run.run_id, "items")) == 2
 
 
 def test_marking_ends_a_run_that_only_lacked_its_end(store: Store, make: MakeResult, tmp_path: Path) -> None:

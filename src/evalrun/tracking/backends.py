@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +54,12 @@ class Backend(Protocol):
 
     def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
         """File results of any number of checkpoints."""
+
+    def written_beside(self) -> AbstractContextManager[None]:
+        """In the block a process beside this one writes what is delivered, where that may be."""
+
+    def check_soon(self) -> Callable[[], None]:
+        """Begin to make sure that results can be delivered; what is returned waits for the answer."""
 
     def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
         """Note on runs that are done that a sweep wanted them too."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.core.errors import TrackingError
-from evalrun.tracking import database_schema, sqlite_reader
+from evalrun.tracking import bulk, database_schema, sqlite_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
+from evalrun.tracking.run_writer import RunWriter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ class FileBackend:
 
     def __init__(self, link: MlflowConnection) -> None:
         self._link = link
+        self._writer = RunWriter(link)
 
     def check_readable(self) -> None:
         """Reading says soon enough what is wrong with a file."""
@@ -88,18 +91,29 @@ class FileBackend:
 
     def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
         """File the results of one checkpoint; returns the run's id."""
-        from evalrun.tracking import bulk
-
-        return bulk.deliver_one(self._link, results, sweep, config_yaml)
+        return bulk.deliver_one(self._writer, results, sweep, config_yaml)
 
     def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
         """File results of any number of checkpoints."""
-        from evalrun.tracking import bulk
+        bulk.deliver(self._writer, results, origins)
 
-        bulk.deliver(self._link, results, origins)
+    @contextlib.contextmanager
+    def written_beside(self) -> Iterator[None]:
+        """In the block a process beside this one writes, where one may be forked."""
+        writer = RunWriter(self._link, beside=True)
+        before, self._writer = self._writer, writer
+        try:
+            yield
+        finally:
+            self._writer = before
+            writer.close()
+
+    def check_soon(self) -> Callable[[], None]:
+        """Begin to make sure that results can be delivered; what is returned waits for the answer."""
+        return self._writer.check()
 
     def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
         """Note on runs that are done that a sweep wanted them too."""
-        from evalrun.tracking import bulk
+        from evalrun.tracking import bulk_rows
 
-        bulk.mark(self._link, suite, run_keys, sweep)
+        bulk_rows.mark(self._link, suite, run_keys, sweep)

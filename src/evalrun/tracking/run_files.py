@@ -13,6 +13,8 @@ from evalrun.core.records import TaskResult
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import items_path, task_slug
 
+CONFIG = "config.yaml"  # the artifact that holds the resolved config
+
 
 def upload(link: MlflowConnection, run_id: str, source: Path, target: str) -> None:
     """Put a file on a run under a path of our choice; MLflow takes the name from the file."""

@@ -6,33 +6,23 @@ there. Whatever a killed process leaves is completed by the next delivery, and n
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from evalrun.core import environment
 from evalrun.core.errors import TrackingError
-from evalrun.core.palette import model_colors
 from evalrun.core.plain_names import slug
-from evalrun.core.records import Checkpoint, TaskResult
-from evalrun.core.text import markdown_escape
-from evalrun.core.version import __version__
-from evalrun.tracking import alarm_tags, datasets, layout, run_files, run_notes, run_values
+from evalrun.core.records import TaskResult
+from evalrun.tracking import datasets, layout, run_files, run_making, run_values
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, RunEntry, TaskEntry
-from evalrun.tracking.slugs import metric_key
 from evalrun.tracking.sweep_tags import is_closed, new_tags, sweep_tags
 
 _METRICS_A_BATCH = 900  # MLflow: 1000 metrics, 100 tags, 100 params; the rest is for what belongs to the run
 _TASKS_A_BATCH = 40
 _TRIES = 4  # of several processes that log the same, one gets through each time
-
-CONFIG = "config.yaml"  # the artifact that holds the resolved config
 
 Create = Callable[[MlflowConnection, Any, int, dict[str, str], str], Any]
 """Makes a run (connection, experiment, start, tags, name), or finds the one that another process made meanwhile."""
@@ -63,7 +53,8 @@ def deliver(
         raise ValueError("deliver() takes the results of one checkpoint: at least one, with equal run keys and cells")
     first = wanted[0][0]
     experiment = link.experiment(first.cell.suite, create=True, kind="checkpoints")
-    run = _find(link, experiment, first.run_key) or create(link, experiment, *opening(experiment, first))
+    opening = run_making.opening(first, run_making.known_sizes(experiment.tags))
+    run = _find(link, experiment, first.run_key) or create(link, experiment, *opening)
     _same_checkpoint(link, run, first)
     run_id = str(run.info.run_id)
     fresh = [(result, path) for result, path in wanted if _is_news(result, layout.held(run.data.tags).get(result.task))]
@@ -99,31 +90,6 @@ def create_locked(link: MlflowConnection, experiment: Any, started: int, tags: d
         )
 
 
-def opening(experiment: Any, result: TaskResult, sizes: Iterable[int] = ()) -> tuple[int, dict[str, str], str]:
-    """Start (Unix time in milliseconds), tags and name of a new run.
-
-    Args:
-        experiment: Where it goes.
-        result: Any of its results.
-        sizes: Parameter counts of the models that are delivered with it.
-    """
-    known = json.loads(experiment.tags.get("evalrun.sizes", "[]"))
-    tags = {
-        layout.KIND: "checkpoint",
-        layout.KEY: result.run_key,
-        layout.STATE: "delivering",
-        # The true place in the scale is known when all models are; rebuilding the curves corrects it.
-        layout.COLOR: _colors(frozenset({*known, *sizes, result.cell.n_params}))[result.cell.n_params],
-    }
-    started = result.finished_ms - round(result.seconds * 1000)
-    return max(started, 0), tags, result.cell.label[:250]
-
-
-@lru_cache(maxsize=64)
-def _colors(sizes: frozenset[int]) -> dict[int, str]:
-    return dict(zip(sizes, model_colors(list(sizes)), strict=True))
-
-
 def _same_checkpoint(link: MlflowConnection, run: Any, result: TaskResult) -> None:
     """One key cannot be two checkpoints: equal weights under two names would overwrite each other."""
     there, ours = layout.cell_of(run.data.tags), result.cell
@@ -147,7 +113,7 @@ def _upload(link: MlflowConnection, run_id: str, fresh: Delivery, config_yaml: s
             run_files.upload(link, run_id, path, run_files.items_name(result))
         link.client.log_text(run_id, run_files.record_text(result), run_files.record_name(result))
     if config_yaml is not None:
-        link.client.log_text(run_id, config_yaml, CONFIG)
+        link.client.log_text(run_id, config_yaml, run_files.CONFIG)
 
 
 def _batches(fresh: Delivery) -> Iterator[list[TaskResult]]:
@@ -184,7 +150,7 @@ def _log(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> None:
     MLflow's database store writes params, metrics and tags as three transactions in this order, so a kill in between
     leaves metrics without their tag, never a tag without its metrics.
     """
-    values, tags = content(run, batch)
+    values, tags = run_making.content(run.data.tags, run.data.metrics, batch)
     stamp = max(result.finished_ms for result in batch)
     metrics = _changes(link, run, values, stamp, batch[0].cell.step)
     params = [Param(k, v) for k, v in run_values.params_of(batch[0]).items() if k not in run.data.params]
@@ -196,33 +162,6 @@ def _log(link: MlflowConnection, run: Any, batch: Sequence[TaskResult]) -> None:
     for start in range(0, len(ahead), _METRICS_A_BATCH):
         link.client.log_batch(run.info.run_id, metrics=ahead[start : start + _METRICS_A_BATCH])
     link.client.log_batch(run.info.run_id, last, params, [RunTag(key, value) for key, value in tags.items()])
-
-
-def content(run: Any, batch: Sequence[TaskResult]) -> tuple[dict[str, float], dict[str, str]]:
-    """Metrics and tags that a run has once it holds these results beside what it holds already; the keys last."""
-    there = layout.held(run.data.tags) | {result.task: TaskEntry.of(result) for result in batch}
-    values = {key: value for result in batch for key, value in run_values.metrics_of(result).items()}
-    values |= _summary(batch[0].cell, there.values(), run.data.metrics | values)
-    tags = _run_tags(run, batch[0], there, values.get("acc/mean"))
-    for result in batch:
-        tags |= there[result.task].to_tags()
-    return values, tags
-
-
-def _summary(cell: Checkpoint, entries: Iterable[TaskEntry], values: Mapping[str, float]) -> dict[str, float]:
-    """The run's metrics over all its tasks, and the checkpoint's numbers: MLflow searches and plots metrics only."""
-    entries = list(entries)
-    accuracies = [values[metric_key("acc", entry.task)] for entry in entries if "acc" in entry.metrics]
-    mean = {"acc/mean": math.fsum(accuracies) / len(accuracies)} if accuracies else {}
-    return {
-        **mean,
-        "tokens": float(cell.tokens),
-        "step": float(cell.step),
-        "n_params": float(cell.n_params),
-        "n_params_nonembedding": float(cell.n_params_nonembedding),
-        "flops": float(cell.flops),
-        "seconds": math.fsum(entry.seconds for entry in entries),
-    }
 
 
 def _changes(link: MlflowConnection, run: Any, values: Mapping[str, float], stamp: int, step: int) -> list[Metric]:
@@ -241,33 +180,6 @@ def _changes(link: MlflowConnection, run: Any, values: Mapping[str, float], stam
             when = max(stamp, 1 + max(old.timestamp for old in link.client.get_metric_history(run.info.run_id, key)))
         metrics.append(Metric(key, value, when, step))
     return metrics
-
-
-def _run_tags(run: Any, result: TaskResult, there: Mapping[str, TaskEntry], mean: float | None) -> dict[str, str]:
-    """Tags that describe a run as a whole, by its newest result and its entries; cut to MLflow's limit."""
-    cell = result.cell
-    skipped = "; ".join(f"{name} of {e.task} is {value}" for e in there.values() for name, value in e.missing.items())
-    tags = {
-        layout.CELL: layout.with_cell(run.data.tags, cell),
-        layout.SETTINGS: run_values.settings_label(result),
-        layout.NOTE: f"**{markdown_escape(cell.label)}**, {cell.tokens:,} tokens: {len(there)} "
-        + ("task" if len(there) == 1 else "tasks")
-        + ("" if mean is None else f", mean accuracy {mean:.3f}")
-        + run_notes.came_in(result.settings.get("bundle"))
-        + run_notes.made_by(run.data.tags)
-        + alarm_tags.section(run.data.tags),
-        "evalrun.weights": result.weights,
-        layout.IDENTITY: str(result.settings.get("identity") or ""),
-        layout.FOLDER: str(result.settings.get("folder") or ""),
-        layout.TOKENIZER: str(result.settings.get("tokenizer_digest") or ""),
-        layout.BUNDLE: json.dumps(result.settings["bundle"]) if "bundle" in result.settings else "",
-        "evalrun.version": __version__,
-        "evalrun.device": str(run_values.lookup(result, "device") or ""),
-        layout.HARDWARE: environment.label(result.environment),
-        "evalrun.fewshot": ", ".join(sorted({str(e.fewshot) for e in there.values() if e.fewshot is not None})),
-        "evalrun.skipped": skipped or ("none" if "evalrun.skipped" in run.data.tags else ""),
-    }
-    return {key: value[: layout.TAG_LIMIT] for key, value in tags.items() if value}
 
 
 def sweep_marks(

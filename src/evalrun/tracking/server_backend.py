@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,16 @@ class ServerBackend:
                 if key not in there or not there[key].holds(result for result, _ in group):
                     origin = origins.get(key, Origin())
                     self.deliver(group, origin.sweep, origin.config_yaml)
+
+    @contextlib.contextmanager
+    def written_beside(self) -> Iterator[None]:
+        """This process writes in the block, too: a server may keep one waiting, which is to be seen here."""
+        yield
+
+    def check_soon(self) -> Callable[[], None]:
+        """Make sure that results can be delivered; what is returned does nothing any more."""
+        self._link.check()
+        return lambda: None
 
     def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
         """Note on runs that are done that a sweep wanted them too."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,14 @@ class Store:
                 version, or the server does not answer.
         """
         self._link.check(opens)
+
+    def written_beside(self) -> AbstractContextManager[None]:
+        """In the block a process beside this one writes what is delivered to a file, where one may be forked."""
+        return self._backend.written_beside()
+
+    def check_soon(self) -> Callable[[], None]:
+        """Begin to make sure that results can be delivered; what is returned waits for the answer, as of `check`."""
+        return self._backend.check_soon()
 
     def delivered(self, suite: str, run_key: str) -> dict[str, str]:
         """What the run of this key already holds: task -> task key; empty when there is no run. Creates nothing."""

@@ -40,9 +40,10 @@ def take_bundles(paths: Sequence[Path], config: Config, suite: str | None, analy
     """
     store, left = Store(config.tracking), 0
     store.check()
-    for path in paths:
-        with bundle_files.opened(path) as folder:
-            left += _take(folder, store, suite)
+    with store.written_beside():
+        for path in paths:
+            with bundle_files.opened(path) as folder:
+                left += _take(folder, store, suite)
     print(f"{counted(len(paths), 'bundle')} read; analyse the results with {analyze}", flush=True)
     return 1 if left else 0
 

@@ -96,18 +96,25 @@ def ingest(paths: Sequence[Path], config: Config, analyze: str, renames: Renames
         ConfigError: nothing that was given is a result.
         TrackingError: the store cannot be written.
     """
+    store = Store(config.tracking)
+    with store.written_beside():
+        return _ingest(paths, store, config.analysis.same_within, analyze, renames)
+
+
+def _ingest(paths: Sequence[Path], store: Store, same_within: float, analyze: str, renames: Renames) -> int:
+    """What `ingest` does with an open store; results that are equal within `same_within` are one."""
     content = inputs.read(paths)
     if not content.found:
         problems = sentences(content.left, content.passed)
         raise ConfigError([*problems, "nothing that was given holds results: name lm-eval's result files or a table."])
-    models, same_within = Models(), config.analysis.same_within
+    models = Models()
     renames.check(content.found, {name for known in models.known for name in known.names})
-    store = Store(config.tracking)
-    store.check()
+    checked = store.check_soon()
     matched, left = _matched(map(renames.apply, _taken(content.found)), models)
     merged = merge(matched, same_within)
     del matched
     left = [*content.left, *left, *merged.left]
+    checked()
     for suite in sorted({one.result.cell.suite for one in merged.kept}):
         mine = [one for one in merged.kept if one.result.cell.suite == suite]
         news, known, clashes = _compared(store, suite, mine, same_within)
