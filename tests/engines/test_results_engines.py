@@ -1,4 +1,4 @@
-"""Results in PostgreSQL, through MLflow's client: the table is the one that a SQLite file gives by its own rows."""
+"""Results in PostgreSQL: read by SQL, they are what MLflow's client says and what a SQLite file holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
-from evalrun.tracking import Store
+from evalrun.core.records import TaskResult
+from evalrun.errors import TrackingError
+from evalrun.tracking import Store, results_table, sql_reader
+from evalrun.tracking.server_backend import ServerBackend
 from tracking.conftest import make_cell, make_result
 
 from .engines import Postgres
@@ -37,6 +40,9 @@ def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) 
         uri = store._link.uri
         MlflowClient(uri).delete_tag(run_id, "evalrun.task.neqa")  # as a killed process leaves it
         table = store.table("pythia")
+        by_client = results_table.read(store._link, "pythia").of()
+        pd.testing.assert_frame_equal(table, by_client, check_exact=True)
+        assert store.filed("pythia").keys() == {run.run_key for run in ServerBackend(store._link).runs("pythia")}
         store.rebuild_curves("pythia")
         assert set(table.loc[table["model"] == "half", "task"]) == {"memo_trap"}
         tables.append(table.drop(columns="run_id"))
@@ -53,3 +59,74 @@ def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) 
     for one, other in zip(*answers, strict=True):
         pd.testing.assert_frame_equal(one, other)
     assert points[0]["pythia-70m seed 1"][0]["acc/neqa"] == pytest.approx(1 / 3 + 0.1, abs=1e-9)
+
+
+def of_steps(
+    folder: Path, *steps: int, value: float = 0.5, finished_ms: int = 5
+) -> list[tuple[TaskResult, Path | None]]:
+    given = {"metrics": {"acc": value}, "finished_ms": finished_ms}
+    return [make_result(folder, "neqa", make_cell(step=step), key=f"{value}-{step}", **given) for step in steps]
+
+
+def one_sentence(store: Store) -> str:
+    """Why its results cannot be read."""
+    with pytest.raises(TrackingError) as caught:
+        store.read("pythia")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    return str(caught.value)
+
+
+def test_what_others_write_meanwhile_is_all_in_the_next_reading(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_reader, "_RUNS_A_PAGE", 1)
+    conf = TrackingConf(uri=postgres.database("meanwhile"), root=str(tmp_path / "root"))
+    store = Store(conf)
+    assert store.suites() == []
+    assert store.read("pythia").rows.empty
+    store.deliver_many(of_steps(tmp_path / "first", 1, 2, 3))
+    reading = sql_reader.pages(store._link, "pythia")
+    pages = [next(reading)]
+    Store(conf).deliver_many(of_steps(tmp_path / "second", 1, 2, 3, 4, value=0.75, finished_ms=9))
+    pages += reading
+    assert [run.metrics["acc/neqa"] for page in pages for run in page] == [0.5] * 3
+    assert store.table("pythia")["value"].tolist() == [0.75] * 4
+
+
+def test_a_user_who_may_only_read_reads(postgres: Postgres, tmp_path: Path) -> None:
+    """And one who may not is told so, as is one with a wrong password or a connection that is cut."""
+    uri = postgres.database("shared")
+    owner = Store(TrackingConf(uri=uri, root=str(tmp_path / "owner")))
+    owner.deliver_many(of_steps(tmp_path / "items", 1, 2, 3))
+    postgres.run("create role reader login password 'r'; create role stranger login password 's'")
+    postgres.run("grant select on all tables in schema public to reader", "shared")
+
+    def by(user: str, password: str) -> Store:
+        place = uri.replace(f"evalrun:{postgres.password}@", f"{user}:{password}@")
+        return Store(TrackingConf(uri=place, root=str(tmp_path / user)))
+
+    reader = by("reader", "r")
+    reader.check_readable()
+    assert reader.suites() == ["pythia"]
+    pd.testing.assert_frame_equal(reader.table("pythia"), owner.table("pythia"), check_exact=True)
+    assert "gives this user no right to that (permission denied for table" in one_sentence(by("stranger", "s"))
+    refused = one_sentence(by("reader", "wrong-secret"))
+    assert "password" in refused
+    assert "wrong-secret" not in refused
+    reading = sql_reader.pages(reader._link, "pythia")
+    with pytest.raises(TrackingError, match="failed while reading results") as caught:
+        for _ in reading:
+            postgres.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "advice"),
+    [("ffffffffffff", "install the MLflow that wrote it"), ("0a8213491aaa", "tracking.upgrade=true")],
+)
+def test_a_database_of_another_mlflow_is_not_read(postgres: Postgres, tmp_path: Path, schema: str, advice: str) -> None:
+    conf = TrackingConf(uri=postgres.database(f"of_{schema}"), root=str(tmp_path / "root"))
+    Store(conf).deliver_many(of_steps(tmp_path / "items", 1))
+    postgres.run(f"update alembic_version set version_num = '{schema}'", f"of_{schema}")
+    assert advice in one_sentence(Store(conf))

@@ -1,4 +1,4 @@
-"""A SQLite file's table, read by its own tables, and its curves, written many at a time: what MLflow's client says."""
+"""A database's table, read by SQL, and a file's curves, written many at a time: what MLflow's client says."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import json
 import math
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,8 +18,13 @@ import pytest
 from mlflow import MlflowClient
 
 from evalrun.core.second_process import on_two_cores
-from evalrun.tracking import Store, curve_runs, results_table, sqlite_reader
+from evalrun.core.task_group import TaskGroup
+from evalrun.errors import TrackingError
+from evalrun.tracking import Store, curve_runs, file_stamp, results_table
 from evalrun.tracking.backends import backend_of
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.database_backend import DatabaseBackend
+from evalrun.tracking.file_backend import FileBackend
 from evalrun.tracking.read_beside import read_suites
 
 from .conftest import MakeResult, make_cell
@@ -49,18 +57,88 @@ def uneven(store: Store, make: MakeResult) -> Store:
     return store
 
 
+def as_a_server(store: Store) -> DatabaseBackend:
+    """The same store, read as one that a database's server keeps: by SQLAlchemy."""
+    link = MlflowConnection(store.uri, Path(store.conf.root), 5.0)
+    link.database = None
+    return DatabaseBackend(link)
+
+
 @pytest.mark.parametrize("sweep", [None, "first", "second", "none"])
-def test_the_file_says_what_the_client_says(uneven: Store, sweep: str | None) -> None:
+def test_the_file_and_a_database_say_what_the_client_says(uneven: Store, sweep: str | None) -> None:
     by_client = results_table.read(uneven._link, "pythia").of(sweep)
     pd.testing.assert_frame_equal(uneven.table("pythia", sweep), by_client, check_exact=True)
+    pd.testing.assert_frame_equal(as_a_server(uneven).table("pythia").of(sweep), by_client, check_exact=True)
     assert by_client.empty == (sweep == "none")
+
+
+def test_a_database_answers_all_that_a_file_does(uneven: Store, make: MakeResult) -> None:
+    uneven.deliver([make("neqa", make_cell(step=9, suite="zeta"))], None, None)
+    uneven.groups.record("pythia", {"both": TaskGroup("both", "Both", ("memo_trap", "neqa"))})
+    file, server = FileBackend(uneven._link), as_a_server(uneven)
+    assert server.suites() == file.suites() == ["pythia", "zeta"]
+    for suite in ("pythia", "zeta", "nothing"):
+        assert server.runs(suite) == file.runs(suite)
+        assert server.runs(suite, "a") == file.runs(suite, "a")
+        assert server.looks(suite) == file.looks(suite)
+        assert server.group_tags(suite) == file.group_tags(suite)
+        assert server.experiment_id(suite) == file.experiment_id(suite)
+    ids = [run.run_id for run in file.runs("pythia")]
+    assert len(file.group_tags("pythia")) == 1 < len(ids)
+    assert server.artifact_folders(ids[:3]) == file.artifact_folders(ids[:3])
+    assert server.artifact_folders(ids[:3]).keys() == {*ids[:3]}
+    some = file.table_of(ids[:3]).rows
+    pd.testing.assert_frame_equal(server.table_of(ids[:3]).rows, some, check_exact=True)
+    assert not some.empty
+    for backend in (file, server):
+        with pytest.raises(TrackingError, match="run gone is not in sqlite:"):
+            backend.table_of([ids[0], "gone"])
+    MlflowClient(uneven.uri).delete_experiment(str(file.experiment_id("zeta")))
+    for backend in (file, server):
+        assert backend.suites() == ["pythia"]
+        with pytest.raises(TrackingError, match="'zeta' was deleted"):
+            backend.runs("zeta")
+
+
+def test_a_database_without_tables_is_empty_and_stays_so(tmp_path: Path) -> None:
+    link = MlflowConnection(f"sqlite:///{tmp_path}/new.db", tmp_path, 5.0)
+    assert link.database is not None
+    file, link.database = link.database, None
+    server = DatabaseBackend(link)
+    server.check_readable()
+    assert (server.suites(), server.runs("pythia"), server.group_tags("pythia")) == ([], [], {})
+    assert server.table("pythia").rows.empty
+    assert server.experiment_id("pythia") is None
+    with sqlite3.connect(file) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == []
+    database.close()
+
+
+READING = """
+import sys
+from pathlib import Path
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.database_backend import DatabaseBackend
+from evalrun.tracking.file_backend import FileBackend
+link = MlflowConnection(sys.argv[1], Path(sys.argv[2]), 5.0)
+assert FileBackend(link).runs("pythia") and not FileBackend(link).table("pythia").rows.empty
+assert not {"sqlalchemy", "mlflow"} & set(sys.modules)
+link.database = None
+assert DatabaseBackend(link).runs("pythia") and not DatabaseBackend(link).table("pythia").rows.empty
+assert "mlflow" not in sys.modules
+"""
+
+
+def test_reading_a_file_needs_no_sqlalchemy_and_a_database_no_mlflow(store: Store, make: MakeResult) -> None:
+    store.deliver([make()], None, None)
+    subprocess.run([sys.executable, "-c", READING, store.uri, store.conf.root], check=True)
 
 
 def test_a_table_that_others_wrote_into_is_read_again(uneven: Store, make: MakeResult) -> None:
     before = uneven.read("pythia")
-    assert sqlite_reader.stamp(uneven._link) == before.stamp
+    assert file_stamp.stamp(uneven._link) == before.stamp
     Store(uneven.conf).deliver([make("neqa", make_cell(step=2000), metrics={"acc": 0.77})], None, None)
-    assert sqlite_reader.stamp(uneven._link) != before.stamp
+    assert file_stamp.stamp(uneven._link) != before.stamp
     uneven.rebuild_curves("pythia", None, before)
     assert 0.77 in {value for value, *_ in _curves(uneven)["pythia-70m (shared_prefix float32)"]["acc/neqa"]}
 
@@ -72,7 +150,7 @@ def test_a_table_is_as_new_while_others_write_nothing(uneven: Store, make: MakeR
     state.watch()
     before = uneven.read("pythia")
     uneven.rebuild_curves("pythia", None, before)
-    now = sqlite_reader.stamp(uneven._link)
+    now = file_stamp.stamp(uneven._link)
     assert now != before.stamp == early.stamp
     assert state.refreshed(before).stamp == now == state.refreshed(early).stamp
     assert state.refreshed(replace(early, stamp="another", since=0.0)).stamp == "another"  # written before the watch
@@ -104,7 +182,7 @@ def test_a_tag_that_a_person_edits_is_seen(uneven: Store) -> None:
     with sqlite3.connect(uneven._link.database) as database:
         database.execute("UPDATE tags SET value = 'zzz' WHERE key = 'evalrun.settings'")
     database.close()
-    assert sqlite_reader.stamp(uneven._link) != before
+    assert file_stamp.stamp(uneven._link) != before
     assert set(uneven.table("pythia")["settings"]) == {"zzz"}
 
 

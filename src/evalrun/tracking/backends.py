@@ -1,13 +1,14 @@
-"""The one place that asks whether a store is a SQLite file or a server: both answer the same calls."""
+"""The one place that asks whether a store is a SQLite file, a database or a server: all answer the same calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.database_backend import DatabaseBackend
 from evalrun.tracking.file_backend import FileBackend
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.server_backend import ServerBackend
@@ -46,7 +47,7 @@ class Backend(Protocol):
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date, from its table where that was read already."""
 
-    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
+    def artifact_folders(self, run_ids: Collection[str]) -> dict[str, Path]:
         """Run id -> where its artifacts lie, of those of these runs that have them on this machine."""
 
     def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
@@ -67,4 +68,6 @@ class Backend(Protocol):
 
 def backend_of(link: MlflowConnection) -> Backend:
     """The way to a store; nothing is opened yet."""
-    return ServerBackend(link) if link.database is None else FileBackend(link)
+    if link.database is not None:
+        return FileBackend(link)
+    return DatabaseBackend(link) if link.server.is_read_by_sql else ServerBackend(link)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evalrun.core.plain_names import slug
 from evalrun.core.records import TaskResult
-from evalrun.tracking import layout, new_runs, sqlite_reader
+from evalrun.tracking import layout, new_runs, sql_reader
 from evalrun.tracking.new_runs import RunPlace
 from evalrun.tracking.run_writer import RunWriter
 
@@ -32,7 +32,7 @@ def deliver_one(writer: RunWriter, results: layout.Delivery, sweep: str | None, 
     if first is not None and len({(one.run_key, one.cell) for one, _ in results}) == 1:
         place = writer.place(first.cell.suite)()
         with writer.link.lock(f"runs-{slug(first.cell.suite)}"):
-            if not sqlite_reader.runs(writer.link, first.cell.suite, first.run_key):
+            if not sql_reader.runs(writer.link, first.cell.suite, first.run_key):
                 return _write(writer, place, [results], {first.run_key: layout.Origin(sweep, config_yaml)})[0]
     return writer.deliver(results, sweep, config_yaml)()
 
@@ -63,7 +63,7 @@ def _write_fresh(
         keys = todo[start : start + _RUNS_A_LOCK]
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
         with writer.link.lock(f"runs-{slug(suite)}"):
-            there |= layout.by_key(sqlite_reader.runs_of_keys(writer.link, suite, keys))
+            there |= layout.by_key(sql_reader.runs_of_keys(writer.link, suite, keys))
             _write(writer, place, [groups[key] for key in keys if key not in there], origins)
     return there
 

@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME
 from mlflow.utils.uri import append_to_uri_path
 
 from evalrun.core.plain_names import slug
-from evalrun.tracking import datasets, layout, run_making, runs, sqlite_reader
+from evalrun.tracking import datasets, layout, run_making, runs, sql_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.mlflow_tables import (
     COLUMNS,
@@ -97,5 +97,5 @@ def deliver(link: MlflowConnection, results: layout.Delivery, sweep: str | None,
 def mark(link: MlflowConnection, suite: str, run_keys: Iterable[str], sweep: str) -> None:
     """Note for many runs that a sweep wanted them; those that are marked already are not touched (`Store.mark_all`)."""
     with link.lock(f"runs-{slug(suite)}"):  # each sweep adds itself to a list of them
-        new = runs.sweep_marks(link, layout.by_key(sqlite_reader.runs(link, suite)), run_keys, sweep)
+        new = runs.sweep_marks(link, layout.by_key(sql_reader.runs(link, suite)), run_keys, sweep)
         set_tags(link.client, new)

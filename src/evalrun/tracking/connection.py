@@ -18,6 +18,7 @@ from evalrun.core.errors import TrackingError
 from evalrun.core.plain_names import slug
 from evalrun.core.secrets import hide_password, masked, restore_password
 from evalrun.tracking import database_schema, mlflow_private, moved
+from evalrun.tracking.database_server import DatabaseServer
 from evalrun.tracking.failures import explain, is_of_store
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -50,8 +51,10 @@ class MlflowConnection:
             uri = f"sqlite:///{self.database}"
         # A server's password is in the environment then, and in no message of MLflow's.
         self.uri = restore_password(hide_password(uri))
+        self.server = DatabaseServer(self.uri, self.shown, patience_s)  # of use where the URI names one
         self._client: Any = None
         self._settled: int | None = None  # inode of the database that was looked through
+        self._has_tables = False  # of this MLflow's, in a database server that was asked
 
     @property
     def remote(self) -> bool:
@@ -84,6 +87,19 @@ class MlflowConnection:
         """Whether there can be anything to read; a local database need not be made for reading."""
         return self.database is None or self.database.exists()
 
+    def has_tables(self) -> bool:
+        """Whether there is anything to read in a database server, which MLflow is not asked for.
+
+        Raises:
+            TrackingError: it does not answer, or is of another MLflow.
+        """
+        if not self._has_tables:
+            with self.guard("connecting to the database"):
+                self.server.reach()
+            with self._first_use():  # another process may be making them
+                pass
+        return self._has_tables
+
     def check(self, opens: bool = True) -> None:
         """Raise TrackingError, soon, if nothing could be delivered; MLflow opens a file if `opens`, in seconds."""
         if not self.uri.startswith(URIS):
@@ -95,7 +111,8 @@ class MlflowConnection:
             self._check_server()
             return
         if self.database is None:
-            self._check_database_server()
+            with self.guard("connecting to the database"):
+                self.server.reach()
         else:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -238,7 +255,7 @@ class MlflowConnection:
         """Before MLflow opens a database: it is this version's, and its paths are those of the place where it is."""
         with self.guard("looking at the database"):
             if self.database is None:
-                database_schema.check_server(self.uri, self.shown, self.upgrade)
+                self._has_tables = database_schema.check_server(self.uri, self.shown, self.upgrade)
                 return
             if self._settled != self.database.stat().st_ino:  # else by an earlier job of this process
                 database_schema.check_file(self.database, self.patience_s, self.upgrade and may_write)
@@ -278,22 +295,3 @@ class MlflowConnection:
             )  # fmt: skip
         if asked.status_code == 403 and "Invalid Host header" in asked.text:
             raise TrackingError(explain(PermissionError(asked.text), "", self.place, self.shown))
-
-    def _check_database_server(self) -> None:
-        """One attempt; MLflow itself would try ten times."""
-        import socket
-
-        import sqlalchemy
-
-        with self.guard("connecting to the database"):
-            url = sqlalchemy.make_url(self.uri)
-            if url.host:
-                port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name(), 0)
-                socket.create_connection((url.host, port), timeout=min(self.patience_s, 5.0)).close()
-            try:
-                engine = sqlalchemy.create_engine(url)
-            except ImportError as error:
-                do = "install it (PostgreSQL: `pip install psycopg2-binary`), or use an `mlflow server`."
-                raise TrackingError(f"{self.shown} needs the Python package '{error.name}'; {do}") from error
-            engine.connect().close()
-            engine.dispose()

@@ -84,8 +84,11 @@ def _is_unfinished(database: Path, patience_s: float) -> bool:
         return connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is None
 
 
-def check_server(uri: str, shown: str, upgrade: bool) -> None:
+def check_server(uri: str, shown: str, upgrade: bool) -> bool:
     """See that MLflow would not change a database that a server keeps; nobody can copy that one from here.
+
+    Returns:
+        Whether MLflow has made its tables there.
 
     Raises:
         TrackingError: it is another version's.
@@ -102,11 +105,12 @@ def check_server(uri: str, shown: str, upgrade: bool) -> None:
     finally:
         engine.dispose()
     if _is_current(there, shown):
-        return
+        return there is not None
     if not upgrade:
         raise TrackingError(f"{_older(shown)}: back it up (pg_dump), and set tracking.upgrade=true to have that done.")
     log.warning("%s is migrated to the schema of this MLflow", shown)
     mlflow_private.upgrade_schema(uri)
+    return True
 
 
 def _is_current(there: str | None, place: str) -> bool:

@@ -48,6 +48,11 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         return _other_version(place, uri, schema[1])
     if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out", text):
         return f"MLflow at {place} cannot be reached; start it, correct tracking.uri, or set tracking=local."
+    if denied := re.search(r"permission denied for \w+ \w+|\w+ command denied to user", text):
+        return (
+            f"the database {place} gives this user no right to that ({denied[0]}, while {doing}): reading takes SELECT "
+            "on MLflow's tables, filing results INSERT, UPDATE and DELETE too; or name another user in tracking.uri."
+        )
     if "database or disk is full" in text or "No space left on device" in text:  # SQLAlchemy may say more before it
         return f"no space left on the disk of {place} while {doing}: free some and run the same again."
     first = (text.strip().splitlines() or [type(error).__name__])[0].strip()

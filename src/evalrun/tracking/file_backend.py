@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrun.core.errors import TrackingError
-from evalrun.tracking import bulk, database_schema, sqlite_reader
+from evalrun.tracking import bulk, database_schema, file_stamp, sql_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.run_writer import RunWriter
@@ -40,54 +39,51 @@ class FileBackend:
             _ = self._link.client  # an older file is migrated when it is opened
         elif self._link.database is not None:  # MLflow would refuse it, too
             database_schema.check_file(self._link.database, self._link.patience_s, False)
-        return sqlite_reader.suites(self._link)
+        return sql_reader.suites(self._link)
 
     def experiment_id(self, suite: str) -> str | None:
         """MLflow's id of a suite's experiment; None where there is none."""
-        return sqlite_reader.experiment_id(self._link, suite)
+        return sql_reader.experiment_id(self._link, suite)
 
     def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
         """Checkpoint runs of a suite, or those of one key, newest first."""
-        return sqlite_reader.runs(self._link, suite, run_key)
+        return sql_reader.runs(self._link, suite, run_key)
 
     def looks(self, suite: str) -> list[RunEntry]:
         """Checkpoint runs with the tags that say which looks were taken at what."""
-        return sqlite_reader.looks(self._link, suite)
+        return sql_reader.looks(self._link, suite)
 
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite, without an object of MLflow's for each metric and tag."""
         from evalrun.tracking.suite_table import suite_table
 
-        since, stamp, digest = time.monotonic(), sqlite_reader.stamp(self._link), hashlib.sha256()
-        found = suite_table(sqlite_reader.pages(self._link, suite, digest))
+        since, stamp, digest = time.monotonic(), file_stamp.stamp(self._link), hashlib.sha256()
+        found = suite_table(sql_reader.pages(self._link, suite, digest))
         return replace(found, stamp=stamp, since=since, digest=digest.hexdigest())
 
     def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
         """The results of some runs."""
         from evalrun.tracking.suite_table import suite_table
 
-        found = sqlite_reader.contents_of(self._link, run_ids)
-        if lost := set(run_ids) - {run.run_id for run in found}:
-            raise TrackingError(f"run {min(lost)} is not in {self._link.shown}: ask again for what there is.")
-        return suite_table([found])
+        return suite_table([sql_reader.contents_of(self._link, run_ids)])
 
     def group_tags(self, suite: str) -> dict[str, str]:
         """The tags of a suite's experiment that tell of groups."""
-        return sqlite_reader.group_tags(self._link, suite)
+        return sql_reader.group_tags(self._link, suite)
 
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date; a table that is no longer what the file holds is read again."""
         from evalrun.tracking import bulk_curves, curve_runs
 
         def read() -> pd.DataFrame:
-            is_current = table is not None and table.stamp == sqlite_reader.stamp(self._link)
+            is_current = table is not None and table.stamp == file_stamp.stamp(self._link)
             return (table if table is not None and is_current else self.table(suite)).of()
 
         curve_runs.rebuild(self._link, suite, read, bulk_curves.TableWriter(self._link), made)
 
-    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
+    def artifact_folders(self, run_ids: Collection[str]) -> dict[str, Path]:
         """Run id -> where its artifacts lie, of those of these runs that have them on this machine."""
-        return sqlite_reader.artifact_folders(self._link, run_ids)
+        return sql_reader.artifact_folders(self._link, run_ids)
 
     def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
         """File the results of one checkpoint; returns the run's id."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from evalrun.tracking import sqlite_reader
+from evalrun.tracking import file_stamp, sql_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.slugs import ITEMS
 
@@ -35,8 +35,8 @@ class FileState:
 
         with self._link.guard("opening the store"):
             self._own = mlflow_private.OwnCommits(self._link.client)
-        self._counted = sqlite_reader.transactions(self._link)
-        self._began = sqlite_reader.stamp(self._link), time.monotonic()
+        self._counted = file_stamp.transactions(self._link)
+        self._began = file_stamp.stamp(self._link), time.monotonic()
 
     def is_unwritten(self, stamp: object, since: float) -> bool:
         """Whether nothing but this process's client has written the file since a reading began; False if not known.
@@ -49,25 +49,25 @@ class FileState:
             return False
         if stamp != self._began[0] and since < self._began[1]:
             return False
-        return sqlite_reader.transactions(self._link) == self._counted + self._own.count
+        return file_stamp.transactions(self._link) == self._counted + self._own.count
 
     def refreshed(self, table: SuiteTable) -> SuiteTable:
         """A table as one that was read now, if nothing but this process's client has written since; else as it is."""
-        now = sqlite_reader.stamp(self._link)
+        now = file_stamp.stamp(self._link)
         return replace(table, stamp=now) if self.is_unwritten(table.stamp, table.since) else table
 
     def stamp(self) -> str:
         """Differs once anybody has written the file, whatever it was."""
-        return repr(sqlite_reader.stamp(self._link))
+        return repr(file_stamp.stamp(self._link))
 
     def content(self, suite: str) -> str:
         """Differs once the suite's table would, or what is kept beside it."""
-        return sqlite_reader.content_digest(self._link, suite)
+        return sql_reader.content_digest(self._link, suite)
 
     def items(self, suite: str) -> str | None:
         """Differs once a file of per-item results does, by size and time; None where some are not on this machine."""
         found: list[tuple[str, str, int, int]] = []
-        for run_id, folder in sqlite_reader.folders_of(self._link, suite):
+        for run_id, folder in sql_reader.folders_of(self._link, suite):
             if folder is None:
                 return None
             try:
@@ -83,4 +83,4 @@ class FileState:
 
     def has(self, run_id: str) -> bool:
         """Whether a run is there and not deleted."""
-        return sqlite_reader.is_active(self._link, run_id)
+        return sql_reader.is_active(self._link, run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ class ServerBackend:
 
         curve_runs.rebuild(self._link, suite, lambda: self.table(suite).of(), curve_runs.ClientWriter(self._link), made)
 
-    def artifact_folders(self, run_ids: Container[str]) -> dict[str, Path]:
+    def artifact_folders(self, run_ids: Collection[str]) -> dict[str, Path]:
         """None: they are downloaded."""
         return {}
 

@@ -1,0 +1,81 @@
+"""A database that a server keeps, asked without MLflow, which takes seconds to be imported and minutes to give up."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from evalrun.core.errors import TrackingError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+# Importing SQLAlchemy takes time that a SQLite file need not: it is imported where it is used.
+
+READ_BY_SQL = ("postgresql", "mysql", "mariadb")  # what statements of ours are tried with; others are asked by MLflow
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
+_PROBE_S = 5.0
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ"}  # all statements see the database of one moment
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "postgresql": {**_SNAPSHOT, "postgresql_readonly": True},
+    "mysql": _SNAPSHOT,
+    "mariadb": _SNAPSHOT,
+}
+
+
+class DatabaseServer:
+    """Where a database is, and short connections to it: idle ones would take the place of other workers'.
+
+    Args:
+        uri: Of SQLAlchemy, with its password.
+        shown: The same for messages, without it.
+        patience_s: How long to wait for an answer.
+    """
+
+    def __init__(self, uri: str, shown: str, patience_s: float) -> None:
+        self._uri = uri
+        self._shown = shown
+        self._patience_s = patience_s
+
+    @property
+    def is_read_by_sql(self) -> bool:
+        """Whether it is one of those that our own statements are for."""
+        return self._uri.startswith(READ_BY_SQL)
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        import sqlalchemy as sa
+
+        try:
+            return sa.create_engine(self._uri, poolclass=sa.NullPool)
+        except ImportError as error:
+            do = "install it (PostgreSQL: `pip install psycopg2-binary`), or use an `mlflow server`."
+            raise TrackingError(f"{self._shown} needs the Python package '{error.name}'; {do}") from error
+
+    def reach(self) -> None:
+        """Connect once, soon; MLflow itself would try ten times.
+
+        Raises:
+            TrackingError: the package for this kind of database is missing.
+            OSError: nobody answers there.
+            sqlalchemy.exc.SQLAlchemyError: it does not let this user in.
+        """
+        import sqlalchemy as sa
+
+        url = sa.make_url(self._uri)
+        if url.host:
+            port = url.port or _PORTS.get(url.get_backend_name(), 0)
+            socket.create_connection((url.host, port), timeout=min(self._patience_s, _PROBE_S)).close()
+        self._engine.connect().close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that may not write, to the database as it is at the first statement."""
+        engine = self._engine.execution_options(**_OPTIONS.get(self._engine.dialect.name, {}))
+        with engine.connect() as connection:
+            if engine.dialect.name in ("mysql", "mariadb"):
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            yield connection
