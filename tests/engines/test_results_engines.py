@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,6 +23,18 @@ from .engines import Postgres
 pytestmark = pytest.mark.engines
 
 
+by_name = itemgetter("run_name")
+
+
+def all_runs(uri: str, experiment: str) -> list[dict[str, Any]]:
+    """What MLflow's client says of an experiment's runs, in order of their names."""
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return sorted(
+        ({**dict(run.info), **run.data.to_dictionary()} for run in runs), key=lambda run: str(run["run_name"])
+    )
+
+
 def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) -> None:
     """Missing cells, seeds, values that are none, items, half a run."""
     pairs = []
@@ -32,7 +46,7 @@ def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) 
     half = [make_result(tmp_path / "items", task, make_cell("half", 7)) for task in ("neqa", "memo_trap")]
     file = Store(TrackingConf(uri=None, root=str(tmp_path / "file")))
     server = Store(TrackingConf(uri=postgres.database("results"), root=str(tmp_path / "server")))
-    tables, points, answers = [], [], []
+    tables, points, colours, answers = [], [], [], []
     for store in (file, server):
         store.check()
         store.deliver_many(pairs)
@@ -43,11 +57,18 @@ def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) 
         by_client = results_table.read(store._link, "pythia").of()
         pd.testing.assert_frame_equal(table, by_client, check_exact=True)
         assert store.filed("pythia").keys() == {run.run_key for run in ServerBackend(store._link).runs("pythia")}
+        keys = store.filed("pythia").keys()
+        for sweep in ("one", "two", "two"):
+            store.mark_all("pythia", keys, sweep)
+        assert len(store.table("pythia", "one")) == len(store.table("pythia", "two")) == len(table) > 0
         store.rebuild_curves("pythia")
+        before = all_runs(uri, "pythia-curves")
+        store.rebuild_curves("pythia")
+        assert all_runs(uri, "pythia-curves") == before  # nothing has changed: nothing is written
         assert set(table.loc[table["model"] == "half", "task"]) == {"memo_trap"}
         tables.append(table.drop(columns="run_id"))
-        lines = MlflowClient(uri).search_runs([MlflowClient(uri).get_experiment_by_name("pythia-curves").experiment_id])
-        points.append({run.info.run_name: (run.data.metrics, run.data.params) for run in lines})
+        points.append([{name: run[name] for name in ("run_name", "metrics", "params", "status")} for run in before])
+        colours.append({run["params"]["n_params"]: run["tags"]["mlflow.runColor"] for run in all_runs(uri, "pythia")})
         wanted = table[["run_id", "task"]].drop_duplicates()
         with store.items(wanted.itertuples(index=False, name=None)) as reader:
             frames = [reader(run_id, task) for run_id, task in wanted.itertuples(index=False, name=None)]
@@ -55,10 +76,11 @@ def test_postgres_holds_the_table_of_a_file(postgres: Postgres, tmp_path: Path) 
         answers.append(frames)
     pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=0, atol=1e-9)
     assert points[0] == points[1]
-    assert set(points[0]) == {"half", "pythia-70m", "pythia-70m seed 1", "pythia-70m seed 2"}
+    assert colours[0] == colours[1]
+    assert [run["run_name"] for run in points[0]] == ["half", "pythia-70m", "pythia-70m seed 1", "pythia-70m seed 2"]
     for one, other in zip(*answers, strict=True):
         pd.testing.assert_frame_equal(one, other)
-    assert points[0]["pythia-70m seed 1"][0]["acc/neqa"] == pytest.approx(1 / 3 + 0.1, abs=1e-9)
+    assert points[0][2]["metrics"]["acc/neqa"] == pytest.approx(1 / 3 + 0.1, abs=1e-9)
 
 
 def of_steps(

@@ -1,6 +1,6 @@
-"""The runs of curves in a SQLite file: all points of some curves in one transaction, as its client would file them.
+"""The runs of curves in a database: all points of some curves in one transaction, as MLflow's client would file them.
 
-Its client takes a request for a thousand points and another for each run's colour: minutes for whole suites.
+That takes a request for a thousand points and another for each run's colour: minutes for whole suites.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def final_tags(curve: ModelCurve) -> dict[str, str]:
 
 
 class ClientWriter:
-    """Writes run by run through MLflow's client: for every store but a SQLite file."""
+    """Writes run by run through MLflow's client, where a server of its own keeps the store."""
 
     def __init__(self, link: MlflowConnection) -> None:
         self._link = link

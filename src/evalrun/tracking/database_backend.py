@@ -1,8 +1,8 @@
-"""A store in a database's server, such as PostgreSQL: read by SQL, written run by run through MLflow's client."""
+"""A store in a database's server, such as PostgreSQL: read by SQL; results are filed through MLflow's client."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,20 @@ class DatabaseBackend(ServerBackend):
         """The tags of a suite's experiment that tell of groups."""
         return sql_reader.group_tags(self._link, suite)
 
+    def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
+        """Bring the curves of a suite up to date; it is read anew, since others may have written since."""
+        from evalrun.tracking import bulk_curves, curve_runs
+
+        writer = bulk_curves.TableWriter(self._link)
+        curve_runs.rebuild(self._link, suite, lambda: self.table(suite).of(), writer, made)
+
     def artifact_folders(self, run_ids: Collection[str]) -> dict[str, Path]:
         """Run id -> where its artifacts lie, of those that this machine has; MLflow would ask run by run."""
         found = sql_reader.artifact_folders(self._link, run_ids)
         return {run_id: folder for run_id, folder in found.items() if folder.is_dir()}
+
+    def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
+        """Note on runs that are done that a sweep wanted them too, all in one transaction."""
+        from evalrun.tracking import bulk_rows
+
+        bulk_rows.mark(self._link, suite, run_keys, sweep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from mlflow.entities import LifecycleStage, RunStatus, SourceType
 from mlflow.store.tracking.dbmodels.models import (
     SqlDataset,
@@ -72,16 +73,20 @@ def finished_run(
 
 
 def insert(opened: Any, rows: Rows) -> None:
-    """Insert new rows of MLflow's models into a SQLite file, in a session.
+    """Insert new rows of MLflow's models into a database, in a session.
 
-    They go to SQLite as they are: of a hundred thousand, SQLAlchemy's own way with parameters is a third of the time.
+    To SQLite they go as they are: of a hundred thousand, SQLAlchemy's own way with parameters is a third of the time.
     """
     connection = opened.connection()
-    # Of this connection: indexes need not be read again and again.
-    connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KB}")
-    for model in COLUMNS:
-        if some := rows.get(model):
+    is_file = connection.dialect.name == "sqlite"
+    if is_file:  # of this connection: indexes need not be read again and again
+        connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KB}")
+    for model, columns in COLUMNS.items():
+        some = rows.get(model)
+        if some and is_file:
             connection.exec_driver_sql(_statement(model, "INSERT"), some)
+        elif some:
+            connection.execute(sa.insert(model.__table__), [dict(zip(columns, row, strict=True)) for row in some])
 
 
 def insert_values(opened: Any, metrics: Sequence[tuple[Any, ...]]) -> None:
@@ -96,10 +101,28 @@ def insert_values(opened: Any, metrics: Sequence[tuple[Any, ...]]) -> None:
 
 
 def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:
-    """Set tags of many runs of a SQLite file: run id -> key -> text."""
-    if rows := [(run_id, key, text) for run_id, new in tags.items() for key, text in new.items()]:
-        with session(client, read_only=False) as opened:
-            opened.connection().exec_driver_sql(_statement(SqlTag, "INSERT OR REPLACE"), rows)
+    """Set tags of many runs of a database: run id -> key -> text."""
+    rows = [(run_id, key, text) for run_id, new in tags.items() for key, text in new.items()]
+    if not rows:
+        return
+    with session(client, read_only=False) as opened:
+        connection = opened.connection()
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(_statement(SqlTag, "INSERT OR REPLACE"), rows)
+        else:
+            given = [dict(zip(_TEXTS, row, strict=True)) for row in sorted(rows)]  # two writers wait, and do not lock
+            connection.execute(_tag_anew(connection.dialect.name), given)
+
+
+def _tag_anew(dialect: str) -> Any:
+    """The statement that inserts a tag, or replaces the one of its run and key."""
+    from sqlalchemy.dialects import mysql, postgresql
+
+    if dialect == "postgresql":
+        new = postgresql.insert(SqlTag.__table__)
+        return new.on_conflict_do_update(index_elements=["key", "run_uuid"], set_={"value": new.excluded.value})
+    replaced = mysql.insert(SqlTag.__table__)
+    return replaced.on_duplicate_key_update(value=replaced.inserted.value)
 
 
 def _statement(model: Any, verb: str) -> str:
