@@ -23,6 +23,7 @@ from evalrun.tracking.run_writer import RunWriter
 
 _RUNS_A_TRANSACTION = 1000  # bounds memory, and how long others who write wait: some 90,000 rows, a second
 _RUNS_A_LOCK = 10_000  # bounds how long others wait who file results of the suite
+_STEP_DIGITS = 8  # of the 32 of an id
 _AHEAD = 2  # transactions that may wait for the one that is being written: bounds memory
 
 
@@ -58,7 +59,7 @@ def _write_fresh(
     place = replace(place, sizes=place.sizes | {group[0][0].cell.n_params for group in groups.values()})
     there: dict[str, layout.RunEntry] = {}
     # In the order of ids MLflow's indexes grow at a few places, and not a page of them for each run.
-    todo = sorted(groups, key=_id_of)
+    todo = sorted(groups, key=lambda key: _id_of(groups[key][0][0]))
     for start in range(0, len(todo), _RUNS_A_LOCK):
         keys = todo[start : start + _RUNS_A_LOCK]
         # Two processes that both find a run absent would both write it: the lock is the one of `runs.deliver`.
@@ -76,7 +77,7 @@ def _write(
     Returns:
         Their ids.
     """
-    ids = _new_ids(writer, [group[0][0].run_key for group in groups])
+    ids = _new_ids(writer, [group[0][0] for group in groups])
     answers: list[Callable[[], None]] = []
     with ExitStack() as written:  # all that was asked for is there at its end, also where something else failed
         for start in range(0, len(ids), _RUNS_A_TRANSACTION):
@@ -97,12 +98,14 @@ def _newest(group: layout.Delivery) -> layout.Delivery:
     return list({pair[0].task: pair for pair in sorted(group, key=lambda pair: pair[0].finished_ms)}.values())
 
 
-def _new_ids(writer: RunWriter, run_keys: Iterable[str]) -> list[str]:
+def _new_ids(writer: RunWriter, results: Iterable[TaskResult]) -> list[str]:
     """Ids that follow from the keys, so that a second try finds the folders of a killed one; others if taken."""
-    ids = [_id_of(key) for key in run_keys]
+    ids = [_id_of(result) for result in results]
     taken = writer.taken(ids)()
     return [uuid.uuid4().hex if run_id in taken else run_id for run_id in ids]
 
 
-def _id_of(run_key: str) -> str:
-    return hashlib.sha256(run_key.encode()).hexdigest()[:32]
+def _id_of(result: TaskResult) -> str:
+    """The step, then a digest: MLflow's indexes of values are in the order of steps, and its others in that of ids."""
+    step = min(result.cell.step, 16**_STEP_DIGITS - 1)
+    return f"{step:0{_STEP_DIGITS}x}{hashlib.sha256(result.run_key.encode()).hexdigest()[: 32 - _STEP_DIGITS]}"
