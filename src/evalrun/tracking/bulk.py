@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +80,9 @@ def _write(
     ids = _new_ids(writer, [group[0][0] for group in groups])
     answers: list[Callable[[], None]] = []
     with ExitStack() as written:  # all that was asked for is there at its end, also where something else failed
-        for start in range(0, len(ids), _RUNS_A_TRANSACTION):
+        for start, end in _transactions(len(ids), writer.is_beside):
             made = []
-            for run_id, group in zip(ids[start:][:_RUNS_A_TRANSACTION], groups[start:], strict=False):
+            for run_id, group in zip(ids[start:end], groups[start:end], strict=True):
                 newest, origin = _newest(group), origins.get(group[0][0].run_key)
                 run = new_runs.make(place, run_id, [result for result, _ in newest], origin)
                 new_runs.upload(run.artifacts, newest, origin)
@@ -91,6 +91,15 @@ def _write(
                 answers[-1 - _AHEAD]()
             answers.append(written.callback(writer.write(place, made)))
     return ids
+
+
+def _transactions(runs: int, is_beside: bool) -> Iterator[tuple[int, int]]:
+    """Which runs are written together; the first are few where another process waits for something to write."""
+    start, size = 0, _RUNS_A_TRANSACTION // (8 if is_beside else 1)
+    while start < runs:
+        size = max(size, 1)
+        yield start, min(start + size, runs)
+        start, size = start + size, min(2 * size, _RUNS_A_TRANSACTION)
 
 
 def _newest(group: layout.Delivery) -> layout.Delivery:

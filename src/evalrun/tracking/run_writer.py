@@ -25,8 +25,13 @@ class RunWriter:
     def __init__(self, link: MlflowConnection, beside: bool = False) -> None:
         self.link = link
         self._helper = Helper(forks=beside)
-        if self._helper.is_beside:
+        if self.is_beside:
             self._helper.ask(_make_ready, link)
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether another process writes."""
+        return self._helper.is_beside
 
     def check(self) -> Callable[[], None]:
         """Make sure that results can be delivered, which makes the file if need be."""
@@ -54,7 +59,7 @@ class RunWriter:
 
     @property
     def _given(self) -> MlflowConnection | None:
-        return None if self._helper.is_beside else self.link
+        return None if self.is_beside else self.link
 
     def _do(self, name: str, *arguments: object) -> Callable[[], Any]:
         return self._helper.ask(_answer, self._given, name, arguments)

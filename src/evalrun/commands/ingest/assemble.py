@@ -57,14 +57,7 @@ def candidate(found: ParsedResult, part: TaskPart, cell: Checkpoint) -> Candidat
     stderrs = {ours: found.stderrs[theirs] for theirs, ours in part.metrics.items() if theirs in found.stderrs}
     primary = part.metrics.get(found.primary or "") or ("acc" if "acc" in metrics else next(iter(metrics)))
     asked = None if found.num_fewshot in (None, task.num_fewshot) else found.num_fewshot
-    settings = {
-        **found.settings,
-        "num_fewshot": found.num_fewshot,
-        "num_fewshot_asked": asked,
-        "source": _name_of(found.file),
-        "source_task": found.task,
-    }
-    settings = _shared({key: value for key, value in settings.items() if value is not None})
+    settings = _settings_of(found, asked)
     run_key = _run_key(cell, [settings.get(key) for key in _IDENTITY])
     samples = None if found.samples is None else _digest(found.samples)
     result = TaskResult(
@@ -93,10 +86,10 @@ def candidate(found: ParsedResult, part: TaskPart, cell: Checkpoint) -> Candidat
 
 
 def content_key(
-    run_key: str, task: str, metrics: Mapping[str, float], stderrs: Mapping[str, float], samples: str | None
+    run_key: str, task: str, metrics: dict[str, float], stderrs: dict[str, float], samples: str | None
 ) -> str:
     """A result's name by its content: the same from any copy of its file, wherever and whenever it was copied."""
-    return digest([run_key, task, dict(metrics), dict(stderrs), samples])
+    return digest([run_key, task, metrics, stderrs, samples])
 
 
 def _run_key(cell: Checkpoint, identity: Sequence[Any]) -> str:
@@ -112,22 +105,20 @@ def _digest_of(suite: str, model: str, seed: int | None, step: int, *identity: A
     return digest([{"ingested": True, **dict(zip(_IDENTITY, identity, strict=True))}, suite, model, seed, step])
 
 
-def _shared(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that many results have are kept once; none are changed."""
+def _settings_of(found: ParsedResult, asked: int | None) -> dict[str, Any]:
+    """What is known of how it was scored; what many results have is kept once, and none of it is changed."""
+    given = found.file, found.task, found.num_fewshot, asked, *itertools.chain.from_iterable(found.settings.items())
     try:
-        return _settings(*itertools.chain.from_iterable(settings.items()))
+        return _settings(*given)
     except TypeError:  # a list or a mapping is among them
-        return settings
+        return _settings.__wrapped__(*given)
 
 
 @lru_cache(maxsize=1000, typed=True)
-def _settings(*words: Any) -> dict[str, Any]:
-    return dict(zip(words[::2], words[1::2], strict=True))
-
-
-@lru_cache(maxsize=1000)
-def _name_of(file: str) -> str:
-    return Path(file).name
+def _settings(file: str, task: str, fewshot: int | None, asked: int | None, *words: Any) -> dict[str, Any]:
+    said = dict(zip(words[::2], words[1::2], strict=True))
+    said |= {"num_fewshot": fewshot, "num_fewshot_asked": asked, "source": Path(file).name, "source_task": task}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _counted(metrics: Mapping[str, float], stderrs: Mapping[str, float]) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalrun.commands.bundle.bundle_files import is_bundle
 from evalrun.commands.bundle.take import take_bundles
-from evalrun.commands.ingest import inputs, samples
+from evalrun.commands.ingest import inputs
 from evalrun.commands.ingest.assemble import UNDATED_MS, Candidate, candidate
 from evalrun.commands.ingest.left_out import sentences
 from evalrun.commands.ingest.merge import CONTRADICTION, MergedResults, agree, marked, merge
@@ -227,6 +227,8 @@ def _file(store: Store, news: Sequence[Candidate]) -> list[Skipped]:
 
 
 def _with_items(one: Candidate, path: Path, target: Path) -> tuple[TaskResult, Path]:
+    from evalrun.commands.ingest import samples  # pandas takes a third of a second to be imported
+
     items = samples.read(path, one.result.n)
     target.write_bytes(items.parquet)
     chance = one.result.chance if one.result.chance is not None else items.chance

@@ -135,12 +135,13 @@ class Models:
         Raises:
             UnknownModelError: with the reason why it is none of ours.
         """
-        if args not in self._asked:
+        answer = self._asked.get(args)
+        if answer is None:
             try:
-                self._asked[args] = self._find(args)
+                answer = self._find(args)
             except UnknownModelError as error:
-                self._asked[args] = error
-        answer = self._asked[args]
+                answer = error
+            self._asked[args] = answer
         if isinstance(answer, UnknownModelError):
             raise answer
         return answer
