@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import time
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from evalrun.config.schema import TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store, results_table, sql_reader
+from evalrun.tracking.backends import backend_of
 from evalrun.tracking.server_backend import ServerBackend
 from tracking.conftest import make_cell, make_result
 
@@ -143,6 +146,18 @@ def test_a_user_who_may_only_read_reads(postgres: Postgres, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_experiments_of_several_workspaces_are_not_taken_for_one_another(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = TrackingConf(uri=postgres.database("teams"), root=str(tmp_path / "root"))
+    Store(conf).deliver_many(of_steps(tmp_path / "items", 1))
+    values = "name, lifecycle_stage, workspace) values ('pythia', 'active', 'team')"
+    postgres.run(f"insert into experiments ({values}", "teams")
+    assert "several workspaces" in one_sentence(Store(conf))
+    monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    assert type(backend_of(Store(conf)._link)) is ServerBackend
+
+
 @pytest.mark.parametrize(
     ("schema", "advice"),
     [("ffffffffffff", "install the MLflow that wrote it"), ("0a8213491aaa", "tracking.upgrade=true")],
@@ -152,3 +167,13 @@ def test_a_database_of_another_mlflow_is_not_read(postgres: Postgres, tmp_path: 
     Store(conf).deliver_many(of_steps(tmp_path / "items", 1))
     postgres.run(f"update alembic_version set version_num = '{schema}'", f"of_{schema}")
     assert advice in one_sentence(Store(conf))
+
+
+def test_a_server_that_takes_the_call_and_says_nothing(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"postgresql+psycopg://user:secret@127.0.0.1:{silent.getsockname()[1]}/results"
+        began = time.monotonic()
+        assert "cannot be reached" in one_sentence(Store(TrackingConf(uri=uri, root=str(tmp_path)), patience_s=2.0))
+        assert time.monotonic() - began < 20

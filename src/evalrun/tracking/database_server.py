@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 # Importing SQLAlchemy takes time that a SQLite file need not: it is imported where it is used.
 
-READ_BY_SQL = ("postgresql", "mysql", "mariadb")  # what statements of ours are tried with; others are asked by MLflow
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
+_READ_BY_SQL = ("postgresql", "mysql")  # what statements of ours are tried with; others are asked by MLflow
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PROBE_S = 5.0
+_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers, of PostgreSQL and MySQL
 _SNAPSHOT = {"isolation_level": "REPEATABLE READ"}  # all statements see the database of one moment
 _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {**_SNAPSHOT, "postgresql_readonly": True},
     "mysql": _SNAPSHOT,
-    "mariadb": _SNAPSHOT,
 }
 
 
@@ -42,15 +43,19 @@ class DatabaseServer:
 
     @property
     def is_read_by_sql(self) -> bool:
-        """Whether it is one of those that our own statements are for."""
-        return self._uri.startswith(READ_BY_SQL)
+        """Whether our own statements are for it; what is in which workspace, MLflow's client knows."""
+        has_workspaces = os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1")
+        return self._uri.startswith(_READ_BY_SQL) and not has_workspaces
 
     @cached_property
     def _engine(self) -> sa.Engine:
         import sqlalchemy as sa
 
+        url = sa.make_url(self._uri)
+        is_told = url.drivername.partition("+")[2] in _WITH_TIMEOUT or url.drivername == "postgresql"
+        wait = {"connect_timeout": max(2, round(self._patience_s))} if is_told else {}
         try:
-            return sa.create_engine(self._uri, poolclass=sa.NullPool)
+            return sa.create_engine(url, poolclass=sa.NullPool, connect_args=wait)
         except ImportError as error:
             do = "install it (PostgreSQL: `pip install psycopg2-binary`), or use an `mlflow server`."
             raise TrackingError(f"{self._shown} needs the Python package '{error.name}'; {do}") from error
@@ -76,6 +81,6 @@ class DatabaseServer:
         """A connection that may not write, to the database as it is at the first statement."""
         engine = self._engine.execution_options(**_OPTIONS.get(self._engine.dialect.name, {}))
         with engine.connect() as connection:
-            if engine.dialect.name in ("mysql", "mariadb"):
+            if engine.dialect.name == "mysql":
                 connection.exec_driver_sql("SET TRANSACTION READ ONLY")
             yield connection

@@ -46,7 +46,7 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         )
     if schema := re.search(r"found version (\w+), but expected", text):
         return _other_version(place, uri, schema[1])
-    if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out", text):
+    if re.search(r"[Mm]ax retries exceeded|Connection (refused|reset|aborted)|timed out|timeout expired", text):
         return f"MLflow at {place} cannot be reached; start it, correct tracking.uri, or set tracking=local."
     if denied := re.search(r"permission denied for \w+ \w+|\w+ command denied to user", text):
         return (

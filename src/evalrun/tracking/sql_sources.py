@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 Row = tuple[Any, ...]
+_OF_OTHERS = "SELECT e.name FROM experiments e WHERE e.workspace <> 'default' LIMIT 1"  # suites of the same name, too
 
 
 class SqlSource(Protocol):
@@ -105,7 +106,13 @@ def opened(link: MlflowConnection, doing: str) -> Iterator[SqlSource]:
                 yield NoTables()
                 return
             with link.server.reading() as connection:
-                yield ServerSource(connection)
+                source = ServerSource(connection)
+                if list(source.ask(_OF_OTHERS)):
+                    raise TrackingError(
+                        f"the database {link.shown} holds experiments of several workspaces of MLflow's: set "
+                        "MLFLOW_ENABLE_WORKSPACES=true, and MLFLOW_WORKSPACE to the one that is meant."
+                    )
+                yield source
         return
     address = f"{link.database.as_uri()}?mode=ro"
     try:
