@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ def test_one_process_does_one_order_after_another() -> None:
     assert (last, first) == ([0, 1, 2], [0])
     assert process == other != os.getpid()
     assert not FOUND
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_can_wait_yields_to_what_is_waited_for() -> None:
+    own = os.nice(0)
+    for can_wait in (False, True):
+        helper = Helper(can_wait=can_wait)
+        with beside(partial(os.nice, 0), can_wait=can_wait) as found:
+            assert (helper.ask(os.nice, 0)() > own) is (found() > own) is can_wait
+        helper.close()
+    assert os.nice(0) == own
 
 
 @pytest.mark.usefixtures("two_cores")

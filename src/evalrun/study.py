@@ -92,7 +92,7 @@ def analyse(
         from evalrun.reporting.families_page import write_across
 
         page_across = partial(write_across, folder / "_families", families, config.analysis, finals)
-        with beside(page_across, stays_here=is_one) as read_across:
+        with beside(page_across, stays_here=is_one, can_wait=True) as read_across:
             for one in studies:
                 if one.is_one_of_several:
                     print(f"{one.title}\n")

@@ -24,6 +24,7 @@ from evalrun.core.stages import unclocked
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _PATIENCE_S = 60.0  # for a transaction that is to be rolled back
+_LATER = 10  # steps of nice: a tenth of a core that another process wants
 T = TypeVar("T")
 _may_fork: ContextVar[bool] = ContextVar("evalrun.second_process", default=False)
 
@@ -39,7 +40,7 @@ def on_two_cores() -> Iterator[None]:
 
 
 @contextmanager
-def beside(work: Callable[[], T], stays_here: bool = False) -> Iterator[Callable[[], T]]:
+def beside(work: Callable[[], T], stays_here: bool = False, can_wait: bool = False) -> Iterator[Callable[[], T]]:
     """Have work done while the block goes on; what is yielded waits for its result, and raises what it raised.
 
     Where no process may be forked the work is done when its result is asked for.
@@ -47,6 +48,7 @@ def beside(work: Callable[[], T], stays_here: bool = False) -> Iterator[Callable
     Args:
         work: Changes nothing but files; what it returns can be pickled.
         stays_here: Whether it is done in this process all the same, as what takes further processes of its own is.
+        can_wait: Whether its result is asked for late: where cores are few, other work goes before it.
 
     Raises:
         EvalrunError: on asking for the result, when the process was killed.
@@ -56,7 +58,7 @@ def beside(work: Callable[[], T], stays_here: bool = False) -> Iterator[Callable
         return
     give_back()  # the new process begins as large as this one is
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_answer, args=(work, theirs), daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=_answer, args=(work, theirs, can_wait), daemon=True)
     _start(process)
     theirs.close()
     try:
@@ -69,15 +71,19 @@ class Helper:
     """A process beside this one that does one order after another, until it is closed.
 
     Where no process may be forked each is done at once; so it is where `forks` is False.
+
+    Args:
+        forks: Whether there is to be such a process.
+        can_wait: As for `beside`.
     """
 
-    def __init__(self, forks: bool = True) -> None:
+    def __init__(self, forks: bool = True, can_wait: bool = False) -> None:
         self.is_beside = forks and _may_fork.get()
         if not self.is_beside:
             return
         context = multiprocessing.get_context("fork")
         self._orders, (self._answers, theirs) = context.Queue(), multiprocessing.Pipe(duplex=False)
-        self._process = context.Process(target=_serve, args=(self._orders, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(self._orders, theirs, can_wait), daemon=True)
         self._asked, self._heard = 0, list[tuple[bool, Any]]()
         _start(self._process)
         theirs.close()
@@ -124,8 +130,10 @@ def _end(pipe: Connection, process: Any) -> None:
         process.join()
 
 
-def _become_a_helper(on_term: Any = signal.SIG_DFL) -> None:
+def _become_a_helper(can_wait: bool, on_term: Any = signal.SIG_DFL) -> None:
     """In the new process: leave Ctrl-C, the line of progress and further processes to the other."""
+    if can_wait:
+        os.nice(_LATER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_term)
     threading.Thread(target=_end_after_parent, daemon=True).start()  # signals are blocked: the main thread gets them
@@ -141,15 +149,15 @@ def _end_after_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _answer(work: Callable[[], Any], pipe: Connection) -> None:
+def _answer(work: Callable[[], Any], pipe: Connection, can_wait: bool) -> None:
     """In the new process: do one piece of work."""
-    _become_a_helper()
+    _become_a_helper(can_wait)
     pipe.send(_done(work, ()))
 
 
-def _serve(orders: Any, pipe: Connection) -> None:
+def _serve(orders: Any, pipe: Connection, can_wait: bool) -> None:
     """In the new process: do what is ordered, until it is ended, which leaves no transaction half done."""
-    _become_a_helper(lambda *_: sys.exit(0))
+    _become_a_helper(can_wait, lambda *_: sys.exit(0))
     while True:
         pipe.send(_done(*orders.get()))
 

@@ -9,8 +9,9 @@ cannot be seen, each is composed. What is launched is composed by Hydra in any c
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
@@ -89,7 +90,7 @@ class ModelConfigs:
     def __init__(self, hydra: Sequence[str], files: ModelFiles) -> None:
         self._hydra = tuple(hydra)
         self._files = files
-        self._shared: dict[tuple[str, ...], _Shared | None] = {}
+        self._shared: dict[tuple[str, ...], Callable[[], _Shared | None]] = {}  # asked for by a second model
 
     def of(self, model: str, fixed: Sequence[str]) -> GroupConfig:
         """The config of one model under one combination of the other axes.
@@ -106,18 +107,23 @@ class ModelConfigs:
         rest = tuple(word for word in fixed if not word.startswith(("model.", "checkpoint.")))
         own = [word for word in fixed if word not in rest]
         described = self._files.description_of(model)
-        shared = self._shared.get(rest)
+        shared = self._shared[rest]() if rest in self._shared and described is not None else None
         if shared is not None and described is not None and (made := shared.with_model(described, own)) is not None:
             return GroupConfig(self._hydra, overrides, *made, None)
         composed = compose([*words, "step=0"])
-        config, folders = to_config(composed), FolderTemplate(composed)
+        group = GroupConfig(self._hydra, overrides, to_config(composed), FolderTemplate(composed), composed)
         if rest not in self._shared:
-            self._shared[rest] = None
-            if described is not None and _writes_alone(model, described, self._hydra, overrides):
-                first = _Shared(copy.deepcopy(composed), config, folders)
-                # What is made of the first model's files must be what Hydra made of them.
-                self._shared[rest] = first if first.reproduces(described, own) else None
-        return GroupConfig(self._hydra, overrides, config, folders, composed)
+            self._shared[rest] = cache(partial(self._shared_by, group, model, own))
+        return group
+
+    def _shared_by(self, first: GroupConfig, model: str, own: Sequence[str]) -> _Shared | None:
+        """What of the first model's config holds for others; None where that cannot be seen."""
+        described = self._files.description_of(model)
+        if described is None or not _writes_alone(model, described, self._hydra, first.overrides):
+            return None
+        shared = _Shared(copy.deepcopy(cast(DictConfig, first.composed)), first.config, first.folders)
+        # What is made of the first model's files must be what Hydra made of them.
+        return shared if shared.reproduces(described, own) else None
 
     def of_stages(self, model: str, fixed: Sequence[str], stage: Override | None) -> Iterator[GroupConfig]:
         """The config of one model under one combination of the other axes, for each stage that is asked for.

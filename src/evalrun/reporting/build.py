@@ -105,23 +105,20 @@ def run_analysis(
     study = analyze_table(table, conf, suite, finals, items, failed, wanted, settled, clusters, words, groups, logged)
     told = [*study.notes, *remarks, *study.groups.notes, *folded(study, conf.figures)]
     study = replace(study, notes=told, word_correlates=pd.DataFrame() if word_correlates is None else word_correlates)
-    with beside(partial(_drawn_and_written, study, table, conf.figures, out), conf.figures == "all") as others:
+    with beside(partial(drawn, study, conf.figures, out), conf.figures == "all") as figures:
+        with stage("tables"):
+            contents: dict[str, str | bytes] = {**table_files(study, table)}
         with stage("the page"):
-            contents: dict[str, str | bytes] = {"report.html": render(study, context, runs_at)}
+            contents["report.html"] = render(study, context, runs_at)
         with stage("pages of items"):
             contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
-        with stage("figures and tables"):
-            contents |= others()
+        with stage("figures"):
+            contents |= figures()
     with stage("the page"):
         files = write_files(out, contents)
         remove_left_over(out, contents)
         files.pop(MADE, None)  # of this folder alone
     return Analysis(files, _summary(study), _text(study, width), study.notes)
-
-
-def _drawn_and_written(study: Findings, table: pd.DataFrame, figures: str, out: Path) -> dict[str, str | bytes]:
-    """The files of figures and tables: for a process beside the page's."""
-    return {**drawn(study, figures, out), **table_files(study, table)}
 
 
 def _text(study: Findings, width: int) -> str:

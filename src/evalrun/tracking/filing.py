@@ -35,7 +35,7 @@ class Filing:
         """Start the process, which opens the store; MLflow's import takes it a second or two."""
         import pandas  # noqa: F401  here, it is there in every process that is forked from now on
 
-        self._helper = Helper(forks=store.state() is not None)
+        self._helper = Helper(forks=store.state() is not None, can_wait=True)
         self._store = store
         self._asked: list[Callable[[], Any]] = []
         self._read: list[tuple[object, float]] = []  # stamp of the file and time when a table was begun to be read

@@ -1,9 +1,11 @@
-"""The results of several suites, read one after the other in a process beside this one, where that may be."""
+"""The results of several suites, read in processes beside this one, where that may be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import TrackingConf
@@ -13,6 +15,8 @@ from evalrun.tracking.store import Store
 
 if TYPE_CHECKING:  # pandas takes a second to be imported
     from evalrun.tracking.suite_table import SuiteTable
+
+_MOST = 4  # processes; suites beyond are read in turn
 
 
 def read_suites(
@@ -28,10 +32,14 @@ def read_suites(
     Raises:
         TrackingError: the store cannot be read.
     """
-    helper = Helper(forks=store.state() is not None)
-    try:
-        if helper.is_beside:
-            asked = [helper.ask(_read, store.conf, suite) for suite in suites]
+    with ExitStack() as open_now:
+        helpers = [Helper(forks=store.state() is not None) for _ in suites[:_MOST]]
+        for helper in helpers:
+            open_now.callback(helper.close)
+        if all(helper.is_beside for helper in helpers):
+            asked = [
+                helper.ask(_read, store.conf, suite) for suite, helper in zip(suites, cycle(helpers), strict=False)
+            ]
         else:
             asked = [partial(store.read, suite) for suite in suites]
         meanwhile()
@@ -39,8 +47,6 @@ def read_suites(
             with stage("reading results"):
                 found = read()
             yield suite, found
-    finally:
-        helper.close()
 
 
 def _read(conf: TrackingConf, suite: str) -> SuiteTable:

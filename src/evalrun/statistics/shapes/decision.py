@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from evalrun.core.second_process import beside
 from evalrun.statistics.shapes.curves import CurveSet, Places
 from evalrun.statistics.shapes.evidence import TESTS, run_shape_tests
 from evalrun.statistics.shapes.moves import Curves, Moves, moves_of, share_of_curves
@@ -15,6 +17,7 @@ from evalrun.statistics.shapes.noise import Array
 from evalrun.statistics.shapes.thresholds import ShapeSettings, smallest_changes
 
 _PAIRS = 2_000_000  # at once: some 200 MB
+_PAYS = 20_000  # points from which on a second process tests the curves' shapes
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,11 @@ def decide(curves: CurveSet, settings: ShapeSettings) -> Decision:
         settings: The thresholds of conf/analysis.
     """
     p, margin = np.full(len(curves.length), np.nan), smallest_changes(curves.rows, settings.smallest_change)
-    for batch in _batches(curves, settings, margin):
-        p[batch.which] = batch.moves.p()
-    tested, moved, share = share_of_curves(p, settings)
-    return Decision(curves, settings, margin, run_shape_tests(curves, settings.alpha), p, tested, moved, share)
+    with beside(partial(run_shape_tests, curves, settings.alpha), stays_here=len(curves.rows) < _PAYS) as tests:
+        for batch in _batches(curves, settings, margin):
+            p[batch.which] = batch.moves.p()
+        tested, moved, share = share_of_curves(p, settings)
+        return Decision(curves, settings, margin, tests(), p, tested, moved, share)
 
 
 def bent(decision: Decision, which: Places) -> np.ndarray[tuple[int, int], np.dtype[np.object_]]:
