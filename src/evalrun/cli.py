@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.commands import help
+from evalrun.core import garbage
 from evalrun.core.errors import ConfigError, EvalrunError, suggest
 from evalrun.core.secrets import masked
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a job or the analysis failed, 2 the request cannot be right."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # this process is the command, and ends with it
+        garbage.spare_the_last_search()
     try:
         return _answer(words)
     except EvalrunError as error:

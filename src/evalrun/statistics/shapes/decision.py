@@ -16,7 +16,7 @@ from evalrun.statistics.shapes.moves import Curves, Moves, moves_of, share_of_cu
 from evalrun.statistics.shapes.noise import Array
 from evalrun.statistics.shapes.thresholds import ShapeSettings, smallest_changes
 
-_PAIRS = 2_000_000  # at once: some 200 MB
+_PAIRS = 500_000  # at once: some 50 MB, which stay in the allocator between batches
 _PAYS = 20_000  # points from which on a second process tests the curves' shapes
 
 
