@@ -310,3 +310,15 @@ def test_only_the_suite_that_changed_is_made_again(
     families.write_text("edited")
     assert analyse(config, tmp_path) == (pages, 0)
     assert families.read_text() != "edited"
+
+
+def test_a_suite_whose_items_cannot_be_looked_at_is_made_each_time(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(store, tmp_path, [1000, 2000, 4000], "other", 0.5)
+    monkeypatch.setattr(FileState, "items", lambda _, suite: None if suite == "other" else "there")
+    assert [(len(pages), made) for pages, made in (analyse(config, tmp_path) for _ in range(3))] == [
+        (2, 2),
+        (2, 1),
+        (2, 1),
+    ]

@@ -118,7 +118,7 @@ class KeptReports:
             new["/"] = receipt_of("", self._folder, beside, {})
             about = {"read": json.dumps(self._read), "titles": json.dumps(titles), "all": json.dumps(list(new))}
             about["stamp"] = self._state.stamp()  # before the results are looked through
-            if all(read == self._now(self._state, suite, is_unwritten) for suite, read in self._read.items()):
+            if all(self._is_as_read(self._state, suite, is_unwritten) for suite in self._read):
                 new[_ALL] = Receipt(self._key_of_all(self._read), {}, about)
         write_receipts(self._folder / _FILE, new)
 
@@ -130,8 +130,11 @@ class KeptReports:
         except (ValueError, AttributeError):
             return False
 
-    def _now(self, state: FileState, suite: str, is_unwritten: bool) -> tuple[str | None, str | None]:
-        return self._read[suite][0] if is_unwritten else state.content(suite), state.items(suite)
+    def _is_as_read(self, state: FileState, suite: str, is_unwritten: bool) -> bool:
+        """Whether the store still holds what was read; False of what it cannot say, whose report was not kept."""
+        read = self._read[suite]
+        now = read[0] if is_unwritten else state.content(suite), state.items(suite)
+        return None not in read and read == now
 
     def _key_of(self, suite: str) -> str:
         return repr((self._key, self._read[suite]))
