@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from evalrun.core.task_group import TaskGroup
 from evalrun.reporting import build
 from evalrun.reporting.task_sources import TaskSources
 from evalrun.tracking import Store
+from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.database_server import DatabaseServer
 from evalrun.tracking.file_state import FileState
+from evalrun.tracking.sql_sources import ServerSource
 from tracking.conftest import make_cell, make_result
 
 pytestmark = pytest.mark.usefixtures("databases")
@@ -32,14 +36,15 @@ SIZES = {"small": 70_000_000, "middle": 410_000_000, "big": 1_400_000_000}
 EVERYTHING = study.Selection()
 
 
+def table_alone(table: pd.DataFrame, conf: object, title: str, out: Path, *_: Any, **__: Any) -> build.Analysis:
+    """In place of a report: its table."""
+    files = {"report.html": f"<html>{title}", "effects.csv": "", "results.csv": table.to_csv()}
+    return build.Analysis({name: write_file(out / name, text) for name, text in files.items()}, {}, "", [])
+
+
 @pytest.fixture(autouse=True)
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is its table here, which is what these tests look at; the test of several suites makes the real ones."""
-
-    def table_alone(table: pd.DataFrame, conf: object, title: str, out: Path, *_: Any, **__: Any) -> build.Analysis:
-        files = {"report.html": f"<html>{title}", "effects.csv": "", "results.csv": table.to_csv()}
-        return build.Analysis({name: write_file(out / name, text) for name, text in files.items()}, {}, "", [])
-
     if "release" not in request.keywords:
         monkeypatch.setattr(build, "run_analysis", table_alone)
 
@@ -64,13 +69,18 @@ def deliver(store: Store, folder: Path, steps: list[int], suite: str = "pythia",
         for step in steps:
             cell = make_cell(model, step, size, suite=suite, n_params_nominal=size)
             accuracy = {"acc": value + number / 50 + (step // 1000) ** 1.3 / 100}
-            results.append(make_result(folder / "journal", "memo_trap", cell, metrics=accuracy, stderrs={"acc": 0.01}))
+            given = {
+                "key": f"{suite}-{model}-{step}",
+                "run_key": f"run-{suite}-{model}-{step}",
+                "stderrs": {"acc": 0.01},
+            }
+            results.append(make_result(folder / "journal", "memo_trap", cell, metrics=accuracy, **given))
     store.deliver_many(results)
 
 
 def analyse(config: Config, tmp_path: Path) -> tuple[list[Path], int]:
     """The pages, and how many reports were made now."""
-    client = MlflowClient(Store(config.tracking).uri)
+    client = MlflowClient(Store(config.tracking)._link.uri)
     reports = []
     for _ in range(2):
         ids = [e.experiment_id for e in client.search_experiments() if e.name.endswith("-report")]
@@ -322,3 +332,48 @@ def test_a_suite_whose_items_cannot_be_looked_at_is_made_each_time(
         (2, 1),
         (2, 1),
     ]
+
+
+def sum_by_python(self: ServerSource, row: str, rows: str, values: Sequence[object] = ()) -> str:
+    """What PostgreSQL is asked for, of a file; the rows in another order each time."""
+    columns = "*" if row == "t" else row.removeprefix("ROW(").removesuffix(")")
+    found = list(self.ask(f"SELECT {columns} FROM {rows} ORDER BY random()", values))
+    return f"{len(found)} {sum(int(hashlib.sha256(repr(one).encode()).hexdigest(), 16) for one in found)}"
+
+
+@pytest.fixture
+def in_a_server(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """The file is taken for a database that a server keeps."""
+    begin = MlflowConnection.__init__
+
+    def without_a_file(self: MlflowConnection, *given: Any) -> None:
+        begin(self, *given)
+        self.database = None
+
+    monkeypatch.setattr(MlflowConnection, "__init__", without_a_file)
+    monkeypatch.setattr(DatabaseServer, "is_read_by_sql", True)
+
+
+@pytest.mark.usefixtures("in_a_server")
+def test_nothing_has_changed_in_a_database(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServerSource, "sum_of", sum_by_python)
+    pages, made = analyse(config, tmp_path)
+    assert made == 1
+    capsys.readouterr()
+    assert analyse(config, tmp_path) == (pages, 0)
+    assert "is up to date: nothing has changed since the last analysis." in capsys.readouterr().out
+    deliver(Store(config.tracking), tmp_path, [2000, 4000, 8000], "other", 0.5)
+    pages, made = analyse(config, tmp_path)
+    assert (len(pages), made) == (2, 1)
+    assert "pythia/report.html is up to date: its results have not changed." in capsys.readouterr().out
+    for change, again in ((edit_a_value, 1), (lambda _: touch_items(tmp_path), 1), (lambda _: None, 0)):
+        change(config)
+        assert analyse(config, tmp_path) == (pages, again)
+
+
+@pytest.mark.usefixtures("in_a_server")
+def test_a_database_without_digests_is_analysed_again(config: Config, tmp_path: Path) -> None:
+    assert Store(config.tracking).state().stamp() is None
+    assert [analyse(config, tmp_path)[1] for _ in range(2)] == [1, 1]

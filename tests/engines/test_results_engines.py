@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import re
 import socket
 import time
+from concurrent.futures import ProcessPoolExecutor
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from mlflow import MlflowClient
 
-from evalrun.config.schema import TrackingConf
+from evalrun.commands.table_input import config_of
+from evalrun.config.schema import Config, TrackingConf
 from evalrun.core.records import TaskResult
 from evalrun.errors import TrackingError
+from evalrun.reporting import build
 from evalrun.tracking import Store, results_table, sql_reader
 from evalrun.tracking.backends import backend_of
 from evalrun.tracking.server_backend import ServerBackend
+from test_up_to_date import analyse, deliver, table_alone
 from tracking.conftest import make_cell, make_result
 
 from .engines import Postgres
@@ -177,3 +184,85 @@ def test_a_server_that_takes_the_call_and_says_nothing(tmp_path: Path) -> None:
         began = time.monotonic()
         assert "cannot be reached" in one_sentence(Store(TrackingConf(uri=uri, root=str(tmp_path)), patience_s=2.0))
         assert time.monotonic() - began < 20
+
+
+@pytest.fixture
+def analysed(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Two suites in a database of their own, analysed; a report is its table."""
+    monkeypatch.setattr(build, "run_analysis", table_alone)
+    uri = postgres.database(tmp_path.name)
+    config = config_of({"methods": ["ols"], "tracking.uri": uri, "tracking.root": str(tmp_path / "root")})
+    for suite in ("pythia", "other"):
+        deliver(Store(config.tracking), tmp_path, [1000, 2000, 4000], suite)
+    assert analyse(config, tmp_path)[1] == 2
+    return config
+
+
+def test_an_analysis_of_what_has_not_changed_is_not_made(
+    postgres: Postgres, analysed: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the server does for itself, and who writes into another of its databases, is no change."""
+    deliver(Store(TrackingConf(uri=postgres.database("beside"), root=str(tmp_path / "beside"))), tmp_path, [1000])
+    postgres.run("vacuum full", tmp_path.name)
+    postgres.run("analyze", tmp_path.name)
+    capsys.readouterr()
+    assert analyse(analysed, tmp_path)[1] == 0
+    assert re.fullmatch(r"the 2 reports are up to date .*: nothing has changed .*\n", capsys.readouterr().out)
+
+
+def test_only_the_suite_that_another_process_wrote_is_analysed_again(
+    analysed: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(deliver, Store(analysed.tracking), tmp_path, [8000], "other").result()
+    capsys.readouterr()
+    pages, made = analyse(analysed, tmp_path)
+    assert made == 1
+    assert "pythia/report.html is up to date: its results have not changed." in capsys.readouterr().out
+    assert ",8000," in (tmp_path / "analysis/other/results.csv").read_text()
+    assert analyse(analysed, tmp_path) == (pages, 0)
+
+
+def test_what_is_changed_by_hand_is_analysed_again(analysed: Config, tmp_path: Path) -> None:
+    store = Store(analysed.tracking)
+    client, run_id = MlflowClient(store._link.uri), store.table("pythia")["run_id"].iloc[0]
+    made = []
+    for key in ("evalrun.task.memo_trap", "somebody.s.note"):
+        client.set_tag(run_id, key, "changed")
+        assert store.read("pythia").digest == store.state().content("pythia")
+        made.append(analyse(analysed, tmp_path)[1])
+    client.delete_run(run_id)
+    assert [*made, analyse(analysed, tmp_path)[1], analyse(analysed, tmp_path)[1]] == [1, 0, 1, 0]
+
+
+def test_what_was_being_written_during_an_analysis_is_noticed_later(
+    postgres: Postgres, analysed: Config, tmp_path: Path
+) -> None:
+    """A transaction that began before the analysis, and is committed after it."""
+    change = "update latest_metrics set value = {} where key = 'acc/memo_trap' and step = 1000"
+    with sa.create_engine(Store(analysed.tracking)._link.uri).connect() as writing:
+        writing.execute(sa.text(change.format(0.123)))
+        (tmp_path / "analysis/made.json").unlink()
+        made = [analyse(analysed, tmp_path)[1] for _ in range(2)]
+        writing.commit()
+    made += [analyse(analysed, tmp_path)[1] for _ in range(2)]
+    postgres.run(change.format("value + 1e-16"), tmp_path.name)
+    assert [*made, analyse(analysed, tmp_path)[1]] == [2, 0, 2, 0, 2]
+
+
+def test_a_user_who_may_only_read_sees_what_has_changed(postgres: Postgres, analysed: Config, tmp_path: Path) -> None:
+    owner = Store(analysed.tracking)
+    postgres.run("create role looker login password 'l'; alter role looker set extra_float_digits = 0")
+    postgres.run("grant select on all tables in schema public to looker", tmp_path.name)
+    uri = str(analysed.tracking.uri).replace(f"evalrun:{postgres.password}@", "looker:l@")
+    looker = Store(TrackingConf(uri=uri, root=str(tmp_path / "looker")))
+
+    def seen(store: Store) -> list[str | None]:
+        state = store.state()
+        return [ask(suite) for suite in store.suites() for ask in (state.content, state.items)] + [state.stamp()]
+
+    before = seen(looker)
+    assert before == seen(owner)
+    assert None not in before
+    deliver(owner, tmp_path, [8000], "pythia")
+    assert [one == other for one, other in zip(before, seen(looker), strict=True)] == [True, True, False, False, False]

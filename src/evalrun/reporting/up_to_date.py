@@ -1,6 +1,6 @@
 """Which reports of a folder need not be made again: those whose data, settings, code and files are what they were.
 
-Each report has a receipt of what it was made from. One more speaks of all of them and of the store's file, so that an
+Each report has a receipt of what it was made from. One more speaks of all of them and of the store, so that an
 analysis in which nothing has changed is known without reading a result.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.core.receipt import Receipt, key_of, read_receipts, receipt_of, write_receipts
-from evalrun.tracking.file_state import FileState
+from evalrun.tracking.store_state import StoreState
 
 _FILE = "made.json"
 _ALL = ""  # the receipt of all
@@ -29,7 +29,7 @@ class KeptReports:
         digest: Task -> what its file and data are now, of those whose texts or clusters a report shows.
     """
 
-    def __init__(self, folder: Path, state: FileState | None, inputs: object, digest: Callable[[str], str]) -> None:
+    def __init__(self, folder: Path, state: StoreState | None, inputs: object, digest: Callable[[str], str]) -> None:
         self._folder = folder
         self._state = state
         self._digest = digest
@@ -43,9 +43,9 @@ class KeptReports:
         """The pages, if nothing has changed at all; None if anything has."""
         if self._state is None or _ALL not in self._kept:
             return None
-        kept = self._kept[_ALL]
-        if kept.about.get("stamp") != self._state.stamp():  # else the folders of all runs were looked through in vain
-            return None
+        kept, stamp = self._kept[_ALL], self._state.stamp()
+        if stamp is None or kept.about.get("stamp") != stamp:
+            return None  # before the folders of all runs are looked through
         try:
             read = {suite: (content, self._state.items(suite)) for suite, (content, _) in _loaded(kept, "read").items()}
             pages = [self._folder / self._kept[title].about["page"] for title in _loaded(kept, "titles")]
@@ -117,9 +117,9 @@ class KeptReports:
             titles = list(new)
             new["/"] = receipt_of("", self._folder, beside, {})
             about = {"read": json.dumps(self._read), "titles": json.dumps(titles), "all": json.dumps(list(new))}
-            about["stamp"] = self._state.stamp()  # before the results are looked through
-            if all(self._is_as_read(self._state, suite, is_unwritten) for suite in self._read):
-                new[_ALL] = Receipt(self._key_of_all(self._read), {}, about)
+            stamp = self._state.stamp()  # before the results are looked through
+            if stamp is not None and all(self._is_as_read(self._state, suite, is_unwritten) for suite in self._read):
+                new[_ALL] = Receipt(self._key_of_all(self._read), {}, {**about, "stamp": stamp})
         write_receipts(self._folder / _FILE, new)
 
     def _has_same_tasks(self, kept: Receipt) -> bool:
@@ -130,7 +130,7 @@ class KeptReports:
         except (ValueError, AttributeError):
             return False
 
-    def _is_as_read(self, state: FileState, suite: str, is_unwritten: bool) -> bool:
+    def _is_as_read(self, state: StoreState, suite: str, is_unwritten: bool) -> bool:
         """Whether the store still holds what was read; False of what it cannot say, whose report was not kept."""
         read = self._read[suite]
         now = read[0] if is_unwritten else state.content(suite), state.items(suite)

@@ -12,6 +12,7 @@ from evalrun.tracking.database_backend import DatabaseBackend
 from evalrun.tracking.file_backend import FileBackend
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.server_backend import ServerBackend
+from evalrun.tracking.store_state import StoreState
 
 if TYPE_CHECKING:
     from evalrun.tracking.suite_table import SuiteTable
@@ -34,6 +35,9 @@ class Backend(Protocol):
 
     def looks(self, suite: str) -> list[RunEntry]:
         """Every checkpoint run of a suite with at least the tags that say which looks were taken at what."""
+
+    def state(self) -> StoreState | None:
+        """What tells whether anything has changed, where the store can be asked for it."""
 
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.tracking import sql_reader
+from evalrun.tracking.database_state import DatabaseState
 from evalrun.tracking.layout import RunEntry
 from evalrun.tracking.server_backend import ServerBackend
 from evalrun.tracking.sql_sources import opened
+from evalrun.tracking.suite_digest import SumsDigest
 
 if TYPE_CHECKING:
     from evalrun.tracking.suite_table import SuiteTable
@@ -39,11 +42,17 @@ class DatabaseBackend(ServerBackend):
         """Checkpoint runs with the tags that say which looks were taken at what."""
         return sql_reader.looks(self._link, suite)
 
+    def state(self) -> DatabaseState:
+        """What tells whether anything has changed: the rows, added up where they are."""
+        return DatabaseState(self._link)
+
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite, as they are at one moment."""
         from evalrun.tracking.suite_table import suite_table
 
-        return suite_table(sql_reader.pages(self._link, suite))
+        digest = SumsDigest()
+        found = suite_table(sql_reader.pages(self._link, suite, digest))
+        return replace(found, digest=digest.text())
 
     def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
         """The results of some runs."""

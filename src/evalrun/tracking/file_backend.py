@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from evalrun.tracking import bulk, database_schema, file_stamp, sql_reader
 from evalrun.tracking.connection import MlflowConnection
+from evalrun.tracking.file_state import FileState
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.run_writer import RunWriter
+from evalrun.tracking.suite_digest import RowsDigest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,13 +54,17 @@ class FileBackend:
         """Checkpoint runs with the tags that say which looks were taken at what."""
         return sql_reader.looks(self._link, suite)
 
+    def state(self) -> FileState:
+        """What tells whether anything has changed: what SQLite notes in the file."""
+        return FileState(self._link)
+
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite, without an object of MLflow's for each metric and tag."""
         from evalrun.tracking.suite_table import suite_table
 
-        since, stamp, digest = time.monotonic(), file_stamp.stamp(self._link), hashlib.sha256()
+        since, stamp, digest = time.monotonic(), file_stamp.stamp(self._link), RowsDigest()
         found = suite_table(sql_reader.pages(self._link, suite, digest))
-        return replace(found, stamp=stamp, since=since, digest=digest.hexdigest())
+        return replace(found, stamp=stamp, since=since, digest=digest.text())
 
     def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
         """The results of some runs."""

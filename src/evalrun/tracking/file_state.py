@@ -1,27 +1,26 @@
-"""What of a store in a SQLite file analyses are made from, as digests: whether anything has changed since."""
+"""Whether anything has changed in a store that is a SQLite file, and who has written it."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from evalrun.tracking import file_stamp, sql_reader
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.slugs import ITEMS
+from evalrun.tracking.store_state import StoreState
+from evalrun.tracking.suite_digest import RowsDigest
 
 if TYPE_CHECKING:
     from evalrun.tracking.mlflow_private import OwnCommits
     from evalrun.tracking.suite_table import SuiteTable
 
 
-class FileState:
+class FileState(StoreState):
     """Asks SQLite and the file system; only `watch` needs MLflow. Every method raises TrackingError if they fail."""
 
     def __init__(self, link: MlflowConnection) -> None:
-        self._link = link
+        super().__init__(link)
         self._own: OwnCommits | None = None
         self._counted: int | None = None
         self._began: tuple[object, float] = None, 0.0  # the file's stamp and the time, when `watch` began
@@ -60,27 +59,6 @@ class FileState:
         """Differs once anybody has written the file, whatever it was."""
         return repr(file_stamp.stamp(self._link))
 
-    def content(self, suite: str) -> str:
-        """Differs once the suite's table would, or what is kept beside it."""
-        return sql_reader.content_digest(self._link, suite)
-
-    def items(self, suite: str) -> str | None:
-        """Differs once a file of per-item results does, by size and time; None where some are not on this machine."""
-        found: list[tuple[str, str, int, int]] = []
-        for run_id, folder in sql_reader.folders_of(self._link, suite):
-            if folder is None:
-                return None
-            try:
-                with os.scandir(f"{folder}/{ITEMS}") as entries:
-                    for entry in entries:
-                        said = entry.stat()
-                        found.append((run_id, entry.name, said.st_size, said.st_mtime_ns))
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return None
-        return hashlib.sha256(repr(sorted(found)).encode("utf-8", "surrogatepass")).hexdigest()
-
-    def has(self, run_id: str) -> bool:
-        """Whether a run is there and not deleted."""
-        return sql_reader.is_active(self._link, run_id)
+    def content(self, suite: str) -> str | None:
+        """Differs once the suite's rows do, which are read for it."""
+        return sql_reader.content_digest(self._link, suite, RowsDigest())

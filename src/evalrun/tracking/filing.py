@@ -35,7 +35,7 @@ class Filing:
         """Start the process, which opens the store; MLflow's import takes it a second or two."""
         import pandas  # noqa: F401  here, it is there in every process that is forked from now on
 
-        self._helper = Helper(forks=store.state() is not None, can_wait=True)
+        self._helper = Helper(forks=store.file_state() is not None, can_wait=True)
         self._store = store
         self._asked: list[Callable[[], Any]] = []
         self._read: list[tuple[object, float]] = []  # stamp of the file and time when a table was begun to be read
@@ -90,7 +90,7 @@ _opened: list[tuple[Store, FileState]] = []  # of the process beside
 def _watch(conf: TrackingConf) -> None:
     """Open the store in this process, and notice from now on who else writes."""
     store = Store(conf)
-    state = store.state()
+    state = store.file_state()
     assert state is not None  # it was there when this process was started
     _opened.append((store, state))
     state.watch()

@@ -33,7 +33,7 @@ def read_suites(
         TrackingError: the store cannot be read.
     """
     with ExitStack() as open_now:
-        helpers = [Helper(forks=store.state() is not None) for _ in suites[:_MOST]]
+        helpers = [Helper(forks=store.file_state() is not None) for _ in suites[:_MOST]]
         for helper in helpers:
             open_now.callback(helper.close)
         if all(helper.is_beside for helper in helpers):

@@ -13,6 +13,7 @@ from evalrun.core.records import TaskResult
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
+from evalrun.tracking.store_state import StoreState
 
 if TYPE_CHECKING:
     from evalrun.tracking.suite_table import SuiteTable
@@ -54,6 +55,10 @@ class ServerBackend:
     def looks(self, suite: str) -> list[RunEntry]:
         """Checkpoint runs with all their tags."""
         return self.runs(suite)
+
+    def state(self) -> StoreState | None:
+        """None: MLflow does not tell."""
+        return None
 
     def table(self, suite: str) -> SuiteTable:
         """All results of a suite."""

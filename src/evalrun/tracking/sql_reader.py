@@ -5,13 +5,10 @@ The same statements go to a SQLite file and to a database's server; `sql_sources
 
 from __future__ import annotations
 
-import hashlib
-import marshal
 import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from evalrun.core.errors import TrackingError
 from evalrun.tracking import layout, moved
@@ -20,14 +17,14 @@ from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.group_tags import GROUP
 from evalrun.tracking.run_content import RunContent
 from evalrun.tracking.sql_sources import Row, SqlSource, opened
+from evalrun.tracking.suite_digest import ACTIVE, OWN, SuiteDigest, Tag, Value, is_result
 
 # `key` is a reserved word of MySQL's, but not behind a table's name.
 _EXPERIMENT = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
-_ACTIVE = "r.experiment_id = ? AND r.lifecycle_stage = 'active'"
-_RUNS = f"SELECT r.run_uuid, r.status FROM runs r WHERE {_ACTIVE} {{}} ORDER BY r.start_time DESC, r.run_uuid"
+_RUNS = f"SELECT r.run_uuid, r.status FROM runs r WHERE {ACTIVE} {{}} ORDER BY r.start_time DESC, r.run_uuid"
 _TAGS = f"""
 SELECT t.run_uuid, t.key, t.value FROM tags t WHERE {{own}}
-AND t.run_uuid IN (SELECT r.run_uuid FROM runs r WHERE {_ACTIVE} {{}})
+AND t.run_uuid IN (SELECT r.run_uuid FROM runs r WHERE {ACTIVE} {{}})
 """
 _OF_KEYS = f"AND r.run_uuid IN (SELECT k.run_uuid FROM tags k WHERE k.key = '{layout.KEY}' AND k.value IN ({{}}))"
 
@@ -39,27 +36,14 @@ SELECT e.name, e.experiment_id, e.lifecycle_stage = 'active' AND EXISTS (
 FROM experiments e JOIN experiment_tags t ON t.experiment_id = e.experiment_id
 WHERE t.key = '{layout.KIND}' AND t.value = 'checkpoints'
 """
-_IDS = f"SELECT r.run_uuid FROM runs r WHERE {_ACTIVE} ORDER BY r.run_uuid"
+_IDS = f"SELECT r.run_uuid FROM runs r WHERE {ACTIVE} ORDER BY r.run_uuid"
 _GROUPS = "SELECT t.key, t.value FROM experiment_tags t WHERE t.experiment_id = ? AND {} ORDER BY t.key"
-_FOLDERS = f"SELECT r.run_uuid, r.artifact_uri FROM runs r WHERE {_ACTIVE}"
+_FOLDERS = f"SELECT r.run_uuid, r.artifact_uri FROM runs r WHERE {ACTIVE}"
 _TAGS_OF = "SELECT t.run_uuid, t.key, t.value FROM tags t WHERE t.run_uuid IN ({}) AND {own}"
 _METRICS_OF = """
-SELECT m.run_uuid, m.key, m.value, m.is_nan FROM latest_metrics m WHERE m.run_uuid IN ({}) AND NOT {n} AND NOT {chance}
+SELECT m.run_uuid, m.key, m.value, m.is_nan FROM latest_metrics m WHERE m.run_uuid IN ({}) AND {result}
 """
 _RUNS_A_PAGE = 500  # old SQLites take 999 values
-_OWN = "evalrun."  # tags
-_NOTED = {layout.COMMAND, layout.ALARM, LOOKS}  # by analyses and watches, of no result
-_PLAIN = 2  # the version of marshal that writes equal values alike
-
-Tag = tuple[str, str, str]  # run id, key, text
-Value = tuple[str, str, float, int]  # run id, key, value, whether it is no number
-
-
-class Digest(Protocol):
-    """Of hashlib."""
-
-    def update(self, data: bytes, /) -> None:
-        """Go on with these."""
 
 
 def suites(link: MlflowConnection) -> list[str]:
@@ -111,7 +95,7 @@ def _entries(
         asked = (_experiment(link, source, suite), *values)
         for run_id, status in source.ask(_RUNS.format(condition), asked):
             found[run_id] = (status == "FINISHED", {})
-        query = _TAGS.format(condition, own=source.begins("t.key", _OWN)) + tags_alone
+        query = _TAGS.format(condition, own=source.begins("t.key", OWN)) + tags_alone
         for run_id, key, value in source.ask(query, asked):  # sorted, they take twice the time
             found[run_id][1][sys.intern(key)] = value
     return [layout.RunEntry(run_id, ended, tags) for run_id, (ended, tags) in found.items() if layout.KEY in tags]
@@ -125,13 +109,13 @@ def runs_of_keys(link: MlflowConnection, suite: str, run_keys: Sequence[str]) ->
     return found
 
 
-def pages(link: MlflowConnection, suite: str, digest: Digest | None = None) -> Iterator[list[RunContent]]:
+def pages(link: MlflowConnection, suite: str, digest: SuiteDigest | None = None) -> Iterator[list[RunContent]]:
     """Tags and newest metrics of every checkpoint run of a suite, some hundred runs at a time.
 
     Args:
         link: The store.
         suite: Which suite.
-        digest: Is fed with what was read, as by `content_digest`: of a file, whose rows come in an order that stays.
+        digest: Is told what was read, as by `content_digest`.
 
     Raises:
         TrackingError: the store cannot be read, or the suite's experiment was deleted.
@@ -155,45 +139,57 @@ def contents_of(link: MlflowConnection, run_ids: Sequence[str]) -> list[RunConte
     return found
 
 
-def content_digest(link: MlflowConnection, suite: str) -> str:
-    """A digest of all that a suite's table is made from; what analyses note on the runs is left out.
+def content_digest(link: MlflowConnection, suite: str, digest: SuiteDigest) -> str | None:
+    """A digest of all that a suite's table is made from, without the table; None where there is none.
+
+    Args:
+        link: The store.
+        suite: Which suite.
+        digest: A new one.
 
     Raises:
         TrackingError: the store cannot be read, or the suite's experiment was deleted.
     """
-    digest = hashlib.sha256()
-    for _ in _pages(link, suite, digest):
-        pass
-    return digest.hexdigest()
+    if digest.needs_rows:
+        for _ in _pages(link, suite, digest):
+            pass
+    else:
+        with opened(link, "reading results") as source:
+            _begin(link, source, suite, digest)
+    return digest.text()
 
 
 def _pages(
-    link: MlflowConnection, suite: str, digest: Digest | None
+    link: MlflowConnection, suite: str, digest: SuiteDigest | None
 ) -> Iterator[tuple[list[str], list[Tag], list[Value]]]:
     """Run ids, their tags and their newest metrics.
 
     Each page is of one moment, and those who write a file wait for one page at most.
     """
     with opened(link, "reading results") as source:
-        experiment = _experiment(link, source, suite)
+        experiment = _begin(link, source, suite, digest)
         ids = [run_id for (run_id,) in source.ask(_IDS, (experiment,))]
-        if digest is not None:
-            digest.update(marshal.dumps(list(_groups(source, experiment)), _PLAIN))
         for some in _parts(ids):
             with source.moment():
                 tags, metrics = _rows_of(source, some)
             if digest is not None:
-                said = some, [row for row in tags if row[1] not in _NOTED], metrics
-                digest.update(marshal.dumps(said, _PLAIN))
+                digest.page(some, tags, metrics)
             yield some, tags, metrics
+
+
+def _begin(link: MlflowConnection, source: SqlSource, suite: str, digest: SuiteDigest | None) -> int | None:
+    """The number of a suite's experiment, of which a digest is told."""
+    experiment = _experiment(link, source, suite)
+    if digest is not None:
+        digest.begin(source, experiment, list(_groups(source, experiment)))
+    return experiment
 
 
 def _rows_of(source: SqlSource, run_ids: Sequence[str]) -> tuple[list[Tag], list[Value]]:
     """Tags and metrics of some runs; of those, half are left out, which a task's tags tell, too."""
     places = _places(run_ids)
-    told = {"n": source.begins("m.key", "n/"), "chance": source.begins("m.key", "chance/")}
-    tags = source.ask(_TAGS_OF.format(places, own=source.begins("t.key", _OWN)), run_ids)
-    return list(tags), list(source.ask(_METRICS_OF.format(places, **told), run_ids))
+    tags = source.ask(_TAGS_OF.format(places, own=source.begins("t.key", OWN)), run_ids)
+    return list(tags), list(source.ask(_METRICS_OF.format(places, result=is_result(source)), run_ids))
 
 
 def _parts(values: Sequence[str]) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evalrun.core.errors import TrackingError
@@ -30,6 +31,15 @@ class SqlSource(Protocol):
     def moment(self) -> contextlib.AbstractContextManager[object]:
         """A block in which all that is read is as it was at one moment."""
 
+    def sum_of(self, row: str, rows: str, values: Sequence[object] = ()) -> str | None:
+        """How many rows there are, and what their digests add up to, in whatever order; None where none are made.
+
+        Args:
+            row: What of a row goes into its digest.
+            rows: Of a SELECT, what follows FROM.
+            values: Those that `?` stands for in it.
+        """
+
 
 class FileSource:
     """A SQLite file."""
@@ -51,6 +61,10 @@ class FileSource:
         self._database.execute("BEGIN")
         yield
         self._database.execute("COMMIT")
+
+    def sum_of(self, row: str, rows: str, values: Sequence[object] = ()) -> str | None:
+        """None: SQLite has no digests."""
+        return None
 
 
 class ServerSource:
@@ -76,6 +90,22 @@ class ServerSource:
         """Nothing to do: the whole transaction sees one moment."""
         return contextlib.nullcontext()
 
+    def sum_of(self, row: str, rows: str, values: Sequence[object] = ()) -> str | None:
+        """Of digests of 64 bits, by PostgreSQL; none by others."""
+        if not self._has_digests:
+            return None
+        query = f"SELECT COUNT(*), SUM(hashtextextended(CAST({row} AS text), 0)) FROM {rows}"
+        ((count, total),) = self.ask(query, values)
+        return f"{count} {total}"
+
+    @cached_property
+    def _has_digests(self) -> bool:
+        """Whether this is PostgreSQL 11 or later, and not what only calls itself so."""
+        if self._connection.dialect.name != "postgresql":
+            return False
+        self._connection.exec_driver_sql("SET LOCAL extra_float_digits = 3")  # as text, numbers are whole
+        return bool(list(self.ask("SELECT 1 FROM pg_proc WHERE proname = 'hashtextextended'")))
+
 
 class NoTables:
     """A database in which MLflow has made nothing yet."""
@@ -91,6 +121,10 @@ class NoTables:
     def moment(self) -> contextlib.AbstractContextManager[object]:
         """Nothing to do."""
         return contextlib.nullcontext()
+
+    def sum_of(self, row: str, rows: str, values: Sequence[object] = ()) -> str | None:
+        """None: others may be making them."""
+        return None
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evalrun.tracking.file_state import FileState
     from evalrun.tracking.filed_results import FiledRun
     from evalrun.tracking.item_files import ItemReader
+    from evalrun.tracking.store_state import StoreState
     from evalrun.tracking.suite_table import SuiteTable
 
 # The modules behind these methods import mlflow at their top; importing them inside the methods keeps this one cheap.
@@ -94,8 +95,12 @@ class Store:
             return {}
         return layout.by_key(self._backend.runs(suite))
 
-    def state(self) -> FileState | None:
-        """What tells whether anything has changed; None where there is no file that can be asked."""
+    def state(self) -> StoreState | None:
+        """What tells whether anything has changed; None where there is nothing that can be asked for it."""
+        return self._backend.state() if self._link.exists() else None
+
+    def file_state(self) -> FileState | None:
+        """The state of a SQLite file, which other processes may read and write beside this one; None without one."""
         from evalrun.tracking.file_state import FileState
 
         return FileState(self._link) if self._link.database is not None and self._link.exists() else None
@@ -276,10 +281,7 @@ class Store:
             return views.curves_path(self._link, suite)
 
     def run_address(self, suite: str) -> str:
-        """The address of a suite's checkpoint run in a browser, `{run}` for its id; empty where there are none.
-
-        Of a local store it is where `evalrun ui` opens it by default.
-        """
+        """A run's address in a browser, `{run}` for its id (a local store's is `evalrun ui`'s); empty without runs."""
         from evalrun.tracking import views
 
         with self._link.guard("looking up the runs"):
@@ -287,10 +289,7 @@ class Store:
             return "" if found is None else views.run_address(self._link, found)
 
     def serve(self, port: int = PORT) -> None:
-        """Become MLflow's UI on this store (this process is replaced), or say where the server is.
-
-        Takes a free port when `port` is taken.
-        """
+        """Become MLflow's UI on this store, at a free port if `port` is taken; or say where the server is."""
         from evalrun.tracking import mlflow_ui
 
         views: dict[str, str | None] = dict.fromkeys(self.recent_suites())

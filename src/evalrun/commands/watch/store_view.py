@@ -20,7 +20,7 @@ class StoreView:
 
     def begin(self) -> None:
         """A new look: what was read before is read again when it is asked for, unless nobody has written since."""
-        state = self._store.state()
+        state = self._store.file_state()
         stamp = None if state is None else state.stamp()
         if stamp is None or stamp != self._stamp:
             self._filed.clear()
