@@ -46,6 +46,18 @@ def first(tmp_path: Path, make: MakeResult) -> Path:
     return root
 
 
+def test_a_store_and_its_copy_are_used_in_turn(first: Path, tmp_path: Path, make: MakeResult) -> None:
+    shutil.copytree(first.parent, tmp_path / "copy")
+    stores = at(first), at(tmp_path / "copy" / "mlruns")
+    for number, store in enumerate(stores):
+        store.deliver([make(task=f"begun_{number}")], "s", None)
+    for number, store in enumerate(stores):  # MLflow has met the run in either by now
+        store.deliver([make(task=f"went_on_{number}")], "s", None)
+    for number, store in enumerate(stores):
+        shown = {path.stem for path in store._link.root.rglob("results/*.json")}
+        assert shown == {"memo_trap", f"begun_{number}", f"went_on_{number}"}
+
+
 def test_work_in_a_copy_writes_nothing_into_the_original(first: Path, tmp_path: Path, make: MakeResult) -> None:
     before = files(first)
     shutil.copytree(first.parent, tmp_path / "copy")

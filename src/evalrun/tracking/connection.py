@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shlex
@@ -23,6 +24,7 @@ from evalrun.tracking.failures import explain, is_of_store
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 PORT = 5000  # of the page on a local store, unless another is asked for
+_numbers = itertools.count()  # of connections
 _LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a second or two each
 
 
@@ -53,6 +55,7 @@ class MlflowConnection:
         self.uri = restore_password(hide_password(uri))
         self.server = DatabaseServer(self.uri, self.shown, patience_s)  # of use where the URI names one
         self._client: Any = None
+        self._number = next(_numbers)
         self._settled: int | None = None  # inode of the database that was looked through
         self._has_tables = False  # of this MLflow's, in a database server that was asked
 
@@ -81,6 +84,7 @@ class MlflowConnection:
             else:
                 with self._first_use():
                     self._client = self._connect()
+        mlflow_private.keep_folders_apart(self._number)
         return self._client
 
     def exists(self) -> bool:
@@ -207,7 +211,6 @@ class MlflowConnection:
     def _connect(self, uri: str | None = None) -> Any:
         from mlflow import MlflowClient
 
-        mlflow_private.forget_artifact_folders()
         return MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
 
     @contextlib.contextmanager

@@ -11,12 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_used: list[int] = []  # the number of the connection that was used last
 
-def forget_artifact_folders() -> None:
-    """Empty a cache of MLflow's: it knows a run's folder by the id alone, which a copied store has too."""
-    from mlflow.tracking._tracking_service import utils
 
-    utils._artifact_repos_cache.clear()
+def keep_folders_apart(connection: int) -> None:
+    """Empty a cache of MLflow's if another connection filled it: it knows a run's folder by the id alone.
+
+    A copied store has the same ids, and what is logged there would go into the original's folders.
+
+    Args:
+        connection: The number of the one that is about to be used.
+    """
+    if _used != [connection]:
+        from mlflow.tracking._tracking_service import utils
+
+        utils._artifact_repos_cache.clear()
+        _used[:] = [connection]
 
 
 def close_database(client: Any) -> None:
