@@ -77,6 +77,18 @@ def test_seeds_are_compared_with_their_own_controls(tidy):
     assert "in 2 curves" in said
 
 
+def test_of_many_curves_the_first_are_named(tidy):
+    curves = []
+    for seed in range(10):
+        curves += [
+            (FALLING, {"title": "Trap", "seed": seed}),
+            control([0.5, 0.5, 0.5, 0.1 if seed else 0.9], seed=seed),
+        ]
+    (said,) = sentences(tidy, *curves)
+    named = ", ".join(f"tiny-s seed {seed} (0.50 to 0.10)" for seed in (1, 2, 3))
+    assert said.endswith(f"fell in 9 curves, such as {named}; rose in tiny-s seed 0 (0.50 to 0.90).")
+
+
 def test_the_standard_error_is_that_of_the_mean(tidy):
     """0.05 is 1.77 standard errors for one control, and 2.5 for two."""
     moved = [0.5, 0.5, 0.5, 0.55]

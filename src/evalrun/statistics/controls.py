@@ -22,6 +22,8 @@ from evalrun.statistics.row_groups import Row, row_groups
 
 _Z = 1.96  # two-sided 5 %
 _MOST = 5  # tasks that are told of
+_NAMED = 8  # curves that are named; of more, the first _SHOWN
+_SHOWN = 3
 _SPANS = {
     "inverse": ("from", "to"),
     "late drop": ("turn", "to"),
@@ -136,9 +138,16 @@ def _told(moves: list[_Move]) -> str:
 
 def _parts(moves: list[_Move]) -> Iterator[str]:
     for verb in ("fell", "stayed", "rose"):
-        own = [f"{m.model} ({m.before:.2f} to {m.after:.2f})" for m in moves if m.verb == verb]
+        own = [move for move in moves if move.verb == verb]
         if own:
-            yield f"{verb} in {', '.join(own)}"
-    unknown = [move.model for move in moves if move.verb is None]
+            yield f"{verb} in {_named(own, [f'{m.model} ({m.before:.2f} to {m.after:.2f})' for m in own])}"
+    unknown = [move for move in moves if move.verb is None]
     if unknown:
-        yield f"no control was scored at both ends in {', '.join(unknown)}"
+        yield f"no control was scored at both ends in {_named(unknown, [move.model for move in unknown])}"
+
+
+def _named(moves: list[_Move], names: list[str]) -> str:
+    """The curves by name; of many how many they are, and the first."""
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{len(names)} {_curves(moves)}, such as {', '.join(names[:_SHOWN])}"
