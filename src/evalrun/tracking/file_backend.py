@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from evalrun.tracking import bulk, database_schema, file_stamp, sql_reader
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.file_state import FileState
-from evalrun.tracking.layout import Delivery, Origin, RunEntry
+from evalrun.tracking.layout import Delivery, Origin
 from evalrun.tracking.run_writer import RunWriter
+from evalrun.tracking.sql_reads import SqlReads
 from evalrun.tracking.suite_digest import RowsDigest
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # Importing mlflow takes seconds: what needs it is imported where it is used.
 
 
-class FileBackend:
+class FileBackend(SqlReads):
     """How its runs are read and written; the calls are those of `backends.Backend`."""
 
     def __init__(self, link: MlflowConnection) -> None:
@@ -40,19 +41,7 @@ class FileBackend:
             _ = self._link.client  # an older file is migrated when it is opened
         elif self._link.database is not None:  # MLflow would refuse it, too
             database_schema.check_file(self._link.database, self._link.patience_s, False)
-        return sql_reader.suites(self._link)
-
-    def experiment_id(self, suite: str) -> str | None:
-        """MLflow's id of a suite's experiment; None where there is none."""
-        return sql_reader.experiment_id(self._link, suite)
-
-    def runs(self, suite: str, run_key: str | None = None) -> list[RunEntry]:
-        """Checkpoint runs of a suite, or those of one key, newest first."""
-        return sql_reader.runs(self._link, suite, run_key)
-
-    def looks(self, suite: str) -> list[RunEntry]:
-        """Checkpoint runs with the tags that say which looks were taken at what."""
-        return sql_reader.looks(self._link, suite)
+        return super().suites()
 
     def state(self) -> FileState:
         """What tells whether anything has changed: what SQLite notes in the file."""
@@ -65,16 +54,6 @@ class FileBackend:
         since, stamp, digest = time.monotonic(), file_stamp.stamp(self._link), RowsDigest()
         found = suite_table(sql_reader.pages(self._link, suite, digest))
         return replace(found, stamp=stamp, since=since, digest=digest.text())
-
-    def table_of(self, run_ids: Sequence[str]) -> SuiteTable:
-        """The results of some runs."""
-        from evalrun.tracking.suite_table import suite_table
-
-        return suite_table([sql_reader.contents_of(self._link, run_ids)])
-
-    def group_tags(self, suite: str) -> dict[str, str]:
-        """The tags of a suite's experiment that tell of groups."""
-        return sql_reader.group_tags(self._link, suite)
 
     def rebuild_curves(self, suite: str, table: SuiteTable | None, made: tuple[str, str] | None) -> None:
         """Bring the curves of a suite up to date; a table that is no longer what the file holds is read again."""
@@ -112,9 +91,3 @@ class FileBackend:
     def check_soon(self) -> Callable[[], None]:
         """Begin to make sure that results can be delivered; what is returned waits for the answer."""
         return self._writer.check()
-
-    def mark_many(self, suite: str, run_keys: Iterable[str], sweep: str) -> None:
-        """Note on runs that are done that a sweep wanted them too."""
-        from evalrun.tracking import bulk_rows
-
-        bulk_rows.mark(self._link, suite, run_keys, sweep)
