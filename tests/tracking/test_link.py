@@ -226,3 +226,22 @@ def test_a_full_or_broken_artifact_folder(store: Store, make: MakeResult, tmp_pa
     (tmp_path / "mlruns" / "artifacts").unlink()
     store.deliver([make()], None, "")
     assert len(store.table("pythia")) == 2
+
+
+@pytest.mark.parametrize(
+    ("driver", "lacks", "named"),
+    [
+        ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
+        ("postgresql+psycopg2", "psycopg2", "psycopg2-binary"),
+        ("mysql+pymysql", "pymysql", "pymysql"),
+    ],
+)
+def test_a_database_without_its_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, lacks: str, named: str
+) -> None:
+    monkeypatch.setitem(sys.modules, lacks, None)  # as if it were not installed
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"{driver}://me@127.0.0.1:{server.getsockname()[1]}/study"
+        with pytest.raises(TrackingError, match=f"needs the Python package '{lacks}'") as raised:
+            Store(TrackingConf(uri=uri, root=str(tmp_path)), patience_s=1.0).check_readable()
+    assert f"`pip install '{named}'`" in str(raised.value)

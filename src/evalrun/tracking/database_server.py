@@ -25,6 +25,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {**_SNAPSHOT, "postgresql_readonly": True},
     "mysql": _SNAPSHOT,
 }
+_CALLED = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # module -> for pip
 
 
 class DatabaseServer:
@@ -49,6 +50,11 @@ class DatabaseServer:
 
     @cached_property
     def _engine(self) -> sa.Engine:
+        """SQLAlchemy's, which connects anew each time.
+
+        Raises:
+            TrackingError: the package for this kind of database is missing.
+        """
         import sqlalchemy as sa
 
         url = sa.make_url(self._uri)
@@ -57,8 +63,9 @@ class DatabaseServer:
         try:
             return sa.create_engine(url, poolclass=sa.NullPool, connect_args=wait)
         except ImportError as error:
-            do = "install it (PostgreSQL: `pip install psycopg2-binary`), or use an `mlflow server`."
-            raise TrackingError(f"{self._shown} needs the Python package '{error.name}'; {do}") from error
+            lacks = str(error.name)
+            do = f"install it with `pip install '{_CALLED.get(lacks, lacks)}'`, or use an `mlflow server`."
+            raise TrackingError(f"{self._shown} needs the Python package '{lacks}'; {do}") from error
 
     def reach(self) -> None:
         """Connect once, soon; MLflow itself would try ten times.
