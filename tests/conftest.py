@@ -21,6 +21,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# lm-eval draws its bootstraps in a pool that it forks: among the threads of a process of tests that may never end.
+os.environ["DISABLE_MULTIPROC"] = "1"
 os.environ["PYTHONPATH"] = str(ROOT / "src")  # for the commands that the tests start
 # A shell ignores Ctrl-C for what it runs in the background, and so would what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

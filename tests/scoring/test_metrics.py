@@ -41,9 +41,8 @@ def labels(count: int, kinds: int) -> list[tuple[int, int]]:
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
 def test_bootstrapped_standard_errors_are_lm_evals(
-    metric: Any, items: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    metric: Any, items: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DISABLE_MULTIPROC", "1")  # the same draws, without its pool
     expected = theirs.bootstrap_stderr(metric, items, 2000)
     capfd.readouterr()
     with bootstrap.in_process():
@@ -53,7 +52,6 @@ def test_bootstrapped_standard_errors_are_lm_evals(
 
 
 def test_metrics_of_texts_and_blocks_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
     items = [("the cat sat", "the cat sat"), ("a dog ran", "a cat ran on"), ("yes", "no")]
     assert bootstrap.stderr(theirs.ter, items, 100) == pytest.approx(theirs.bootstrap_stderr(theirs.ter, items, 100))
     whole = bootstrap.stderr(theirs.perplexity, [-1.0, -2.0, -4.0], 2000)
