@@ -13,6 +13,7 @@ from shaping import conf_of
 
 from evalrun.core.atomic import write_file
 from evalrun.errors import AnalysisError, StorageError
+from evalrun.reporting import build
 from evalrun.reporting.build import run_analysis
 
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{"
@@ -223,17 +224,23 @@ def test_tasks_beyond_a_page_are_folded_and_all_are_seen_at_a_glance(tidy, tmp_p
     assert ",0,null" not in text
 
 
-def test_no_table_or_figure_of_an_earlier_analysis_is_left(tidy, tmp_path):
-    table = tidy.grid(models=["tiny-l"], tasks=["a"], steps=[1, 2, 4, 8])
-    run_analysis(table, conf(methods=["ols"], sensitivity=True, figures="paper"), "x", tmp_path, {})
-    evidence = tmp_path / "figures" / "evidence" / "gone.png"
-    evidence.parent.mkdir()
-    evidence.write_bytes(b"of a task that is no more")
-    for name in ("mine", "expected"):  # the user's, and one of another analysis
-        (tmp_path / "tables" / f"{name}.csv").write_text("a number")
-    found = run_analysis(table, conf(methods=["ols"], sensitivity=False, figures="none"), "x", tmp_path, {})
+def test_what_an_earlier_analysis_made_goes_and_what_a_user_put_beside_it_stays(tidy, tmp_path, monkeypatch):
+    table = tidy.grid(models=["tiny-l"], tasks=["a", "b"], steps=[1, 2, 4, 8])
+    monkeypatch.setattr(build, "item_pages", lambda *_: {f"items/{task}.html": f"items of {task}" for task in "ab"})
+    first = run_analysis(table, conf(methods=["ols"], sensitivity=True, figures="all"), "x", tmp_path, {})
+    made = {"figures/evidence/a.png", "figures/evidence/b.png", "items/a.html", "items/b.html"}
+    assert made < set(first.files)
+    assert not [name for name in first.files if name.endswith("made.json")]
+    users = {"tables/mine.csv", "figures/evidence/mine.png", "items/mine.html", "figures/items/mine.png"}
+    changed = {"figures/evidence/b.png", "items/b.html"}
+    for name in (*users, *changed):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("of the user")
+    (tmp_path / "tables/expected.csv").write_text("of another analysis")
+    monkeypatch.setattr(build, "item_pages", lambda *_: {})
+    second = run_analysis(table, conf(methods=["ols"], sensitivity=False, figures="none"), "x", tmp_path, {})
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert there == {*found.files, "tables/mine.csv"}
+    assert there == {*second.files, *users, *changed}
 
 
 def test_hostile_names_are_escaped(tidy, tmp_path):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalrun.core.atomic import write_files
 from evalrun.core.second_process import beside
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups
@@ -20,8 +19,7 @@ from evalrun.reporting.effect_words import signs, which_stars
 from evalrun.reporting.figure_files import drawn, folded
 from evalrun.reporting.html_page import render
 from evalrun.reporting.item_page import item_pages
-from evalrun.reporting.kept_pictures import MADE
-from evalrun.reporting.left_over import remove_left_over
+from evalrun.reporting.left_over import with_note, write_report
 from evalrun.reporting.regression_sentences import significant, stories
 from evalrun.reporting.table_files import table_files
 from evalrun.reporting.terminal_table import TWO_STORIES, effects_text
@@ -111,13 +109,11 @@ def run_analysis(
         with stage("the page"):
             contents["report.html"] = render(study, context, runs_at)
         with stage("pages of items"):
-            contents |= item_pages(study, words if conf.item_pages == "prompts" else None)
+            contents |= with_note(item_pages(study, words if conf.item_pages == "prompts" else None))
         with stage("figures"):
             contents |= figures()
     with stage("the page"):
-        files = write_files(out, contents)
-        remove_left_over(out, contents)
-        files.pop(MADE, None)  # of this folder alone
+        files = write_report(out, contents)
     return Analysis(files, _summary(study), _text(study, width), study.notes)
 
 

@@ -31,12 +31,6 @@ from evalrun.statistics.parallel import each
 from evalrun.statistics.regression.interactions import PARAMS, RegressionSettings
 
 OVERVIEWS = ("accuracy", "shapes", "scaling", "shapes_over_size", "over_loss", "stage_starts")
-OF_TASKS = {
-    "evidence": "png",
-    "items": "png",
-    "parts": "[sp][vnd][gf]",
-    "words": "[sp][vnd][gf]",
-}  # folders of figures of single tasks: endings
 EVERY_FORMAT = ("svg", "png", "pdf")
 PAYS = 16  # figures from which on it pays to start processes
 _SEEN = [  # columns of the table that a figure shows
