@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evalrun.core import second_process
-from evalrun.core.errors import EvalrunError
-from evalrun.core.second_process import Helper, beside, on_two_cores
+from evalrun.core.errors import ConfigError, EvalrunError
+from evalrun.core.second_process import Helper, beside, done_while, on_two_cores
 
 FOUND: list[int] = []
 
@@ -95,6 +95,40 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
     with pytest.raises(EvalrunError, match="no."):
         refused()
     helper.close()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_steps_are_taken_until_the_work_beside_is_done(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def steps() -> Iterator[Callable[[], object]]:
+        for number in range(10_000):
+            if number == 2:
+                (tmp_path / "go").touch()
+            yield lambda number=number: (taken.append(number), time.sleep(0.01))
+
+    def work() -> int:
+        while not (tmp_path / "go").exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    assert done_while(work, steps()) != os.getpid()
+    assert taken[:2] == [0, 1]
+    assert len(taken) < 10_000
+
+
+def test_without_leave_work_is_done_here_and_no_step_is_taken() -> None:
+    assert done_while(os.getpid, [refuse]) == os.getpid()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_all_that_is_wrong_with_settings_is_told_from_beside() -> None:
+    def work() -> None:
+        raise ConfigError(["one is wrong.", "two is wrong."])
+
+    with pytest.raises(ConfigError) as told:
+        done_while(work, [])
+    assert told.value.problems == ["one is wrong.", "two is wrong."]
 
 
 @pytest.mark.usefixtures("two_cores")

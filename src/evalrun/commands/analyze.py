@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 from evalrun import study
 from evalrun.commands.help import TIMINGS
 from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
+from evalrun.config.schema import Config
 from evalrun.core import garbage
 from evalrun.core.plain_names import slug
 from evalrun.core.progress_line import watched
-from evalrun.core.second_process import on_two_cores
+from evalrun.core.second_process import done_while, on_two_cores
 from evalrun.core.stages import stage, timings
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
@@ -23,6 +27,11 @@ WHICH = {  # words of a command that say which results are meant, and what is to
     "suite": "name a suite, or leave it out",
     "sweep": "name a sweep, or leave it out",
 }
+# What an analysis imports, in pieces of some tenths of a second: while its settings are read, as far as it comes.
+_LIBRARIES = [
+    partial(import_module, name)
+    for name in ("pandas", "scipy.stats", "matplotlib.figure", "statsmodels.base.model", "evalrun.reporting.build")
+]
 
 
 def command(words: Sequence[str]) -> int:
@@ -38,11 +47,21 @@ def _analyze(words: Sequence[str]) -> None:
     """Read the words, and make the reports."""
     own, rest = take_own_words(words, WHICH)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with stage("settings"), hydra_session():
-        plan, selection = select(rest, own.get("suite"), own.get("sweep"))
+    with stage("settings"):
+        asked = partial(_asked, rest, own.get("suite"), own.get("sweep"))
+        found = done_while(asked, _LIBRARIES)
+    study.analyse(*found)
+
+
+def _asked(
+    words: Sequence[str], suite: str | None, name: str | None
+) -> tuple[Config, Path, study.Selection, dict[str, int]]:
+    """What `study.analyse` takes, from what `select` does."""
+    with hydra_session():
+        plan, selection = select(words, suite, name)
         finals = planning.final_steps()
     folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
-    study.analyse(plan.config, folder, selection, finals)
+    return plan.config, folder, selection, finals
 
 
 def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[Plan, study.Selection]:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing.connection import Connection
@@ -56,13 +56,45 @@ def beside(work: Callable[[], T], stays_here: bool = False, can_wait: bool = Fal
     if stays_here or not _may_fork.get():
         yield work
         return
+    with _working(work, can_wait) as (ours, process):
+        yield lambda: cast(T, _told(*_heard(ours, process)))
+
+
+def done_while(work: Callable[[], T], steps: Iterable[Callable[[], object]]) -> T:
+    """Have work done beside this process, which takes one step after the other until that is done.
+
+    Where no process may be forked no step is taken.
+
+    Args:
+        work: As for `beside`.
+        steps: What will be wanted afterwards, in small pieces: the one that is begun is waited for.
+
+    Returns:
+        What the work returned.
+
+    Raises:
+        EvalrunError: the process was killed; or what the work raised.
+    """
+    if not _may_fork.get():
+        return work()
+    with _working(work) as (ours, process):
+        for step in steps:
+            if ours.poll():
+                break
+            step()
+        return cast(T, _told(*_heard(ours, process)))
+
+
+@contextmanager
+def _working(work: Callable[[], Any], can_wait: bool = False) -> Iterator[tuple[Connection, Any]]:
+    """A process that does one piece of work and the pipe that it answers by; it is ended with the block."""
     give_back()  # the new process begins as large as this one is
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_answer, args=(work, theirs, can_wait), daemon=True)
     _start(process)
     theirs.close()
     try:
-        yield lambda: cast(T, _told(*_heard(ours, process)))
+        yield ours, process
     finally:
         _end(ours, process)
 
