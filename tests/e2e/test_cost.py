@@ -118,6 +118,13 @@ def test_lm_evals_index_is_built_for_its_names_alone(workspace: Path, monkeypatc
     assert asked == []
     assert task_file.problems(["no_such_task_anywhere"])
     assert asked == ["index"]
+    said = "unknown task 'memo_trp', neither in conf/task nor in lm-eval: did you mean 'memo_trap'?"
+    assert task_file.problems(["memo_trp"]) == [said]
+    assert asked == ["index"], "no file of lm-eval has this name in it, and one of conf/task is nearly called so"
+    own = (workspace / "conf/task/alpha.yaml").read_text().replace("task: alpha", "task: acp_bunch")
+    (workspace / "conf/task/acp_bunch.yaml").write_text(own)
+    task_file.problems(["acp_bench"])  # a tag in a file that others include, whose name does not end in .yaml
+    assert asked == ["index", "index"]
 
 
 def test_lm_evals_keys_are_read_without_it() -> None:

@@ -21,6 +21,8 @@ from evalrun.tasks.task_yaml import is_lm_evals, lm_eval_tasks, load
 _SAID = frozenset({"task_alias", "group_alias", "tag", "metadata", "group", "task", "aggregate_metric_list"})
 _TASKS_OWN = text_rule.KEYS | {"data", "human", "include", "profiles", "class", "custom_dataset"}  # no group gives them
 
+_NO_CONFIG = {".py", ".pyc", ".md"}  # endings of files that no task is made of
+
 
 @dataclass(frozen=True)
 class GroupHead:
@@ -185,12 +187,13 @@ def _lm_evals(
     if path is not None:
         yield Member(name, path, options, within)
         return
+    hint = suggest(str(name), own)
+    if hint.startswith("did") and not _stands_in_lm_eval(str(name)):
+        raise _unknown(name, hint)
     index = lm_eval_index()
     if name not in index:
         short = [key for key in index if abs(len(key) - len(str(name))) <= 4]
-        hint = suggest(str(name), own)
-        hint = hint if hint.startswith("did") else suggest(str(name), [*own, *short])
-        raise ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
+        raise _unknown(name, hint if hint.startswith("did") else suggest(str(name), [*own, *short]))
     entry = index[name]
     if entry.kind.name == "TAG":
         yield from _named(sorted(entry.tags), {}, options, (*within, GroupHead(name, is_tag=True)))
@@ -198,6 +201,20 @@ def _lm_evals(
         yield from _inside(entry.cfg, {}, options, (*within, GroupHead(name, entry.cfg)))
     else:
         yield Member(name, entry.yaml_path, options, within)
+
+
+def _unknown(name: Any, hint: str) -> ConfigError:
+    return ConfigError(f"unknown task '{name}', neither in conf/task nor in lm-eval: {hint}")
+
+
+def _stands_in_lm_eval(text: str) -> bool:
+    """Whether a text is in any of lm-eval's files, or in one that they include, by whatever ending.
+
+    Where it is in none, no task, group or tag is called so: that is known in a second, and by the index in eight.
+    """
+    said = text.encode("utf-8", "surrogateescape")
+    files = (path for path in lm_eval_tasks().rglob("*") if path.suffix not in _NO_CONFIG and path.is_file())
+    return any(said in path.read_bytes() for path in files)
 
 
 @lru_cache(maxsize=4096)
