@@ -86,6 +86,9 @@ def test_a_suite_without_steps() -> None:
 def test_bad_released_items() -> None:
     with pytest.raises(ConfigError, match="checkpoint.steps holds"):
         released_steps([1, "2"])
+    with pytest.raises(ConfigError, match="'by': 1}, which is 2,000,001 steps: a model has 100,000 at most"):
+        released_steps([1, {"from": 0, "to": 2_000_000, "by": 1}])
+    assert len(released_steps([{"from": 0, "to": 2_000_000, "by": 1000}])) == 2001
 
 
 released = st.lists(st.integers(1, 10**6), min_size=3, max_size=60, unique=True).map(sorted)
