@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from evalrun.commands.summary.curve_values import TaskCurve
+from evalrun.commands.summary.curve_values import TaskCurve, _several
 from evalrun.commands.summary.group_values import Value, group_values, outline
 from evalrun.commands.summary.render import lines
 from evalrun.commands.summary.sparkline import Scale, marks, scale_of
@@ -138,6 +139,19 @@ def test_several_training_seeds_are_said() -> None:
     assert lines(curves, 80, "utf-8")[0].startswith(
         "acc (mean of 3 training seeds) at the 2 steps, then its last value"
     )
+
+
+def test_a_model_is_told_by_its_name_and_by_what_its_own_jobs_differ_in() -> None:
+    def job(model: str, *overrides: str) -> SimpleNamespace:
+        return SimpleNamespace(cell=SimpleNamespace(model=model), overrides=("model=local", *overrides))
+
+    def told(jobs: list[SimpleNamespace]) -> list[list[str]]:
+        return [_several(jobs)(one) for one in jobs]  # type: ignore[arg-type]
+
+    runs = [job(name, f"model.path=runs/{name}", step) for name in "ab" for step in ("step=1", "step=2")]
+    assert told(runs) == [[]] * 4
+    shots = [job(name, f"model.path=runs/{name}", f"num_fewshot={n}") for name in "ab" for n in (0, 5)]
+    assert told(shots) == [["num_fewshot=0"], ["num_fewshot=5"]] * 2
 
 
 def test_one_step_is_a_number() -> None:

@@ -78,12 +78,16 @@ def _mean(numbers: Sequence[float]) -> float:
 
 def _several(jobs: Sequence[JobSpec]) -> Callable[[JobSpec], list[str]]:
     """Which words of a job tell it from jobs of the same model and step, training seeds aside."""
-    common = set.intersection(*(set(job.overrides) for job in jobs))
+    common: dict[str, set[str]] = {}
+    for job in jobs:
+        said = set(job.overrides)
+        common[job.cell.model] = common.get(job.cell.model, said) & said
 
     def words(job: JobSpec) -> list[str]:
         return [
             word for word in job.overrides
-            if word not in common and not word.startswith(("model=", "stage=", "step=", "checkpoint.seed="))
+            if word not in common[job.cell.model]
+            and not word.startswith(("model=", "stage=", "step=", "checkpoint.seed="))
         ]  # fmt: skip
 
     return words
