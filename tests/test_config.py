@@ -203,6 +203,8 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m", "step=1", "until=settled"), "order is given: set order=bisect too"),
         (("model=pythia-70m", "step=1", "until_levels=1"), "until_levels is 1: it must be 2 levels"),
         (("model=pythia-70m", "step=1", "limit"), "write limit=VALUE"),
+        (("model=pythia-70m", "step=1", "scorer.engine=null"), "engine is null: it must be `{key: value, ...}`, or {}"),
+        (("model=pythia-70m", "step=1", "scorer.token_budget=null"), "token_budget is null: it must be a whole number"),
         (("model=pythia-70m", "step=1", "task=paper,"), "write task=paper, with no comma too many"),
         (("model=pythia-70m", "step=1", "limit = 3"), "no spaces around ="),
         (("model=pythia-70m", "step="), "step has no value"),

@@ -223,7 +223,8 @@ def _value_problems(override: Override) -> Iterator[str]:
         try:
             OmegaConf.update(schema, key, getattr(value, "text", value))
         except ValidationError:
-            yield f"{key} is '{value}': it must be {_kind(schema, key, value)}."
+            said = "null" if value is None else f"'{value}'"
+            yield f"{key} is {said}: it must be {_kind(schema, key, value)}."
         except (OmegaConfBaseException, AttributeError) as error:
             yield f"{key}={value}: {str(error).splitlines()[0].rstrip('.')}."
 
@@ -231,8 +232,10 @@ def _value_problems(override: Override) -> Iterator[str]:
 def _kind(schema: Any, key: str, value: Any) -> str:
     """What a key's values are, in words."""
     *parents, last = key.split(".")
-    node = OmegaConf.select(schema, ".".join(parents)) if parents else schema
-    return own_files.must_be(omegaconf_private.node_of(node, last), value)
+    node = omegaconf_private.node_of(OmegaConf.select(schema, ".".join(parents)) if parents else schema, last)
+    if OmegaConf.is_dict(node):
+        return "`{key: value, ...}`, or {} for none of its own"
+    return own_files.must_be(node, value)
 
 
 def _keys(schema: Any) -> list[str]:
