@@ -67,7 +67,7 @@ class TableWriter:
             rows[SqlMetric] += points
             rows[SqlLatestMetric] += {point[1]: point for point in points}.values()  # they are in order of steps
         with session(self._link.client, read_only=False) as opened:
-            insert(opened, rows)
+            insert(opened.connection(), rows)
 
     def delete(self, run_ids: Sequence[str]) -> None:
         """Runs that a new one stands for: MLflow keeps them as deleted."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME
@@ -29,6 +28,7 @@ from evalrun.tracking.mlflow_tables import (
     SqlTag,
     finished_run,
     insert,
+    insert_missing,
     insert_values,
     session,
     set_tags,
@@ -57,6 +57,14 @@ def taken(link: MlflowConnection, run_ids: Sequence[str]) -> set[str]:
 
 def write(link: MlflowConnection, place: RunPlace, new: Sequence[NewRun]) -> None:
     """All rows of new runs in one transaction; what is killed before its end leaves none of them."""
+    with session(link.client, read_only=False) as opened:
+        insert_runs(opened.connection(), place, new)
+
+
+def insert_runs(connection: sa.Connection, place: RunPlace, new: Sequence[NewRun]) -> None:
+    """All rows of new runs, in a transaction that has written no runs yet."""
+    if not new:
+        return
     rows: Rows = {table: [] for table in COLUMNS}
     for run in new:
         rows[SqlRun].append(
@@ -66,27 +74,40 @@ def write(link: MlflowConnection, place: RunPlace, new: Sequence[NewRun]) -> Non
         rows[SqlTag] += [(run.run_id, key, text) for key, text in tags.items()]
         rows[SqlParam] += [(run.run_id, key, text) for key, text in run.params.items()]
         rows[SqlMetric] += [(run.run_id, key, value, run.ended, run.step, False) for key, value in run.metrics.items()]
-    with session(link.client, read_only=False) as opened:
-        _add_datasets(opened, rows, place, new)
-        metrics = rows.pop(SqlMetric)
-        insert(opened, rows)
-        insert_values(opened, metrics)
+    _add_datasets(connection, rows, place, new)
+    metrics = rows.pop(SqlMetric)
+    insert(connection, rows)
+    insert_values(connection, metrics)
 
 
-def _add_datasets(opened: Any, rows: Rows, place: RunPlace, new: Iterable[NewRun]) -> None:
+def _add_datasets(connection: sa.Connection, rows: Rows, place: RunPlace, new: Iterable[NewRun]) -> None:
     """What `mlflow.log_inputs` would have written: each dataset of an experiment once, and its use by each run."""
     number = int(place.experiment_id)
-    known = sa.select(SqlDataset).where(SqlDataset.experiment_id == number)
-    there = {(data.name, data.digest): data.dataset_uuid for data in opened.scalars(known)}
+    used = {(data.name, data.digest): data for run in new for data in run.used}
+    there = _datasets(connection, number)
+    if missing := sorted(used.keys() - there.keys()):  # in one order, so that no two processes wait for each other
+        insert_missing(
+            connection,
+            SqlDataset,
+            [
+                (uuid.uuid4().hex, number, *name, data.source_type, data.source, None, data.profile)
+                for name, data in ((name, used[name]) for name in missing)
+            ],
+            SqlDataset.name,
+        )
+        there = _datasets(connection, number)  # another process may have been faster
     for run in new:
         for data in run.used:
             use = uuid.uuid4().hex
-            if (data.name, data.digest) not in there:
-                there[data.name, data.digest] = uuid.uuid4().hex
-                named = there[data.name, data.digest], number, data.name, data.digest
-                rows[SqlDataset].append((*named, data.source_type, data.source, None, data.profile))
             rows[SqlInput].append((use, "DATASET", there[data.name, data.digest], "RUN", run.run_id))
             rows[SqlInputTag].append((use, MLFLOW_DATASET_CONTEXT, datasets.CONTEXT))
+
+
+def _datasets(connection: sa.Connection, experiment: int) -> dict[tuple[str, str], str]:
+    """Name and digest -> id."""
+    data = SqlDataset.__table__.c
+    known = sa.select(data.name, data.digest, data.dataset_uuid).where(data.experiment_id == experiment)
+    return {(name, digest): number for name, digest, number in connection.execute(known)}
 
 
 def deliver(link: MlflowConnection, results: layout.Delivery, sweep: str | None, config_yaml: str | None) -> str:

@@ -1,14 +1,15 @@
-"""A store in a database's server, such as PostgreSQL: read by SQL; results are filed through MLflow's client."""
+"""A store in a database's server, such as PostgreSQL: read by SQL, and PostgreSQL written by it, too."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.tracking import sql_reader
 from evalrun.tracking.database_state import DatabaseState
+from evalrun.tracking.layout import Delivery, Origin
 from evalrun.tracking.server_backend import ServerBackend
 from evalrun.tracking.sql_reads import SqlReads
 from evalrun.tracking.sql_sources import opened
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DatabaseBackend(SqlReads, ServerBackend):
-    """How its runs are read: by the statements that a SQLite file answers. Nothing needs MLflow until it writes."""
+    """How its runs are read and written, by statements as of a SQLite file. Nothing needs MLflow until it writes."""
 
     def check_readable(self) -> None:
         """One connection: MLflow is not asked."""
@@ -49,3 +50,20 @@ class DatabaseBackend(SqlReads, ServerBackend):
         """Run id -> where its artifacts lie, of those that this machine has; MLflow would ask run by run."""
         found = sql_reader.artifact_folders(self._link, run_ids)
         return {run_id: folder for run_id, folder in found.items() if folder.is_dir()}
+
+    def deliver(self, results: Delivery, sweep: str | None, config_yaml: str | None) -> str:
+        """File the results of one checkpoint; returns the run's id."""
+        if not self._link.server.is_written_by_sql:
+            return super().deliver(results, sweep, config_yaml)
+        from evalrun.tracking import bulk_claimed
+
+        return bulk_claimed.deliver_one(self._link, results, sweep, config_yaml)
+
+    def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
+        """File results of any number of checkpoints, some hundred runs at a time."""
+        if not self._link.server.is_written_by_sql:
+            super().deliver_many(results, origins)
+            return
+        from evalrun.tracking import bulk_claimed
+
+        bulk_claimed.deliver(self._link, results, origins)

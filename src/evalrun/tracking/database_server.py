@@ -48,6 +48,11 @@ class DatabaseServer:
         has_workspaces = os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1")
         return self._uri.startswith(_READ_BY_SQL) and not has_workspaces
 
+    @property
+    def is_written_by_sql(self) -> bool:
+        """Whether results are filed by statements of ours: of all these, PostgreSQL tells which rows were new."""
+        return self.is_read_by_sql and self._uri.startswith("postgresql")
+
     @cached_property
     def _engine(self) -> sa.Engine:
         """SQLAlchemy's, which connects anew each time.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,9 +53,11 @@ __all__ = [
     "SqlTag",
     "finished_run",
     "insert",
+    "insert_missing",
     "insert_values",
     "session",
     "set_tags",
+    "transaction",
 ]
 _CACHE_KB = 50_000
 
@@ -62,6 +65,12 @@ _CACHE_KB = 50_000
 def session(client: Any, read_only: bool) -> Any:
     """One transaction of a client on a database, committed at its end."""
     return client._tracking_client.store.ManagedSessionMaker(read_only=read_only)
+
+
+def transaction(client: Any) -> AbstractContextManager[sa.Connection]:
+    """One transaction of a client on a database, committed at its end; errors in the block stay what they are."""
+    begun: AbstractContextManager[sa.Connection] = client._tracking_client.store.engine.begin()
+    return begun
 
 
 def finished_run(
@@ -72,12 +81,11 @@ def finished_run(
     return *place, RunStatus.to_string(RunStatus.FINISHED), start_ms, end_ms, "", LifecycleStage.ACTIVE
 
 
-def insert(opened: Any, rows: Rows) -> None:
-    """Insert new rows of MLflow's models into a database, in a session that has written nothing yet.
+def insert(connection: sa.Connection, rows: Rows) -> None:
+    """Insert new rows of MLflow's models into a database, in a transaction.
 
     To SQLite they go as they are: of a hundred thousand, SQLAlchemy's own way with parameters is a third of the time.
     """
-    connection = opened.connection()
     is_file = connection.dialect.name == "sqlite"
     if is_file:
         # Each row is of a run that comes before it here: to look that up for each is a tenth of the time. MLflow
@@ -85,23 +93,38 @@ def insert(opened: Any, rows: Rows) -> None:
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         # Of this connection: indexes need not be read again and again.
         connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KB}")
-    for model, columns in COLUMNS.items():
+    for model in COLUMNS:
         some = rows.get(model)
         if some and is_file:
             connection.exec_driver_sql(_statement(model, "INSERT"), some)
         elif some:
-            connection.execute(sa.insert(model.__table__), [dict(zip(columns, row, strict=True)) for row in some])
+            connection.execute(sa.insert(model.__table__), _by_name(model, some))
 
 
-def insert_values(opened: Any, metrics: Sequence[tuple[Any, ...]]) -> None:
-    """Insert the only values of metrics of new runs, rows of SqlMetric: they are their latest, as SQLite is told."""
-    connection, (metric, latest) = opened.connection(), (SqlMetric.__table__.name, SqlLatestMetric.__table__.name)
-    before = connection.exec_driver_sql(f"SELECT max(rowid) FROM {metric}").scalar() or 0
-    connection.exec_driver_sql(_statement(SqlMetric, "INSERT"), list(metrics))
-    names = _names(SqlLatestMetric)
-    connection.exec_driver_sql(
-        f"INSERT INTO {latest} ({names}) SELECT {names} FROM {metric} WHERE rowid > ?", (before,)
-    )
+def insert_missing(connection: sa.Connection, model: Any, rows: Sequence[tuple[Any, ...]], told: Any) -> Sequence[Any]:
+    """Insert those rows of a model that are not there, into SQLite or PostgreSQL; returns a column of the new ones.
+
+    Where another transaction of PostgreSQL's is inserting one of them, it is waited for.
+    """
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(model.__table__).on_conflict_do_nothing().returning(told)
+    return connection.scalars(new, _by_name(model, rows)).all()
+
+
+def insert_values(connection: sa.Connection, metrics: Sequence[tuple[Any, ...]]) -> None:
+    """Insert the only values of metrics of new runs, rows of SqlMetric: they are their latest, as SQL is told."""
+    metric, latest = SqlMetric.__table__, SqlLatestMetric.__table__
+    columns = [metric.c[name] for name in _VALUES]
+    if connection.dialect.name == "sqlite":
+        before = connection.exec_driver_sql(f"SELECT max(rowid) FROM {metric.name}").scalar() or 0
+        connection.exec_driver_sql(_statement(SqlMetric, "INSERT"), list(metrics))
+        newer = sa.select(*columns).where(sa.literal_column("rowid") > before)
+    else:
+        connection.execute(sa.insert(metric), _by_name(SqlMetric, metrics))
+        newer = sa.select(*columns).where(metric.c.run_uuid.in_({row[0] for row in metrics}))
+    connection.execute(sa.insert(latest).from_select(_VALUES, newer))
 
 
 def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:
@@ -114,7 +137,7 @@ def set_tags(client: Any, tags: Mapping[str, Mapping[str, str]]) -> None:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(_statement(SqlTag, "INSERT OR REPLACE"), rows)
         else:
-            given = [dict(zip(_TEXTS, row, strict=True)) for row in sorted(rows)]  # two writers wait, and do not lock
+            given = _by_name(SqlTag, sorted(rows))  # two writers wait, and do not lock
             connection.execute(_tag_anew(connection.dialect.name), given)
 
 
@@ -132,6 +155,10 @@ def _tag_anew(dialect: str) -> Any:
 def _statement(model: Any, verb: str) -> str:
     places = ", ".join("?" * len(COLUMNS[model]))
     return f"{verb} INTO {model.__table__.name} ({_names(model)}) VALUES ({places})"
+
+
+def _by_name(model: Any, rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    return [dict(zip(COLUMNS[model], row, strict=True)) for row in rows]
 
 
 def _names(model: Any) -> str:

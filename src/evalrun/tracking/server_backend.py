@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.core.plain_names import slug
-from evalrun.core.records import TaskResult
-from evalrun.tracking import layout
+from evalrun.tracking import delivery_groups, layout
 from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import Delivery, Origin, RunEntry
 from evalrun.tracking.store_state import StoreState
@@ -96,10 +94,7 @@ class ServerBackend:
 
     def deliver_many(self, results: Delivery, origins: Mapping[str, Origin]) -> None:
         """File results of any number of checkpoints; what is there already is not sent."""
-        suites: dict[str, dict[str, list[tuple[TaskResult, Path | None]]]] = defaultdict(lambda: defaultdict(list))
-        for result, path in results:
-            suites[result.cell.suite][result.run_key].append((result, path))
-        for suite, groups in suites.items():
+        for suite, groups in delivery_groups.grouped(results).items():
             there = layout.by_key(self.runs(suite))
             for key, group in groups.items():
                 if key not in there or not there[key].holds(result for result, _ in group):
