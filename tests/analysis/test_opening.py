@@ -1,7 +1,9 @@
 import pandas as pd
-from shaping import describe_shapes, shapes_over_size
+from shaping import conf_of, describe_shapes, shapes_over_size
 
 from evalrun.reporting.highlights import examples
+from evalrun.reporting.sentences import summary
+from evalrun.statistics.findings import analyze_table
 
 FALL, RISE, FLAT = [0.9, 0.7, 0.5, 0.3, 0.1], [0.1, 0.3, 0.5, 0.7, 0.9], [0.5] * 5
 TURN = [0.9, 0.5, 0.1, 0.5, 0.9]
@@ -10,7 +12,7 @@ TURN = [0.9, 0.5, 0.1, 0.5, 0.9]
 def found(tidy, *curves):
     """Examples of curves: (values, task, model, more)."""
     made = [
-        tidy.curve(values, task=task, title=task.title(), model=model, stderr=0.01, **{"role": "", **more})
+        tidy.curve(values, task=task, title=task.title(), model=model, **{"role": "", "stderr": 0.01, **more})
         for values, task, model, more in curves
     ]
     table = pd.concat(made, ignore_index=True)
@@ -33,6 +35,39 @@ def test_a_control_task_is_no_example_of_a_fall(tidy):
     shown = found(tidy, (FALL, "a", "tiny-s", {"role": "control"}), (FALL, "b", "tiny-s", {}))
     assert [task for task, *_ in shown] == ["b"]
     assert found(tidy, (FALL, "a", "tiny-s", {"role": "control"})) == []
+
+
+def test_a_task_of_a_handful_of_items_opens_only_where_no_other_moves_so_and_says_it(tidy):
+    few = {"n": 4, "stderr": 0.001}
+    shown = found(
+        tidy,
+        *((FALL, "few", "tiny-s", few), (FALL, "few", "tiny-l", few)),
+        *((FALL, "many", "tiny-s", {}), (FLAT, "many", "tiny-l", {})),
+        *((RISE, "scarce", "tiny-s", {**few, "n": 1}), (FLAT, "scarce", "tiny-l", {**few, "n": 1})),
+    )
+    assert shown == [
+        ("many", "Worse with training", "It gets worse with training in 1 of 2 models."),
+        ("scarce", "Better with training", "It gets better with training in 1 of 2 models, on 1 item alone."),
+    ]
+    uncounted = found(tidy, (FALL, "a", "tiny-s", {"n": float("nan")}))
+    assert uncounted == [("a", "Worse with training", "It gets worse with training in the only model.")]
+
+
+def test_the_largest_fall_that_is_told_is_of_a_task_with_items_enough(tidy):
+    def told(many: int) -> str:
+        curves = [
+            tidy.curve(values, task=task, title=task.title(), model="tiny-s", stderr=0.001, n=n)
+            for values, task, n in (([0.9, 0.5, 0.1, 0.1, 0.1], "few", 4), ([0.9, 0.8, 0.6, 0.5, 0.5], "other", many))
+        ]
+        study = analyze_table(pd.concat(curves, ignore_index=True), conf_of(items=False, methods=["ols"]), "made")
+        return next(sentence for sentence in summary(study) if "The largest such fall" in sentence)
+
+    assert told(600).startswith("2 of 2 curves (1 of the 2 on fewer than 20 items) fall after a peak")
+    assert "The largest such fall: Other in tiny-s" in told(600)
+    assert "alone" not in told(600)
+    assert told(12).startswith("2 of 2 curves fall after a peak")
+    assert "The largest such fall: Few in tiny-s" in told(12)
+    assert told(12).endswith(", on 4 items alone.")
 
 
 def test_where_nothing_moves_there_is_no_opening(tidy):

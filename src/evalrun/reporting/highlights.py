@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
 
 from evalrun.core.causes import CONTROL
 from evalrun.core.text import listed
+from evalrun.reporting.few_items import few_items, on_few
 
 _BETTER = {"positive", "emergent"}
 
@@ -47,34 +49,38 @@ def examples(table: pd.DataFrame, shapes: pd.DataFrame, over: str = "training") 
         best = moves["highest_value"].where(moves["higher_is_better"].astype(bool), moves["lowest_value"])
         lost = (best - moves["last_value"]).abs() / moves["smallest_change"]
         moves["size"] = lost.where(moves["worse"], moves["size"])
-    worse = _most(moves[~moves["task"].isin(controls)], "worse")
-    better = _most(moves[moves["task"] != worse], "better")
+    few = few_items(table)
+    worse = _most(moves[~moves["task"].isin(controls)], "worse", few)
+    better = _most(moves[moves["task"] != worse], "better", few)
     found = []
     if worse is not None:
-        found.append(_example(moves[moves["task"] == worse], "worse", over, "U-shaped", "and comes back"))
+        found.append(_example(moves[moves["task"] == worse], "worse", over, "U-shaped", "and comes back", few))
     if better is not None:
-        found.append(_example(moves[moves["task"] == better], "better", over, "emergent", "all at once"))
+        found.append(_example(moves[moves["task"] == better], "better", over, "emergent", "all at once", few))
     return found
 
 
-def _most(moves: pd.DataFrame, which: str) -> str | None:
-    """The task with the largest share of curves that move so."""
-    if not moves[which].any():
-        return None
+def _most(moves: pd.DataFrame, which: str, few: Collection[str]) -> str | None:
+    """The task with the largest share of curves that move so; of tasks with few items only where no other moves so."""
     by_task = moves.groupby("task", sort=False).agg({which: "mean", "size": "mean"})
-    return str(by_task.sort_values([which, "size"], ascending=False, kind="stable").index[0])
+    by_task = by_task[by_task[which] > 0].assign(many=lambda tasks: ~tasks.index.isin(few))
+    if by_task.empty:
+        return None
+    return str(by_task.sort_values(["many", which, "size"], ascending=False, kind="stable").index[0])
 
 
-def _example(rows: pd.DataFrame, which: str, over: str, special: str, how: str) -> Example:
+def _example(rows: pd.DataFrame, which: str, over: str, special: str, how: str, few: dict[str, int]) -> Example:
     """A task's rows in words; the models whose curve is of the special shape are named."""
     task, title = str(rows["task"].iloc[0]), str(rows["title"].iloc[0])
     if over == "size":
         course = str(rows["sentence"].iloc[0]).removeprefix(f"{title} ")
-        return Example(task, title, f"{which.title()} with size", f"It gets {which} with size: {course}.")
+        return Example(
+            task, title, f"{which.title()} with size", f"It gets {which} with size: {course}{on_few(task, few)}."
+        )
     names = [_named(str(model), own["label"] == special) for model, own in rows.groupby("model", sort=False)]
     names = [name for name in names if name]
     more = "" if not names else f", {how}" if len(rows) == 1 else f", {how} in {listed(names)}"
-    sentence = f"It gets {which} with training in {_of(rows, which)}{more}."
+    sentence = f"It gets {which} with training in {_of(rows, which)}{more}{on_few(task, few)}."
     return Example(task, title, f"{which.title()} with training", sentence)
 
 

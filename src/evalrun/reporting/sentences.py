@@ -11,6 +11,7 @@ from evalrun.core.text import counted, listed
 from evalrun.reporting.curve_view import final_over_size
 from evalrun.reporting.effect_sections import sensitivity_sentences
 from evalrun.reporting.equivalence_words import equivalence
+from evalrun.reporting.few_items import FEW, few_items, on_few
 from evalrun.reporting.groups_section import group_sentences
 from evalrun.reporting.parts_section import part_sentences
 from evalrun.reporting.regression_sentences import assumptions, regression
@@ -82,7 +83,8 @@ def _over_size(study: Findings) -> Iterator[str]:
     if falling.empty:
         yield f"Over size, at step {step}, no task of {len(final)} is shown to fall."
         return
-    named = [f"{row['title']} ({row['label']})" for row in falling.to_dict("records")]
+    few = few_items(study.table)
+    named = [f"{row['title']} ({row['label']}{on_few(row['task'], few)})" for row in falling.to_dict("records")]
     verb = "falls" if len(falling) == 1 else "fall"
     yield f"Over size, at step {step}, {counted(len(falling), 'task')} of {len(final)} {verb}: {listed(named, 12)}."
 
@@ -97,16 +99,20 @@ def _falls(study: Findings) -> Iterator[str]:
     if found.empty:
         yield f"No curve of {len(tested)} is shown to fall after a peak by the smallest change of interest ({least})."
         return
-    top = found.sort_values("changes", kind="stable").iloc[-1]
+    few = few_items(study.table)
+    many = found[~found["task"].isin(few)]
+    top = (found if many.empty else many).sort_values("changes", kind="stable").iloc[-1]
+    of_few = len(found) - len(many)
+    scarce = f" ({of_few} of the {len(found)} on fewer than {FEW} items)" if of_few and len(many) else ""
     again = found["recovered"].fillna(False).astype(bool)
     interval = "" if pd.isna(top["low"]) else f" ({top['low']:.3g} to {top['high']:.3g}, simultaneous over all pairs)"
     lower = "" if top["higher_is_better"] else " (lower is better)"
     yield (
-        f"{len(found)} of {counted(len(tested), 'curve')} {'falls' if len(found) == 1 else 'fall'} after a peak by "
-        "more than items and the noise between checkpoints explain, and by the smallest change of interest or more "
-        f"({least}){_recovered(len(found), int(again.sum()))}. The largest such fall: {top['title']} in "
+        f"{len(found)} of {counted(len(tested), 'curve')}{scarce} {'falls' if len(found) == 1 else 'fall'} after a "
+        "peak by more than items and the noise between checkpoints explain, and by the smallest change of interest or "
+        f"more ({least}){_recovered(len(found), int(again.sum()))}. The largest such fall: {top['title']} in "
         f"{run_name(top)}, from {top['peak_value']:.3g} at step {top['peak_step']:.0f} to {top['trough_value']:.3g} at "
-        f"step {top['trough_step']:.0f}{lower}, by {top['fall']:.3g}{interval}."
+        f"step {top['trough_step']:.0f}{lower}, by {top['fall']:.3g}{interval}{on_few(top['task'], few)}."
     )
     noise = study.shapes.loc[study.shapes["falls"] & (study.shapes["note"] != "")]
     if len(noise):
