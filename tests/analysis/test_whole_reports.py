@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -85,3 +86,15 @@ atomic.write_files(folder, {"a.csv": "new a", "report.html": "new page"})
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=os.environ, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert [(tmp_path / name).read_text() for name in ("a.csv", "report.html")] == ["old a", "old page"]
+    (left,) = tmp_path.glob(".report.html.*.tmp")
+    draft = re.compile(r"(\.report\.html\.)([0-9a-f]{4})([0-9a-f]{6})([0-9a-f]{6}\.tmp)")
+    head, machine, _, tail = draft.fullmatch(left.name).groups()
+    another = f"{int(machine, 16) ^ 1:04x}"
+    living = f"{head}{machine}{os.getpid():06x}{tail}"
+    elsewhere, older = (f"{head}{another}{number}{tail}" for number in ("000001", "000002"))
+    kept = {"a.csv", "report.html", ".mine.tmp", ".report.html.0123456789ab.tmp", living, elsewhere}
+    for name in {*kept, older} - {"a.csv", "report.html"}:
+        (tmp_path / name).write_text("half")
+    os.utime(tmp_path / older, (0, 0))
+    atomic.write_files(tmp_path, {"another.csv": "new"})
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "another.csv"}, "what the dead left is gone"

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
-import uuid
+import re
+import secrets
+import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from evalrun.core.errors import StorageError
+from evalrun.core.process import is_alive, place_of_processes
 
 log = logging.getLogger(__name__)
+
+_DRAFT = re.compile(r"\..+\.([0-9a-f]{4})([0-9a-f]{6})[0-9a-f]{6}\.tmp")  # whose it is: machine, process
+_PIDS = 0xFFFFFF
+_ANYONES_S = 86400.0  # age at which another machine's draft goes, of which nobody here knows whether it lives
+_swept: set[Path] = set()  # folders that this process has looked through
 
 
 def replace_file(path: Path, content: str | bytes, durable: bool = False, first: Path | None = None) -> None:
@@ -28,7 +38,7 @@ def replace_file(path: Path, content: str | bytes, durable: bool = False, first:
         OSError: as the system says it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = first or _beside(path)
+    temporary = first or draft_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -41,9 +51,39 @@ def replace_file(path: Path, content: str | bytes, durable: bool = False, first:
         raise
 
 
-def _beside(path: Path) -> Path:
-    """Where a file is written before it takes its place."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+def draft_beside(path: Path) -> Path:
+    """Where a file, or a folder, is written before it takes its place.
+
+    What processes that were killed left of theirs is removed, when this one first writes in the same folder.
+    """
+    folder = path.parent
+    if folder not in _swept:
+        _swept.add(folder)
+        with contextlib.suppress(OSError):
+            _sweep(folder)
+    return path.with_name(f".{path.name}.{_machine()}{os.getpid() & _PIDS:06x}{secrets.token_hex(3)}.tmp")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove drafts whose process lives no more."""
+    now = time.time()
+    with os.scandir(folder) as entries:
+        drafts = [(entry, said) for entry in entries if (said := _DRAFT.fullmatch(entry.name))]
+    for entry, said in drafts:
+        if said[1] == _machine():
+            is_left = not is_alive(int(said[2], 16))
+        else:
+            is_left = now - entry.stat(follow_symlinks=False).st_mtime > _ANYONES_S
+        if is_left:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """Where a process number means one process, in few letters."""
+    return hashlib.sha256(place_of_processes().encode()).hexdigest()[:4]
 
 
 def write_file(path: Path, content: str | bytes, first: Path | None = None) -> Path:
@@ -81,7 +121,7 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, 
         for name, content in contents.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            ready[path] = _beside(path)
+            ready[path] = draft_beside(path)
             ready[path].write_bytes(content.encode() if isinstance(content, str) else content)
         for path, temporary in ready.items():
             temporary.replace(path)

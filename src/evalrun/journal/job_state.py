@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from evalrun.core import console
 from evalrun.core.atomic import replace_file
 from evalrun.core.errors import EvalrunError, first_line
-from evalrun.core.process import is_alive
+from evalrun.core.process import is_alive, place_of_processes
 
 log = logging.getLogger(__name__)
 RUNNING, FAILED = "running", "failed"
@@ -61,7 +60,7 @@ class JobState:
         """Whether a running job is at work still: its sign of life is fresh, and its process there if this host's."""
         if self.state != RUNNING or _now() - self.seen_ms > 1000 * MISSED * self.every_s:
             return False
-        return self.place != _place() or is_alive(self.pid)
+        return self.place != place_of_processes() or is_alive(self.pid)
 
 
 class RequestCounter:
@@ -174,7 +173,7 @@ def watched(folder: Path, name: str, about: JobState, tally: RequestCounter | No
         about: What is known of the job; where and when it runs is filled in.
         tally: Counts what it scores, with other jobs of this process.
     """
-    here = replace(about, host=socket.gethostname(), place=_place(), pid=os.getpid(), started_ms=_now())
+    here = replace(about, host=socket.gethostname(), place=place_of_processes(), pid=os.getpid(), started_ms=_now())
     work = JobReporter(path_of(folder, name), here, tally or RequestCounter())
     try:
         yield work
@@ -211,16 +210,6 @@ def _quietly(act: Any) -> None:
         act()
     except OSError as error:
         log.debug("a job's state could not be kept: %s", first_line(error))
-
-
-@lru_cache(maxsize=1)
-def _place() -> str:
-    """Equal only where one pid is one process; hosts of a cluster may share a name, and containers a host."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # no Linux
-        return socket.gethostname()
 
 
 def _now() -> int:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import shutil
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
+from evalrun.core.atomic import draft_beside
 from evalrun.core.errors import ConfigError, StorageError
 from evalrun.core.plain_names import slug
 from evalrun.core.progress_line import watched
@@ -74,7 +74,7 @@ def _make(target: Path, words: Sequence[str], rest: Sequence[str], own: Mapping[
     tables = study.tables(store, selection)
     has_items = WITHOUT_ITEMS not in words
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draft = target.absolute().parent / f".{target.name}.{uuid.uuid4().hex[:12]}.tmp"
+    draft = draft_beside(target.absolute())
     inside = draft / (target.name.removesuffix(_ZIP) or "bundle")
     try:
         with stage("writing the bundle"):
