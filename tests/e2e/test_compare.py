@@ -124,6 +124,7 @@ def test_across_sizes_seeds_and_by_run_id(compare: Compare, filed: Path) -> None
     past = Store(TrackingConf(uri=None, root=str(filed / "mlruns"))).past("pythia")
     ids = [next(run.run_id for run in past if (run.model, run.step) == place) for place in (("big", 1), ("big", 8))]
     assert compare(*ids)[1] == compare("big@1", "big@8", "suite=pythia")[1]
+    assert compare(*ids)[1] == compare("runs/big@1", "exp/big@8", "suite=pythia")[1]  # as path= was written
 
 
 def test_without_items_it_says_how_it_was_compared(compare: Compare) -> None:

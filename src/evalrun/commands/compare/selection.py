@@ -110,6 +110,10 @@ def with_results(suite: str | None, store: Store, tasks: Sequence[str] | None = 
     return [_with_tasks(ComparedCheckpoint(*place, tuple(runs)), tasks) for place, runs in places.items()]
 
 
+def _of_model(name: str, there: Sequence[ComparedCheckpoint]) -> list[ComparedCheckpoint]:
+    return [one for one in there if name in (one.owner, model_dirname(one.owner, one.seed))]
+
+
 def named_checkpoint(name: str, there: Sequence[ComparedCheckpoint]) -> ComparedCheckpoint:
     """The checkpoint that a name means: a run's id, or MODEL@STEP with a number or `final`.
 
@@ -126,9 +130,10 @@ def named_checkpoint(name: str, there: Sequence[ComparedCheckpoint]) -> Compared
     if match is None:
         raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     model, step = match["model"], match["step"]
-    mine = [one for one in there if model in (one.owner, model_dirname(one.owner, one.seed))]
+    # `tiny/s` is what model= takes, and runs/mine what path= takes; results are named tiny-s and mine.
+    spelt = (model, model.replace("/", "-"), model.rsplit("/", 1)[-1])
+    mine = next(filter(None, (_of_model(name, there) for name in spelt)), [])
     if not mine:
-        # `tiny/s` is what model= takes; results are named tiny-s.
         raise ConfigError(f"no results of '{model}': {suggest(model.replace('/', '-'), {one.owner for one in there})}")
     mine = _of_stage(mine, model, match["stage"])
     suites = sorted({one.suite for one in mine})
