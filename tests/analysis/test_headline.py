@@ -84,6 +84,8 @@ def test_the_table_shows_both_and_says_whose_the_stars_are(tidy):
         assert "OLS, beside it, takes checkpoints as independent and would star" in said
     assert "OLS t; bold" in text
     assert set(pd.read_csv(made.files["effects.csv"])["method"]) == {"cr2"}
+    none = displayed(tidy.grid(models=["tiny-l"], steps=(1, 2)), methods=["cr2", "ols"]).text
+    assert "and would star none either." in " ".join(none.split())
     narrow = displayed(tidy.grid(), 80, methods=["cr2", "ols"]).text
     assert max(map(len, narrow.splitlines())) <= 80
     assert sum(line.startswith("  by OLS ") for line in narrow.splitlines()) == 2

@@ -108,5 +108,5 @@ def which_stars(study: Findings) -> str:
         return f"{said}."
     alpha = study.choice.alpha
     stars, plain = int((own["q"] < alpha).sum()), int((study.beside["q"] < alpha).sum())
-    many = "as many" if plain == stars else f"{plain} instead of {stars}"
+    many = f"{plain} instead of {stars}" if plain != stars else "as many" if stars else "none either"
     return f"{said}. OLS, beside it, takes checkpoints as independent and would star {many}."

@@ -53,7 +53,7 @@ def _line(row: Mapping[Any, Any], width: int) -> str:
     change = f"{signed_number(row['difference'])} [{signed_number(row['low'])}, {signed_number(row['high'])}]"
     a, b = (signed_number(row[name]).lstrip("+") for name in ("a", "b"))
     since = "-" if row["decided_step"] != row["decided_step"] else f"{row['decided_step']:.0f}"
-    effect = signed_number(row["effect"]).replace("+0.", "+.").replace("-0.", "-.")
+    effect = signed_number(row["effect"])
     p = "-" if row["p"] != row["p"] else "<.001" if row["p"] < 0.0005 else f"{row['p']:.3f}"
     verdict = "neither" if row["verdict"] == NEITHER else row["verdict"]
     return f"{title:<{width}} {a:>6}  {b:>6}  {change:<25} {effect:>6} {p:>6} {since:>8}  {verdict}"
