@@ -8,7 +8,6 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -24,10 +23,11 @@ from .conftest import MakeResult, make_cell
 from .test_server import address as address  # a fixture
 
 DELIVERY = """
-import pickle, sys, time
-store, deliveries, start, many = pickle.load(open(sys.argv[1], "rb"))
+import pickle, sys
+store, deliveries, many = pickle.load(open(sys.argv[1], "rb"))
 store.suites()  # connected
-time.sleep(max(0, start - time.time()))
+print("ready", flush=True)
+sys.stdin.readline()
 if many:
     store.deliver_many([pair for results in deliveries for pair in results])
 else:
@@ -37,16 +37,24 @@ else:
 
 
 def deliver_together(stores: list[Store], deliveries: list[object], tmp_path: Path, many: list[bool]) -> None:
-    """One process for each store, all at the same moment."""
-    start = time.time() + 12
+    """One process for each store, all at the same moment: none begins before all are ready, however long that takes."""
     processes = []
     for number, (store, bulk) in enumerate(zip(stores, many, strict=True)):
         order = tmp_path / f"order-{number}.pickle"
-        order.write_bytes(pickle.dumps((store, deliveries, start, bulk)))
+        order.write_bytes(pickle.dumps((store, deliveries, bulk)))
         command = [sys.executable, "-c", DELIVERY, str(order)]
-        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, text=True, **pipes))
     for process in processes:
-        _, said = process.communicate(timeout=240)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said == "ready\n", (said, process.communicate()[1])
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, said = process.communicate(timeout=480)
         assert process.returncode == 0, said
 
 

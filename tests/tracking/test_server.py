@@ -67,7 +67,8 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def wait_for(address: str, process: subprocess.Popen[str]) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(240):
+    end = time.monotonic() + 240  # of a busy machine: it imports MLflow first
+    while time.monotonic() < end:
         try:
             with opener.open(f"{address}/health", timeout=2) as reply:
                 assert reply.read() == b"OK"
