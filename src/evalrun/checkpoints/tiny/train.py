@@ -27,6 +27,7 @@ from evalrun.checkpoints.tiny.settings import TinyConf
 from evalrun.checkpoints.tiny.suite_files import save_checkpoint, write_items, write_text, writing
 from evalrun.config.schema import CheckpointConf, ModelConf
 from evalrun.core.errors import ConfigError
+from evalrun.core.text import counted
 
 MANIFEST = "training.json"
 
@@ -187,6 +188,9 @@ def _train(
         if job.folder.exists():
             shutil.rmtree(job.folder)
         job.folder.mkdir(parents=True)
+    if not progress:  # the largest model takes longer than all others, and no bar says that anything goes on
+        what = f"{job.conf.n_params:,} parameters, {counted(len(batches), 'step')}"
+        say(f"{job.conf.name} seed {job.seed}: training {what}")
     started = time.monotonic()
     losses: dict[int, float] = {}
     with deterministic(settings.threads):
