@@ -144,3 +144,39 @@ def test_a_run_is_looked_at_once_for_all_of_its_tasks(
             True,
         ]
     assert len(looked) == 1
+
+
+@pytest.mark.slow
+def test_a_server_is_asked_for_the_items_of_those_that_have_some(
+    address: str,  # noqa: F811
+    make: MakeResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote = Store(TrackingConf(uri=address, root=str(tmp_path / "client")))
+    bare = replace(make(cell=make_cell(step=1))[0], items_sha256="")
+    remote.deliver_many([(bare, None), with_items(make(cell=make_cell(step=2)), frame())])
+
+    def asked() -> list[int]:
+        """Steps whose run was asked."""
+        table, seen = remote.table("pythia"), []
+        wanted = table[["run_id", "task"]].drop_duplicates()
+        steps = dict(zip(table["run_id"], table["step"], strict=True))
+        client = remote._link.client
+        ask = client.list_artifacts
+        with monkeypatch.context() as noting:
+            noting.setattr(
+                client, "list_artifacts", lambda run_id, path: seen.append(steps[run_id]) or ask(run_id, path)
+            )
+            with remote.items(wanted.itertuples(index=False, name=None)) as items:
+                found = {(run_id, task): items(run_id, task) for run_id, task in wanted.itertuples(index=False)}
+        assert {(steps[run_id], task) for (run_id, task), one in found.items() if one is not None} == expected
+        return sorted(seen)
+
+    expected = {(2, "memo_trap")}
+    assert asked() == [2]
+    remote.deliver_many([with_items(make("neqa", cell=make_cell(step=1)), frame())])
+    expected = {(2, "memo_trap"), (1, "neqa")}
+    assert asked() == [1, 2]  # the tag says so from then on
+    remote.deliver_many([(replace(make("arc", cell=make_cell(step=1))[0], items_sha256=""), None)])
+    assert asked() == [1, 2]

@@ -51,9 +51,9 @@ class MlflowConnection:
             path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
             self.database = path.expanduser().absolute()
             uri = f"sqlite:///{self.database}"
-        # A server's password is in the environment then, and in no message of MLflow's.
-        self.uri = restore_password(hide_password(uri))
+        self.uri = restore_password(hide_password(uri))  # it is in the environment then, and in no message of MLflow's
         self.server = DatabaseServer(self.uri, self.shown, patience_s)  # of use where the URI names one
+        self.without_items: set[str] = set()  # runs that were read and say so: a server is not asked for theirs
         self._client: Any = None
         self._number = next(_numbers)
         self._settled: int | None = None  # inode of the database that was looked through

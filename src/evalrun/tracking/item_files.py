@@ -56,7 +56,8 @@ class ItemReader:
         self._pool: ThreadPoolExecutor | None = None
         self._fetched: dict[str, Future[dict[str, Path]]] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        remote = {run_id: names for run_id, names in tasks.items() if run_id not in self._folders}
+        known = self._folders.keys() | link.without_items
+        remote = {run_id: names for run_id, names in tasks.items() if run_id not in known}
         if remote:
             with link.guard("opening the store"):
                 _ = link.client  # opened once, not by each thread

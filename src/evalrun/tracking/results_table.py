@@ -11,7 +11,7 @@ from mlflow.entities import ViewType
 from evalrun.core import garbage
 from evalrun.tracking import layout
 from evalrun.tracking.connection import MlflowConnection
-from evalrun.tracking.run_content import RunContent
+from evalrun.tracking.run_content import ITEMS_THERE, RunContent
 from evalrun.tracking.suite_table import SuiteTable, suite_table
 
 _PAGE = 1000
@@ -48,15 +48,17 @@ def read(link: MlflowConnection, suite: str) -> SuiteTable:
     """All results of a suite, by MLflow's client."""
     experiment = link.experiment(suite)
     runs = iter(()) if experiment is None else search(link, experiment.experiment_id, "checkpoint")
-    return suite_table(iter(lambda: [_content(run) for run in islice(runs, _PAGE)], []))
+    return suite_table(iter(lambda: [_content(link, run) for run in islice(runs, _PAGE)], []))
 
 
 def of_runs(link: MlflowConnection, run_ids: Iterable[str]) -> SuiteTable:
     """The results of some runs."""
-    return suite_table([[_content(link.client.get_run(run_id)) for run_id in run_ids]])
+    return suite_table([[_content(link, link.client.get_run(run_id)) for run_id in run_ids]])
 
 
-def _content(run: Any) -> RunContent:
+def _content(link: MlflowConnection, run: Any) -> RunContent:
+    is_bare = run.data.tags.get(ITEMS_THERE) == "none"
+    (link.without_items.add if is_bare else link.without_items.discard)(run.info.run_id)
     return RunContent(run.info.run_id, run.data.tags, run.data.metrics)
 
 

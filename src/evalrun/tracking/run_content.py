@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ITEMS_THERE = "evalrun.items"  # tag: `some` or `none` of its results have items; runs of earlier versions lack it
+
 
 @dataclass(frozen=True)
 class RunContent:

@@ -14,6 +14,7 @@ from evalrun.core.text import markdown_escape
 from evalrun.core.version import __version__
 from evalrun.tracking import alarm_tags, layout, run_notes, run_values
 from evalrun.tracking.layout import TaskEntry
+from evalrun.tracking.run_content import ITEMS_THERE
 from evalrun.tracking.slugs import metric_key
 
 
@@ -52,10 +53,18 @@ def content(
     there = layout.held(tags) | {result.task: TaskEntry.of(result) for result in batch}
     values = {key: value for result in batch for key, value in run_values.metrics_of(result).items()}
     values |= _summary(batch[0].cell, there.values(), {**metrics, **values})
-    new = _run_tags(tags, batch[0], there, values.get("acc/mean"))
+    new = _run_tags(tags, batch[0], there, values.get("acc/mean")) | _items_tag(tags, batch)
     for result in batch:
         new |= there[result.task].to_tags()
     return values, new
+
+
+def _items_tag(before: Mapping[str, str], batch: Sequence[TaskResult]) -> dict[str, str]:
+    """Whether a run has any items, which need not be asked of a server then."""
+    if any(result.items_sha256 for result in batch):
+        return {ITEMS_THERE: "some"}
+    known = before.get(ITEMS_THERE) or ("" if layout.held(before) else "none")
+    return {ITEMS_THERE: known} if known else {}
 
 
 def _summary(cell: Checkpoint, entries: Iterable[TaskEntry], values: Mapping[str, float]) -> dict[str, float]:
