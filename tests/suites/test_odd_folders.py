@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from bad_checkpoints import with_shards
 from evalrun import checkpoints
-from evalrun.checkpoints import beside
+from evalrun.checkpoints import beside, headers
 from evalrun.checkpoints.suites import folders, local, passed_over
 from evalrun.checkpoints.suites.released_steps import ReleasedSteps
 from evalrun.core.records import Checkpoint
@@ -177,3 +178,28 @@ def test_matrices_of_zeros_are_said(run: Path) -> None:
     tensors["embed_out.weight"].zero_()
     save_file(tensors, file, metadata={"format": "pt"})
     assert "holds zeros alone in embed_out.weight:" in str(beside.emptied([file]))
+
+
+def test_a_file_that_ends_in_zeros_is_said(run: Path) -> None:
+    file = run / "checkpoint-200" / "model.safetensors"
+    whole = bytearray(file.read_bytes())
+    first = len(whole) - 2000
+    there = headers.read(file) or {}
+    (torn,) = (name for name, stored in there.items() if stored.start < first < stored.end)
+    whole[first:] = bytes(2000)
+    file.write_bytes(whole)
+    said = f"holds model.safetensors, which ends in zeros from amid {torn} on:"
+    assert said in str(beside.emptied([file]))
+    whole[-1] = 1
+    file.write_bytes(whole)
+    assert beside.emptied([file]) is None
+
+
+def test_a_file_that_ends_in_a_bias_of_zeros_is_well(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a.weight": torch.ones(32, 32), "b.bias": torch.zeros(256)}, file)
+    assert headers.zero_tail(file) is None
+    weight = torch.ones(32, 32)
+    weight[20:] = 0
+    save_file({"a.weight": weight, "b.bias": torch.zeros(256)}, file)
+    assert headers.zero_tail(file) == "a.weight"

@@ -163,15 +163,18 @@ def newer_pickle(files: list[Path]) -> str | None:
 
 
 def emptied(files: list[Path]) -> str | None:
-    """Matrices that hold zeros alone, as a copy that was cut short leaves them: the end of a sentence."""
-    zero = [name for file in files if file.suffix == ".safetensors" for name in headers.zeros(file)]
-    if not zero or files[0].name in ADAPTER_WEIGHTS:  # an adapter begins so
+    """Zeros in place of numbers, as a copy that was cut short leaves them: the end of a sentence."""
+    ours = [file for file in files if file.suffix == ".safetensors"]
+    if files[0].name in ADAPTER_WEIGHTS:  # an adapter begins with zeros
         return None
-    more = f" and {len(zero) - 1} more" if zero[1:] else ""
-    return (
-        f"holds zeros alone in {zero[0]}{more}: a layer may begin so, and a copy that was cut short leaves such: "
-        "compare it with its source."
-    )
+    if zero := [name for file in ours for name in headers.zeros(file)]:
+        more = f" and {len(zero) - 1} more" if zero[1:] else ""
+        found = f"holds zeros alone in {zero[0]}{more}: a layer may begin so"
+    elif cut := [(file, name) for file in ours if (name := headers.zero_tail(file)) is not None]:
+        found = f"holds {cut[0][0].name}, which ends in zeros from amid {cut[0][1]} on: a padded vocabulary may end so"
+    else:
+        return None
+    return f"{found}, and a copy that was cut short leaves such: compare it with its source."
 
 
 def unread(folder: Path, files: list[Path]) -> str | None:

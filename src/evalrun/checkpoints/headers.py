@@ -6,13 +6,14 @@ import json
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
 _GLANCE = 64  # bytes that tell at once that a tensor is not zero
+_TAIL = 512  # bytes of zeros, in which no numbers end that a training moved
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ def zeros(file: Path) -> list[str]:
     }
     with file.open("rb") as stream:
         return sorted(name for name, stored in matrices.items() if _is_zero(stream, stored))
+
+
+def zero_tail(file: Path) -> str | None:
+    """The tensor in which the zeros begin that a file ends in, where it holds other numbers too; None without any.
+
+    So ends what was copied into a place made ready for it, and not to the end. Zeros of whole tensors say nothing.
+    """
+    with file.open("rb") as stream:
+        for name, stored in sorted((read(file) or {}).items(), key=lambda one: -one[1].start):
+            tail = replace(stored, start=max(stored.start, stored.end - _TAIL))
+            if not _is_zero(stream, stored):
+                return name if tail.start > stored.start and _is_zero(stream, tail) else None
+    return None
 
 
 def _is_zero(stream: BinaryIO, stored: Stored) -> bool:
