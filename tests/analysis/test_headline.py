@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -84,8 +85,11 @@ def test_the_table_shows_both_and_says_whose_the_stars_are(tidy):
         assert "OLS, beside it, takes checkpoints as independent and would star" in said
     assert "OLS t; bold" in text
     assert set(pd.read_csv(made.files["effects.csv"])["method"]) == {"cr2"}
-    none = displayed(tidy.grid(models=["tiny-l"], steps=(1, 2)), methods=["cr2", "ols"]).text
-    assert "and would star none either." in " ".join(none.split())
+    none = displayed(tidy.grid(models=["tiny-l"], steps=(1, 2)), methods=["cr2", "ols"])
+    assert "and would star none either." in " ".join(none.text.split())
+    assert "over 0 tests" not in none.text + " ".join(none.page.split())
+    alone = displayed(tidy.grid(models=["tiny-l"]), methods=["cr2", "ols"]).text
+    assert re.search(r"^\+ q < 0\.05, corrected over \d tests \([^)]*\), by OLS\. Shape: in tiny-l\.", alone, re.M)
     narrow = displayed(tidy.grid(), 80, methods=["cr2", "ols"]).text
     assert max(map(len, narrow.splitlines())) <= 80
     assert sum(line.startswith("  by OLS ") for line in narrow.splitlines()) == 2

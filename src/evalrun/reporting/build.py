@@ -141,10 +141,14 @@ def _text(study: Findings, width: int) -> str:
 
 def _legend(study: Findings, view: CurveView) -> list[str]:
     """What the marks of the terminal's table mean."""
-    choice, tests = study.choice, study.headline["p"].notna().sum()
-    over = f"corrected over {tests} tests ({CORRECTIONS[choice.corrections[0]]})"
-    plain = "" if study.beside is None else "; + the same by OLS"
-    said = [f"* q < {choice.alpha:g}, {over}{plain}. Shape: in {view.where}.", which_stars(study)]
+    choice, tests = study.choice, int(study.headline["p"].notna().sum())
+    beside = 0 if study.beside is None else int(study.beside["p"].notna().sum())
+    over = f"q < {choice.alpha:g}, corrected over {tests or beside} tests ({CORRECTIONS[choice.corrections[0]]})"
+    if tests:
+        marks = f"* {over}{'' if study.beside is None else '; + the same by OLS'}. "
+    else:
+        marks = f"+ {over}, by OLS. " if beside else ""
+    said = [f"{marks}Shape: in {view.where}.", which_stars(study)]
     said += [signs(study)] if signs(study) else []
     return said + [f"{TWO_STORIES} {sentence}" for sentence in stories(study)]
 
