@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from conftest import make_table
+from evalrun.reporting.sentences import findings
+from evalrun.statistics.findings import Findings
 
 SIZES = {"m-70m": 7.0e7, "m-160m": 1.6e8, "m-410m": 4.1e8, "m-1b": 1.0e9}
 STEPS = [1, 4, 16, 64, 143]
@@ -43,3 +45,8 @@ def made_study() -> pd.DataFrame:
                         }
                     )
     return make_table(rows)
+
+
+def summary(study: Findings) -> list[str]:
+    """The sentences of a report's findings, whatever stands above them."""
+    return [sentence for _, sentences in findings(study) for sentence in sentences]

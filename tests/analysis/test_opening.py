@@ -1,8 +1,8 @@
 import pandas as pd
+from made_study import summary
 from shaping import conf_of, describe_shapes, shapes_over_size
 
 from evalrun.reporting.highlights import examples
-from evalrun.reporting.sentences import summary
 from evalrun.statistics.findings import analyze_table
 
 FALL, RISE, FLAT = [0.9, 0.7, 0.5, 0.3, 0.1], [0.1, 0.3, 0.5, 0.7, 0.9], [0.5] * 5

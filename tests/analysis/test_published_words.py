@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 import pytest
+from made_study import summary
 from test_run import conf
 
 from evalrun.reporting.curve_sections import falls
@@ -13,7 +14,6 @@ from evalrun.reporting.effect_sections import per_ten, sensitivity_sentences
 from evalrun.reporting.effect_words import meaning
 from evalrun.reporting.regression_sentences import assumptions
 from evalrun.reporting.sections import sections
-from evalrun.reporting.sentences import summary
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.regression.equivalence import NONE, SMALL, UNDECIDED
 from evalrun.statistics.regression.orientation import turned

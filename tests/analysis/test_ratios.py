@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_study import summary
 from scipy import stats
 from shaping import conf_of, find_falls
 
 from evalrun.core.ratios import RATIOS, ratio_of
 from evalrun.reporting.metric_names import panel_titles, value_name
 from evalrun.reporting.sections import sections
-from evalrun.reporting.sentences import summary
 from evalrun.statistics.dynamics.document_maps import document_maps
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.clustered_errors import clustered_errors

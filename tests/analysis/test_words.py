@@ -7,10 +7,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from made_study import summary
 from test_run import conf
 
+from evalrun.reporting import html_page
 from evalrun.reporting.sections import references, sections
-from evalrun.reporting.sentences import listed, summary
+from evalrun.reporting.sentences import findings, listed
 from evalrun.reporting.table_files import latex_table, table_files
 from evalrun.statistics.findings import analyze_table
 from evalrun.statistics.items.continuous import METRICS
@@ -47,6 +49,17 @@ def test_the_counts_are_those_of_the_table(study):
     for method, name in (("cr2", "CR2 errors"), ("gee", "GEE")):
         rows = study.effects[(study.effects["method"] == method) & study.effects["p"].notna()]
         assert f"{(rows['q'] < 0.05).sum()} of {len(rows)} by {name}" in others
+
+
+def test_findings_stand_under_what_they_are_of(study):
+    found = dict(findings(study))
+    assert list(found) == ["Over training", "Over size", "Size, training and both", "How far this holds"]
+    assert all(found.values())
+    assert any("curves fall" in sentence for sentence in found["Over training"])
+    assert any(sentence.startswith("By OLS") for sentence in found["Size, training and both"])
+    page = html_page.render(study, {})
+    places = [page.index(f"<h3>{heading}</h3>") for heading in found]
+    assert places == sorted(places)
 
 
 def test_one_model_is_told_as_one(tidy):

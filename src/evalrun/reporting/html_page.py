@@ -23,7 +23,7 @@ from evalrun.reporting.panels import panel
 from evalrun.reporting.regression_table import df_text, q_relation, unfitted
 from evalrun.reporting.scales import si
 from evalrun.reporting.sections import references, sections
-from evalrun.reporting.sentences import course, rank, smallest_change_text, summary
+from evalrun.reporting.sentences import course, findings, rank, smallest_change_text
 from evalrun.reporting.small_curves import sparks
 from evalrun.reporting.tasks_of_a_page import tasks_of_a_page
 from evalrun.statistics.findings import Findings
@@ -69,7 +69,7 @@ def render(study: Findings, context: Mapping[str, str], runs_at: str = "") -> st
         suite=study.suite,
         what=value_name(study.table),
         counts=_counts(study.table) | {"folded": f"{counted(len(groups) - len(first), 'more task')}"},
-        summary=summary(study),
+        findings=findings(study),
         opening=opening,
         runs_at=runs_at,
         legend=[(line.label, colors[line.color], line.dashes != "-") for line in series],

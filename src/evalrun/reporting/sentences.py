@@ -27,9 +27,9 @@ from evalrun.statistics.shapes.labels import LABELS, label_of, of_largest
 _LOW_SNR = 2.0  # the spread of models is then hard to tell from the noise of one
 
 
-def summary(study: Findings) -> list[str]:
-    """What a reader should know first."""
-    return [
+def findings(study: Findings) -> list[tuple[str, list[str]]]:
+    """What a reader should know first, under headings; those under which there is nothing are left out."""
+    over_training = [
         *coverage_sentences(study.coverage),
         *_over_training(study),
         *expected_sentences(study.expected),
@@ -38,14 +38,17 @@ def summary(study: Findings) -> list[str]:
         *part_sentences(study),
         *control_sentences(study.table, study.shapes),
         *group_sentences(study),
-        *_over_size(study),
-        *regression(study),
-        *equivalence(study),
-        *assumptions(study),
-        *sensitivity_sentences(study),
-        *_artefacts(study),
-        *_noise(study),
     ]
+    over_size = list(_over_size(study))
+    effects = [*regression(study), *equivalence(study)]
+    doubts = [*assumptions(study), *sensitivity_sentences(study), *_artefacts(study), *_noise(study)]
+    headed = [
+        ("Over training", over_training),
+        ("Over size", over_size),
+        ("Size, training and both", effects),
+        ("How far this holds", doubts),
+    ]
+    return [(heading, sentences) for heading, sentences in headed if sentences]
 
 
 def _over_training(study: Findings) -> Iterator[str]:
