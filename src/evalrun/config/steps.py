@@ -24,9 +24,9 @@ def released_steps(items: Iterable[Any]) -> list[int]:
         if is_step(item):
             steps.add(item)
         elif (numbers := _range(item)) is not None:
-            if len(numbers) > _MOST:
+            if (count := 1 + (item["to"] - item["from"]) // item["by"]) > _MOST:  # len() takes none that large
                 raise ConfigError(
-                    f"checkpoint.steps holds {item}, which is {len(numbers):,} steps: a model has {_MOST:,} at most; "
+                    f"checkpoint.steps holds {item}, which is {count:,} steps: a model has {_MOST:,} at most; "
                     "`by` is the distance between the checkpoints that were saved."
                 )
             steps.update(numbers)
