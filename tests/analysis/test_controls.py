@@ -126,7 +126,8 @@ def test_the_report_groups_by_cause_and_tells_of_controls(tidy, tmp_path):
     groups = re.findall(r'<p class="eyebrow">(.*?)</p>\n<header>', text)
     assert groups == ["strong prior", "spurious few-shot", "other", "controls"]
     assert re.findall(r'<tr class="group"><th scope="rowgroup" colspan="7">(.*?)</th>', text) == groups
-    assert re.findall(r"<h3>(.*?)</h3>", text) == ["B", "A", "C", "ARC"]
+    tasks = text[text.index('<section id="tasks">') :]
+    assert re.findall(r"<h3>(.*?)</h3>", tasks) == ["B", "A", "C", "ARC"]
     assert "A falls in 1 model: over the same steps the control (ARC) rose in tiny-s (0.30 to 0.60)." in text
 
 
