@@ -142,12 +142,12 @@ def _text(study: Findings, width: int) -> str:
 def _legend(study: Findings, view: CurveView) -> list[str]:
     """What the marks of the terminal's table mean."""
     choice, tests = study.choice, int(study.headline["p"].notna().sum())
-    beside = 0 if study.beside is None else int(study.beside["p"].notna().sum())
-    over = f"q < {choice.alpha:g}, corrected over {tests or beside} tests ({CORRECTIONS[choice.corrections[0]]})"
+    by_ols = 0 if study.beside is None else int(study.beside["p"].notna().sum())
+    over = f"q < {choice.alpha:g}, corrected over {tests or by_ols} tests ({CORRECTIONS[choice.corrections[0]]})"
     if tests:
         marks = f"* {over}{'' if study.beside is None else '; + the same by OLS'}. "
     else:
-        marks = f"+ {over}, by OLS. " if beside else ""
+        marks = f"+ {over}, by OLS. " if by_ols else ""
     said = [f"{marks}Shape: in {view.where}.", which_stars(study)]
     said += [signs(study)] if signs(study) else []
     return said + [f"{TWO_STORIES} {sentence}" for sentence in stories(study)]
