@@ -251,6 +251,17 @@ def test_a_model_saved_without_its_head_says_so(cell: Checkpoint) -> None:
         load(replace(cell))
 
 
+def test_a_head_that_is_left_out_as_tied_and_not_said_to_be_says_what_to_say(cell: Checkpoint) -> None:
+    folder = Path(cell.location)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["embed_out.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks the weight .*say tie_word_embeddings: true in its config\.json"):
+        load(cell)
+    says(folder, tie_word_embeddings=True)
+    assert load(replace(cell)).model.lm_head.weight.equal(tensors["gpt_neox.embed_in.weight"])
+
+
 def test_weights_of_several_precisions_are_said_where_the_config_names_none(
     cell: Checkpoint, caplog: pytest.LogCaptureFixture
 ) -> None:

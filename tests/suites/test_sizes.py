@@ -56,6 +56,27 @@ def test_counts_are_those_of_the_module(
     assert by_config.counted == model.num_parameters(exclude_embeddings=True)
 
 
+def test_a_head_that_differs_is_counted_though_the_config_ties_it(tmp_path: Path) -> None:
+    """As transformers loads it: it ties no head to an embedding that differs from it in the file."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **ARCHITECTURES["llama"]))
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    total = sum(parameter.numel() for parameter in loaded.parameters())
+    counted = folders.parameters_of(tmp_path)
+    assert counted.total == total == sum(parameter.numel() for parameter in model.parameters())
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(
+        tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, tmp_path / "model.safetensors"
+    )
+    assert folders.parameters_of(tmp_path).total == total - 40 * 16  # the same twice is one
+    assert folders.parameters_of(tmp_path).nonembedding == counted.nonembedding
+
+
 def test_a_config_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = json.dumps({"model_type": "gpt_neox"} | ARCHITECTURES["gpt_neox"])

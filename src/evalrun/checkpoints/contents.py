@@ -92,6 +92,16 @@ def config_of(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
+def has_own_head(folder: Path) -> bool:
+    """Whether config.json ties the head to the input embedding and the file has another: transformers loads that."""
+    if config_of(folder).get("tie_word_embeddings") is not True:
+        return False
+    tensors = headers.read_all(weight_files(folder))
+    heads = [tensors[name] for name in _HEADS if name in tensors]
+    inputs = [stored for name, stored in tensors.items() if _INPUTS.search(name)]
+    return len(heads) == len(inputs) == 1 and not headers.equal(heads[0], inputs[0])
+
+
 def weights_digest(folder: Path) -> str:
     """Sha256 over the names and sha256 of the weight files: equal digests are equal weights."""
     return _digest(weight_files(folder))
@@ -117,12 +127,8 @@ def identity(folder: Path, remote_code: bool) -> str:
 
 def _read_otherwise(folder: Path) -> str:
     """Marks checkpoints that were once scored otherwise or unsaid, so that what was filed then is not found done."""
-    config, tensors = config_of(folder), headers.read_all(weight_files(folder))
-    heads = [tensors[name] for name in _HEADS if name in tensors]
-    inputs = [stored for name, stored in tensors.items() if _INPUTS.search(name)]
-    untied = config.get("tie_word_embeddings") is True and len(heads) == len(inputs) == 1
-    untied = untied and not headers.equal(heads[0], inputs[0])
-    return "+head" * untied + "+fit" * fit.doubtful(tensors, config)
+    doubtful = fit.doubtful(headers.read_all(weight_files(folder)), config_of(folder))
+    return "+head" * has_own_head(folder) + "+fit" * doubtful
 
 
 def _digest(files: list[Path]) -> str:

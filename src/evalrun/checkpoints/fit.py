@@ -134,6 +134,11 @@ def _cause_of_absence(absent: Sequence[str], unexpected: Sequence[str], model: A
     saved_as = (getattr(model.config, "architectures", None) or [type(model).__name__])[0]
     if saved_as != type(model).__name__ and len(absent) <= 4:
         return f"it was saved as a {saved_as}, which is no {type(model).__name__}: save the whole model"
+    if set(absent) <= set(_HEADS):
+        return (
+            "if the input embedding stands for it, say tie_word_embeddings: true in its config.json; if not, fetch or "
+            "write it again"
+        )
     return "fetch or write it again"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from evalrun import checkpoints
 from evalrun.checkpoints import adapter_files, beside, headers, tokenizer
-from evalrun.checkpoints.contents import ADAPTER, is_adapter, is_flat, is_raw
+from evalrun.checkpoints.contents import ADAPTER, has_own_head, is_adapter, is_flat, is_raw
 from evalrun.checkpoints.folder_notes import notes
 from evalrun.checkpoints.formats import found as raw_files
 from evalrun.checkpoints.formats.raw import RawTensor
@@ -205,7 +205,8 @@ def parameters_of(folder: Path, base: str | None = None, reading: Reading | None
         return replace(of_base, counted=of_base.counted + added)  # the Trainer counts what it added, too
     config = _json(folder / "config.json") or {}
     is_quantised = "quantization_config" in config  # its files hold fewer numbers than it has parameters, and scales
-    found = None if is_quantised else of_tensors(_tensors(folder), config.get("tie_word_embeddings"))
+    tied = config.get("tie_word_embeddings") and not has_own_head(folder)
+    found = None if is_quantised else of_tensors(_tensors(folder), tied)
     return found or of_config((folder / "config.json").read_text(), f"'{folder}'")
 
 
