@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evalrun.config.compose import hydra_session
+from evalrun.config.compose import compose, hydra_session
 from evalrun.errors import ConfigError, EvalrunError
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
@@ -25,6 +25,7 @@ name: mine
 path: runs/a
 {more}"""
 SUITE = "suite: {name}\nsteps: [1, 2]\nfolder: step{{step}}\nrevision: null\ntokens_per_step: 1\n"
+OVERRIDING = "# @package _global_\ndefaults:\n  - override /hydra/{}\n"
 COUNTS = "n_params: 7\nn_params_nonembedding: 7\n"
 FILES = {  # group -> a sound file, and the words that choose it
     "model": (
@@ -160,6 +161,15 @@ def test_whatever_is_in_a_file_is_taken_or_refused_in_sentences_that_name_it(
         ("experiment", "# @package _global_\nlimit: many\n", "limit is 'many': it must be a whole number."),
         ("experiment", "# @package _global_\ndefaults: [mine]\n", "which names it in turn"),
         ("experiment", "# @package _global_\ndefaults:\n  - override /scorer: nope\n", "scorer 'nope', which is none"),
+        ("experiment", OVERRIDING.format("sweeper: basic"), "defaults cannot override hydra/sweeper"),
+        ("experiment", OVERRIDING.format("launcher: proceses"), "did you mean 'processes'?"),
+        ("experiment", OVERRIDING.format("launcher: processes").replace("/hydra", "hydra"), "mean '/hydra/launcher'?"),
+        (
+            "experiment",
+            OVERRIDING.format("launcher: processes") + "hydra: {launcher: {wrkers: 2}}\n",
+            "unknown setting 'hydra.launcher.wrkers' of hydra/launcher=processes: did you mean 'workers'?",
+        ),
+        ("model", MODEL.format(suite="sound\n  - override /hydra/launcher: local", more=""), "say it in an experiment"),
         ("experiment", "# @package _global_\nmodel: tiny/s\n", "hydra: {sweeper: {params: {model: NAME}}}"),
         ("checkpoint", SUITE.format(name="mine").replace("[1, 2]", "[1, x]"), "checkpoint.steps holds 'x'"),
         (
@@ -199,3 +209,25 @@ def test_a_range_of_steps_that_no_suite_has_is_refused_at_once(tmp_path: Path, m
             write(tmp_path, "checkpoint", SUITE.format(name="mine").replace("[1, 2]", f"[{steps}]"))
             (sentence,) = said("checkpoint")
             assert "checkpoint.steps holds" in sentence
+
+
+def test_an_experiment_chooses_the_launcher_and_the_command_line_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = OVERRIDING.format("launcher: processes") + "hydra: {launcher: {workers: 2}}\n"
+    with project(tmp_path, monkeypatch):
+        write(tmp_path, "experiment", text)
+        (tmp_path / "conf" / "experiment" / "inner.yaml").write_text("# @package _global_\ndefaults: [mine]\n")
+        for name in ("mine", "inner"):
+            hydra = compose([f"experiment={name}"], partial=True).hydra
+            assert (hydra.runtime.choices["hydra/launcher"], hydra.launcher.workers) == ("processes", 2)
+        override_checks.check(ov.parse(["experiment=mine", "hydra.launcher.workers=3"]))
+        with pytest.raises(ConfigError, match="'hydra.launcher.wrkers' of hydra/launcher=processes"):
+            override_checks.check(ov.parse(["experiment=mine", "hydra.launcher.wrkers=3"]))
+        with pytest.raises(ConfigError, match="experiment 'mine' says what to sweep or where to run it"):
+            override_checks.check(ov.parse(["experiment=mine,inner"]))
+        with pytest.raises(ConfigError, match=r"of hydra/launcher=slurm: add '~hydra\.launcher\.workers'"):
+            override_checks.check(ov.parse(["experiment=mine", "hydra/launcher=slurm"]))
+        words = ["experiment=mine", "hydra/launcher=slurm", "~hydra.launcher.workers"]
+        override_checks.check(ov.parse(words))
+        assert compose(words, partial=True).hydra.runtime.choices["hydra/launcher"] == "slurm"

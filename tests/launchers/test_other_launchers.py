@@ -22,3 +22,14 @@ def test_hydras_own_launcher_is_refused(
     assert said.startswith("evalrun: hydra/launcher=basic is no launcher of evalrun's")
     assert "choose from: local, processes, ray, slurm" in said
     assert not [*(workspace / "multirun").rglob("results/*")]
+
+
+def test_hydras_own_launcher_is_refused_in_an_experiment_too(
+    workspace: Path, evalrun: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    file = workspace / "conf" / "experiment" / "basic.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("# @package _global_\ndefaults:\n  - override /hydra/launcher: basic\n")
+    done = evalrun(*SWEEP, "experiment=basic")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("evalrun: hydra/launcher=basic is no launcher of evalrun's")

@@ -180,8 +180,13 @@ def _default_problems(path: Path, group: str, defaults: Any, options: Options) -
         there = options(where)
         if overrides and where in (group, "task"):
             yield f"{path}: defaults cannot override {where}: name it on the command line or in hydra.sweeper.params."
+        elif overrides and where == "hydra/sweeper":
+            yield f"{path}: defaults cannot override {where}: evalrun expands its grids itself; leave it out."
+        elif overrides and where.startswith("hydra/") and group != "experiment":
+            yield f"{path}: defaults cannot override {where}: say it in an experiment or on the command line."
         elif not there:
-            yield f"{path}: defaults names the group '{where}': {suggest(where, [*TYPED, 'profile', LAUNCHER])}"
+            groups = [f"/{name}" for name in (*TYPED, "profile", LAUNCHER)]
+            yield f"{path}: defaults names the group '/{where}': {suggest(f'/{where}', groups)}"
         elif value is not None and not isinstance(value, str | list):
             yield f"{path}: defaults holds {_shown(entry)}: the name of an option of {where} must be one text."
         else:

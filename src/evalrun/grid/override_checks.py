@@ -77,10 +77,10 @@ def _given_twice(overrides: Sequence[Override]) -> Iterator[tuple[Override, str]
 def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
     """Of Hydra's own config, which Hydra checks itself, in words of its own and with a traceback."""
     own = [o for o in overrides if _is_hydra(o.key_or_group)]
-    if not own:
-        return
-    if found := [*_launcher_problems(own)]:
+    beside = _experiment(overrides)
+    if found := [*_launcher_problems(own, beside), *(_settings_of_file(own, beside) if beside else ())]:
         yield from found
+    if not own or found:
         return
     for override in own:
         group, name = override.key_or_group, str(override.value())
@@ -95,7 +95,7 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
                 yield from found
                 return
     try:
-        compose([o.input_line or "" for o in own], partial=True)
+        compose([*beside, *(o.input_line or "" for o in own)], partial=True)
     except ConfigError as error:
         written = " ".join(o.input_line or "" for o in own)
         why = first_line(error.__cause__ or error)
@@ -124,8 +124,43 @@ def _is_hydra(key: str) -> bool:
     return key == "hydra" or key.startswith(("hydra.", "hydra/"))
 
 
-def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
-    """Sentences about hydra/launcher and its keys, the one part of Hydra's own config that people set often."""
+def _experiment(overrides: Sequence[Override]) -> list[str]:
+    """The word that names an experiment, which may say what is Hydra's own, if it is one that can be read."""
+    named = [o for o in overrides if o.key_or_group == "experiment" and not o.is_sweep_override()]
+    return [o.input_line or "" for o in named if not [*_problems(o)]]
+
+
+def _settings_of_file(own: Sequence[Override], beside: Sequence[str]) -> Iterator[str]:
+    """Sentences about settings in an experiment that its launcher, or the one that was typed, does not have.
+
+    Args:
+        own: Overrides of Hydra's own keys, the launcher's without a mistake.
+        beside: The word for the experiment.
+    """
+    typed = [o.input_line or "" for o in own if o.key_or_group == "hydra/launcher"]
+    without = [o.input_line or "" for o in own if o.is_delete() and o.key_or_group.startswith("hydra.launcher.")]
+    try:
+        hydra = compose([*beside, *typed, *without], partial=True).hydra
+    except ConfigError:
+        return  # said where all words are put together
+    name = hydra.runtime.choices["hydra/launcher"]
+    known = [str(key) for key in compose([f"hydra/launcher={name}"], partial=True).hydra.launcher]
+    for key in map(str, hydra.launcher):
+        if key not in known:
+            files = ", ".join(map(str, own_yaml.saying(own_yaml.named(beside), key)))
+            meant = suggest(key, [name for name in known if name != "_target_"])
+            if typed:
+                meant = f"add '~hydra.launcher.{key}' to leave it out."
+            yield f"{files}: unknown setting 'hydra.launcher.{key}' of hydra/launcher={name}: {meant}"
+
+
+def _launcher_problems(overrides: Sequence[Override], beside: Sequence[str]) -> Iterator[str]:
+    """Sentences about hydra/launcher and its keys, the one part of Hydra's own config that people set often.
+
+    Args:
+        overrides: Of Hydra's own keys.
+        beside: The word for the experiment, which may choose a launcher.
+    """
     chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
     group, key = "hydra/launcher", "hydra.launcher."
     for override in overrides:
@@ -137,12 +172,9 @@ def _launcher_problems(overrides: Sequence[Override]) -> Iterator[str]:
         return
     settings = [o.key_or_group for o in overrides if o.key_or_group.startswith(key) and not o.is_add()]
     if settings:
-        known = [
-            f"{key}{name}"
-            for name in compose([f"{group}={chosen.value()}"] if chosen else [], partial=True).hydra.launcher
-            if name != "_target_"
-        ]
-        named = chosen.value() if chosen else "local"
+        hydra = compose([*beside, *([f"{group}={chosen.value()}"] if chosen else [])], partial=True).hydra
+        known = [f"{key}{name}" for name in hydra.launcher if name != "_target_"]
+        named = hydra.runtime.choices[group]
         for word in settings:
             if ".".join(word.split(".")[:3]) not in known:
                 yield f"unknown setting '{word}' of {group}={named}: {suggest(word, known)}"
@@ -200,7 +232,23 @@ def _group_problems(override: Override) -> Iterator[str]:
             yield f"conf/{group}/{name}.yaml of yours has the name of a shipped config: rename yours."
         else:
             whole.append(name)
-    yield from file_problems(group, *whole)
+    found = file_problems(group, *whole)
+    yield from found
+    if group == "experiment" and len(whole) > 1 and not found:
+        yield from _of_one_alone(override, whole)
+
+
+def _of_one_alone(override: Override, experiments: Sequence[str]) -> Iterator[str]:
+    """A sentence where swept experiments say what a sweep has once: the sweep itself, and what launches its jobs."""
+    usual = compose([], partial=True).hydra
+    for name in experiments:
+        hydra = compose([f"experiment={name}"], partial=True).hydra
+        if (hydra.sweeper, hydra.launcher) != (usual.sweeper, usual.launcher):
+            yield (
+                f"{override.input_line}: experiment '{name}' says what to sweep or where to run it, which a sweep has "
+                "once; run one experiment after the other."
+            )
+            return
 
 
 def _value_problems(override: Override) -> Iterator[str]:
