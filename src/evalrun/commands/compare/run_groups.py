@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evalrun.commands.compare.named_by_folder import in_folder
 from evalrun.config.schema import model_dirname
 from evalrun.core.errors import ConfigError, suggest
 from evalrun.core.text import listed
@@ -66,7 +67,9 @@ def runs_named(words: str, there: Sequence[StoredRun]) -> list[StoredRun]:
         if not word:
             raise ConfigError(f"'{words}' has an empty name: {HOW_RUNS}.")
         # A config's name such as tiny/s is a model's with a slash; a folder's last part is what its run is called.
-        own = _matching(word, there) or _matching(word.replace("/", "-"), there) or _matching(_last(word), there)
+        own = _matching(word, there) or _matching(word.replace("/", "-"), there)
+        if not own:
+            own = in_folder(word, _last(word), _matching(_last(word), there), lambda one: one.entries)
         if not own:
             names = {name for one in there for name in (one.model, one.name)}
             raise ConfigError(f"no results of a run '{word}' in the store: {suggest(_last(word), names)}")

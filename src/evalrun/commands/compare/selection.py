@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from evalrun.commands.compare.named_by_folder import in_folder
 from evalrun.config.schema import model_dirname
 from evalrun.core.asked_words import without_asked
 from evalrun.core.columns import FIRST_STAGE
@@ -131,8 +132,10 @@ def named_checkpoint(name: str, there: Sequence[ComparedCheckpoint]) -> Compared
         raise ConfigError(f"'{name}' names no checkpoint: {HOW}.")
     model, step = match["model"], match["step"]
     # `tiny/s` is what model= takes, and runs/mine what path= takes; results are named tiny-s and mine.
-    spelt = (model, model.replace("/", "-"), model.rsplit("/", 1)[-1])
-    mine = next(filter(None, (_of_model(name, there) for name in spelt)), [])
+    mine = _of_model(model, there) or _of_model(model.replace("/", "-"), there)
+    if not mine:
+        last = model.rsplit("/", 1)[-1]
+        mine = in_folder(model, f"{last}{name[len(model) :]}", _of_model(last, there), lambda one: one.runs)
     if not mine:
         raise ConfigError(f"no results of '{model}': {suggest(model.replace('/', '-'), {one.owner for one in there})}")
     mine = _of_stage(mine, model, match["stage"])
