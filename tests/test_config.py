@@ -10,12 +10,14 @@ from evalrun.checkpoints.suites import checkpoint_of
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.own_yaml import conf_dir
 from evalrun.config.schema import Config
+from evalrun.config.store_words import store_words
 from evalrun.errors import ConfigError
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
 from evalrun.launch.job_configs import JobComposer
 
+_ONE = ("model=pythia-70m", "step=1000")
 EXACT = {  # non-embedding, total: from the Pythia release
     "70m": (18_915_328, 70_426_624),
     "160m": (85_056_000, 162_322_944),
@@ -336,6 +338,19 @@ def test_a_users_configs_are_found(workspace: Path) -> None:
 def test_a_users_config_must_not_shadow_a_shipped_one(workspace: Path) -> None:
     (workspace / "conf" / "model" / "pythia-70m.yaml").write_text("name: mine\n")
     assert "rename yours" in problems("model=pythia-70m", "step=1")[0]
+
+
+def test_a_store_is_named_where_no_command_takes_it_by_itself() -> None:
+    server = "postgresql+psycopg://me@host/results"
+    assert store_words(config(*_ONE).tracking) == []
+    for given, words in (
+        (["tracking.root=elsewhere"], ["tracking.root=elsewhere"]),
+        (["tracking=server"], ["tracking.uri=http://127.0.0.1:5000"]),
+        (["tracking=server", f"tracking.uri={server}", "tracking.root=here"], [f"tracking.uri={server}"]),
+    ):
+        found = config(*_ONE, *given).tracking
+        assert store_words(found) == words
+        assert config(*_ONE, *words).tracking.uri == found.uri
 
 
 def test_no_default_hides_in_the_code() -> None:

@@ -18,7 +18,7 @@ from evalrun.commands.table_input import config_of
 from evalrun.config.schema import Config
 from evalrun.core import receipt
 from evalrun.core.atomic import write_file
-from evalrun.core.errors import TrackingError
+from evalrun.core.errors import AnalysisError, TrackingError
 from evalrun.core.second_process import on_two_cores
 from evalrun.core.task_group import TaskGroup
 from evalrun.reporting import build
@@ -110,7 +110,7 @@ def test_nothing_has_changed(
     pages, made = analyse(config, tmp_path)
     assert made == 1
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "analysis").rglob("*")}
-    capsys.readouterr()
+    assert capsys.readouterr().out.endswith(f"python -m evalrun ui tracking.root={config.tracking.root}\n")
     monkeypatch.setattr(Store, "read", None)  # no result is read, and MLflow is not asked for anything
     monkeypatch.setattr(Store, "check", None)
     assert analyse(config, tmp_path) == (pages, 0)
@@ -119,6 +119,13 @@ def test_nothing_has_changed(
         == f"the report {pages[0]} is up to date: nothing has changed since the last analysis.\n"
     )
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "analysis").rglob("*")} == before
+
+
+def test_what_is_not_there_is_looked_for_in_the_same_store(config: Config, store: Store, tmp_path: Path) -> None:
+    asked = study.Selection(cells=[])
+    said = rf"no results .*`python -m evalrun status tracking\.root={config.tracking.root}` says what there is"
+    with pytest.raises(AnalysisError, match=said):
+        study.analyse(config, tmp_path / "analysis", asked)
 
 
 CHANGES: dict[str, Callable[[Config, Path], object]] = {

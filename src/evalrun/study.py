@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import Config
+from evalrun.config.store_words import store_words
 from evalrun.core.console import columns
 from evalrun.core.errors import AnalysisError, suggest
 from evalrun.core.plain_names import slug
 from evalrun.core.second_process import beside
+from evalrun.core.secrets import command_line
 from evalrun.core.stages import stage
 from evalrun.core.task_group import Groups, TaskGroup
 from evalrun.grid.logged_losses import losses_of_logs, state_of_logs
@@ -115,7 +117,7 @@ def analyse(
             is_unwritten = filing.end()
         with stage("what has changed"):
             kept.close(across, selection.suite is not None or suites == store.suites(), is_unwritten)
-    print("curves and runs: python -m evalrun ui")
+    print(f"curves and runs: {command_line(['ui', *store_words(store.conf)])}")
     return reports
 
 
@@ -231,10 +233,8 @@ def _selected(
             yield suite, whole, table
     if is_empty:
         named = "" if selection.tasks is None else f", task={','.join(selection.tasks)}"
-        raise AnalysisError(
-            f"no results of what was asked for ({selection.describe()}{named}) in {store.uri}: "
-            "`python -m evalrun status` says what there is."
-        )
+        what, status = f"{selection.describe()}{named}", command_line(["status", *store_words(store.conf)])
+        raise AnalysisError(f"no results of what was asked for ({what}) in {store.uri}: `{status}` says what there is.")
 
 
 def _report(
