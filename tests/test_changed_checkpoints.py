@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_weights_that_were_replaced_with_their_old_date_are_not_done(inside: Run
     shutil.copy(other, one)
     os.utime(one, (date, date))
     assert "3 of 4 jobs done" in inside(*words).stdout
+
+
+def test_weights_that_were_replaced_are_not_done_by_results_of_a_clock_that_was_ahead(
+    inside: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, now = ("model=toy/toy-s", "step=4", "task=alpha"), time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now() + 86400)
+        assert inside(*words).returncode == 0
+    assert "1 of 1 job done" in inside("status", *words).stdout
+    one, other = (workspace / "models" / "toy-s" / f"step{step}" / "model.safetensors" for step in (4, 8))
+    shutil.copy(other, one)
+    assert "0 of 1 job done" in inside("status", *words).stdout
+    assert "  jobs  0 of 1 done" in inside("plan", *words).stdout
+    assert inside(*words, "allow_shared_weights=true").returncode == 0
+    assert "1 of 1 job done" in inside("status", *words).stdout
 
 
 def test_steps_says_why_a_checkpoint_is_refused(inside: Run, workspace: Path) -> None:

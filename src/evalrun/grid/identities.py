@@ -1,11 +1,12 @@
 """Which checkpoint a job's results are of, from what the results say: no hub is asked and no weight is read for it.
 
-Only where a local checkpoint is newer than its results, or they are of another folder, is it looked at itself.
+Only where a local checkpoint may be newer than its results, or they are of another folder, is it looked at itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from evalrun import checkpoints
@@ -94,8 +95,16 @@ def _with_tokens(job: JobSpec, identity: str) -> str:
 
 
 def _is_newer(cell: Checkpoint, finished_ms: int) -> bool:
-    """Whether a local checkpoint was written after its results."""
+    """Whether a local checkpoint may have been written after its results.
+
+    Args:
+        cell: The checkpoint.
+        finished_ms: When the results were there, by the clock of the machine that computed them. A time that is still
+            to come tells nothing: that clock was ahead, or this one was set back.
+    """
     if cell.revision is not None:
         return False
+    if finished_ms > time.time() * 1000:
+        return True
     # The time of change of the inode too: a copy may keep the date of its source.
     return any(max(changed, moved) > finished_ms * 1_000_000 for *_, changed, moved in notes().entries(cell.location))
