@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from evalrun.config.schema import TrackingConf
 from evalrun.config.steps import suspect_steps
@@ -76,6 +78,16 @@ def test_the_final_step_is_scored_and_those_that_repeat_it_are_not(evalrun: Run,
         )
     allowed = evalrun(*SWEEP, "allow_shared_weights=true")
     assert "toy-s steps 1 and 4: left out, because their weights are those of the final step 8" in allowed.stdout
+
+
+def test_placeholders_of_every_step_are_told_as_such(inside: Run, workspace: Path) -> None:
+    for step in (1, 2, 8):
+        file = workspace / "models" / "toy-s" / f"step{step}" / "model.safetensors"
+        save_file({name: torch.empty(0) for name in load_file(file)}, file, metadata={"format": "pt"})
+    found = inside("-m", "model=toy/toy-s", "step=1,2,8", "task=alpha", "analysis.after_sweep=false")
+    assert found.returncode == 1
+    assert found.stderr.rpartition("3 of 3 jobs failed:")[2].count("placeholders of DeepSpeed's ZeRO-3") == 3
+    assert "audit" not in found.stderr
 
 
 @pytest.mark.slow

@@ -50,6 +50,12 @@ def equal(one: Stored, other: Stored) -> bool:
     return _equal(one, other, *(os.stat(each.file).st_ctime_ns for each in (one, other)))
 
 
+def is_hollow(file: Path) -> bool:
+    """Whether a file names tensors and holds not one number: placeholders, the same in whatever step they are of."""
+    tensors = read(file)
+    return bool(tensors) and all(stored.start == stored.end for stored in tensors.values())
+
+
 def zeros(file: Path) -> list[str]:
     """The matrices of a file that hold zeros alone; of any other no more is read than a few bytes in its middle."""
     matrices = {

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from evalrun import checkpoints
-from evalrun.checkpoints import ResolvedCheckpoint
+from evalrun.checkpoints import ResolvedCheckpoint, headers
 from evalrun.checkpoints.audit import known_faults, revisions
 from evalrun.checkpoints.audit.weights import Listing, digest, spell
 from evalrun.checkpoints.suites import allowed, checkpoint_of, released_steps_of, stage_begin
@@ -174,14 +174,15 @@ def weights_of(places: Sequence[ResolvedCheckpoint]) -> dict[int, Contents]:
     """Step -> the weight files that would be loaded, for steps of one model; nothing is downloaded.
 
     A hub checkpoint that neither the hub nor the local cache says anything about is left out: its digest is recorded
-    once it is loaded, and the analysis compares those.
+    once it is loaded, and the analysis compares those. So are files of placeholders (DeepSpeed's ZeRO-3), which are
+    equal in all steps: loading tells what they are.
     """
     found: dict[int, Contents] = {}
     commits: dict[int, str] = {}
     for place in places:
         if place.folder is not None:
             files = checkpoints.weight_files(place.folder)
-            found[place.cell.step] = {file.name: file_sha256(file) for file in files}
+            found[place.cell.step] = {file.name: file_sha256(file) for file in files if not headers.is_hollow(file)}
         elif place.commit is not None:
             commits[place.cell.step] = place.commit
     if commits:
