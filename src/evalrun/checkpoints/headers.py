@@ -52,8 +52,8 @@ def equal(one: Stored, other: Stored) -> bool:
 
 def is_hollow(file: Path) -> bool:
     """Whether a file names tensors and holds not one number: placeholders, the same in whatever step they are of."""
-    tensors = read(file)
-    return bool(tensors) and all(stored.start == stored.end for stored in tensors.values())
+    tensors = (read(file) or {}).values()
+    return bool(tensors) and all(stored.start == stored.end for stored in tensors)
 
 
 def zeros(file: Path) -> list[str]:
