@@ -382,3 +382,11 @@ def test_the_audit_needs_no_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_run_of_ones_own_needs_no_tokens(inside: Run, workspace: Path) -> None:
+    done = inside("audit", "model=local", "path=models/toy-s")
+    assert done.returncode == 0, done.stderr
+    assert "toy-s  4 of 4      4" in done.stdout
+    assert inside("plan", "model=local", "path=models/toy-s", "step=all", "task=alpha").returncode == 2
+    assert inside("audit", "model=local", "path=models/toy-s", "tokens_per_step=8").stdout == done.stdout

@@ -12,6 +12,8 @@ from evalrun.config.compose import hydra_session
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 
+_UNKNOWN_TOKENS = "model.tokens_per_step=0"  # of a run that does not say them: nothing here is counted in tokens
+
 
 def command(words: Sequence[str]) -> int:
     """`audit`: what is wrong in published checkpoints; exit code 0 nothing, 1 faults or nothing could be seen."""
@@ -21,6 +23,8 @@ def command(words: Sequence[str]) -> int:
         given = ov.parse(overrides)
         if not any(o.key_or_group == "step" for o in given):
             given += ov.parse(["step=all"])
+        if not any(o.key_or_group.endswith("tokens_per_step") for o in given):
+            given += ov.parse([_UNKNOWN_TOKENS])
         override_checks.check(given)
         found = audit.run([job.config for job in planning.plan(tuple(ov.for_hydra(given))).jobs])
     print(json.dumps(render.to_json(found), indent=1) if "--json" in flags else render.text(found))
