@@ -20,6 +20,7 @@ from evalrun.commands.run import signals
 from evalrun.commands.summary.curve_values import values
 from evalrun.commands.watch.watch_request import configured
 from evalrun.config.compose import compose, hydra_session
+from evalrun.config.schema import TrackingConf
 from evalrun.core.errors import CheckpointError
 from evalrun.grid.job_folders import FolderTemplate
 from evalrun.grid.job_spec import JobSpec
@@ -174,3 +175,14 @@ def test_what_a_sweep_found_out_goes_with_its_jobs_unless_a_checkpoint_changed(w
         changed, *same = (pipeline._results(job) for job in sent)
     assert same == [job.results for job in sent[1:]]
     assert set(changed.keys.values()).isdisjoint(sent[0].results.keys.values())
+
+
+def test_thousands_of_jobs_are_counted_in_groups_of_digits() -> None:
+    scope = progress.Scope((), TrackingConf(uri=None, root="mlruns"), Path("multirun"))
+    entries = [
+        progress.JobProgress("suite", "many", None, at, f"many step {at}", Path(str(at)), ["a"], [], [])
+        for at in range(1200)
+    ]
+    said = status.text(scope, progress.Progress(entries, None))
+    assert "1,200 of 1,200 jobs done" in said
+    assert said.splitlines()[-1].split() == ["many", "1,200", "1,200"]

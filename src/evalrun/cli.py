@@ -121,7 +121,7 @@ def run(words: Sequence[str]) -> int:
         given = ov.parse(overrides)
         plan, sayable = planning.planned(given)
         if not many and not only_asks and len(plan.jobs) > 1:
-            raise ConfigError(f"this is a grid of {len(plan.jobs)} jobs: add -m to run them all.")
+            raise ConfigError(f"this is a grid of {len(plan.jobs):,} jobs: add -m to run them all.")
         plan.check_tasks()
         if not many or only_asks:  # one job, composed as it would be
             sayable = [*plan.jobs[0].overrides, *(word for word in sayable if word.startswith("hydra"))]

@@ -91,8 +91,8 @@ def _table(entries: Iterable[JobProgress]) -> Iterator[str]:
     width = max(len("model"), *map(len, groups))
     yield "  ".join([f"{'model':<{width}}", f"{'jobs':>5}", *(f"{state:>{max(5, len(state))}}" for state in shown)])
     for name, count in groups.items():
-        cells = (f"{count[state] or '.':>{max(5, len(state))}}" for state in shown)
-        yield "  ".join([f"{name:<{width}}", f"{count.total():>5}", *cells])
+        cells = (f"{format(count[state], ',') if count[state] else '.':>{max(5, len(state))}}" for state in shown)
+        yield "  ".join([f"{name:<{width}}", f"{count.total():>5,}", *cells])
 
 
 def _listed(state: str, lines: Sequence[str]) -> list[str]:

@@ -143,7 +143,7 @@ def _said(store: Store, found: Sequence[tuple[TaskResult, Path]], todo: Sequence
     if not todo:
         return f"nothing to deliver: {counted(len(found), 'result')} in the journal, all in {store.uri}"
     runs = len({result.run_key for result, _ in todo})
-    lines = [f"{len(todo)} of {len(found)} results delivered to {store.uri}, of {counted(runs, 'checkpoint')}:"]
+    lines = [f"{len(todo):,} of {len(found):,} results delivered to {store.uri}, of {counted(runs, 'checkpoint')}:"]
     counts = Counter((result.cell.suite, result.cell.model) for result, _ in todo)
-    lines += [f"  {model:<14} {count:>5}" for (_, model), count in counts.items()]
+    lines += [f"  {model:<14} {count:>5,}" for (_, model), count in counts.items()]
     return "\n".join(lines)

@@ -32,8 +32,8 @@ class SweepOutcome:
             yield f"{len(self.skipped)} not started, because of fail_fast=true: {named}{more}."
         if self.queued:
             places = ", ".join(dict.fromkeys(self.queued.values()))
-            yield f"{len(self.queued)} of {len(labels)} jobs are left to {places}: `python -m evalrun status` says how"
-            yield "far they are; the same command queues none of them twice, and analyses when all are done."
+            yield f"{len(self.queued):,} of {len(labels):,} jobs are left to {places}: `python -m evalrun status` says"
+            yield "how far they are; the same command queues none of them twice, and analyses when all are done."
 
 
 def judge(jobs: Sequence[JobSpec], returns: Sequence[Any], sweep: str) -> SweepOutcome:

@@ -150,7 +150,7 @@ def _run_all(evaluation: SweepSession) -> None:
     if evaluation.failures:
         said = " ".join(failure.sentence for failure in evaluation.failures)
         kept = "What was computed is kept; the same call tries these again."
-        raise EvalrunError(f"{len(evaluation.failures)} of {len(plan.jobs)} jobs failed: {said} {kept}")
+        raise EvalrunError(f"{len(evaluation.failures):,} of {len(plan.jobs):,} jobs failed: {said} {kept}")
 
 
 def _run_some(evaluation: SweepSession, todo: Sequence[JobSpec], process: pipeline.JobProcess) -> None:

@@ -130,8 +130,8 @@ class SweepSession:
             for began in self.begun(here):
                 some = "" if self.rounds is None else f"round {self.rounds.number}: "
                 if began.done or (some and self.rounds and self.rounds.number > 1):
-                    rest = f", {len(began.todo)} to do" if began.todo else ""
-                    print(f"{some}{len(began.done)} of {len(self.jobs)} jobs found done{rest}", flush=True)
+                    rest = f", {len(began.todo):,} to do" if began.todo else ""
+                    print(f"{some}{len(began.done):,} of {len(self.jobs):,} jobs found done{rest}", flush=True)
                 yield began.todo
         except EvalrunError as error:
             self.stop(error)
@@ -162,7 +162,7 @@ class SweepSession:
         self.jobs = self.jobs if self.rounds is None else self.rounds.jobs()
         failed = [failure.sentence for failure in self.failures]
         if failed:
-            print(f"\n{len(failed)} of {len(self.jobs)} jobs failed:", *failed, sep="\n  ", file=sys.stderr)
+            print(f"\n{len(failed):,} of {len(self.jobs):,} jobs failed:", *failed, sep="\n  ", file=sys.stderr)
             rest = "What was computed is kept" if self.has_none or self._is_over else "The others are done"
             print(f"{rest}; the same command tries these again.", file=sys.stderr)
         for line in self._not_ended:

@@ -99,8 +99,8 @@ def kept(entries: Sequence[JobProgress], where: str) -> str:
         said = f"{tasks} of {counted(len(entry.tasks), 'task')} of {entry.label}"
         return f"nothing of {entry.label} was done yet." if not tasks else f"{said} done, kept in '{where}'."
     if len(done) == len(entries):
-        return f"all {len(entries)} jobs are done and kept in '{where}', their analysis is not."
-    parts = [f"{len(done)} of {len(entries)} jobs done"]
+        return f"all {len(entries):,} jobs are done and kept in '{where}', their analysis is not."
+    parts = [f"{len(done):,} of {len(entries):,} jobs done"]
     parts += [f"{len(entry.tasks) - len(entry.missing)} of {counted(len(entry.tasks), 'task')} of {entry.label}"
               for entry in begun[:_NAMED]]  # fmt: skip
     if len(begun) > _NAMED:

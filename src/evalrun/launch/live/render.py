@@ -53,7 +53,7 @@ class View:
 
 def _headline(found: Snapshot, width: int) -> Table:
     """`18 of 64 jobs  ━━━━━━━  2 failed  1,840 requests/s  12 min left`: where it is narrow the bar gives way first."""
-    jobs = f"{found.done} of {found.total} jobs"
+    jobs = f"{found.done:,} of {found.total:,} jobs"
     parts = list(_told(found))
     while parts and cell_len("  ".join([jobs, *(words for words, _ in parts)])) > width:
         parts.remove(next((part for part in parts if part[0].endswith("requests/s")), parts[0]))
