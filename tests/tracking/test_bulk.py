@@ -22,6 +22,7 @@ from evalrun.core.records import TaskResult
 from evalrun.core.second_process import on_two_cores
 from evalrun.errors import StorageError, TrackingError
 from evalrun.tracking import Store, bulk, bulk_rows, new_runs
+from evalrun.tracking.run_writer import RunWriter
 
 from .conftest import MakeResult, make_cell
 from .test_server import address as address  # a fixture
@@ -152,20 +153,37 @@ def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
         assert len(items) == sum(path is not None for _, path in mine) == 2
 
 
-@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("cores", [1, 2])
 def test_a_disk_that_has_no_room_for_files_leaves_no_run(
-    store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
+    cores: int, store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def put(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as full:
-        full.setattr(new_runs, "_put", put)
-        with pytest.raises(TrackingError, match="no space left"):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    with monkeypatch.context() as full, on_two_cores():
+        full.setattr(new_runs, "_put", put)  # before the process beside is forked
+        with store.written_beside(), pytest.raises(TrackingError, match="no space left"):
             store.deliver_many(results)
     assert store.table("pythia").empty
     store.deliver_many(results)
     assert len(store.delivered_all("pythia")) == 3
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_who_has_the_time_writes_the_artifacts(
+    is_behind: bool, store: Store, twin: Store, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin.deliver_many(results)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(RunWriter, "is_behind", lambda _: is_behind)
+    with on_two_cores(), store.written_beside(), monkeypatch.context() as here:
+        put: list[str] = []
+        upload = new_runs.upload
+        here.setattr(new_runs, "upload", lambda run: (put.append(run.run_id), upload(run)))
+        store.deliver_many(results)
+    assert len(put) == (3 if is_behind else 0)
+    assert dump(store)["artifacts"] == dump(twin)["artifacts"]
 
 
 def test_many_transactions_beside_leave_what_one_here_leaves(
