@@ -106,6 +106,8 @@ def which_stars(study: Findings) -> str:
         said = f"Stars are by {name}: checkpoints of one model may depend on each other, and models may be few"
     if study.beside is None:
         return f"{said}."
+    if not study.beside["p"].notna().any():
+        return f"{said}, nor by OLS."
     alpha = study.choice.alpha
     stars, plain = int((own["q"] < alpha).sum()), int((study.beside["q"] < alpha).sum())
     many = f"{plain} instead of {stars}" if plain != stars else "as many" if stars else "none either"
