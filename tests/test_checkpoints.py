@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +152,17 @@ def test_a_model_spread_over_devices_is_the_same_model(cell: Checkpoint) -> None
     spread = checkpoints.load(located, folder, "auto", "all", TRUST).model
     tokens = torch.arange(6)[None]
     torch.testing.assert_close(spread(tokens).logits.cpu(), whole(tokens).logits)
+
+
+def test_what_transformers_warns_of_every_checkpoint_is_said_once(
+    cell: Checkpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that is not tied although the config says so: of a run all steps are."""
+    monkeypatch.setattr(sys.modules["evalrun.checkpoints.load"], "_said", set())  # other tests may have had it
+    folder = Path(cell.location)
+    config = json.loads((folder / "config.json").read_text())
+    assert not config["tie_word_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    for _ in range(3):
+        load(cell)
+    assert sum("we will NOT tie them" in message for message in caplog.messages) == 1

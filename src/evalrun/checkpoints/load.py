@@ -15,6 +15,8 @@ from evalrun.checkpoints.formats import raw_model
 from evalrun.checkpoints.locate import ResolvedCheckpoint, fetch, tokenizer_folder
 from evalrun.core.errors import CheckpointError, NoMemoryError, first_line
 
+_said: set[str] = set()  # transformers' warnings: of one run's hundred checkpoints each comes a hundred times
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -278,14 +280,16 @@ def _say_code(error: Exception, what: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _report_unsaid() -> Iterator[None]:
-    """Keep transformers' table of weights that do not fit from the log: it is said in a sentence of ours."""
+    """Keep from the log transformers' table of weights that do not fit, which we say, and what it said before."""
     logger = logging.getLogger("transformers.modeling_utils")
 
-    def other(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
+    def is_new(record: logging.LogRecord) -> bool:
+        text, before = record.getMessage(), len(_said)
+        _said.add(text)
+        return "LOAD REPORT" not in text and len(_said) > before
 
-    logger.addFilter(other)
+    logger.addFilter(is_new)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(is_new)
