@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import evalrun
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
-from evalrun.tracking import Store
+from evalrun.tracking import Store, connection
 
 from .conftest import MakeResult, make_cell
 
@@ -163,39 +164,92 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
         fails(at(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), "cannot be reached")
 
 
-def test_a_server_that_is_no_mlflow(tmp_path: Path) -> None:
-    class NotFound(http.server.BaseHTTPRequestHandler):
+@contextlib.contextmanager
+def answering(status: int, text: str, health: int = 200) -> Iterator[str]:
+    """The address of a server that answers everything with this, and /health with a status."""
+
+    class Answering(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(404)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        fails(at(tmp_path, f"http://127.0.0.1:{server.server_address[1]}"), "not like an MLflow server")
-        server.shutdown()
-
-
-def test_a_server_that_does_not_take_its_name(tmp_path: Path) -> None:
-    """MLflow answers so from behind --allowed-hosts, though not for /health."""
-
-    class Refusing(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/health" else 403)
+            self.send_response(health if self.path == "/health" else status)
             self.end_headers()
-            self.wfile.write(b"Invalid Host header - possible DNS rebinding attack detected")
+            self.wfile.write(text.encode())
 
         do_POST = do_GET  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = fails(at(tmp_path, f"http://127.0.0.1:{server.server_address[1]}"), "does not take this name")
-        assert "--allowed-hosts '127.0.0.1,127.0.0.1:*,localhost:*'" in said
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+PAGE = "<!DOCTYPE HTML>\n<title>Shop</title>"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "health", "said"),
+    [
+        (404, PAGE, 404, r"\(status 404 for /health\)"),
+        (200, PAGE, 200, r"with a web page \(status 200\) where an experiment was asked for"),
+        (404, PAGE, 200, r"with a web page \(status 404\)"),
+        (200, "OK", 200, r"with something else than JSON"),
+    ],
+)
+def test_a_server_that_is_no_mlflow(tmp_path: Path, status: int, text: str, health: int, said: str) -> None:
+    with answering(status, text, health) as address:
+        message = fails(at(tmp_path, address), f"answers, but not like an MLflow server.*{said}")
+    assert "<" not in message
+
+
+def test_a_web_page_in_place_of_an_answer_is_not_quoted(tmp_path: Path) -> None:
+    with answering(410, PAGE) as address, pytest.raises(TrackingError, match=r"a web page \(status 410\)") as caught:
+        at(tmp_path, address).delivered("pythia", "key")
+    assert "<" not in str(caught.value)
+
+
+def test_a_server_that_does_not_take_its_name(tmp_path: Path) -> None:
+    """MLflow answers so from behind --allowed-hosts, though not for /health."""
+    with answering(403, "Invalid Host header - possible DNS rebinding attack detected") as address:
+        said = fails(at(tmp_path, address), "does not take this name")
+    assert "--allowed-hosts '127.0.0.1,127.0.0.1:*,localhost:*'" in said
+
+
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "asks for a login (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."),
+        ({LOGIN[0]: "ada"}, "asks for a login (401): set "),
+        ({LOGIN[0]: "ada", LOGIN[1]: "pass-of-ada"}, "does not take the login 'ada' with its password (401): correct "),
+        ({LOGIN[2]: "pass-of-ada"}, "does not take MLFLOW_TRACKING_TOKEN (401): "),
+    ],
+)
+@pytest.mark.parametrize("health", [200, 401])
+def test_a_server_that_asks_for_a_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str, health: int
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # which may hold MLflow's file of logins
+    for name in LOGIN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with answering(401, "You are not authenticated, pass-of-ada.", health) as address:
+        message = fails(at(tmp_path, address), re.escape(said))
+        with pytest.raises(TrackingError, match=re.escape(said)):  # it was let in at the start of a sweep
+            at(tmp_path, address).delivered("pythia", "key")
+    assert "pass-of-ada" not in message
+
+
+def test_a_login_without_the_permission_says_which_is_needed(tmp_path: Path) -> None:
+    with answering(403, "Permission denied") as address:
+        fits = at(tmp_path, address)
+        fits.check()  # other experiments may be for it
+        with pytest.raises(TrackingError, match=r"\(403, while .*\): .* takes READ .*, filing results or reports EDIT"):
+            fits.delivered("pythia", "key")
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/x", "databricks", "sqlite://"])
@@ -245,3 +299,16 @@ def test_a_database_without_its_package_says_what_to_install(
         with pytest.raises(TrackingError, match=f"needs the Python package '{lacks}'") as raised:
             Store(TrackingConf(uri=uri, root=str(tmp_path)), patience_s=1.0).check_readable()
     assert f"`pip install '{named}'`" in str(raised.value)
+
+
+@pytest.mark.parametrize(("set_to", "shown"), [(None, False), ("true", True)])
+def test_bars_of_artifacts_are_for_who_asks_for_them(
+    monkeypatch: pytest.MonkeyPatch, set_to: str | None, shown: bool
+) -> None:
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BAR
+
+    monkeypatch.setenv(BAR.name, "true")  # so that it is put back
+    if set_to is None:
+        monkeypatch.delenv(BAR.name)
+    connection.quiet()
+    assert BAR.get() is shown

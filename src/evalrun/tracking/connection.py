@@ -21,16 +21,21 @@ from evalrun.core.secrets import hide_password, masked, restore_password
 from evalrun.tracking import database_schema, mlflow_private, moved
 from evalrun.tracking.database_server import DatabaseServer
 from evalrun.tracking.failures import explain, is_of_store
+from evalrun.tracking.server_greeting import greet
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+_UNLESS_SET = {  # bars are for people who wait, and each artifact of a server would write one into the logs of a sweep
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 PORT = 5000  # of the page on a local store, unless another is asked for
 _numbers = itertools.count()  # of connections
 _LOCK_WAIT_S = 120.0  # others may be waiting their turn to open the store, a second or two each
 
 
 def quiet() -> None:
-    """Switch off MLflow's telemetry, migration chatter and printed addresses; call it before mlflow is imported."""
-    os.environ.update(_KEEP_QUIET | {"MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING")})
+    """Switch off MLflow's telemetry, chatter, bars and printed addresses; call it before mlflow is imported."""
+    os.environ.update(_KEEP_QUIET | {name: os.environ.get(name, usual) for name, usual in _UNLESS_SET.items()})
     # The last logs a full traceback before it raises, and the caller hears of the error anyway.
     levels = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
     for name, level in levels.items():
@@ -112,7 +117,8 @@ class MlflowConnection:
                 "http(s)://HOST:PORT or a database such as postgresql://USER@HOST/NAME."
             )
         if self.remote:
-            self._check_server()
+            with self.guard("greeting the server"):
+                greet(self.uri, self.shown, self.patience_s)
             return
         if self.database is None:
             with self.guard("connecting to the database"):
@@ -274,27 +280,3 @@ class MlflowConnection:
                 database.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise TrackingError(explain(error, "opening the database", self.place, self.shown)) from error
-
-    def _check_server(self) -> None:
-        """Raise a TrackingError unless a server of MLflow's answers, without the client's minutes of retries."""
-        quiet()
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
-        creds = get_default_host_creds(self.uri.rstrip("/"))
-        with self.guard("greeting the server"):  # one plain request: the client's own retries wait for minutes
-            reply = http_request(
-                creds, "/health", "GET", timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False
-            )
-        if reply.status_code != 200:
-            raise TrackingError(
-                f"{self.shown} answers, but not like an MLflow server (status {reply.status_code} for /health); "
-                "check tracking.uri and MLFLOW_TRACKING_USERNAME / _PASSWORD / _TOKEN."
-            )
-        with self.guard("asking the server"):  # it takes any name for /health
-            asked = http_request(
-                creds, "/api/2.0/mlflow/experiments/get", "GET", params={"experiment_id": "0"},
-                timeout=min(self.patience_s, 5.0), max_retries=0, raise_on_status=False,
-            )  # fmt: skip
-        if asked.status_code == 403 and "Invalid Host header" in asked.text:
-            raise TrackingError(explain(PermissionError(asked.text), "", self.place, self.shown))

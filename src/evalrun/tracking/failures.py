@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
+
+_STATUS = re.compile(r"error code (\d{3}) !=|^(\d{3}) (?:Client|Server) Error")  # as MLflow and requests word it
 
 
 def is_of_store(error: BaseException) -> bool:
@@ -31,6 +34,8 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
             f"the MLflow server at {place} does not take this name of it (403, Invalid Host header): start it with "
             f"--allowed-hosts '{','.join(names)}'."
         )
+    if (answered := _STATUS.search(text)) and (said := _refused(int(answered[1] or answered[2]), text, doing, place)):
+        return said
     if "database is locked" in text:
         return f"the MLflow database {place} is locked by another process; end that process, or try again later."
     if "file is not a database" in text or "malformed" in text:
@@ -57,6 +62,37 @@ def explain(error: BaseException, doing: str, place: str, uri: str) -> str:
         return f"no space left on the disk of {place} while {doing}: free some and run the same again."
     first = (text.strip().splitlines() or [type(error).__name__])[0].strip()
     return f"MLflow at {place} failed while {doing}: {first[:300].rstrip('.')}."
+
+
+def login_refused(place: str) -> str:
+    """The sentence for a server that answers 401."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    user, password = read_mlflow_creds()
+    both = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if user and password:
+        return f"the MLflow server at {place} does not take the login '{user}' with its password (401): correct {both}."
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return f"the MLflow server at {place} does not take MLFLOW_TRACKING_TOKEN (401): correct it, or set {both}."
+    return f"the MLflow server at {place} asks for a login (401): set {both}."
+
+
+def _refused(status: int, text: str, doing: str, place: str) -> str | None:
+    """A server's answer that is none of MLflow's own errors."""
+    if status == 401:
+        return login_refused(place)
+    if status == 403 and "Permission denied" in text:
+        return (
+            f"the MLflow server at {place} gives this login no right to that (403, while {doing}): reading results "
+            "takes READ permission there, filing results or reports EDIT; have it given, or set the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of another."
+        )
+    if re.search(r"Response (?:body: '|text: )\s*<", text):
+        return (
+            f"MLflow at {place} failed while {doing}: a web page (status {status}) came in place of MLflow's answer; "
+            "check tracking.uri, and what stands before the server."
+        )
+    return None
 
 
 def _other_version(place: str, uri: str, schema: str) -> str:
