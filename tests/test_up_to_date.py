@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -126,6 +127,31 @@ def test_what_is_not_there_is_looked_for_in_the_same_store(config: Config, store
     said = rf"no results .*`python -m evalrun status tracking\.root={config.tracking.root}` says what there is"
     with pytest.raises(AnalysisError, match=said):
         study.analyse(config, tmp_path / "analysis", asked)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_reports_are_made_where_none_can_be_filed(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """As with a login that may only read; nothing more is asked of a server that refused once."""
+    deliver(store, tmp_path, [1000, 2000], "other")
+    asked = []
+
+    def refuse(_: Store, suite: str, *__: Any) -> None:
+        asked.append(suite)
+        raise TrackingError("no right to that.")
+
+    monkeypatch.setattr(Store, "rebuild_curves", refuse)
+    monkeypatch.setattr(Store, "log_report", refuse)
+    pages = [tmp_path / "analysis" / suite / "report.html" for suite in ("other", "pythia")]
+    said = f"no right to that. The reports are made all the same: {pages[0]}, {pages[1]}."
+    for _ in range(2):  # what was not filed is not taken for up to date
+        asked.clear()
+        with on_two_cores() if beside else contextlib.nullcontext(), pytest.raises(TrackingError) as caught:
+            study.analyse(config, tmp_path / "analysis", EVERYTHING)
+        assert str(caught.value) == said
+        assert all(page.is_file() for page in pages)
+        assert asked == ([] if beside else ["other"])  # beside, it is another process that asks
 
 
 CHANGES: dict[str, Callable[[Config, Path], object]] = {

@@ -114,7 +114,7 @@ def analyse(
         if across:
             print(f"across {len(families)} families, over training compute: {across[0]}")
         with stage("waiting for MLflow"):
-            is_unwritten = filing.end()
+            is_unwritten = filing.end(reports)
         with stage("what has changed"):
             kept.close(across, selection.suite is not None or suites == store.suites(), is_unwritten)
     print(f"curves and runs: {command_line(['ui', *store_words(store.conf)])}")

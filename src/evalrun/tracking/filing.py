@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from evalrun.config.schema import TrackingConf
+from evalrun.core.errors import TrackingError
 from evalrun.core.second_process import Helper
 from evalrun.core.stages import stage
 from evalrun.tracking.file_state import FileState
@@ -22,7 +24,8 @@ T = TypeVar("T")
 class Filing:
     """Curves and reports of a store, filed one after the other; for a `with` block.
 
-    Only a SQLite file is written by a process of its own: a server may keep one waiting, which is to be seen here.
+    What cannot be filed is said at the end: the reports are files, and are made all the same. Only a SQLite file is
+    written by a process of its own: a server may keep one waiting, which is to be seen here.
 
     Args:
         store: Where to. Unless it is a file, it is opened.
@@ -38,6 +41,7 @@ class Filing:
         self._helper = Helper(forks=store.file_state() is not None, can_wait=True)
         self._store = store
         self._asked: list[Callable[[], Any]] = []
+        self._refused: Callable[[], Any] | None = None  # raises what the first order raised that could not be filed
         self._read: list[tuple[object, float]] = []  # stamp of the file and time when a table was begun to be read
         with stage("the store"):
             store.check(opens=not self._helper.is_beside)
@@ -64,14 +68,21 @@ class Filing:
         """What `Store.log_report` does, soon; returns what waits for its answer."""
         return self._do(_log_report, self._given, suite, dict(files), dict(metrics), dict(params))
 
-    def end(self) -> bool:
+    def end(self, reports: Sequence[Path]) -> bool:
         """Wait until all is filed. Says whether nobody else has written since tables were read; False if not known.
 
+        Args:
+            reports: The pages that were made.
+
         Raises:
-            TrackingError: something could not be filed.
+            TrackingError: something could not be filed; it names the pages, which are there all the same.
         """
-        for answer in self._asked:
-            answer()
+        try:
+            for answer in self._asked:
+                answer()
+        except TrackingError as error:
+            made = "report is" if len(reports) == 1 else "reports are"
+            raise TrackingError(f"{error} The {made} made all the same: {', '.join(map(str, reports))}.") from None
         return self._helper.is_beside and self._helper.ask(_are_unwritten, self._read)()
 
     @property
@@ -79,9 +90,19 @@ class Filing:
         return None if self._helper.is_beside else self._store
 
     def _do(self, work: Callable[..., T], *arguments: Any) -> Callable[[], T]:
-        answer = self._helper.ask(work, *arguments)
+        """Nothing is begun after a refusal in this process: a server would be waited for again each time."""
+        if self._refused is not None:
+            return self._refused
+        try:
+            answer = self._helper.ask(work, *arguments)
+        except TrackingError as error:
+            answer = self._refused = partial(_raise, error)
         self._asked.append(answer)
         return answer
+
+
+def _raise(error: TrackingError) -> NoReturn:
+    raise error
 
 
 _opened: list[tuple[Store, FileState]] = []  # of the process beside
