@@ -222,6 +222,7 @@ def test_a_glob_without_match_lists_what_exists() -> None:
             "where relative paths of models",
         ),
         (("model=pythia-70m", "step=1", "tracking.uri=foo://bar"), "tracking.uri is 'foo://bar': it must be null"),
+        (("model=pythia-70m", "step=1", "tracking.uri='sqlite:///a.db?timeout=9'"), "takes no options after a ?"),
         (("model=pythia-70m", "step=1", "task=[]"), "no task is given"),
         (("model=pythia-70m", "step=1", "analysis.item_model=rmel"), "did you mean 'reml'?"),
         (("model=pythia-70m", "step=1", "analysis.item_model_most=0"), "it must be 1 checkpoint or more"),

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
-from evalrun.tracking import Store, database_schema, layout, moved
+from evalrun.tracking import Store, database_schema, layout, moved, sqlite_address
 
 from .conftest import MakeResult, make_cell
 
@@ -85,6 +85,33 @@ def test_a_store_that_moved_is_as_it_was(
     assert not first.parent.exists()
 
 
+def test_a_path_may_hold_what_an_address_gives_a_meaning(tmp_path: Path, make: MakeResult) -> None:
+    """A ? begins options in one, and %41 is an A."""
+    root = tmp_path / "what? #1 %41 100%" / "mlruns"
+    store = at(root)
+    store.check()
+    store.deliver([make()], "s", "config: 1")
+    store.deliver_many([make(cell=make_cell(step=4000))])
+    store.rebuild_curves("pythia")
+    (tmp_path / "page.html").write_text("<p>")
+    store.log_report("pythia", {"page.html": tmp_path / "page.html"}, {}, {}, {})
+    by_address = at(root, f"sqlite:///{tmp_path}/what%3F #1 %2541 100%/mlruns/mlflow.db")
+    for one in (at(root), by_address):
+        assert items_of(one, "memo_trap") == [4]
+        assert sorted(one.table("pythia").step) == sorted([2000, 4000] * len(one.table("pythia").metric.unique()))
+        assert one.view_path("pythia")
+    client = MlflowClient(store.uri)  # which is what MLflow's own page is opened with
+    assert {e.name for e in client.search_experiments()} == {"Default", "pythia", "pythia-curves", "pythia-report"}
+    assert {path.name for path in tmp_path.iterdir()} == {"what? #1 %41 100%", "page.html", "journal"}
+
+
+@pytest.mark.parametrize("path", ["/a/50% off", "/a/50%25", "/a/b?c=d", "/a/#1 é;&"])
+def test_the_address_of_a_file_is_read_as_that_file(path: str) -> None:
+    from sqlalchemy import make_url
+
+    assert make_url(sqlite_address.address_of(Path(path))).database == path
+
+
 def test_a_copy_of_the_database_alone_says_how_to_bring_the_rest(
     first: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: MakeResult
 ) -> None:
@@ -129,10 +156,10 @@ def old_database(root: Path) -> Path:
 
     root.mkdir(parents=True)
     path = root / "mlflow.db"
-    engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{path}")
+    engine = create_sqlalchemy_engine_with_retry(sqlite_address.address_of(path))
     Base.metadata.create_all(engine)
     with engine.begin() as connection:
-        config = _get_alembic_config(f"sqlite:///{path}")
+        config = _get_alembic_config("sqlite://")  # it is given the connection
         config.attributes["connection"] = connection
         command.upgrade(config, OLDER)
         columns = "experiment_id, name, artifact_location, lifecycle_stage"
@@ -145,7 +172,7 @@ def old_database(root: Path) -> Path:
 def test_an_older_database_is_migrated_when_asked_for_and_a_copy_kept(
     tmp_path: Path, make: MakeResult, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = old_database(tmp_path / "mlruns")
+    path = old_database(tmp_path / "what? 100%25" / "mlruns")
     before = path.read_bytes()
     for use in (Store.check, Store.suites, lambda store: store.deliver([make()], None, None)):
         with pytest.raises(TrackingError, match="written by an older MLflow.*tracking.upgrade=true") as caught:

@@ -57,6 +57,11 @@ def problems(config: Config) -> Iterator[str]:
             f"tracking.uri is '{config.tracking.uri}': it must be null, sqlite:///FILE, http(s)://HOST:PORT or a "
             "database such as postgresql://USER@HOST/NAME."
         )
+    elif config.tracking.uri is not None and config.tracking.uri.startswith("sqlite:") and "?" in config.tracking.uri:
+        yield (
+            f"tracking.uri is '{config.tracking.uri}': sqlite:///FILE takes no options after a ?; leave them out, or "
+            "write %3F for a ? of the path."
+        )
     if config.scorer.ties not in TIES:
         yield f"scorer.ties is '{config.scorer.ties}': {suggest(config.scorer.ties, TIES)}"
     if not 0 <= config.scorer.allow_not_finite <= 1:

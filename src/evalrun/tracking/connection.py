@@ -18,7 +18,7 @@ from evalrun.config.validate import URIS
 from evalrun.core.errors import TrackingError
 from evalrun.core.plain_names import slug
 from evalrun.core.secrets import hide_password, masked, restore_password
-from evalrun.tracking import database_schema, mlflow_private, moved
+from evalrun.tracking import database_schema, mlflow_private, moved, sqlite_address
 from evalrun.tracking.database_server import DatabaseServer
 from evalrun.tracking.failures import explain, is_of_store
 from evalrun.tracking.server_greeting import greet
@@ -51,12 +51,12 @@ class MlflowConnection:
         self.upgrade = upgrade  # whether an older database may be migrated
         self.root = root.expanduser().absolute()
         self.patience_s = patience_s
-        self.database: Path | None = None  # the SQLite file, where there is one
-        if uri is None or uri.startswith("sqlite:///"):
-            path = self.root / "mlflow.db" if uri is None else Path(uri.removeprefix("sqlite:///"))
-            self.database = path.expanduser().absolute()
-            uri = f"sqlite:///{self.database}"
-        self.uri = restore_password(hide_password(uri))  # it is in the environment then, and in no message of MLflow's
+        path = self.root / "mlflow.db" if uri is None else sqlite_address.path_of(uri)
+        self.database = None if path is None else path.expanduser().absolute()  # the SQLite file, where there is one
+        address = str(uri) if self.database is None else sqlite_address.address_of(self.database)
+        self.uri = restore_password(
+            hide_password(address)
+        )  # it is in the environment then, and in no message of MLflow's
         self.server = DatabaseServer(self.uri, self.shown, patience_s)  # of use where the URI names one
         self.without_items: set[str] = set()  # runs that were read and say so: a server is not asked for theirs
         self._client: Any = None
@@ -111,7 +111,7 @@ class MlflowConnection:
 
     def check(self, opens: bool = True) -> None:
         """Raise TrackingError, soon, if nothing could be delivered; MLflow opens a file if `opens`, in seconds."""
-        if not self.uri.startswith(URIS):
+        if self.database is None and not self.uri.startswith(URIS):
             raise TrackingError(
                 f"the tracking URI '{self.shown}' does not work here; tracking.uri takes null, sqlite:///FILE, "
                 "http(s)://HOST:PORT or a database such as postgresql://USER@HOST/NAME."
@@ -256,7 +256,7 @@ class MlflowConnection:
             for left in new.parent.glob(f"{new.name}*"):  # of a killed process; its rollback journal too
                 left.unlink()
             with mlflow_private.synced_at_the_end(new):
-                (client := self._connect(f"sqlite:///{new}")).search_experiments(max_results=1)
+                (client := self._connect(sqlite_address.address_of(new))).search_experiments(max_results=1)
                 mlflow_private.close_database(client)
             new.replace(self.database)
 

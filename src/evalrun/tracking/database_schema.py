@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evalrun.core.errors import TrackingError
-from evalrun.tracking import mlflow_private
+from evalrun.tracking import mlflow_private, sqlite_address
 
 log = logging.getLogger(__name__)
 _QUERY = "SELECT version_num FROM alembic_version"
@@ -73,7 +73,7 @@ def check_file(database: Path, patience_s: float, upgrade: bool) -> None:
         )
     kept = _copy(database, f"{database.name}.schema-{there}", patience_s)
     log.warning("%s is migrated to the schema of this MLflow; as it was before it is kept in %s", database, kept)
-    mlflow_private.upgrade_schema(f"sqlite:///{database}")
+    mlflow_private.upgrade_schema(sqlite_address.address_of(database))
 
 
 def _is_unfinished(database: Path, patience_s: float) -> bool:
