@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evalrun.config.schema import TrackingConf
+from evalrun.config.store_words import store_words
 from evalrun.core.errors import EvalrunError
+from evalrun.core.secrets import command_line
 from evalrun.grid.job_spec import JobSpec
 from evalrun.progress import sweep_start
 from evalrun.tracking import Store
@@ -20,11 +23,12 @@ class SweepOutcome:
     skipped: list[int]  # not started, because another one failed
     queued: dict[int, str]  # left to a cluster: where
 
-    def not_ended(self, labels: Sequence[str]) -> Iterator[str]:
+    def not_ended(self, labels: Sequence[str], tracking: TrackingConf) -> Iterator[str]:
         """Sentences about jobs that neither ended nor failed.
 
         Args:
             labels: Of all jobs that were launched.
+            tracking: The store that they deliver to.
         """
         if self.skipped:
             named = ", ".join(labels[position] for position in self.skipped[:20])
@@ -32,7 +36,8 @@ class SweepOutcome:
             yield f"{len(self.skipped)} not started, because of fail_fast=true: {named}{more}."
         if self.queued:
             places = ", ".join(dict.fromkeys(self.queued.values()))
-            yield f"{len(self.queued):,} of {len(labels):,} jobs are left to {places}: `python -m evalrun status` says"
+            status = command_line(["status", *store_words(tracking)])
+            yield f"{len(self.queued):,} of {len(labels):,} jobs are left to {places}: `{status}` says"
             yield "how far they are; the same command queues none of them twice, and analyses when all are done."
 
 

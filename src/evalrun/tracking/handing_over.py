@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from evalrun.config.store_words import store_words
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
+from evalrun.core.secrets import command_line
 from evalrun.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ def deliver(
             store.check()
         store.deliver(results, sweep, config_yaml)
     except TrackingError as error:
+        sync = command_line(["sync", *store_words(store.conf)])
+        kept = "The result is" if len(results) == 1 else f"The {len(results):,} results are"
         raise TrackingError(
-            f"{error} The {len(results)} result(s) are safe in '{folder}': `python -m evalrun sync` delivers them."
+            f"{error} {kept} safe in '{folder}': `{sync}` delivers {'it' if len(results) == 1 else 'them'}."
         ) from None

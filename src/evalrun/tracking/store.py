@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun.config.schema import TrackingConf
+from evalrun.config.store_words import store_words
 from evalrun.core.errors import TrackingError
 from evalrun.core.records import TaskResult
 from evalrun.tracking import layout
@@ -296,4 +297,4 @@ class Store:
         for suite in views:
             with contextlib.suppress(TrackingError):  # it has no curves yet
                 views[suite] = self.view_path(suite)
-        mlflow_ui.serve(self._link, port, views)
+        mlflow_ui.serve(self._link, port, views, store_words(self.conf))

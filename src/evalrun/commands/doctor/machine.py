@@ -14,7 +14,9 @@ from typing import Any
 from evalrun import checkpoints
 from evalrun.commands.doctor.check import FAIL, OK, WARN, Check
 from evalrun.config.schema import TrackingConf
+from evalrun.config.store_words import store_words
 from evalrun.core.errors import TrackingError
+from evalrun.core.secrets import command_line
 from evalrun.core.text import counted
 from evalrun.tracking import Store
 
@@ -75,7 +77,8 @@ def store(conf: TrackingConf) -> Check:
         asked.check()
         suites = asked.suites()
     except TrackingError as error:
-        return Check("store", FAIL, str(error), "results stay in multirun/ until it answers; then run sync.")
+        sync = command_line(["sync", *store_words(conf)])
+        return Check("store", FAIL, str(error), f"results stay in multirun/ until it answers; then run `{sync}`.")
     held = f"results of {', '.join(suites)}" if suites else "no results yet"
     return Check("store", OK, f"{asked.uri} answers and can be written: {held}")
 

@@ -151,7 +151,7 @@ class SweepSession:
         verdict = outcome.judge(todo, returns, self.plan.sweep)
         for position, said in verdict.failed.items():
             self.fail(todo[position].cell.label, said)
-        self._not_ended += verdict.not_ended([job.cell.label for job in todo])
+        self._not_ended += verdict.not_ended([job.cell.label for job in todo], self.plan.config.tracking)
         self._queued = bool(verdict.queued)
         self._is_over = bool(verdict.queued or verdict.skipped)
 
