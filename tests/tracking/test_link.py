@@ -21,6 +21,7 @@ import evalrun
 from evalrun.config.schema import TrackingConf
 from evalrun.errors import TrackingError
 from evalrun.tracking import Store, connection
+from evalrun.tracking.server_artifacts import see_that_they_arrive
 
 from .conftest import MakeResult, make_cell
 
@@ -312,3 +313,36 @@ def test_bars_of_artifacts_are_for_who_asks_for_them(
         monkeypatch.delenv(BAR.name)
     connection.quiet()
     assert BAR.get() is shown
+
+
+@pytest.mark.parametrize("form", ["{}/1", "file://{}/1"])
+def test_a_server_that_takes_no_artifacts_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    """MLflow's client writes into the folder of that name on its own machine."""
+    root = tmp_path / "of the server"
+    for number in range(2):
+        see_that_they_arrive("pythia", form.format(root), "http://host")
+        assert len(caplog.records) == 1, number
+    assert f"are written to '{root}' on this machine" in caplog.text
+    assert "--artifacts-destination FOLDER" in caplog.text
+
+
+def test_a_folder_that_a_server_shares_and_artifacts_that_it_takes_are_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = list(tmp_path.iterdir())
+    for location in (f"{tmp_path}/1", "mlflow-artifacts:/1", "s3://bucket/1"):
+        see_that_they_arrive("pythia", location, "http://host")
+    assert not caplog.records
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_a_server_that_cannot_be_made_here_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "artifacts" / "1"
+    with pytest.raises(
+        TrackingError, match=r"cannot be made on this machine .*--artifacts-destination FOLDER"
+    ) as caught:
+        see_that_they_arrive("pythia", str(folder), "http://host")
+    assert str(folder) in str(caught.value)

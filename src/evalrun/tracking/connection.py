@@ -21,6 +21,7 @@ from evalrun.core.secrets import hide_password, masked, restore_password
 from evalrun.tracking import database_schema, mlflow_private, moved, sqlite_address
 from evalrun.tracking.database_server import DatabaseServer
 from evalrun.tracking.failures import explain, is_of_store
+from evalrun.tracking.server_artifacts import see_that_they_arrive
 from evalrun.tracking.server_greeting import greet
 
 _KEEP_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -166,6 +167,8 @@ class MlflowConnection:
                 )
         if found is not None and found.lifecycle_stage != "active":
             raise self.deleted(name, found.experiment_id)
+        if found is not None and create and self.remote:
+            see_that_they_arrive(name, found.artifact_location, self.shown)
         if found is not None and create and kind and not found.tags.get("evalrun.kind"):  # somebody else's
             self.tag_experiment(found.experiment_id, "evalrun.kind", kind)
         return found
