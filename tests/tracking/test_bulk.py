@@ -22,7 +22,6 @@ from evalrun.core.records import TaskResult
 from evalrun.core.second_process import on_two_cores
 from evalrun.errors import StorageError, TrackingError
 from evalrun.tracking import Store, bulk, bulk_rows, new_runs
-from evalrun.tracking.run_writer import RunWriter
 
 from .conftest import MakeResult, make_cell
 from .test_server import address as address  # a fixture
@@ -153,37 +152,20 @@ def test_the_artifacts(store: Store, results: Results, tmp_path: Path) -> None:
         assert len(items) == sum(path is not None for _, path in mine) == 2
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.usefixtures("cores")
 def test_a_disk_that_has_no_room_for_files_leaves_no_run(
-    cores: int, store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
+    store: Store, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def put(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    with monkeypatch.context() as full, on_two_cores():
-        full.setattr(new_runs, "_put", put)  # before the process beside is forked
-        with store.written_beside(), pytest.raises(TrackingError, match="no space left"):
+    with monkeypatch.context() as full:
+        full.setattr(new_runs, "_put", put)
+        with pytest.raises(TrackingError, match="no space left"):
             store.deliver_many(results)
     assert store.table("pythia").empty
     store.deliver_many(results)
     assert len(store.delivered_all("pythia")) == 3
-
-
-@pytest.mark.parametrize("is_behind", [True, False])
-def test_who_has_the_time_writes_the_artifacts(
-    is_behind: bool, store: Store, twin: Store, results: Results, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    twin.deliver_many(results)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(RunWriter, "is_behind", lambda _: is_behind)
-    with on_two_cores(), store.written_beside(), monkeypatch.context() as here:
-        put: list[str] = []
-        upload = new_runs.upload
-        here.setattr(new_runs, "upload", lambda run: (put.append(run.run_id), upload(run)))
-        store.deliver_many(results)
-    assert len(put) == (3 if is_behind else 0)
-    assert dump(store)["artifacts"] == dump(twin)["artifacts"]
 
 
 def test_many_transactions_beside_leave_what_one_here_leaves(
@@ -203,6 +185,29 @@ def test_many_transactions_beside_leave_what_one_here_leaves(
     twin.deliver_many([*more, added])
     assert read_back(store) == read_back(twin)
     assert [repr(row) for row in raw_runs(store)] == [repr(row) for row in raw_runs(twin)]
+
+
+@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("runs_a_lock", [2, 100])
+def test_several_suites_in_one_delivery_are_what_one_after_the_other_leaves(
+    runs_a_lock: int, store: Store, twin: Store, make: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("pythia", "a b", "a-b", "zoo")  # two of them with one name for their lock, in no order
+    mine: dict[str, Results] = {
+        suite: [make(task, make_cell(suite=suite, step=step), run_key=f"{suite}-{step}", key=f"{suite}-{step}-{task}")
+                for step in range(1, 4) for task in ("memo_trap", "hellaswag")]
+        for suite in names
+    }  # fmt: skip
+    for suite in sorted(names):
+        twin.deliver_many(mine[suite])
+    monkeypatch.setattr(bulk, "_RUNS_A_TRANSACTION", 2)
+    monkeypatch.setattr(bulk, "_RUNS_A_LOCK", runs_a_lock)
+    store.deliver_many(mine["zoo"][:1])  # it lacks a task of what is delivered below
+    store.deliver_many([pair for suite in names for pair in mine[suite]])
+    for suite in names:
+        columns = ["run_id"]
+        pd.testing.assert_frame_equal(store.table(suite).drop(columns=columns), twin.table(suite).drop(columns=columns))
+    assert len(raw_runs(store)) == len(raw_runs(twin)) == 12
 
 
 def test_a_database_without_room_is_said_by_who_writes_it(

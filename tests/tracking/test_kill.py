@@ -76,14 +76,14 @@ from evalrun.tracking import bulk, new_runs
 store, results = pickle.load(open(sys.argv[1], "rb"))
 os.sched_getaffinity = lambda _: {0, 1}
 bulk._RUNS_A_TRANSACTION = 2
-make, left = new_runs.make, [9]
-def make_or_die(*args):
+upload, left = new_runs.upload, [9]
+def upload_or_die(*args):
     left[0] -= 1
     if not left[0]:
         print(store._backend._writer._helper._process.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    return make(*args)
-new_runs.make = make_or_die
+    upload(*args)
+new_runs.upload = upload_or_die
 with second_process.on_two_cores(), store.written_beside():
     store.deliver_many(results)
 """

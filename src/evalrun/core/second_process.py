@@ -129,14 +129,6 @@ class Helper:
         self._orders.put((work, arguments))
         return lambda: cast(T, self._result(number))
 
-    def is_busy(self) -> bool:
-        """Whether it is at an order, or has one to come to; False where no process was forked."""
-        if not self.is_beside:
-            return False
-        while len(self._heard) < self._asked and self._answers.poll():
-            self._heard.append(_heard(self._answers, self._process))
-        return len(self._heard) < self._asked
-
     def _result(self, number: int) -> Any:
         while len(self._heard) <= number:
             self._heard.append(_heard(self._answers, self._process))

@@ -71,8 +71,8 @@ def _write(
             key = group[0][0].run_key
             if key in ours:  # else its artifacts are those of the run that another process writes
                 origin, newest = origins.get(key), delivery_groups.newest(group)
-                run = new_runs.make(place, own[key], newest, origin)
-                new_runs.upload(run)
+                run = new_runs.make(place, own[key], [result for result, _ in newest], origin)
+                new_runs.upload(run.artifacts, newest, origin)
                 made.append(replace(run, tags={claims.CLAIM: key, **run.tags}))
         bulk_rows.insert_runs(connection, place, made)
     return {key: own[key] for key in ours}

@@ -33,7 +33,7 @@ from evalrun.tracking.mlflow_tables import (
     session,
     set_tags,
 )
-from evalrun.tracking.new_runs import ID, NewRun, RunPlace, upload
+from evalrun.tracking.new_runs import ID, NewRun, RunPlace
 
 _IDS_A_STATEMENT = 900  # old SQLites take 999 values
 
@@ -56,14 +56,7 @@ def taken(link: MlflowConnection, run_ids: Sequence[str]) -> set[str]:
 
 
 def write(link: MlflowConnection, place: RunPlace, new: Sequence[NewRun]) -> None:
-    """New runs: their artifacts, then all rows in one transaction; what is killed before its end leaves no row.
-
-    Raises:
-        StorageError: items are not those that were scored.
-        OSError: artifacts cannot be written.
-    """
-    for run in new:
-        upload(run)
+    """All rows of new runs in one transaction; what is killed before its end leaves none of them."""
     with session(link.client, read_only=False) as opened:
         insert_runs(opened.connection(), place, new)
 

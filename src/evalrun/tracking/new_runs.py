@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -43,20 +43,10 @@ class NewRun:
     params: dict[str, str]
     metrics: dict[str, float]
     used: list[UsedData]
-    texts: dict[str, str]  # artifact -> what is in it
-    items: list[tuple[TaskResult, Path]]  # of the results that have any
 
 
-def make(place: RunPlace, run_id: str, group: layout.Delivery, origin: layout.Origin | None) -> NewRun:
-    """A run that holds these results with their items, all of one checkpoint and each of another task.
-
-    Args:
-        place: Where it goes.
-        run_id: Its id.
-        group: The results.
-        origin: Where they come from; where that is not known, their records are one artifact.
-    """
-    results = [result for result, _ in group]
+def make(place: RunPlace, run_id: str, results: Sequence[TaskResult], origin: layout.Origin | None) -> NewRun:
+    """A run that holds these results, all of one checkpoint and each of another task."""
     first = results[0]
     started, tags, name = run_making.opening(first, place.sizes)
     metrics, more = run_making.content(tags, {}, results)
@@ -72,48 +62,46 @@ def make(place: RunPlace, run_id: str, group: layout.Delivery, origin: layout.Or
         params=run_values.params_of(first),
         metrics=metrics,
         used=datasets.used_by(results),
-        texts=_texts(results, origin),
-        items=[(result, path) for result, path in group if path is not None],
     )
 
 
-def upload(run: NewRun) -> None:
-    """Put all artifacts of a run where they belong, in one go.
+def upload(artifacts: str, group: layout.Delivery, origin: layout.Origin | None) -> None:
+    """All artifacts of a run in one go: the items, and the records; in one file where nothing else is known of them.
+
+    Args:
+        artifacts: The URI of the run's.
+        group: Its results, with their items.
+        origin: Where they come from, where that is known.
 
     Raises:
         StorageError: the items are not those that were scored.
         OSError: as the system says it.
     """
-    place = urlsplit(run.artifacts)
+    place = urlsplit(artifacts)
     if place.scheme == "file":  # on this machine: nothing needs to be made elsewhere first, and taken away again
-        _put(unquote(place.path), run)
+        _put(unquote(place.path), group, origin)
         return
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with tempfile.TemporaryDirectory() as scratch:
-        _put(scratch, run)
-        get_artifact_repository(run.artifacts).log_artifacts(scratch)
+        _put(scratch, group, origin)
+        get_artifact_repository(artifacts).log_artifacts(scratch)
 
 
-def uploaded(run: NewRun) -> NewRun:
-    """A run whose artifacts were put where they belong, so that its rows alone are left to be written."""
-    upload(run)
-    return replace(run, texts={}, items=[])
-
-
-def _put(folder: str, run: NewRun) -> None:
+def _put(folder: str, group: layout.Delivery, origin: layout.Origin | None) -> None:
     """The artifacts as files of a folder."""
     try:
         os.mkdir(os.path.dirname(folder))  # that of its suite is mostly there
         os.mkdir(folder)
     except OSError:
         os.makedirs(folder, exist_ok=True)
-    for name, text in run.texts.items():
+    for name, text in _texts(group, origin).items():
         with open(_target(folder, name), "wb") as file:
             file.write(text.encode())
-    for result, path in run.items:
-        run_files.check_items(result, path)
-        shutil.copyfile(path, _target(folder, run_files.items_name(result)))
+    for result, path in group:
+        if path is not None:
+            run_files.check_items(result, path)
+            shutil.copyfile(path, _target(folder, run_files.items_name(result)))
 
 
 def _target(folder: str, name: str) -> str:
@@ -124,10 +112,9 @@ def _target(folder: str, name: str) -> str:
     return target
 
 
-def _texts(results: Sequence[TaskResult], origin: layout.Origin | None) -> dict[str, str]:
-    """The artifacts that are texts."""
+def _texts(group: layout.Delivery, origin: layout.Origin | None) -> dict[str, str]:
     if origin is None:
-        records = [_json(result.to_json()) for result in results]  # one a line: half the time of indented JSON
+        records = [_json(result.to_json()) for result, _ in group]  # one a line: half the time of indented JSON
         return {"results.json": "[" + ",\n ".join(records) + "]\n"}
-    texts = {run_files.record_name(result): run_files.record_text(result) for result in results}
+    texts = {run_files.record_name(result): run_files.record_text(result) for result, _ in group}
     return texts if origin.config_yaml is None else texts | {run_files.CONFIG: origin.config_yaml}

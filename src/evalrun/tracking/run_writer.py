@@ -33,10 +33,6 @@ class RunWriter:
         """Whether another process writes."""
         return self._helper.is_beside
 
-    def is_behind(self) -> bool:
-        """Whether another process is still at an order."""
-        return self._helper.is_busy()
-
     def check(self) -> Callable[[], None]:
         """Make sure that results can be delivered, which makes the file if need be."""
         return self._helper.ask(_check, self._given)
@@ -50,7 +46,7 @@ class RunWriter:
         return self._do("taken", run_ids)
 
     def write(self, place: RunPlace, new: Sequence[NewRun]) -> Callable[[], None]:
-        """Write new runs: their artifacts, and the rows of all in one transaction."""
+        """Write the rows of new runs, in one transaction."""
         return self._do("write", place, new)
 
     def deliver(self, results: layout.Delivery, sweep: str | None, config_yaml: str | None) -> Callable[[], str]:

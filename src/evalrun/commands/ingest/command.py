@@ -115,11 +115,16 @@ def _ingest(paths: Sequence[Path], store: Store, same_within: float, analyze: st
     del matched
     left = [*content.left, *left, *merged.left]
     checked()
+    news: list[Candidate] = []
+    filed: list[tuple[str, Sequence[Candidate], int, int]] = []
     for suite in sorted({one.result.cell.suite for one in merged.kept}):
         mine = [one for one in merged.kept if one.result.cell.suite == suite]
-        news, known, clashes = _compared(store, suite, mine, same_within)
-        left += [*clashes, *_file(store, news)]
-        _say_suite(suite, mine, len(news), known)
+        new, known, clashes = _compared(store, suite, mine, same_within)
+        news, left = news + new, left + clashes
+        filed.append((suite, mine, len(new), known))
+    left += _file(store, news)  # of all suites at once: while one is written the next is made ready
+    for one in filed:
+        _say_suite(*one)
     _say_rest(content, merged, left, analyze)
     return 1 if left else 0
 
