@@ -43,6 +43,8 @@ class Faults:
         self._first_s = first_s
         self._most_s = most_s
         self._known = _read(self._file)
+        self._passing: dict[str, FailedTry] = {}  # those that end with this process
+        self.are_tried_again = True  # by this process
 
     def of(self, key: str, state: object) -> FailedTry | None:
         """The fault of something; None where there is none, or it is no longer what it was.
@@ -51,20 +53,31 @@ class Faults:
             key: Names it.
             state: What it is now; anything with a repr.
         """
-        fault = self._known.get(key)
+        fault = self._passing.get(key, self._known.get(key))
         return fault if fault is not None and fault.state == _digest(state) else None
 
-    def note(self, key: str, state: object, why: str) -> FailedTry:
-        """Note that it failed, again or for the first time; `why` is a sentence."""
+    def note(self, key: str, state: object, why: str, outlives: bool = True) -> FailedTry:
+        """Note that it failed, again or for the first time.
+
+        Args:
+            key: Names it.
+            state: What was tried; anything with a repr.
+            why: A sentence.
+            outlives: Whether another watch is told. A mistake of the request is held against this one alone.
+        """
         before = self.of(key, state)
         tries = 1 if before is None else before.tries + 1
         wait = min(self._first_s * 2.0 ** min(tries - 1, 60), self._most_s)
         fault = FailedTry(tries, time.time() + wait, why, _digest(state))
-        self._keep(key, fault)
+        if outlives:
+            self._keep(key, fault)
+        else:
+            self._passing[key] = fault
         return fault
 
     def clear(self, key: str) -> None:
         """It is well."""
+        self._passing.pop(key, None)
         if key in self._known:
             self._keep(key, None)
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 
 from evalrun.commands.watch import hooks, render
 from evalrun.commands.watch.evaluating import Evaluated, Evaluator
@@ -82,12 +82,18 @@ class Watch:
             raise ConfigError(self._list.clashes or problems)
 
     def forever(self) -> None:
-        """Look every `watch.poll_s` seconds until interrupted, and sooner while there is work."""
-        while True:
+        """Look every `watch.poll_s` seconds until interrupted, and sooner while there is work.
+
+        Raises:
+            ConfigError: nothing that is there at the first look can be evaluated as it is asked for.
+        """
+        for is_first in chain([True], repeat(False)):
             until = time.monotonic() + self.config.watch.poll_s
             try:
                 self.round(until)
             except EvalrunError as error:
+                if is_first and self._list.are_mistaken:
+                    raise
                 self._complain(f"{str(error).rstrip('.')}; waiting for it to change.")
             time.sleep(max(0.0, until - time.monotonic()))
 
@@ -95,8 +101,9 @@ class Watch:
         """Evaluate what is there; waits once for what may still be written.
 
         Raises:
-            ConfigError, CheckpointError: no run can be made out.
+            ConfigError, CheckpointError: no run can be made out, or none can be evaluated as it is asked for.
         """
+        self._list.faults.are_tried_again = False
         self.round()
         if any(run.seen is not None and run.seen.waiting for run in self.runs.values()):
             time.sleep(self.config.watch.poll_s)
@@ -112,6 +119,7 @@ class Watch:
             until: Monotonic time from which on no further checkpoint is begun in this process.
 
         Raises:
+            ConfigError: the request is wrong for all that is there.
             EvalrunError: of one run: none can be made out in its folder. Tasks or the launcher fail.
         """
         for problem in self._list.discover():
@@ -127,6 +135,7 @@ class Watch:
         has_news |= bool(turns)
         before = {(run.group, step) for run in self.runs.values() for step in run.judged}
         self._evaluate(turns, until)
+        self._say_mistakes()
         for run in self.runs.values():
             self._decide(run)
         self._rebuild()
@@ -144,6 +153,7 @@ class Watch:
             self._complain(run.seen.refused.get(step, f"step {step} is not in '{run.config.model.path}'."))
             return None
         self._evaluate([(run, step)], math.inf, judging=False)
+        self._say_mistakes()
         visit = self._decide_on(run, step) if step in run.keys else None
         self._rebuild()
         return visit
@@ -182,6 +192,17 @@ class Watch:
             for run, job in left:
                 if job.config.step in run.new() and job.config.step not in run.queued:
                     run.failing(job.config.step, error)
+
+    def _say_mistakes(self) -> None:
+        """Say once for each run in what the request is wrong for it.
+
+        Raises:
+            ConfigError: it is for all.
+        """
+        if self._list.are_mistaken:
+            raise ConfigError(self._list.mistakes)
+        for sentence in self._list.mistakes:
+            self._complain(sentence)
 
     def _ended(self, run: WatchedRun, end: Evaluated) -> None:
         """Note a checkpoint that was evaluated."""
@@ -264,6 +285,8 @@ class Watch:
 
     def _complain(self, sentence: str) -> None:
         """Warn with a sentence that was not said before."""
+        if not self._list.faults.are_tried_again:
+            sentence = sentence.replace(LATER, "The same command tries again.")
         if sentence not in self._said:
             self._said.add(sentence)
             self.warn(sentence)

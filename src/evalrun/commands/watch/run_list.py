@@ -29,9 +29,21 @@ class RunList:
         self._request = request
         self._tasks = tasks
         self._complain = complain
-        self._faults = Faults(request.jobs, request.config.watch.retry_s, request.config.watch.retry_most_s)
+        self.faults = Faults(request.jobs, request.config.watch.retry_s, request.config.watch.retry_most_s)
         if not request.patterns:
             self._add(None)
+
+    @property
+    def are_mistaken(self) -> bool:
+        """Whether no run that has begun can be evaluated as it was asked for."""
+        begun = [run for run in self.runs.values() if not run.is_empty]
+        return bool(begun) and all(run.is_mistaken for run in begun)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What is wrong with the request, said of the first checkpoint of each run that it is wrong for."""
+        first = [run.mistakes[min(run.mistakes)] for run in self.runs.values() if run.mistakes]
+        return list(dict.fromkeys(sentence for error in first for sentence in error.problems))
 
     def discover(self) -> list[str]:
         """Find folders that are new; returns a sentence for everything that is in the way."""
@@ -65,6 +77,6 @@ class RunList:
                     "one, or watch it alone with path= and another name, model.name=."
                 )
                 return self.clashes[-1:]
-        given = setup, len(self.runs), self._tasks, self._faults, self._complain
+        given = setup, len(self.runs), self._tasks, self.faults, self._complain
         self.runs[folder or setup.config.model.path] = WatchedRun(*given)
         return []

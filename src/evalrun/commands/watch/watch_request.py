@@ -38,6 +38,7 @@ class RunSetup:
     plain: Mapping[str, Any]  # the same as plain values, to be kept with results
     folders: FolderTemplate  # of its jobs
     overrides: tuple[str, ...]  # that make it, the step aside
+    asked: tuple[str, ...]  # the words as typed, those that name folders aside
     composed: DictConfig  # the whole config, Hydra's node included
 
 
@@ -72,6 +73,7 @@ class WatchRequest:
             place = [f"model.path={_ANY}"] if self.patterns else []
             self._composed = compose([*local, *sayable, *place, "step=0"])
             self._words = [*local, *(word for word in sayable if not word.lstrip("+~").startswith(_NOT_FOR_JOBS))]
+            self._asked = tuple(sorted(o.input_line or "" for o in given if o.key_or_group != "model.path"))
             config = to_config(self._composed)
         found = list(hooks.problems(config.watch))
         if config.checkpoint.folder is None:
@@ -107,7 +109,7 @@ class WatchRequest:
             composed.watch.webhook = composed.watch.command = None
             composed.tracking.uri = config.tracking.uri
         place = f"model.path={quoted(config.model.path)}"
-        return RunSetup(config, values, FolderTemplate(composed), (*self._words, place), composed)
+        return RunSetup(config, values, FolderTemplate(composed), (*self._words, place), self._asked, composed)
 
 
 def configured(words: Sequence[str]) -> tuple[Config, Mapping[str, Any], FolderTemplate]:

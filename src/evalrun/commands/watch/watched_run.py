@@ -48,6 +48,7 @@ class WatchedRun:
     judged: dict[int, Visit] = field(default_factory=dict)  # of them, those with a verdict
     queued: dict[int, str] = field(default_factory=dict)  # left to a cluster: step -> where
     failed: set[int] = field(default_factory=set)  # steps whose last try failed, as far as they are there
+    mistakes: dict[int, ConfigError] = field(default_factory=dict)  # of them, those for which the request is wrong
     turn: float = 0.0  # monotonic time of its last evaluation: who waited longest is next
     refusals: int = 0  # checkpoints that were found to be no part of the run
     _done: dict[int, Files] = field(default_factory=dict)
@@ -73,6 +74,11 @@ class WatchedRun:
         except OSError:
             return False
         return self.problem is not None and not step_names.parse_numbered_names(names)
+
+    @property
+    def is_mistaken(self) -> bool:
+        """Whether nothing of it can be evaluated as it was asked for, though its checkpoints are whole."""
+        return bool(self.mistakes) and not self.keys and self.mistakes.keys() >= set(self.new())
 
     @property
     def newest(self) -> Visit | None:
@@ -119,6 +125,7 @@ class WatchedRun:
         self._files = dict(seen.ready) | {step: self.files(step) for step in seen.waiting}
         self._latest = max(self._latest, *seen.ready, -1)
         self.failed &= seen.ready.keys()
+        self.mistakes = {step: error for step, error in self.mistakes.items() if step in self.failed}
 
     def new(self) -> list[int]:
         """The steps that are there as they were not when they were last evaluated, in order."""
@@ -195,10 +202,14 @@ class WatchedRun:
         self.keys[step] = run_key
         self.queued.pop(step, None)
         self.failed.discard(step)
+        self.mistakes.pop(step, None)
         self.faults.clear(self._key(step))
 
     def failing(self, step: int, error: Exception) -> None:
-        """A checkpoint could not be evaluated: say why, and when it is tried again."""
+        """A checkpoint could not be evaluated: say why, and when it is tried again.
+
+        A mistake of the request is none of the checkpoint's: it is kept for the watch to say, once for all of them.
+        """
         files = self.ready(step)
         self.turn = time.monotonic()
         self.queued.pop(step, None)
@@ -207,13 +218,19 @@ class WatchedRun:
             self._done[step] = files
             self.complain(f"step {step} of '{self.root}' disappeared before it was evaluated: it has no result.")
             return
+        if isinstance(error, ConfigError):
+            self.mistakes[step] = error
+            self.faults.note(self._key(step), self._state(step), str(error), outlives=False)
+            return
+        self.mistakes.pop(step, None)
         why = str(error)
         if not isinstance(error, EvalrunError):
             log.debug("step %d", step, exc_info=error)
             cause = f"{type(error).__name__}: {first_line(error)}"
             why = f"step {step} of '{self.root}' failed in a way that evalrun did not foresee ({cause})."
-        fault = self.faults.note(self._key(step), files, why)
-        self.complain(f"{why} {_next_try(fault, self._waited(fault))}")
+        fault = self.faults.note(self._key(step), self._state(step), why)
+        later = f" {_next_try(fault, self._waited(fault))}" if self.faults.are_tried_again else ""
+        self.complain(f"{why}{later}")
 
     def _waited(self, fault: FailedTry) -> float:
         watch = self.config.watch
@@ -229,7 +246,11 @@ class WatchedRun:
         return sorted(step for step in self.keys if step not in self.judged and (first is None or step < first))
 
     def _fault(self, step: int) -> FailedTry | None:
-        return self.faults.of(self._key(step), self.ready(step))
+        return self.faults.of(self._key(step), self._state(step))
+
+    def _state(self, step: int) -> tuple[object, ...]:
+        """What a try depends on: another request is not held back by what failed under this one."""
+        return (*self.setup.asked, *sorted(self.ready(step)))
 
     def _key(self, step: int) -> str:
         return f"{self.root.absolute()} step {step}"
