@@ -140,6 +140,7 @@ def _evaluate(job: JobSpec, config_yaml: str, work: job_state.JobReporter, proce
             raise fault
         if config.sweep is None:  # a sweep's are noted once
             store.groups.record(cell.suite, task_groups(config.tasks))
+            store.tokens.settle([cell], {cell.suite: store.filed(cell.suite)})
         elif not undelivered:
             store.mark(cell.suite, run_key, config.sweep)
     if not todo:

@@ -75,6 +75,7 @@ def _started(jobs: Sequence[JobSpec], sweep: str) -> SweepStart:
         namesakes.refuse(configs, places, store.filed)
         refused = audit.refusals(configs, [namesakes.here(place) for place in places], store.table)
         refused = {at: error for at, error in refused.items() if at not in done}
+    store.tokens.settle([jobs[at].cell for at in there], held)  # none of them has another run's name
     results = {at: JobResults(there[at], str(known[at].run_key), known[at].keys, seen[at][0]) for at in there}
     ours = [replace(job.of_sweep(sweep), results=results.get(at)) for at, job in enumerate(jobs)]
     todo = [job for at, job in enumerate(ours) if at not in done and at not in refused]

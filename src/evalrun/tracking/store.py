@@ -18,6 +18,7 @@ from evalrun.tracking.backends import backend_of
 from evalrun.tracking.connection import PORT, MlflowConnection
 from evalrun.tracking.layout import RunEntry
 from evalrun.tracking.suite_groups import SuiteGroups
+from evalrun.tracking.token_counts import TokenCounts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,7 @@ class Store:
         self._link = MlflowConnection(conf.uri, Path(conf.root), patience_s, conf.upgrade)
         self._backend = backend_of(self._link)
         self.groups = SuiteGroups(self._link, self._backend)  # of tasks, that suites were evaluated on
+        self.tokens = TokenCounts(self._link)  # of checkpoints
         self.alarms = Alarms(self._link, self._backend)  # what watches found to be worse
 
     def __reduce__(self) -> tuple[type[Store], tuple[TrackingConf, float]]:
@@ -271,11 +273,7 @@ class Store:
             return report_runs.log(self._link, suite, files, metrics, params, tags)
 
     def view_path(self, suite: str) -> str:
-        """The part of the UI's address, from `#` on, that opens the suite's accuracy curves.
-
-        Raises:
-            TrackingError: when there are no curves yet.
-        """
+        """The part of the UI's address, from `#` on, for the suite's accuracy curves; TrackingError without any."""
         from evalrun.tracking import views
 
         with self._link.guard("looking up the curves"):

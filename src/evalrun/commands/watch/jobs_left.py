@@ -10,6 +10,7 @@ from evalrun.checkpoints.folder_notes import notes
 from evalrun.commands.watch.store_view import StoreView
 from evalrun.commands.watch.watched_run import WatchedRun
 from evalrun.core.errors import CheckpointError, ConfigError, EvalrunError, TrackingError
+from evalrun.core.records import Checkpoint
 from evalrun.grid import namesakes
 from evalrun.grid.job_spec import JobResults, JobSpec
 from evalrun.grid.locating import locate_all
@@ -71,13 +72,23 @@ class JobsLeft:
         held = self._held({job.cell.suite for _, job in there})
         identities = [job.results.located.identity for _, job in there if job.results is not None]
         entries = progress_of([replace(job, results=None) for _, job in there], held, dict(enumerate(identities)))
-        left = []
+        left, found = [], []
         for (run, job), entry in zip(there, entries, strict=True):
             if held is not None and not entry.missing and not entry.undelivered and not job.config.force:
                 run.found(job.config.step, str(entry.run_key))
+                found.append(job.cell)
             elif held is not None or entry.missing:  # what is in the journal can wait for the store
                 left.append((run, _with_results(job, entry)))
-        return [(run, job) for run, job in self._of_own_name(left) if not self._has_failed(run, job)]
+        own = self._of_own_name(left)
+        if held is not None:
+            self._settle_tokens([*found, *(job.cell for _, job in own)])
+        return [(run, job) for run, job in own if not self._has_failed(run, job)]
+
+    def _settle_tokens(self, cells: list[Checkpoint]) -> None:
+        try:
+            self._view.settle_tokens(cells)
+        except TrackingError as error:
+            self._complain(f"{str(error).rstrip('.')}. {LATER}")
 
     def _held(self, suites: set[str]) -> RunsBySuite | None:
         """What the store holds of suites; None where it cannot be asked."""

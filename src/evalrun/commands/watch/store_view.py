@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from evalrun.core.records import Checkpoint
 from evalrun.tracking import Store
 from evalrun.tracking.layout import RunEntry
 
@@ -35,6 +38,15 @@ class StoreView:
         if suite not in self._filed:
             self._filed[suite] = self._store.filed(suite)
         return self._filed[suite]
+
+    def settle_tokens(self, cells: Iterable[Checkpoint]) -> None:
+        """Put right what runs of these checkpoints say of their tokens.
+
+        Raises:
+            TrackingError: the store fails.
+        """
+        if self._store.tokens.settle(cells, self._filed):
+            self._filed.clear()
 
     def again(self, suite: str, run_key: str) -> RunEntry | None:
         """A run as it is now; None where there is none.
