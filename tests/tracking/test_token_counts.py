@@ -64,6 +64,7 @@ def test_another_seed_or_suite_is_not_touched(store: Store, make: MakeResult) ->
     assert table.loc[table["seed"] == 2, "tokens"].unique().tolist() == [make_cell().tokens]
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("words", [("-m",), (), ("watch", "--once")], ids=["sweep", "one", "watch"])
 def test_a_corrected_number_is_heard_though_all_is_done(
     workspace: Path, evalrun: Evalrun, words: tuple[str, ...]

@@ -171,7 +171,7 @@ class SweepSession:
             return
         self.end_downloads()
         self.note_groups()
-        summary.show(self.jobs)
+        summary.show(self.jobs, self.plan.jobs)
         if self.rounds is not None and not self._is_over:
             print(*not_computed(self.rounds.left_out()), sep="\n", end="\n\n", flush=True)
         if not self.has_none and self.plan.config.analysis.after_sweep:

@@ -17,13 +17,14 @@ from evalrun.grid.job_spec import JobSpec
 _WIDTH = 120  # where standard output is no terminal
 
 
-def show(jobs: Sequence[JobSpec]) -> None:
+def show(jobs: Sequence[JobSpec], grid: Sequence[JobSpec]) -> None:
     """Print what a sweep has come to; nothing where there is no result yet.
 
     Args:
         jobs: Of the sweep, with what is known of them.
+        grid: All that it would have without `until=`.
     """
-    found = values(jobs)
+    found = values(jobs, grid)
     told = lines(found, columns(_WIDTH), sys.stdout.encoding or "ascii")
     if told:
         print("", *told, "", sep="\n", flush=True)

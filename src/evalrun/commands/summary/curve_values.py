@@ -31,11 +31,12 @@ class TaskCurve:
     tasks: int = 1  # of a group
 
 
-def values(jobs: Sequence[JobSpec]) -> list[TaskCurve]:
+def values(jobs: Sequence[JobSpec], grid: Sequence[JobSpec]) -> list[TaskCurve]:
     """The curves of a sweep that have any result, those of groups before what they hold; seeds are averaged.
 
     Args:
         jobs: Of the sweep, with what is known of them.
+        grid: All that it would have without `until=`: every curve of a model has the same steps.
     """
     store = Store(jobs[0].config.tracking)
     held, _ = progress.runs_of(store, {job.cell.suite for job in jobs})
@@ -51,12 +52,16 @@ def values(jobs: Sequence[JobSpec]) -> list[TaskCurve]:
     groups = task_groups(dict.fromkeys(task for job in jobs for task in job.config.tasks))
     rows = outline(dict.fromkeys(task for entry in entries for task in entry.tasks), groups)
     several = _several(jobs)
-    by_step: dict[tuple[str, str], dict[int, list[Value]]] = defaultdict(lambda: defaultdict(list))
+    steps: dict[str, list[int]] = {}
+    for model, step in sorted({(job.cell.model, job.cell.step) for job in (*jobs, *grid)}):
+        steps.setdefault(model, []).append(step)
+    by_step: dict[tuple[str, str], dict[int, list[Value]]] = {}
     for job, entry, results in zip(jobs, entries, found, strict=True):
         results |= group_values(results, groups)
         for name in (name for name in rows if name in groups or name in entry.tasks):
-            place = by_step[name, " ".join([job.cell.model, *several(job)])][job.cell.step]
-            place += [results[name]] if name in results else []
+            label = " ".join([job.cell.model, *several(job)])
+            there = by_step.setdefault((name, label), {step: [] for step in steps[job.cell.model]})
+            there[job.cell.step] += [results[name]] if name in results else []
     return [
         replace(curve, depth=rows[curve.task], tasks=len(tasks_of(groups, curve.task))) for curve in _curves(by_step)
     ]
@@ -67,7 +72,7 @@ def _curves(by_step: Mapping[tuple[str, str], Mapping[int, list[Value]]]) -> Ite
         there = [value for several in steps.values() for value in several]
         if there:
             metric = there[-1].metric
-            means = [_mean([v.value for v in steps[step] if v.metric == metric]) for step in sorted(steps)]
+            means = [_mean([v.value for v in steps[step] if v.metric == metric]) for step in steps]
             yield TaskCurve(task, model, metric, tuple(means), max(map(len, steps.values())))
 
 
