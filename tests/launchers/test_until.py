@@ -49,6 +49,7 @@ def test_what_a_settled_curve_does_not_need_is_not_computed_and_said(name: str, 
     assert steps_of(command) == [*["step1"] * 2, *["step4"] * 2, *["step8"] * 2]
     assert "(2 results):\n" in first.stdout
     for task in ("alpha", "faulty"):
+        assert re.search(rf"^{task}\s+\S+ to \S+\s+\S·\S\S \d", first.stdout, re.M)  # the step has its place
         assert re.search(rf"{task} in toy-s: undecided by 3 of 4 steps, without 2\n", first.stdout)
     if name != "local":
         return

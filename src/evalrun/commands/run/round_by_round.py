@@ -20,7 +20,7 @@ def not_computed(left_out: Sequence[LeftOut]) -> Iterator[str]:
     if not left_out:
         return
     cells = sum(len(one.steps) for one in left_out)
-    yield f"not computed, because until=settled found the shape without it ({counted(cells, 'result')}):"
+    yield f"not computed, because until=settled needs no more of these curves ({counted(cells, 'result')}):"
     by_task: dict[str, list[LeftOut]] = defaultdict(list)
     for one in left_out:
         by_task[one.curve[1]].append(one)
