@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import t as student
 
 from analysis.made_runs import Array, Recipe, answers, made_curves
+from evalrun.reporting import runs_drawing
 from evalrun.statistics.training_runs import curve_bands, run_differences
 from evalrun.statistics.training_runs.curve_bands import by_exchanged_runs, by_few_seeds, item_deviations, item_signs
 from evalrun.statistics.training_runs.matched_points import common_points, on_points
@@ -174,6 +175,10 @@ def test_a_band_of_shares_ends_where_shares_do() -> None:
     assert (bands.critical * bands.tasks[0].error > 2).any()  # wider than anything that can be
     assert points[["low", "item_low"]].to_numpy().min() == -1
     assert points[["high", "item_high"]].to_numpy().max() == 1
+    assert points["difference"].abs().max() > 0.1  # the band's two sides are not as wide
+    for _, scale in runs_drawing._sheet(points, "tokens", ["B - A"], "Difference")[1]:
+        low, high = scale.ranges.up
+        assert -1.15 < low < high < 1.15  # the edge and the panel's margin
     row = task_rows(bands, points).iloc[0]
     assert -1 <= row["mean_low"] <= row["mean_high"] <= 1
     nats = replace(bands, tasks=tuple(replace(one, curves=replace(one.curves, is_share=False)) for one in bands.tasks))

@@ -119,8 +119,10 @@ def _sheet(
         if not columns:
             # A band as wide as the metric itself would flatten the curve that it is about: it is cut at the edge.
             most = 8 * float(np.abs(floats(own, "difference")).max()) + 0.1 * _unit(own)
-            reach = np.minimum(floats(own, "high") - floats(own, "difference"), most)
-            lines["difference"] = LineValues(floats(own, across), floats(own, "difference"), reach, [])
+            for name in ("low", "high"):  # a band of shares ends at one, on one side before the other
+                reach = np.clip(floats(own, name) - floats(own, "difference"), -most, most)
+                edge = floats(own, "difference") + reach
+                lines[name] = LineValues(floats(own, across), edge, np.zeros(len(own)), [])
         ranges.append(ranges_of(shown, lines, across))
     places, top = legend_places(labels, sheet.width)
     for label, (left, middle) in zip(labels, places, strict=True):
