@@ -44,11 +44,12 @@ def learned_and_lost(study: Findings) -> Section | None:
     return Section(
         "Items over training",
         "How many items each model always has right, learns for good, loses and regains, loses, answers unstably, or "
-        "never knows, by courses that allow for guesses and slips; by chance: how many of the regained, lost and "
-        "unstable there would be if nothing were ever lost. Lost, %: items known at one checkpoint and not at a later "
-        "one, on average over all pairs, with the interval (unbiased, so that it may be below 0); bold: shown to be "
-        "more than chance. Age: tokens at which half of the learned items are known. In the pictures a row is an item "
-        "(or a few), dark where it is right, in the order in which they are learned; training goes to the right.",
+        "is never shown to know (some of these are right at the end, as guesses are), by courses that allow for "
+        "guesses and slips; by chance: how many of the regained, lost and unstable there would be if nothing were ever "
+        "lost. Lost, %: items known at one checkpoint and not at a later one, on average over all pairs, with the "
+        "interval (unbiased, so that it may be below 0); bold: shown to be more than chance. Age: tokens at which half "
+        "of the learned items are known. In the pictures a row is an item (or a few), dark where it is right, in the "
+        "order in which they are learned; training goes to the right.",
         _HEADS,
         rows[:_MOST],
         f"{_MOST} of {len(rows)} curves; all are in tables/items_classes.csv and tables/items_losses.csv."
