@@ -169,6 +169,16 @@ def test_whatever_is_in_a_file_is_taken_or_refused_in_sentences_that_name_it(
             OVERRIDING.format("launcher: processes") + "hydra: {launcher: {wrkers: 2}}\n",
             "unknown setting 'hydra.launcher.wrkers' of hydra/launcher=processes: did you mean 'workers'?",
         ),
+        (
+            "experiment",
+            OVERRIDING.format("launcher: processes") + "hydra: {launcher: {workers: two}}\n",
+            "hydra.launcher.workers is 'two': it must be a whole number, 1 or more, or auto.",
+        ),
+        (
+            "hydra/launcher",
+            FILES["hydra/launcher"][0].replace("workers: 2", "workers: 0"),
+            "hydra.launcher.workers is '0'",
+        ),
         ("model", MODEL.format(suite="sound\n  - override /hydra/launcher: local", more=""), "say it in an experiment"),
         ("experiment", "# @package _global_\nmodel: tiny/s\n", "hydra: {sweeper: {params: {model: NAME}}}"),
         ("checkpoint", SUITE.format(name="mine").replace("[1, 2]", "[1, x]"), "checkpoint.steps holds 'x'"),

@@ -214,6 +214,12 @@ def test_a_glob_without_match_lists_what_exists() -> None:
         (("model=pythia-70m", "step=1", "dtype=float16"), "did you mean 'scorer.dtype'"),
         (("model=pythia-70m", "step=1", "scorer=[lm_eval]"), "names several"),
         (("model=pythia-70m", "step=1", "hydra.launcher=ray"), "hydra/launcher=ray"),
+        (
+            ("model=pythia-70m", "step=1", "hydra/launcher=processes", "hydra.launcher.workers=two"),
+            "hydra.launcher.workers is 'two': it must be a whole number, 1 or more, or auto",
+        ),
+        (("model=pythia-70m", "step=1", "hydra/launcher=ray", "hydra.launcher.gpus=-1"), "hydra.launcher.gpus is '-1'"),
+        (("model=pythia-70m", "step=1", "hydra/launcher=slurm", "hydra.launcher.wait=no_"), "it must be true or false"),
         (("model=pythia-70m", "step=1", "hydra.sweep.dirr=x"), "Hydra does not take hydra.sweep.dirr=x"),
         (("model=pythia-70m", "step=1", "hydra/sweeper=optuna"), "unknown hydra/sweeper 'optuna'"),
         (("model=pythia-70m", "step=1", "hydra/sweeper=basic"), "expands its grids itself"),

@@ -9,6 +9,7 @@ import pytest
 
 from evalrun.errors import ConfigError
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import PoolSettings
 from evalrun.launch import gpus, pool
 from evalrun.launch.jobs import Queue
 from helpers import made_job
@@ -19,11 +20,11 @@ def work(index: int, n_params: int) -> JobSpec:
     return job
 
 
-def settings(**changes: object) -> pool.PoolSettings:
+def settings(**changes: object) -> PoolSettings:
     values: dict[str, object] = {
         "workers": "auto", "workers_per_gpu": 1, "gpus_per_worker": 1, "threads": "auto", "retries": 1,
     }  # fmt: skip
-    return pool.PoolSettings(**{**values, **changes})  # type: ignore[arg-type]
+    return PoolSettings(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture

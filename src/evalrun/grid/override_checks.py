@@ -19,6 +19,7 @@ from evalrun.config.compose import compose, type_sentence
 from evalrun.config.own_yaml import conf_dirs
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, first_line, suggest
+from evalrun.grid import launcher_problems
 from evalrun.grid.overrides import ALIASES, choices, file_problems, free_mappings, group_options, words
 from evalrun.tasks import groups
 
@@ -78,9 +79,11 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
     """Of Hydra's own config, which Hydra checks itself, in words of its own and with a traceback."""
     own = [o for o in overrides if _is_hydra(o.key_or_group)]
     beside = _experiment(overrides)
-    if found := [*_launcher_problems(own, beside), *(_settings_of_file(own, beside) if beside else ())]:
+    if found := [*launcher_problems.names(own, beside), *(launcher_problems.of_file(own, beside) if beside else ())]:
         yield from found
-    if not own or found:
+        return
+    if not own:
+        yield from launcher_problems.values(own, beside)
         return
     for override in own:
         group, name = override.key_or_group, str(override.value())
@@ -101,6 +104,8 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
         why = first_line(error.__cause__ or error)
         files = "".join(f"{path}: " for path in dict.fromkeys(own_yaml.named(written.split())))
         yield f"{files}Hydra does not take {written}: {why}; with `--cfg hydra` it shows what there is."
+        return
+    yield from launcher_problems.values(own, beside)
 
 
 def unresolved(overrides: Sequence[Override], job: Sequence[str]) -> Iterator[str]:
@@ -128,56 +133,6 @@ def _experiment(overrides: Sequence[Override]) -> list[str]:
     """The word that names an experiment, which may say what is Hydra's own, if it is one that can be read."""
     named = [o for o in overrides if o.key_or_group == "experiment" and not o.is_sweep_override()]
     return [o.input_line or "" for o in named if not [*_problems(o)]]
-
-
-def _settings_of_file(own: Sequence[Override], beside: Sequence[str]) -> Iterator[str]:
-    """Sentences about settings in an experiment that its launcher, or the one that was typed, does not have.
-
-    Args:
-        own: Overrides of Hydra's own keys, the launcher's without a mistake.
-        beside: The word for the experiment.
-    """
-    typed = [o.input_line or "" for o in own if o.key_or_group == "hydra/launcher"]
-    without = [o.input_line or "" for o in own if o.is_delete() and o.key_or_group.startswith("hydra.launcher.")]
-    try:
-        hydra = compose([*beside, *typed, *without], partial=True).hydra
-    except ConfigError:
-        return  # said where all words are put together
-    name = hydra.runtime.choices["hydra/launcher"]
-    known = [str(key) for key in compose([f"hydra/launcher={name}"], partial=True).hydra.launcher]
-    for key in map(str, hydra.launcher):
-        if key not in known:
-            files = ", ".join(map(str, own_yaml.saying(own_yaml.named(beside), key)))
-            meant = suggest(key, [name for name in known if name != "_target_"])
-            if typed:
-                meant = f"add '~hydra.launcher.{key}' to leave it out."
-            yield f"{files}: unknown setting 'hydra.launcher.{key}' of hydra/launcher={name}: {meant}"
-
-
-def _launcher_problems(overrides: Sequence[Override], beside: Sequence[str]) -> Iterator[str]:
-    """Sentences about hydra/launcher and its keys, the one part of Hydra's own config that people set often.
-
-    Args:
-        overrides: Of Hydra's own keys.
-        beside: The word for the experiment, which may choose a launcher.
-    """
-    chosen = next((o for o in overrides if o.key_or_group == "hydra/launcher" and not o.is_delete()), None)
-    group, key = "hydra/launcher", "hydra.launcher."
-    for override in overrides:
-        if override.key_or_group == "hydra.launcher":
-            yield f"hydra.launcher is no setting itself: choose a launcher with {group}={override.value()}."
-            return
-    if chosen is not None and str(chosen.value()) not in group_options(group):
-        yield f"unknown {group} '{chosen.value()}': {suggest(str(chosen.value()), group_options(group))}"
-        return
-    settings = [o.key_or_group for o in overrides if o.key_or_group.startswith(key) and not o.is_add()]
-    if settings:
-        hydra = compose([*beside, *([f"{group}={chosen.value()}"] if chosen else [])], partial=True).hydra
-        known = [f"{key}{name}" for name in hydra.launcher if name != "_target_"]
-        named = hydra.runtime.choices[group]
-        for word in settings:
-            if ".".join(word.split(".")[:3]) not in known:
-                yield f"unknown setting '{word}' of {group}={named}: {suggest(word, known)}"
 
 
 def _problems(override: Override) -> Iterator[str]:

@@ -9,38 +9,18 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalrun.core.errors import ConfigError, EvalrunError, first_line
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import RaySettings
 from evalrun.launch.jobs import JobResult, Status, largest_first
-from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.worker import Context, Worker, enter_workspace
 
 log = logging.getLogger(__name__)
 _here: tuple[str, Worker] | None = None  # in a worker process: the launch that it works for
-
-
-@dataclass(frozen=True)
-class RaySettings:
-    """Settings of the launcher, explained in conf/hydra/launcher/ray.yaml."""
-
-    address: str | None
-    cpus: float
-    gpus: float | str
-    retries: int
-    init: Mapping[str, Any]
-
-    def check(self) -> None:
-        """Raise ConfigError with all values that cannot be right."""
-        refuse(
-            check_minimum(0, fractions=True, cpus=self.cpus),
-            check_minimum(0, fractions=True, auto=True, gpus=self.gpus),
-            check_minimum(0, retries=self.retries),
-        )
 
 
 def run(

@@ -13,49 +13,19 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evalrun.core.errors import ConfigError, EvalrunError, first_line
 from evalrun.core.text import counted
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import SlurmSettings
 from evalrun.launch.jobs import JobResult, Status, largest_first
-from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.slurm_queue import POLL_S, QueuedTasks, active_tasks, cancel, job_ids, scancel, state_of
 from evalrun.launch.slurm_task import SlurmBatch, SlurmTask, read_results
 from evalrun.launch.worker import Context
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SlurmSettings:
-    """Settings of the launcher, explained in conf/hydra/launcher/slurm.yaml."""
-
-    partition: str | None
-    account: str | None
-    qos: str | None
-    minutes: int
-    cpus: int
-    gpus: int
-    memory_gb: int | None
-    steps_per_job: int
-    at_once: int
-    setup: Sequence[str]
-    options: Mapping[str, Any]
-    requeues: int
-    retries: int
-    wait: bool
-
-    def check(self) -> None:
-        """Raise ConfigError with all values that cannot be right."""
-        refuse(
-            check_minimum(
-                1, minutes=self.minutes, cpus=self.cpus, steps_per_job=self.steps_per_job, at_once=self.at_once
-            ),
-            check_minimum(0, gpus=self.gpus, requeues=self.requeues, retries=self.retries),
-        )
 
 
 def run(

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from evalrun.core.errors import ConfigError
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import PoolSettings
 from evalrun.launch import gpus
 from evalrun.launch.jobs import JobResult, Queue, Status
-from evalrun.launch.limits import check_minimum, refuse
 from evalrun.launch.worker import Context, Worker, enter_workspace
 
 log = logging.getLogger(__name__)
@@ -31,27 +31,6 @@ _spawn = multiprocessing.get_context("spawn")  # a forked process cannot use CUD
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 # Left to the process that started the workers: Ctrl-C reaches all of a terminal, USR1 and USR2 all of a SLURM job.
 _LEFT = {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
-
-
-@dataclass(frozen=True)
-class PoolSettings:
-    """Settings of the launcher, explained in conf/hydra/launcher/processes.yaml."""
-
-    workers: int | str
-    workers_per_gpu: int
-    gpus_per_worker: int
-    threads: int | str
-    retries: int
-
-    def check(self) -> None:
-        """Raise ConfigError with all values that cannot be right."""
-        both = self.workers_per_gpu != 1 and self.gpus_per_worker != 1
-        refuse(
-            check_minimum(1, auto=True, workers=self.workers, threads=self.threads),
-            check_minimum(1, workers_per_gpu=self.workers_per_gpu, gpus_per_worker=self.gpus_per_worker),
-            check_minimum(0, retries=self.retries),
-            ["hydra.launcher takes either workers_per_gpu or gpus_per_worker: leave one of them at 1."] if both else [],
-        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun.core.errors import StorageError
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import PoolSettings
 from evalrun.launch import pool
 from evalrun.launch.jobs import JobResult, Status
 from evalrun.launch.worker import Context, enter_workspace
@@ -41,7 +42,7 @@ class SlurmTask:
             for work in batch.works:
                 _report(out, work.key, JobResult(work.index, Status.FAILED, f"{work.cell.label}: {error}"))
             return
-        settings = pool.PoolSettings("auto", 1, 1, "auto", batch.retries)
+        settings = PoolSettings("auto", 1, 1, "auto", batch.retries)
         places = pool.slots(settings, batch.device)[: len(batch.works)]
         logs = Path(batch.folder) / "workers"
         failed = False

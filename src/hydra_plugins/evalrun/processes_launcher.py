@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import PoolSettings
 from evalrun.launch import pool
 from evalrun.launch.base import SweepLauncher
 from evalrun.launch.jobs import JobResult
@@ -16,7 +17,7 @@ class ProcessesLauncher(SweepLauncher):
     here = True
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = pool.PoolSettings(**settings)
+        self.settings = PoolSettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as workers become free."""

@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import RaySettings
 from evalrun.launch import on_ray
 from evalrun.launch.base import SweepLauncher
 from evalrun.launch.jobs import JobResult
@@ -14,7 +15,7 @@ class RayLauncher(SweepLauncher):
     """Makes a Ray task of each job; the settings are those of conf/hydra/launcher/ray.yaml."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = on_ray.RaySettings(**settings)
+        self.settings = RaySettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as the cluster ends them."""

@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from evalrun.grid.job_spec import JobSpec
+from evalrun.grid.launcher_settings import SlurmSettings
 from evalrun.launch import on_slurm
 from evalrun.launch.base import SweepLauncher
 from evalrun.launch.jobs import JobResult
@@ -14,7 +15,7 @@ class SlurmLauncher(SweepLauncher):
     """Submits the jobs through submitit; the settings are those of conf/hydra/launcher/slurm.yaml."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = on_slurm.SlurmSettings(**settings)
+        self.settings = SlurmSettings(**settings)
 
     def outcomes(self, context: Context, works: Sequence[JobSpec]) -> Generator[JobResult]:
         """Results of the jobs, as SLURM ends them."""
