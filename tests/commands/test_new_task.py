@@ -354,6 +354,18 @@ def test_the_command(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
             2,
             "none of the others says which of them",
         ),
+        (
+            "x data.jsonl",
+            '{"prompt": "a", "choices": ["b", "c"], "answer": 2}\n{"prompt": "d", "choices": ["e", "f"], "answer": 0}',
+            2,
+            "row 1 has answer 2, out of range of its 2 choices, which are numbered from 0 to 1: mend it there",
+        ),
+        (
+            "x data.csv",
+            "prompt,A,B,answer\na,b,c,B\nd,e,f,D\n",
+            2,
+            "row 2 has answer 'D', which is none of its 2 choices, ['e', 'f']",
+        ),
         ("x data.jsonl", '{"n": 1, "choices": ["b", "c"], "answer": 0}', 2, "none of them is a prompt"),
         ("x data.jsonl --forse", "{}", 2, "did you mean '--force'?"),
         ("x data.csv", "a,b\n1,2,3\n", 1, "line 2 has 3 fields where the header names 2"),

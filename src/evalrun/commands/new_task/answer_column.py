@@ -46,6 +46,33 @@ def find(rows: Rows, choices: Choices, names: Mapping[str, str]) -> Answer | Non
     return None
 
 
+def misfit(rows: Rows, choices: Choices) -> str | None:
+    """What keeps a column with a telling name from saying the right choice, with the first row of which it is true.
+
+    Args:
+        rows: What was looked at.
+        choices: Where no column fits them.
+
+    Returns:
+        The end of a sentence that begins with the file; None where no column is named as an answer would be.
+    """
+    known = [c for c in rows.columns if c not in choices.columns and key(c) in NAMES]
+    for column in sorted(known, key=lambda c: NAMES.index(key(c))):
+        values = rows.values(column)
+        numbers = [integer(value) for value in values]
+        for number, (value, texts) in enumerate(zip(values, choices.of_rows, strict=True), start=1):
+            count = len(texts)
+            if all(one is not None for one in numbers):
+                if not 0 <= (integer(value) or 0) < count:
+                    last = f"which are numbered from 0 to {count - 1}"
+                    return f"row {number} has {column} {value!r}, out of range of its {count} choices, {last}"
+            elif isinstance(value, str):
+                letter = _LETTER.fullmatch(value.strip())
+                if value not in texts and not (letter and ord(letter[1].lower()) - 97 < count):
+                    return f"row {number} has {column} {value!r}, which is none of its {count} choices, {texts!r}"
+    return None
+
+
 def _ways(values: Sequence[Any], choices: Choices, column: str, name: str) -> Iterator[Answer]:
     """All ways in which a column may name the right choice, those first that leave least doubt.
 

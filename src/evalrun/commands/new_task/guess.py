@@ -135,6 +135,10 @@ def _listed(rows: Rows, names: Mapping[str, str]) -> _Scored | None:
         return None
     answer = answer_column.find(rows, found, names)
     if answer is None:
+        if misfit := answer_column.misfit(rows, found):
+            raise ConfigError(
+                f"'{rows.path}': {misfit}: mend it there, or call the column that says the right one answer."
+            )
         where = found.said.replace("column", "the column", 1)
         raise ConfigError(
             f"'{rows.path}' has {_saw(rows)}; the choices are in {where}, and none of the others says which of them is "
