@@ -216,7 +216,9 @@ def a_fault_costs_its_job_alone(
     assert_whole(command, expected)
 
 
-def stops_and_goes_on(command: Command, expected: Mapping[str, tuple[float, pd.DataFrame]]) -> None:
+def stops_and_goes_on(
+    command: Command, expected: Mapping[str, tuple[float, pd.DataFrame]], states_may_stay: bool = True
+) -> None:
     """Ctrl-C ends it cleanly, leaves no process, and the same command goes on."""
     mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
     command.faults({f"{model}/step{step}": "wait" for model in ("toy-s", "toy-m") for step in (4, 8)})
@@ -240,6 +242,7 @@ def stops_and_goes_on(command: Command, expected: Mapping[str, tuple[float, pd.D
     assert "The same command goes on from there:\n  python -m evalrun -m " in err
     assert "Traceback" not in err
     wait_for_the_end([pid for _, pid in command.met()], mark)
+    assert states_may_stay or not [*command.folder.glob("multirun/**/state-*.json")]  # of jobs that nobody saw end
     kept = command.journal()
     command.faults({})
     second = command.run()

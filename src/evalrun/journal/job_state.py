@@ -195,6 +195,13 @@ def read(path: Path) -> JobState | None:
         return None
 
 
+def ended_by_us(path: Path, pid: int) -> None:
+    """Take away what a job says that was ended with its process: nobody need wonder what became of it."""
+    state = read(path)
+    if state is not None and (state.state, state.pid, state.place) == (RUNNING, pid, place_of_processes()):
+        _quietly(path.unlink)
+
+
 def read_all(folder: Path) -> list[JobState]:
     """What all jobs of a folder say."""
     return [state for path in sorted(folder.glob("state-*.json")) if (state := read(path)) is not None]

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from evalrun.core.errors import ConfigError
 from evalrun.grid.job_spec import JobSpec
 from evalrun.grid.launcher_settings import PoolSettings
+from evalrun.journal import job_state
 from evalrun.launch import gpus
 from evalrun.launch.jobs import JobResult, Queue, Status
 from evalrun.launch.worker import Context, Worker, enter_workspace
@@ -181,10 +182,13 @@ class _Member:
 
     def end(self) -> None:
         """Kill it if it lives: what it has journalled is whole, and nothing else is kept in it."""
-        well = self.process.is_alive() and self.work is None
+        lives, work = self.process.is_alive(), self.work
+        well = lives and work is None
         self.pipe.close()
         self.process.kill()
         self.process.join()
+        if lives and work is not None and self.process.pid is not None:
+            job_state.ended_by_us(work.state, self.process.pid)
         if well:  # what it printed is of no more use; its jobs have logs of their own
             self.log.unlink(missing_ok=True)
 
