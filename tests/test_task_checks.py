@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from evalrun.errors import TaskError
 from evalrun.scoring import rendered
-from evalrun.tasks import builder, task_file
+from evalrun.tasks import builder, first_row, task_file
 from helpers import write_rows
 
 NUMBERS = {"prompt": "One and one is", "choices": ["1", "2", "3"]}
@@ -271,3 +272,27 @@ def test_a_prompt_that_is_the_same_in_all_rows_is_said(workspace: Path, caplog: 
     caplog.clear()
     build(workspace, rows, doc_to_text='"{{question}}"', doc_to_choice='"{{choices}}"', doc_to_target="answer")
     assert "the prompt is" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ('"{{quest}}"', "row 1 of 'data/mine.jsonl' has no column 'quest', which doc_to_text names: did you mean"),
+        ('"{{a_c}} {{question}}"', "no column 'a_c', which doc_to_text names: did you mean 'a_b'?"),
+        ('"{{a_b}}{{later}}"', None),  # of another row: null in this one
+        ("\"{{quest | default('')}}{{question | regex_replace('a', 'b')}}\"", None),
+        ("question", None),
+    ],
+)
+def test_a_template_that_names_no_column_is_told_before_anything_is_read(
+    workspace: Path, template: str, said: str | None
+) -> None:
+    row = NUMBERS | {"question": "x", "a b": "y"}
+    rows = [row, row | {"later": "z"}]
+    (workspace / "data" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = f"data: data/mine.jsonl\noutput_type: multiple_choice\ndoc_to_text: {template}\ndoc_to_choice: choices\n"
+    text += "process_docs: !function evalrun.task_columns.plain_names\ndoc_to_target: 0\n"
+    (workspace / "conf" / "task" / "mine.yaml").write_text(text)
+    found = list(first_row.problems(task_file.resolve(["mine"])))
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]

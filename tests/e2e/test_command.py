@@ -198,9 +198,10 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_computed(evalrun: 
 
 def test_a_task_fault_is_found_before_the_first_job(evalrun: Run, workspace: Path) -> None:
     (workspace / "data" / "beta.jsonl").unlink()
-    found = evalrun(*SWEEP)
-    assert found.returncode == 1
-    assert "beta.jsonl' is not there" in found.stderr
+    for words in (SWEEP, ("plan", *SWEEP)):
+        found = evalrun(*words)
+        assert found.returncode == 2
+        assert "beta.jsonl' is not there" in found.stderr
     assert not (workspace / "multirun" / "toy").exists()
 
 

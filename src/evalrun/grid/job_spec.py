@@ -12,11 +12,11 @@ from evalrun.checkpoints import ResolvedCheckpoint, adapter_files, conversions
 from evalrun.checkpoints.suites import ReleasedStep
 from evalrun.config.schema import Config
 from evalrun.config.training_stages import in_stage
-from evalrun.core.errors import CheckpointError
+from evalrun.core.errors import CheckpointError, ConfigError, TaskError
 from evalrun.core.records import Checkpoint
 from evalrun.grid import job_keys
 from evalrun.journal import job_state
-from evalrun.tasks import task_file
+from evalrun.tasks import first_row, task_file
 
 Stamp = frozenset[tuple[str, int, int]]  # name, bytes and time of change (ns) of files
 
@@ -39,6 +39,21 @@ class JobTasks:
             TaskError: files that are no task configs, or whose data is absent.
         """
         return tuple(task_file.resolve_for(self._config))
+
+    def checked(self) -> tuple[task_file.TaskFile, ...]:
+        """Read them before anything runs: what is wrong with them then is a mistake of the request.
+
+        Raises:
+            ConfigError: as `files`, or templates that name a column which local data lacks; all at once.
+        """
+        try:
+            files = self.files
+            found = list(first_row.problems(files))
+        except TaskError as error:
+            raise ConfigError(error.problems) from error
+        if found:
+            raise ConfigError(found)
+        return files
 
 
 @dataclass(frozen=True)

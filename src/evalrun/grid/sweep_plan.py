@@ -52,12 +52,12 @@ class Plan:
         """Read the tasks of all jobs.
 
         Raises:
-            TaskError: files that are no task configs, or whose data is absent, all at once.
-            ConfigError: a label is expected of what is no task.
+            ConfigError: files that are no task configs, whose data is absent or lacks what they name, all at once; a
+                label is expected of what is no task.
         """
         names = set()
         for tasks in {id(job.tasks): job.tasks for job in self.jobs}.values():
-            names |= {file.name for file in tasks.files}
+            names |= {file.name for file in tasks.checked()}
         # A task that this sweep leaves out may have a label: a study is often run in parts. What is none is a typo.
         others = [task for task in self.config.analysis.expected if task not in names]
         if unknown := groups.problems(others):

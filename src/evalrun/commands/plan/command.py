@@ -72,4 +72,6 @@ def _grid(overrides: Sequence[str]) -> Plan:
     with hydra_session():
         given = ov.parse(overrides)
         planning.check(given)
-        return planning.plan(tuple(ov.for_hydra(given)), are_checked=True)
+        plan = planning.plan(tuple(ov.for_hydra(given)), are_checked=True)
+        plan.check_tasks()
+        return plan

@@ -13,7 +13,7 @@ from evalrun.commands.watch.loop import Watch
 from evalrun.commands.watch.watch_request import WatchRequest
 from evalrun.core import console
 from evalrun.core.text import counted
-from evalrun.tasks import task_file
+from evalrun.grid.job_spec import JobTasks
 from evalrun.tracking import Store
 
 NOTHING_WORSE, FAILED, DROPPED, INTERRUPTED = 0, 1, 3, 130
@@ -34,7 +34,7 @@ def command(words: Sequence[str]) -> int:
     is_once = "--once" in words
     request = WatchRequest([word for word in words if word != "--once"])
     Store(request.config.tracking).check()  # before the first checkpoint, not after it
-    task_file.resolve_for(request.config)
+    JobTasks(request.config).checked()
     evaluator = evaluator_of(request.launcher, request.setup(), waits=is_once)
     evaluator.check(request.config)
     watch = Watch(request, evaluator, say=_say, warn=_warn)
