@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrun.core.errors import CheckpointError
+from evalrun.core.text import counted
 from evalrun.scoring.engines.known_answers import GREEDY, PROMPT, WRITTEN, AnswerBook, FixedAnswers, KnownAnswers
 
 _NEARER = 0.5  # of its distance: what another checkpoint's must be below to be taken for the one that answers
@@ -70,7 +71,7 @@ def check(
     """
     others = [one for one in book.read() if one.weights != checkpoint.weights]
     _refuse_equal(answers, checkpoint, others)
-    said = [f"answers differ from those of {len(others)} other checkpoint(s)"] if others else []
+    said = [f"answers differ from those of {counted(len(others), 'other checkpoint')}"] if others else []
     values: tuple[float, ...] | None = None
     if isinstance(reference, str):
         said.append(f"not compared with transformers: {reference}")
