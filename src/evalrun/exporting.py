@@ -15,6 +15,7 @@ def export(
     *,
     suite: str | None = None,
     sweep: str | None = None,
+    scored: str | None = None,
     x: str = "step",
     root: Path | str | None = None,
     **overrides: Value,
@@ -26,6 +27,7 @@ def export(
         target: File or folder; None for the format's place below `multirun/export`.
         suite: Of this suite alone.
         sweep: Only the checkpoints that the multirun of this name wanted.
+        scored: Only what was scored in this way: "shared_prefix float32".
         x: What TensorBoard takes for the step: "step" or "tokens".
         root: The folder to work in; None for the current one.
         **overrides: A grid, as for `results`, and the store: `task="memo_trap"`, `tracking={"uri": "http://..."}`.
@@ -40,7 +42,8 @@ def export(
         StorageError: the target cannot be written.
     """
     place = None if target is None else Path(target).expanduser().absolute()
-    own = {name: str(value) for name, value in (("suite", suite), ("sweep", sweep)) if value is not None} | {"x": x}
+    which = {"suite": suite, "sweep": sweep, "scored": scored, "x": x}
+    own = {name: str(value) for name, value in which.items() if value is not None}
     with inprocess.session(root):
         _, done = export_results(format, place, own, inprocess.words(overrides))
         return [path.absolute() for path in done.written]

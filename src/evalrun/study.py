@@ -197,7 +197,7 @@ def tables(store: Store, selection: Selection) -> dict[str, pd.DataFrame]:
     """Suite -> its selected rows, with the columns of `columns.TABLE_COLUMNS`; suites without any are left out.
 
     Raises:
-        AnalysisError: there are no such results.
+        ConfigError, AnalysisError: they were scored otherwise than is asked for; there are no such results.
         TrackingError: the store cannot be read.
     """
     return {suite: table for suite, _, table in _selected(store, selection)}
@@ -214,7 +214,7 @@ def _selected(
     """Each suite with all its results and its selected rows, as `tables`; `meanwhile` as for `read_suites`.
 
     Raises:
-        AnalysisError: there are no such results.
+        ConfigError, AnalysisError: they were scored otherwise than is asked for; there are no such results.
         TrackingError: the store cannot be read.
     """
     suites = store.suites()
@@ -225,15 +225,16 @@ def _selected(
     if not suites:
         raise AnalysisError(f"no results in {store.uri} yet: evaluate something first, for example with `make demo`.")
     wanted = [selection.suite] if selection.suite else suites
-    is_empty = True
+    is_empty, ways = True, set[str]()
     for suite, whole in read_suites(store, wanted, meanwhile):
-        table = selection.of(whole.of(selection.sweep))
+        table = selection.of(all_of_sweep := whole.of(selection.sweep))
+        ways |= selection.other_ways(all_of_sweep)
         if not table.empty:
             is_empty = False
             yield suite, whole, table
     if is_empty:
-        named = "" if selection.tasks is None else f", task={','.join(selection.tasks)}"
-        what, status = f"{selection.describe()}{named}", command_line(["status", *store_words(store.conf)])
+        selection.refuse_way(ways)
+        what, status = selection.asked_for(), command_line(["status", *store_words(store.conf)])
         raise AnalysisError(f"no results of what was asked for ({what}) in {store.uri}: `{status}` says what there is.")
 
 

@@ -211,8 +211,12 @@ def test_errors_clustered_by_a_column_of_the_data(evalrun: Run, evaluated: Path)
 def test_how_other_tasks_were_scored_does_not_matter(compare: Compare) -> None:
     code, _, err = compare("ways@8", "ways@16")
     assert code == 2
-    assert "both were scored in 2 ways: name two runs by their ids" in err
+    assert "both were scored in 2 ways: choose one, scored='shared_prefix float32' or scored='x float16', or" in err
     assert "or tasks of one way with task=" in err
+    code, out, err = compare("ways@8", "ways@16", "scored=x float16")
+    assert code == 0, err
+    assert TASKS["memo_trap"] in out
+    assert TASKS["neqa"] not in out
     for task in ("neqa", "memo_trap"):
         code, out, err = compare("ways@8", "ways@16", f"task={task}")
         assert code == 0, err

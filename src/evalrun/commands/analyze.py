@@ -64,13 +64,16 @@ def _asked(
     return plan.config, folder, selection, finals
 
 
-def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[Plan, study.Selection]:
+def select(
+    words: Sequence[str], suite: str | None, name: str | None, scored: str | None = None
+) -> tuple[Plan, study.Selection]:
     """Which results words mean: those of a grid, or else all that there are (inside a `compose.hydra_session`).
 
     Args:
         words: Overrides, as for a sweep; any of model=, step= and experiment= makes a grid.
         suite: Of this suite alone.
         name: The checkpoints that the multirun of this name wanted.
+        scored: In this way alone.
 
     Raises:
         ConfigError: words that cannot be right.
@@ -91,6 +94,7 @@ def select(words: Sequence[str], suite: str | None, name: str | None) -> tuple[P
         settled=settled,
         suite=suite,
         sweep=name,
+        scored=scored,
         tasks=plan.tasks if keys & {"task", "tasks", "experiment"} else None,
         cells=cells,
         asked=cells if keys & {"step", "experiment"} else None,  # else the steps are all that were ever released

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from evalrun.core.records import Checkpoint
+from evalrun.core.scored_ways import chosen_way, ways_meant
 from evalrun.core.task_group import Groups, TaskGroup, in_order, tasks_of
 from evalrun.tasks import task_file
 from evalrun.tasks.group_tree import task_groups
@@ -25,6 +26,7 @@ class Selection:
     sweep: str | None = None  # the checkpoints that this multirun wanted
     tasks: Sequence[str] | None = None  # tasks or sets
     cells: Sequence[Checkpoint] | None = None  # a grid, such as an experiment's
+    scored: str | None = None  # in this way alone
     asked: Sequence[Checkpoint] | None = None  # all that should be there, if that was said
     settled: Sequence[tuple[str, str, str, int | None, int]] = ()  # of that, not needed by `until=`
 
@@ -35,7 +37,27 @@ class Selection:
         if self.cells is not None:
             grid = {(cell.model, cell.step) for cell in self.cells}
             table = table[[place in grid for place in zip(table["model"], table["step"], strict=True)]]
+        if self.scored is not None:
+            table = table[table["settings"].isin(ways_meant(map(str, table["settings"].unique()), self.scored))]
         return table
+
+    def other_ways(self, table: pd.DataFrame) -> set[str]:
+        """In which ways the rows were scored that are selected but for `scored`; none where that selects nothing."""
+        return (
+            set() if self.scored is None else set(map(str, replace(self, scored=None).of(table)["settings"].unique()))
+        )
+
+    def refuse_way(self, ways: set[str]) -> None:
+        """Say, where nothing is selected, that it is `scored` which selects nothing.
+
+        Args:
+            ways: Those that there are, of all suites (`other_ways`).
+
+        Raises:
+            ConfigError: there are some; with them.
+        """
+        if ways:
+            chosen_way(ways, self.scored, "these results were")
 
     def task_names(self) -> list[str] | None:
         """The tasks by name, sets resolved; None for all."""
@@ -68,4 +90,9 @@ class Selection:
         """In words, for the report."""
         parts = [f"of sweep {self.sweep}"] if self.sweep else []
         parts += [f"of a grid of {len(self.cells)}"] if self.cells is not None else []
+        parts += [f"scored by {self.scored}"] if self.scored else []
         return ", ".join(parts) or "all of the suite"
+
+    def asked_for(self) -> str:
+        """In words, with the tasks, for a message."""
+        return self.describe() + ("" if self.tasks is None else f", task={','.join(self.tasks)}")

@@ -37,6 +37,7 @@ class _Asked:
     names: tuple[str, str]
     suite: str | None
     tasks: list[str] | None  # None: all
+    scored: str | None  # in which way, where there are several
     config: Config
 
 
@@ -90,7 +91,7 @@ def compare(words: Sequence[str]) -> Comparison:
     """Compare two checkpoints that are in the store.
 
     Args:
-        words: Their two names, and overrides: task=, suite=, tracking and analysis.
+        words: Their two names, and overrides: task=, suite=, scored=, tracking and analysis.
 
     Raises:
         ConfigError, AnalysisError, TrackingError: as `command`.
@@ -98,7 +99,7 @@ def compare(words: Sequence[str]) -> Comparison:
     asked = _ask(words)
     store = Store(asked.config.tracking)
     store.check_readable()
-    before, after = find(asked.names, asked.suite, store, asked.tasks)
+    before, after = find(asked.names, asked.suite, store, asked.tasks, asked.scored)
     return _compare(asked, before, after, store)
 
 
@@ -111,7 +112,8 @@ def _ask(words: Sequence[str]) -> _Asked:
     names = [word for word in words if "=" not in word]
     if len(names) != 2:
         raise ConfigError(f"compare takes two checkpoints, not {len(names)}: {HOW}.")
-    own, rest = take_own_words((word for word in words if "=" in word), {"suite": over_training.OWN_WORDS["suite"]})
+    known = {key: over_training.OWN_WORDS[key] for key in ("suite", "scored")}
+    own, rest = take_own_words((word for word in words if "=" in word), known)
     with hydra_session():
         given = ov.parse(rest)
         override_checks.check(given)
@@ -121,7 +123,8 @@ def _ask(words: Sequence[str]) -> _Asked:
         config = to_config(compose(["model=pythia-70m", "step=0", *ov.for_hydra(given)]))
         chosen = bool(keys & {"task", "tasks"})
         files = task_file.resolve(config.tasks, trust_code=True) if chosen else []  # for their names alone
-    return _Asked((names[0], names[1]), own.get("suite"), [file.name for file in files] if chosen else None, config)
+    tasks = [file.name for file in files] if chosen else None
+    return _Asked((names[0], names[1]), own.get("suite"), tasks, own.get("scored"), config)
 
 
 def _compare(asked: _Asked, before: ComparedCheckpoint, after: ComparedCheckpoint, store: Store) -> Comparison:

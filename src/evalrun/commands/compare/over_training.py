@@ -15,8 +15,10 @@ from evalrun.commands.compare.run_groups import (
     other_tokenizers,
     runs_named,
     scored_alike,
+    scored_so,
     sibling_seeds,
     stored_runs,
+    with_tasks,
 )
 from evalrun.commands.compare.run_rows import matched_by, rows_of_runs, rows_of_tasks, shared_weights
 from evalrun.commands.own_words import take_own_words
@@ -24,6 +26,7 @@ from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.plain_names import slug
+from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.core.text import listed
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
@@ -40,7 +43,7 @@ OWN_WORDS = {  # words that are read here, and what is to stand in them
     "b": HOW_RUNS,
     "at": "write at=tokens, at=flops, at=loss, at=loss:TASK or at=log:FILE",
     "seeds_from": "name runs with several seeds, or none",
-    "scored": "write how the results were scored, as the message says it",
+    "scored": HOW_SCORED,
     "suite": "name a suite, or leave it out",
     "out": "name a folder, or leave it out",
 }
@@ -164,8 +167,9 @@ def compare_groups(asked: RunsRequest, store: Store) -> ComparedRuns:
     first, second = (runs_named(name, there) for name in asked.names)
     distinct_groups(first, second)
     others = _tellers(asked.own.get("seeds_from"), first, second, there)
+    first, second, others = (with_tasks(group, asked.tasks) for group in (first, second, others))
     settings = scored_alike([first, second], asked.own.get("scored"))
-    others = [one for one in others if settings in one.labels]
+    first, second, others = (scored_so(group, settings) for group in (first, second, others))
     return _compared(asked, store, settings, first, second, others)
 
 

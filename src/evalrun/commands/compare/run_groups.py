@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evalrun.commands.compare.named_by_folder import in_folder
 from evalrun.config.schema import model_dirname
 from evalrun.core.errors import ConfigError, suggest
+from evalrun.core.scored_ways import chosen_way
 from evalrun.core.text import listed
 from evalrun.core.tokenizer_changes import tokenizer_changes
 from evalrun.tracking import RunEntry
@@ -91,6 +92,25 @@ def _matching(word: str, there: Sequence[StoredRun]) -> list[StoredRun]:
     return [one for one in there if fnmatch.fnmatchcase(one.model, word) or fnmatch.fnmatchcase(one.name, word)]
 
 
+def with_tasks(runs: Iterable[StoredRun], tasks: Sequence[str] | None) -> list[StoredRun]:
+    """Runs with the checkpoints' runs alone that hold one of some tasks: how others were scored does not matter.
+
+    Args:
+        runs: Of the store.
+        tasks: Those that are asked about; None for all. A run that has none of them keeps all that it has.
+    """
+    if tasks is None:
+        return list(runs)
+    held = {one: tuple(entry for entry in one.entries if set(tasks) & set(entry.tasks)) for one in runs}
+    return [replace(one, entries=own or one.entries) for one, own in held.items()]
+
+
+def scored_so(runs: Iterable[StoredRun], settings: str) -> list[StoredRun]:
+    """Runs with what was scored in one way alone; those that have nothing of it are left out."""
+    held = {one: tuple(entry for entry in one.entries if entry.settings == settings) for one in runs}
+    return [replace(one, entries=own) for one, own in held.items() if own]
+
+
 def scored_alike(groups: Sequence[Sequence[StoredRun]], wanted: str | None) -> str:
     """The one way in which all runs were scored.
 
@@ -106,11 +126,7 @@ def scored_alike(groups: Sequence[Sequence[StoredRun]], wanted: str | None) -> s
     if not common:
         ways = "; ".join(f"{one.name} by {listed(sorted(one.labels))}" for one in every[:4])
         raise ConfigError(f"the runs were scored differently ({ways}): such results cannot be compared.")
-    if wanted is not None and wanted not in common:
-        raise ConfigError(f"scored='{wanted}' is no way in which all runs were scored: {suggest(wanted, common)}")
-    if wanted is None and len(common) > 1:
-        raise ConfigError(f"the runs were scored in {len(common)} ways: choose one, scored='{common[0]}'.")
-    return wanted or common[0]
+    return chosen_way(common, wanted, "the runs were")
 
 
 def other_tokenizers(runs: Iterable[StoredRun], settings: str) -> list[str]:

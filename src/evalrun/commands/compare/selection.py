@@ -14,6 +14,7 @@ from evalrun.core.asked_words import without_asked
 from evalrun.core.columns import FIRST_STAGE
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.records import Checkpoint
+from evalrun.core.scored_ways import to_choose, ways_meant
 from evalrun.core.text import listed
 from evalrun.tracking import RunEntry, Store
 
@@ -60,7 +61,11 @@ def names_checkpoint(word: str) -> bool:
 
 
 def find(
-    names: tuple[str, str], suite: str | None, store: Store, tasks: Sequence[str] | None = None
+    names: tuple[str, str],
+    suite: str | None,
+    store: Store,
+    tasks: Sequence[str] | None = None,
+    scored: str | None = None,
 ) -> tuple[ComparedCheckpoint, ComparedCheckpoint]:
     """The two checkpoints of these names, each with only the runs that were scored as the other's were.
 
@@ -70,13 +75,14 @@ def find(
         suite: Where to look; None for everywhere.
         store: What has the results.
         tasks: As for `with_results`.
+        scored: As for `scored_by`.
 
     Raises:
         ConfigError: there is no such checkpoint, the name means several, or the two were scored differently.
         AnalysisError: there are no results at all.
     """
     there = with_results(suite, store, tasks)
-    before, after = (named_checkpoint(name, there) for name in names)
+    before, after = (scored_by(named_checkpoint(name, there), scored) for name in names)
     return asked_otherwise(before, after) or scored_alike(before, after)
 
 
@@ -172,6 +178,21 @@ def _of_stage(mine: Sequence[ComparedCheckpoint], model: str, stage: str | None)
     return found
 
 
+def scored_by(one: ComparedCheckpoint, wanted: str | None) -> ComparedCheckpoint:
+    """A checkpoint with the runs alone that were scored in the wanted way; with all where none is wanted.
+
+    Raises:
+        ConfigError: it was not scored in that way; with those that there are.
+    """
+    if wanted is None:
+        return one
+    ways = {run.settings for run in one.runs}
+    meant = ways_meant(ways, wanted)
+    if not meant:
+        raise ConfigError(f"scored='{wanted}' is no way in which {one.label} was scored: {suggest(wanted, ways)}")
+    return replace(one, runs=tuple(run for run in one.runs if run.settings in meant))
+
+
 def asked_otherwise(
     before: ComparedCheckpoint, after: ComparedCheckpoint
 ) -> tuple[ComparedCheckpoint, ComparedCheckpoint] | None:
@@ -206,19 +227,30 @@ def scored_alike(
     labels = [{run.settings for run in side.runs} for side in sides]
     common = sorted(labels[0] & labels[1])
     if not common:
+        _refuse_several_pairs(labels)
         said = [f"{side.label} by {listed(sorted(names))}" for side, names in zip(sides, labels, strict=True)]
         raise ConfigError(f"scored differently, {said[0]}, {said[1]}: such results cannot be compared.")
     if len(common) > 1:
-        runs = [run for side in sides for run in side.runs if run.settings in common]
-        ids = "; ".join(f"step {run.step}, {run.settings}: {run.run_id}" for run in runs)
         raise ConfigError(
-            f"both were scored in {len(common)} ways: name two runs by their ids ({ids}), or tasks of "
-            "one way with task=."
+            f"both were scored in {len(common)} ways: {to_choose(common)}, or tasks of one way with task=."
         )
     alike = [replace(side, runs=tuple(run for run in side.runs if run.settings == common[0])) for side in sides]
     if alike[0].runs == alike[1].runs:
         raise ConfigError(f"both names mean {before.label}: name two checkpoints.")
     return alike[0], alike[1]
+
+
+def _refuse_several_pairs(labels: Sequence[set[str]]) -> None:
+    """Refuse two sides that share no way, and of which several differ in how they were asked alone.
+
+    Raises:
+        ConfigError: with the words that choose.
+    """
+    fitting = [[way for way in own if ways_meant(other, way)] for own, other in (labels, labels[::-1])]
+    apart = {without_asked(way) for way in fitting[0]}
+    if apart:  # of one such way, the side that was asked in several is what is to be chosen of
+        ways = apart if len(apart) > 1 else max(fitting, key=len)
+        raise ConfigError(f"both were scored in {len(ways)} ways: {to_choose(ways)}.")
 
 
 def tokenizers_apart(before: ComparedCheckpoint, after: ComparedCheckpoint) -> Iterator[str]:

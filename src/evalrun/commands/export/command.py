@@ -12,9 +12,11 @@ from evalrun import study
 from evalrun.commands import analyze
 from evalrun.commands.export.request import ExportRequest, ExportSummary, need_package
 from evalrun.commands.own_words import take_own_words
+from evalrun.commands.selecting_words import refuse_unselecting, unselecting_note
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, suggest
+from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.core.secrets import masked
 from evalrun.core.text import counted
 from evalrun.tracking import Store
@@ -27,18 +29,23 @@ class Format:
     where: str  # module of this folder and function
     default: str  # where it goes below multirun/export, unless that is said
     package: tuple[str, str] | None = None  # the library that it needs beside evalrun's own: to import, to install
+    heeds: tuple[str, ...] = ()  # of the keys of scoring, those that say where texts are found
 
 
 FORMATS = {
     "tensorboard": Format("event_files:write_events", "tensorboard", ("tensorboard", "tensorboard>=2.16")),
     "wandb": Format("wandb_runs:write_runs", "wandb", ("wandb", "wandb>=0.21")),
-    "lm-eval": Format("lm_eval_files:write_results", "lm-eval"),
+    "lm-eval": Format("lm_eval_files:write_results", "lm-eval", heeds=("profile",)),
     "model-card": Format("model_cards:write_cards", "model-card"),
     "parquet": Format("table_file:write_parquet", "results.parquet"),
     "csv": Format("table_file:write_csv", "results.csv"),
 }
 _AXES = ("step", "tokens")
-_OWN = {**analyze.WHICH, "x": "x=step or x=tokens"}  # words that are read here; the others are a grid and keys of a run
+_OWN = {
+    **analyze.WHICH,
+    "scored": HOW_SCORED,
+    "x": "x=step or x=tokens",
+}  # words that are read here; the others are a grid and keys of a run
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def export(name: str, target: Path | None, own: dict[str, str], rest: Sequence[s
     Args:
         name: Of the format.
         target: File or folder; None for the format's place below multirun/export.
-        own: suite, sweep and x, where they are said.
+        own: suite, sweep, scored and x, where they are said.
         rest: Overrides, as for `analyze`.
 
     Returns:
@@ -97,15 +104,20 @@ def export(name: str, target: Path | None, own: dict[str, str], rest: Sequence[s
     if form.package:
         need_package(*form.package)
     with hydra_session():
-        plan, selection = analyze.select(rest, own.get("suite"), own.get("sweep"))
+        refuse_unselecting("export", rest, form.heeds)
+        plan, selection = analyze.select(rest, own.get("suite"), own.get("sweep"), own.get("scored"))
     store = Store(plan.config.tracking)
     store.check_readable()
     table = pd.concat(study.tables(store, selection).values(), ignore_index=True)
+    with hydra_session():
+        told = [] if "scored" in own else unselecting_note(rest, table["settings"].unique())
     place = target or plan.root / "export" / (form.default + ("" if x == "step" else f"-{x}"))
     about = _about(name, x, store, plan.config, own, rest)
     module, _, function = form.where.partition(":")
     write = getattr(import_module(f"evalrun.commands.export.{module}"), function)
-    return place, write(ExportRequest(table, store, plan.config, place, about, x))
+    done: ExportSummary = write(ExportRequest(table, store, plan.config, place, about, x))
+    done.notes += told
+    return place, done
 
 
 def _about(name: str, x: str, store: Store, config: Config, own: dict[str, str], rest: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from evalrun.commands.export.selected_rows import TrainingRun, newest, not_finit
 from evalrun.commands.export.target import open_folder
 from evalrun.core.atomic import write_file
 from evalrun.core.errors import ConfigError, StorageError, first_line
+from evalrun.core.scored_ways import to_choose
 from evalrun.core.text import counted, markdown_escape
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def write_cards(asked: ExportRequest) -> ExportSummary:
         asked: What and where: a file that ends in .md, or a folder.
 
     Raises:
-        ConfigError: several checkpoints for one file, front matter that is none, a folder of something else.
+        ConfigError: several checkpoints, or ways of scoring, for one file; front matter that is none; a foreign folder.
         StorageError: it cannot be read or written.
     """
     table, notes = newest(asked.table)
@@ -45,9 +46,13 @@ def write_cards(asked: ExportRequest) -> ExportSummary:
         for _, rows in run.rows.groupby("step", sort=True)
     ]
     if asked.target.suffix.lower() == ".md":
+        places = {(run.suite, run.model, run.seed, step) for run, step, _ in cards}
+        if len(places) == 1 and len(cards) > 1:
+            ways = f"in {len(cards)} ways: {to_choose(run.settings for run, _, _ in cards)}"
+            raise ConfigError(f"{asked.target} is the card of one checkpoint, which was scored {ways}.")
         if len(cards) != 1:
             raise ConfigError(
-                f"{asked.target} is the card of one checkpoint, and {len(cards)} are selected: name one with model= "
+                f"{asked.target} is the card of one checkpoint, and {len(places)} are selected: name one with model= "
                 "and step= (and suite=), or a folder for a card of each."
             )
         return _update(asked.target, *cards[0], notes)

@@ -13,6 +13,7 @@ from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError
+from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.grid import override_checks
 from evalrun.grid import overrides as ov
 from evalrun.tasks import task_file
@@ -22,6 +23,7 @@ PASSED, NO_VERDICT, FAILED = 0, 1, 3
 _HOW = "write MODEL@STEP, MODEL@final, or MODEL for its newest checkpoint that has results"
 _OWN = {  # words that are read here, and what is to stand in them
     "suite": "name a suite, or leave it out",
+    "scored": HOW_SCORED,
     "junit": "name a file, such as junit=gate.xml",
     "markdown": "name a file, such as markdown=gate.md",
 }
@@ -54,7 +56,8 @@ def command(words: Sequence[str]) -> int:
     asked = _ask([word for word in words if word != "--json"])
     store = Store(asked.config.tracking)
     store.check_readable()
-    sides = find_sides(asked.name, asked.config.gate, asked.own.get("suite"), store, asked.tasks)
+    suite, scored = asked.own.get("suite"), asked.own.get("scored")
+    sides = find_sides(asked.name, asked.config.gate, suite, store, asked.tasks, scored)
     # Here, because they take a second to be imported, and a wrong name should be said before that.
     from evalrun.commands.gate import ci_files, render
     from evalrun.commands.gate.results import gate_results
@@ -80,7 +83,7 @@ def _ask(words: Sequence[str]) -> _GateRequest:
         raise ConfigError(f"gate takes one checkpoint, {given}: {_HOW}; what it is held against is against=MODEL@STEP.")
     own, others = take_own_words(words, _OWN)
     for key, value in own.items():
-        if key != "suite" and Path(value).expanduser().is_dir():
+        if key in ("junit", "markdown") and Path(value).expanduser().is_dir():
             raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
     rest = [f"gate.{word}" if word.startswith("against=") else word for word in others if "=" in word]
     with hydra_session():

@@ -6,9 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evalrun.commands.compare.selection import HOW, ComparedCheckpoint, named_checkpoint, scored_alike, with_results
+from evalrun.commands.compare.selection import (
+    HOW,
+    ComparedCheckpoint,
+    named_checkpoint,
+    scored_alike,
+    scored_by,
+    with_results,
+)
 from evalrun.config.schema import GateConf
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
+from evalrun.core.scored_ways import to_choose
 from evalrun.core.text import counted
 from evalrun.tracking import Store
 
@@ -26,7 +34,12 @@ class GateSides:
 
 
 def find_sides(
-    name: str, gate: GateConf, suite: str | None, store: Store, tasks: Sequence[str] | None = None
+    name: str,
+    gate: GateConf,
+    suite: str | None,
+    store: Store,
+    tasks: Sequence[str] | None = None,
+    scored: str | None = None,
 ) -> GateSides:
     """The checkpoint of a name and its references, each with only the runs that were scored alike.
 
@@ -36,6 +49,7 @@ def find_sides(
         suite: Where to look; None for everywhere.
         store: What has the results.
         tasks: Those that are asked about; None for all. How others were scored does not matter.
+        scored: In which way, where there are several.
 
     Raises:
         ConfigError: there is no such checkpoint or reference, both are one, or they were scored differently.
@@ -43,13 +57,14 @@ def find_sides(
     """
     there = with_results(suite, store, tasks)
     mine = named_checkpoint(name if "@" in name or _RUN_ID.fullmatch(name) else f"{name}@final", there)
+    mine = scored_by(mine, scored)
     if gate.against in (PREVIOUS, BEST):
         return _earlier(mine, there, gate.against)
     pinned = gate.pinned.get(gate.against, gate.against)
     if "@" not in pinned and not _RUN_ID.fullmatch(pinned):
         names = [PREVIOUS, BEST, *gate.pinned]
         raise ConfigError(f"gate.against is '{gate.against}': {suggest(gate.against, names)} Or {HOW}.")
-    reference, mine = scored_alike(named_checkpoint(pinned, there), mine)
+    reference, mine = scored_alike(scored_by(named_checkpoint(pinned, there), scored), mine)
     label = reference.label if pinned == gate.against else f"{gate.against}, {reference.label}"
     return GateSides(mine, (reference,), label)
 
@@ -68,10 +83,8 @@ def _earlier(mine: ComparedCheckpoint, there: list[ComparedCheckpoint], which: s
     """
     ways = sorted({run.settings for run in mine.runs})
     if len(ways) > 1:
-        ids = "; ".join(f"{run.settings}: {run.run_id}" for run in mine.runs)
         raise ConfigError(
-            f"{mine.label} was scored in {len(ways)} ways: name a run by its id ({ids}), or tasks of one way with "
-            "task=."
+            f"{mine.label} was scored in {len(ways)} ways: {to_choose(ways)}, or tasks of one way with task=."
         )
     earlier = []
     for one in sorted(there, key=lambda one: one.step):

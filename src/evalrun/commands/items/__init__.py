@@ -14,11 +14,13 @@ from evalrun.commands import analyze
 from evalrun.commands.items import render
 from evalrun.commands.own_words import take_own_words
 from evalrun.commands.run.inprocess import Value
+from evalrun.commands.selecting_words import refuse_unselecting
 from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import AnalysisError, ConfigError, suggest
 from evalrun.core.plain_names import slug
+from evalrun.core.scored_ways import HOW_SCORED, chosen_way
 from evalrun.core.text import listed
 from evalrun.reporting.item_words import words_of
 from evalrun.tracking import Store
@@ -33,6 +35,7 @@ _HOW_BY = "write by=difficulty, by=gold_position, by=prompt_length or by=COLUMN,
 _WHAT = {  # words that are read here, and what is to stand in them; the others are a grid and keys of a run
     "task": "name one, for example task=tiny_obey_quote",
     "suite": "name a suite, or leave it out",
+    "scored": HOW_SCORED,
     "out": "name a folder, or leave it out",
     "by": _HOW_BY,
 }
@@ -43,7 +46,7 @@ class _ItemsRequest:
     """What the words of `items` ask for."""
 
     task: str
-    suite: str | None
+    scored: str | None  # in which way, where there are several
     by: list[str]  # what to divide the items by
     folder: Path  # for the tables
     config: Config
@@ -173,10 +176,11 @@ def _ask(words: Sequence[str]) -> _ItemsRequest:
         raise ConfigError(f"items does not know what '{bare[0]}' is: if it is a task, write task={bare[0]}.")
     own, rest = _own_words(words)
     with hydra_session():
+        refuse_unselecting("items", rest, ("profile",))  # which says how texts of items read
         plan, selection = analyze.select(rest, own.get("suite"), None)
     folder = Path(own["out"]).expanduser() if "out" in own else plan.root / "items"
     ways = _ways(own["by"].split(",")) if "by" in own else []
-    return _ItemsRequest(own["task"], own.get("suite"), ways, folder, plan.config, selection)
+    return _ItemsRequest(own["task"], own.get("scored"), ways, folder, plan.config, selection)
 
 
 def _own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -200,7 +204,7 @@ def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame
     """The rows of the task, of one suite and one way of scoring.
 
     Raises:
-        ConfigError: no such task, or several suites or ways of scoring have it.
+        ConfigError: no such task, several suites have it, or it was scored in several ways or not in the wanted one.
     """
     own = {suite: rows for suite, table in tables.items() if not (rows := table[table["task"] == asked.task]).empty}
     if not own:
@@ -209,10 +213,5 @@ def _rows(tables: dict[str, pd.DataFrame], asked: _ItemsRequest) -> pd.DataFrame
     if len(own) > 1:
         raise ConfigError(f"task '{asked.task}' has results of the suites {listed(sorted(own))}: add suite=NAME.")
     (rows,) = own.values()
-    ways = sorted(map(str, rows["settings"].unique()))
-    if len(ways) > 1:
-        raise ConfigError(
-            f"task '{asked.task}' was scored in {len(ways)} ways ({listed(ways)}), which are not followed as one: "
-            'choose one in a program, evalrun.items(table[table["settings"] == "..."]).'
-        )
-    return rows
+    way = chosen_way(map(str, rows["settings"].unique()), asked.scored, f"task '{asked.task}' was")
+    return rows[rows["settings"] == way]
