@@ -65,6 +65,7 @@ def test_the_main_page_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None
     ("typed", "said"),
     [
         ("plna", "unknown command 'plna': did you mean 'plan'?"),
+        ("plna --help", "unknown command 'plna': did you mean 'plan'?"),
         ("model tiny/s", "'model' is a key and no command: write model=VALUE"),
         ("help plna", "did you mean 'plan'?"),
         ("--hlep", "did you mean '--help'?"),

@@ -43,7 +43,10 @@ def test_what_cannot_be_right_is_a_sentence(workspace: Path, inside: Inside) -> 
         archive.writestr("x/SHA256SUMS", "")
     with zipfile.ZipFile("other.zip", "w") as archive:
         archive.writestr("x/manifest.json", "{}")
+    Path("cut.zip").write_bytes(Path("odd.zip").read_bytes()[:60])
     cases = [
+        (("verify", "cut.zip"), "'cut.zip' is a damaged zip (File is not a zip file): get it again."),
+        (("ingest", "cut.zip"), "'cut.zip' is a damaged zip"),
         (("bundle",), "one folder or .zip"),
         (("bundle", "a", "b"), "one folder or .zip"),
         (("bundle", "mine"), "'mine' is there and no bundle"),
@@ -110,11 +113,13 @@ def changed_in_every_way(inside: Inside) -> None:
 
 @pytest.mark.release
 def test_what_is_bundled_is_verified_and_filed_elsewhere(evaluated: Path, inside: Inside) -> None:
-    made = inside("bundle", "shared.zip")
+    made = inside("bundle", "b ü#.zip")
     assert made.returncode == 0, made.stderr
     assert "toy: " in made.stdout
     assert str(evaluated) in made.stdout  # the folder of the models, which the records name
     digest = digest_in(made.stdout)
+    assert f"python -m evalrun verify 'b ü#.zip' {digest}" in made.stdout  # ready to paste
+    Path("b ü#.zip").rename("shared.zip")
     right = inside("verify", "shared.zip", digest)
     assert right.returncode == 0, right.stderr
     assert "whole and unchanged" in right.stdout
@@ -149,7 +154,7 @@ def test_what_is_bundled_is_verified_and_filed_elsewhere(evaluated: Path, inside
 
     with zipfile.ZipFile("shared.zip") as archive:
         archive.extractall()
-    Path("shared").rename("own")
+    Path("b ü#").rename("own")
     changed_in_every_way(inside)
     replaced = inside("bundle", "own", "--without-items", "task=alpha")
     assert replaced.returncode == 0, replaced.stderr

@@ -230,6 +230,8 @@ MORE = [
     (("big@8", "against=big@8"), 2, "both names mean big step 8"),
     (("big@8", "junit="), 2, "junit= has no value"),
     (("big@8", "junit=."), 2, "junit is '.', which is a folder: name a file"),
+    (("big@8", "junit=/proc/gate.xml"), 2, "junit is '/proc/gate.xml', which cannot be written"),
+    (("big@8", "markdown=/dev/null/a/gate.md"), 2, "which cannot be written (Not a directory): name a file"),
     (("big@8", "model=tiny/s"), 2, "gate takes no model="),
     (("big@8", "tracking.root=none"), 1, "no results in sqlite:///"),
     (("big@8", "task=hindsight_neglect"), 1, "big step 8 and the checkpoint before, big step 1 have no results"),

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,16 @@ def _sweep(folder: Path) -> None:
 def _machine() -> str:
     """Where a process number means one process, in few letters."""
     return hashlib.sha256(place_of_processes().encode()).hexdigest()[:4]
+
+
+def obstacle(path: Path) -> str | None:
+    """Why a file could not be put in its place, by trying to write beside it; None where it could. Nothing is left."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def write_file(path: Path, content: str | bytes, first: Path | None = None) -> Path:

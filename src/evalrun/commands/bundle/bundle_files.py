@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ MANIFEST, SUMS, README, PAGE, TABLE = "manifest.json", "SHA256SUMS", "README.txt
 REPORT, RUNS = "report", "runs"
 FORMAT = 1
 _MARK = "evalrun bundle"  # in the manifest, so that no other manifest.json is taken for one
+_ZIP_BEGINS = b"PK\x03\x04"
 _HEX = set("0123456789abcdef")
 
 
@@ -79,8 +81,30 @@ def is_bundle(path: Path) -> bool:
         else:
             return False
         return bool(json.loads(text)["kind"] == _MARK)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error):
         return False
+
+
+def refuse_damaged(path: Path) -> None:
+    """See that a file which begins as a zip does, and says nothing of a bundle, is whole.
+
+    Raises:
+        ConfigError: it was cut off, or altered.
+    """
+    if (why := _damage(path)) is not None:
+        raise ConfigError(f"'{path}' is a damaged zip ({why}): get it again.")
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP_BEGINS)) != _ZIP_BEGINS:
+                return None
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        return None if isinstance(error, OSError) else str(error)
+    return None if bad is None else f"{bad} is not as it was packed"
 
 
 @contextmanager
@@ -94,6 +118,7 @@ def opened(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise ConfigError(f"'{path}' is not there: name a bundle's folder or zip.")
     if not is_bundle(path):
+        refuse_damaged(path)
         raise ConfigError(f"'{path}' is no bundle: `python -m evalrun bundle FOLDER` makes one.")
     if path.is_dir():
         yield path
@@ -102,7 +127,7 @@ def opened(path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 yield _unpacked(archive, Path(scratch), path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, zlib.error) as error:
             raise ConfigError(f"'{path}' is a damaged zip ({error}): get it again.") from None
 
 

@@ -229,4 +229,4 @@ def _say(
     print(f"bundle: {target} ({size / 1e6:.1f} MB), with {counted(len(reports), 'report')}")
     if places:
         print(f"it names {counted(len(places), 'folder')} of this machine, such as '{places[0]}'")
-    print(f"say its digest where you say its address: python -m evalrun verify {target} {digest}")
+    print(f"say its digest where you say its address: {command_line(['verify', str(target), digest])}")

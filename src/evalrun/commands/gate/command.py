@@ -12,6 +12,7 @@ from evalrun.commands.gate.references import find_sides
 from evalrun.commands.own_words import take_own_words
 from evalrun.config.compose import compose, hydra_session, to_config
 from evalrun.config.schema import Config
+from evalrun.core.atomic import obstacle
 from evalrun.core.errors import ConfigError
 from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.grid import override_checks
@@ -85,6 +86,10 @@ def _ask(words: Sequence[str]) -> _GateRequest:
     for key, value in own.items():
         if key in ("junit", "markdown") and Path(value).expanduser().is_dir():
             raise ConfigError(f"{key} is '{value}', which is a folder: {_OWN[key]}.")
+        if key != "suite" and (why := obstacle(Path(value).expanduser())) is not None:
+            raise ConfigError(
+                f"{key} is '{value}', which cannot be written ({why}): {_OWN[key]}, in a folder of yours."
+            )
     rest = [f"gate.{word}" if word.startswith("against=") else word for word in others if "=" in word]
     with hydra_session():
         overrides = ov.parse(rest)

@@ -130,7 +130,10 @@ def help_asked(words: Sequence[str]) -> str | None:
     if words[0] in HELP:
         return page(words[1]) if words[1:2] and words[1] in COMMANDS else main_page()
     if set(HELP) & set(words):
-        return page(words[0]) if words[0] in COMMANDS else main_page()
+        if words[0] in COMMANDS:
+            return page(words[0])
+        is_key = words[0].startswith("-") or "=" in words[0]
+        return main_page() if is_key else None  # what is no command is answered as such, not with the page of all
     return None
 
 

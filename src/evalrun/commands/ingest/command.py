@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalrun.commands.bundle.bundle_files import is_bundle
+from evalrun.commands.bundle.bundle_files import is_bundle, refuse_damaged
 from evalrun.commands.bundle.take import take_bundles
 from evalrun.commands.ingest import inputs
 from evalrun.commands.ingest.assemble import UNDATED_MS, Candidate, candidate
@@ -49,6 +49,9 @@ def command(words: Sequence[str]) -> int:
     suite = next((word.removeprefix(_SUITE) for word in words if _is_suite(word)), None)
     paths = [Path(word) for word in words if word not in rest and not Renames.is_one(word) and not _is_suite(word)]
     bundles = [path for path in paths if is_bundle(path)]
+    for path in paths:
+        if path.is_file() and path not in bundles:
+            refuse_damaged(path)
     _check_bundles(paths, bundles, suite, [word for word in words if Renames.is_one(word)])
     if not paths:
         raise ConfigError("ingest needs something to read: name result files or folders, such as results/.")
