@@ -146,7 +146,7 @@ def test_what_is_bundled_is_verified_and_filed_elsewhere(evaluated: Path, inside
         assert all(items(*pair) is not None for pair in pairs)
     whole = theirs.read("toy")
     said = came_in(whole, whole.of())["From bundles"]
-    assert said.startswith(f"{len(pairs)} results of shared ({digest[:12]}), made 20")
+    assert said.startswith(f"{len(pairs)} results of b ü# ({digest[:12]}), made 20")
     assert came_in(mine.read("toy"), mine.table("toy")) == {}
     apart = inside("ingest", "shared.zip", THEIRS, "suite=theirs")
     assert apart.returncode == 0, apart.stderr
