@@ -204,3 +204,12 @@ def test_an_experiment_says_what_of_it_selects_nothing(stored: Typed, tmp_path: 
     assert code == 0
     assert "selects by" not in out
     assert len(pd.read_csv(tmp_path / "x.csv")) == 2
+
+
+@pytest.mark.release
+def test_an_analysis_says_what_selects_nothing(stored: Typed) -> None:
+    code, out, _ = stored("analyze", "limit=100", "scorer.dtype=float16", "analysis.methods=[ols]")
+    assert code == 0
+    assert out.startswith("limit=100 and scorer.dtype=float16 select nothing: each way in which results were scored")
+    assert out.count("report: multirun/analysis/all/pythia/") == 2
+    assert "nothing: each way" not in stored("analyze", "analysis.methods=[ols]", "profile=corrected")[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalrun import study
 from evalrun.commands.help import TIMINGS
 from evalrun.commands.own_words import take_own_words
+from evalrun.commands.selecting_words import unselecting
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core import garbage
@@ -18,6 +19,7 @@ from evalrun.core.plain_names import slug
 from evalrun.core.progress_line import watched
 from evalrun.core.second_process import done_while, on_two_cores
 from evalrun.core.stages import stage, timings
+from evalrun.core.text import listed
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
@@ -49,19 +51,23 @@ def _analyze(words: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with stage("settings"):
         asked = partial(_asked, rest, own.get("suite"), own.get("sweep"))
-        found = done_while(asked, _LIBRARIES)
-    study.analyse(*found)
+        idle, config, folder, selection, finals = done_while(asked, _LIBRARIES)
+    if idle:
+        verb = "selects" if len(idle) == 1 else "select"
+        print(f"{listed(idle)} {verb} nothing: each way in which results were scored has a report of its own.")
+    study.analyse(config, folder, selection, finals)
 
 
 def _asked(
     words: Sequence[str], suite: str | None, name: str | None
-) -> tuple[Config, Path, study.Selection, dict[str, int]]:
-    """What `study.analyse` takes, from what `select` does."""
+) -> tuple[list[str], Config, Path, study.Selection, dict[str, int]]:
+    """Words that an analysis has no use for, and what `study.analyse` takes, from what `select` does."""
     with hydra_session():
         plan, selection = select(words, suite, name)
         finals = planning.final_steps()
+        idle = unselecting(words, ("profile",))  # which says how texts of items read
     folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
-    return plan.config, folder, selection, finals
+    return idle, plan.config, folder, selection, finals
 
 
 def select(
