@@ -26,6 +26,7 @@ from evalrun.commands import analyze
 from evalrun.commands.items import follow_table
 from evalrun.commands.run import inprocess
 from evalrun.commands.run.inprocess import Value
+from evalrun.commands.selecting_words import refuse_unselecting
 from evalrun.commands.table_input import config_of, prepared_rows
 from evalrun.commands.table_plot import draw_curves
 from evalrun.commands.table_report import write_report
@@ -92,13 +93,19 @@ def evaluate(
 
 
 def results(
-    suite: str | None = None, sweep: str | None = None, *, root: Path | str | None = None, **overrides: Value
+    suite: str | None = None,
+    sweep: str | None = None,
+    scored: str | None = None,
+    *,
+    root: Path | str | None = None,
+    **overrides: Value,
 ) -> pd.DataFrame:
     """The results that are in the store.
 
     Args:
         suite: Of this suite alone, such as "pythia".
         sweep: Only the checkpoints that the multirun of this name wanted.
+        scored: Only what was scored in this way: "shared_prefix float32".
         root: The folder to work in; None for the current one.
         **overrides: A grid, as for `evaluate`, and the store: `model="glob(tiny/*)"`, `task="memo_trap"`,
             `experiment="paper"`, `tracking={"uri": "http://..."}`.
@@ -115,7 +122,9 @@ def results(
     import pandas as pd
 
     with inprocess.session(root):
-        plan, selection = analyze.select(inprocess.words(overrides), *(name and str(name) for name in (suite, sweep)))
+        words = inprocess.words(overrides)
+        refuse_unselecting("results", words)
+        plan, selection = analyze.select(words, *(name and str(name) for name in (suite, sweep, scored)))
         store = Store(plan.config.tracking)
         store.check_readable()
         return pd.concat(study.tables(store, selection).values(), ignore_index=True)

@@ -210,6 +210,21 @@ def test_an_experiment_says_what_of_it_selects_nothing(stored: Typed, tmp_path: 
 def test_an_analysis_says_what_selects_nothing(stored: Typed) -> None:
     code, out, _ = stored("analyze", "limit=100", "scorer.dtype=float16", "analysis.methods=[ols]")
     assert code == 0
-    assert out.startswith("limit=100 and scorer.dtype=float16 select nothing: each way in which results were scored")
+    assert out.startswith("limit=100 and scorer.dtype=float16 select nothing: each way of scoring has a report")
     assert out.count("report: multirun/analysis/all/pythia/") == 2
-    assert "nothing: each way" not in stored("analyze", "analysis.methods=[ols]", "profile=corrected")[1]
+    code, out, _ = stored("analyze", f"scored={LIMITED}", "analysis.methods=[ols]", "profile=corrected")
+    assert (code, "nothing: each way" in out) == (0, False)
+    assert out.count("report: multirun/analysis/all-shared_prefix-float32-limit-100/pythia/report.html") == 1
+    assert "did you mean" in stored("analyze", f"scored={LIMITED}0")[2]
+
+
+@pytest.mark.release
+def test_a_bundle_and_a_table_hold_the_chosen_way(stored: Typed, tmp_path: Path) -> None:
+    assert "bundle computes nothing, and limit=100 selects nothing" in stored("bundle", f"{tmp_path}/b", "limit=100")[2]
+    code, out, err = stored("bundle", f"{tmp_path}/b", f"scored={LIMITED}", "analysis.methods=[ols]")
+    assert code == 0, err
+    assert "6 results" in out
+    table = evalrun.results(scored=LIMITED)
+    assert set(table["settings"]) == {LIMITED}
+    with pytest.raises(ConfigError, match="results computes nothing, and limit=100 selects nothing"):
+        evalrun.results(limit=100)

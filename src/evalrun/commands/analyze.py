@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from evalrun.config.schema import Config
 from evalrun.core import garbage
 from evalrun.core.plain_names import slug
 from evalrun.core.progress_line import watched
+from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.core.second_process import done_while, on_two_cores
 from evalrun.core.stages import stage, timings
 from evalrun.core.text import listed
@@ -28,6 +29,7 @@ from evalrun.progress.rounds import Cell, asked_so_far, cells_of
 WHICH = {  # words of a command that say which results are meant, and what is to stand in them
     "suite": "name a suite, or leave it out",
     "sweep": "name a sweep, or leave it out",
+    "scored": HOW_SCORED,
 }
 # What an analysis imports, in pieces of some tenths of a second: while its settings are read, as far as it comes.
 _LIBRARIES = [
@@ -50,24 +52,30 @@ def _analyze(words: Sequence[str]) -> None:
     own, rest = take_own_words(words, WHICH)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with stage("settings"):
-        asked = partial(_asked, rest, own.get("suite"), own.get("sweep"))
+        asked = partial(_asked, rest, own)
         idle, config, folder, selection, finals = done_while(asked, _LIBRARIES)
     if idle:
         verb = "selects" if len(idle) == 1 else "select"
-        print(f"{listed(idle)} {verb} nothing: each way in which results were scored has a report of its own.")
+        print(f"{listed(idle)} {verb} nothing: each way of scoring has a report of its own; scored= chooses one.")
     study.analyse(config, folder, selection, finals)
 
 
 def _asked(
-    words: Sequence[str], suite: str | None, name: str | None
+    words: Sequence[str], own: Mapping[str, str]
 ) -> tuple[list[str], Config, Path, study.Selection, dict[str, int]]:
     """Words that an analysis has no use for, and what `study.analyse` takes, from what `select` does."""
     with hydra_session():
-        plan, selection = select(words, suite, name)
+        plan, selection = select(words, own.get("suite"), own.get("sweep"), own.get("scored"))
         finals = planning.final_steps()
         idle = unselecting(words, ("profile",))  # which says how texts of items read
-    folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
-    return idle, plan.config, folder, selection, finals
+    return idle, plan.config, reports_folder(plan, selection), selection, finals
+
+
+def reports_folder(plan: Plan, selection: study.Selection) -> Path:
+    """Where the reports of a selection go: other results, another folder."""
+    name = slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
+    way = "" if selection.scored is None else f"-{slug(selection.scored.replace(' ', '-'))}"
+    return plan.root / "analysis" / f"{name}{way}"
 
 
 def select(

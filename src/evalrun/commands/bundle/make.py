@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrun import study
-from evalrun.commands.analyze import WHICH, select
+from evalrun.commands.analyze import WHICH, reports_folder, select
 from evalrun.commands.bundle import bundle_files
 from evalrun.commands.bundle.bundle_files import Manifest
 from evalrun.commands.own_words import take_own_words
+from evalrun.commands.selecting_words import refuse_unselecting
 from evalrun.config.compose import hydra_session
 from evalrun.core import garbage
 from evalrun.core.atomic import draft_beside
@@ -66,8 +67,9 @@ def command(words: Sequence[str]) -> int:
 
 def _make(target: Path, words: Sequence[str], rest: Sequence[str], own: Mapping[str, str]) -> int:
     """Make the reports where they are not up to date, and then the bundle, beside its place until it is whole."""
-    plan, selection = select(rest, own.get("suite"), own.get("sweep"))
-    folder = plan.root / "analysis" / slug(selection.sweep or ("all" if selection.cells is None else plan.sweep))
+    refuse_unselecting("bundle", rest)
+    plan, selection = select(rest, own.get("suite"), own.get("sweep"), own.get("scored"))
+    folder = reports_folder(plan, selection)
     with contextlib.redirect_stdout(io.StringIO()):
         pages = study.analyse(plan.config, folder, selection, planning.final_steps())
     store = Store(plan.config.tracking)

@@ -16,7 +16,6 @@ from evalrun.commands.selecting_words import refuse_unselecting, unselecting_not
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core.errors import ConfigError, suggest
-from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.core.secrets import masked
 from evalrun.core.text import counted
 from evalrun.tracking import Store
@@ -43,7 +42,6 @@ FORMATS = {
 _AXES = ("step", "tokens")
 _OWN = {
     **analyze.WHICH,
-    "scored": HOW_SCORED,
     "x": "x=step or x=tokens",
 }  # words that are read here; the others are a grid and keys of a run
 
