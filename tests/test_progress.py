@@ -91,7 +91,7 @@ def _ended() -> object:
 
 def _shown(plan: Plan) -> list[list[str]]:
     """The tasks with a number at each job, in the order of the plan."""
-    curves = {(curve.model, curve.task): curve.values for curve in values(plan.jobs)}
+    curves = {(curve.model, curve.task): curve.values for curve in values(plan.jobs, plan.jobs)}
 
     def has(job: JobSpec, task: str) -> bool:
         curve = curves.get((job.cell.model, task))

@@ -98,7 +98,7 @@ def test_code_of_a_task_runs_only_when_named(evalrun: Run, workspace: Path) -> N
     plain = (folder / "alpha.yaml").read_text()
     (folder / "alpha.yaml").write_text(plain.replace('"{{question}}"', "!function own.text"))
     refused = evalrun("model=toy/toy-s", "step=1", "task=alpha")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "trust_task_code=true" in refused.stderr
     assert not mark.exists()
     assert evalrun("model=toy/toy-s", "step=1", "task=alpha", "trust_task_code=true").returncode == 0
@@ -274,7 +274,7 @@ def test_a_tasks_name_stays_in_its_folder(workspace: Path, evalrun: Run) -> None
     plain = (workspace / "conf" / "task" / "alpha.yaml").read_text()
     (folder / "down.yaml").write_text(plain.replace("task: alpha", "task: ../../../../evil"))
     refused = evalrun("model=toy/toy-s", "step=1", "task=deep/down")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "rename the file, or write task: deep/down" in refused.stderr
     assert not list((workspace / "multirun").rglob("results/*.json"))
     (folder / "down.yaml").write_text(plain.replace("task: alpha", "task: deep/down"))

@@ -387,6 +387,7 @@ def in_a_server(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     monkeypatch.setattr(DatabaseServer, "is_read_by_sql", True)
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("in_a_server")
 def test_nothing_has_changed_in_a_database(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

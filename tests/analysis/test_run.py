@@ -281,6 +281,7 @@ def test_notes_reach_the_report(tidy, tmp_path):
     assert len(pd.read_csv(analysis.files["results.csv"])) == 24  # the table as it came
 
 
+@pytest.mark.release
 @pytest.mark.parametrize(
     "given",
     [

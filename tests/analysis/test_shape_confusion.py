@@ -12,6 +12,7 @@ def bench():
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("points", [8, 16])
 @pytest.mark.parametrize(("n", "least"), [(300, 0.8), (1000, 0.85), (7000, 0.88)])

@@ -182,11 +182,12 @@ def test_a_sweep_is_watched_stopped_in_every_way_and_finished(
     asked = progress.parse_scope(SWEEP[1:])
     assert asked.plan is not None
     with hydra_session():
-        journalled = values(asked.plan.jobs)
+        jobs = asked.plan.jobs
+        journalled = values(jobs, jobs)
         shutil.rmtree("multirun/toy")
-        assert values(asked.plan.jobs) == journalled, "from the store, as when another machine computed them"
+        assert values(jobs, jobs) == journalled, "from the store, as when another machine computed them"
         shutil.rmtree("mlruns")
-        assert values(asked.plan.jobs) == []
+        assert values(jobs, jobs) == []
     assert [(curve.task, curve.model, len(curve.values)) for curve in journalled] == [
         ("alpha", "toy-s", 4), ("odd", "toy-s", 4), ("alpha", "toy-m", 4), ("odd", "toy-m", 4)
     ]  # fmt: skip
