@@ -162,7 +162,8 @@ def test_what_transformers_warns_of_every_checkpoint_is_said_once(
     said: list[str] = []
     logger = logging.getLogger("transformers.modeling_utils")
     monkeypatch.setattr(logger, "callHandlers", lambda record: said.append(record.getMessage()))
-    monkeypatch.setattr(logger, "level", logging.WARNING)  # other tests may have it say nothing
+    for name, value in (("level", logging.WARNING), ("_cache", {}), ("disabled", False)):
+        monkeypatch.setattr(logger, name, value)  # other tests may have it say nothing
     monkeypatch.setattr(sys.modules["evalrun.checkpoints.load"], "_said", set())  # other tests may have had it
     folder = Path(cell.location)
     config = json.loads((folder / "config.json").read_text())
