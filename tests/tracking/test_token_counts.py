@@ -64,6 +64,15 @@ def test_another_seed_or_suite_is_not_touched(store: Store, make: MakeResult) ->
     assert table.loc[table["seed"] == 2, "tokens"].unique().tolist() == [make_cell().tokens]
 
 
+def test_another_seeds_steps_are_not_asked_for(
+    store: Store, make: MakeResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.deliver_many([make(cell=make_cell(seed=seed, step=1000 * seed)) for seed in (1, 2)])
+    settle(store, make_cell(seed=1, step=1000, tokens=7))
+    assert caplog.messages[0].startswith("results of pythia-70m-seed1 were filed")
+    assert caplog.messages[0].endswith("put right on 1 run.")
+
+
 @pytest.mark.release
 @pytest.mark.parametrize("words", [("-m",), (), ("watch", "--once")], ids=["sweep", "one", "watch"])
 def test_a_corrected_number_is_heard_though_all_is_done(

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalrun import study
 from evalrun.commands.help import TIMINGS
 from evalrun.commands.own_words import take_own_words
-from evalrun.commands.selecting_words import unselecting
+from evalrun.commands.selecting_words import selects_nothing
 from evalrun.config.compose import hydra_session
 from evalrun.config.schema import Config
 from evalrun.core import garbage
@@ -20,7 +20,6 @@ from evalrun.core.progress_line import watched
 from evalrun.core.scored_ways import HOW_SCORED
 from evalrun.core.second_process import done_while, on_two_cores
 from evalrun.core.stages import stage, timings
-from evalrun.core.text import listed
 from evalrun.grid import override_checks, planning
 from evalrun.grid import overrides as ov
 from evalrun.grid.sweep_plan import Plan
@@ -55,19 +54,16 @@ def _analyze(words: Sequence[str]) -> None:
         asked = partial(_asked, rest, own)
         idle, config, folder, selection, finals = done_while(asked, _LIBRARIES)
     if idle:
-        verb = "selects" if len(idle) == 1 else "select"
-        print(f"{listed(idle)} {verb} nothing: each way of scoring has a report of its own; scored= chooses one.")
+        print(f"{idle}: each way of scoring has a report of its own; scored= chooses one.")
     study.analyse(config, folder, selection, finals)
 
 
-def _asked(
-    words: Sequence[str], own: Mapping[str, str]
-) -> tuple[list[str], Config, Path, study.Selection, dict[str, int]]:
-    """Words that an analysis has no use for, and what `study.analyse` takes, from what `select` does."""
+def _asked(words: Sequence[str], own: Mapping[str, str]) -> tuple[str, Config, Path, study.Selection, dict[str, int]]:
+    """Which words an analysis has no use for, if any, and what `study.analyse` takes, from what `select` does."""
     with hydra_session():
         plan, selection = select(words, own.get("suite"), own.get("sweep"), own.get("scored"))
         finals = planning.final_steps()
-        idle = unselecting(words, ("profile",))  # which says how texts of items read
+        idle = selects_nothing(words, ("profile",))  # which says how texts of items read
     return idle, plan.config, reports_folder(plan, selection), selection, finals
 
 

@@ -27,22 +27,20 @@ def refuse_unselecting(command: str, words: Sequence[str], heeded: Collection[st
     Raises:
         ConfigError: with those words, and with what selects.
     """
-    if found := unselecting(words, heeded):
-        verb = "selects" if len(found) == 1 else "select"
-        raise ConfigError(
-            f"{command} computes nothing, and {listed(found)} {verb} nothing: results are selected by {_SELECTING}."
-        )
+    if said := selects_nothing(words, heeded):
+        raise ConfigError(f"{command} computes nothing, and {said}: results are selected by {_SELECTING}.")
 
 
-def unselecting(words: Sequence[str], heeded: Collection[str] = ()) -> list[str]:
-    """Those of some words that say how to score (inside a session as above).
+def selects_nothing(words: Sequence[str], heeded: Collection[str] = ()) -> str:
+    """`limit=100 selects nothing`, of words that say how to score; empty without any (inside a session as above).
 
     Args:
         words: As typed.
         heeded: As above.
     """
     keys = [override.key_or_group.partition(".")[0] for override in ov.parse(words)]
-    return [word for word, key in zip(words, keys, strict=True) if key in _OF_SCORING and key not in heeded]
+    found = [word for word, key in zip(words, keys, strict=True) if key in _OF_SCORING and key not in heeded]
+    return f"{listed(found)} {'selects' if len(found) == 1 else 'select'} nothing" if found else ""
 
 
 def unselecting_note(words: Sequence[str], ways: Iterable[str]) -> list[str]:

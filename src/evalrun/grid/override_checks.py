@@ -79,11 +79,12 @@ def _hydra_problems(overrides: Sequence[Override]) -> Iterator[str]:
     """Of Hydra's own config, which Hydra checks itself, in words of its own and with a traceback."""
     own = [o for o in overrides if _is_hydra(o.key_or_group)]
     beside = _experiment(overrides)
-    if found := [*launcher_problems.names(own, beside), *(launcher_problems.of_file(own, beside) if beside else ())]:
+    is_theirs = next(own_yaml.named(beside), None) is not None  # shipped experiments say nothing of launchers
+    if found := [*launcher_problems.names(own, beside), *(launcher_problems.of_file(own, beside) if is_theirs else ())]:
         yield from found
         return
     if not own:
-        yield from launcher_problems.values(own, beside)
+        yield from launcher_problems.values(own, beside) if is_theirs else ()
         return
     for override in own:
         group, name = override.key_or_group, str(override.value())

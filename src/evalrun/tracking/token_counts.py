@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from evalrun.config.schema import model_dirname
 from evalrun.core.records import Checkpoint
 from evalrun.core.text import counted
 from evalrun.tracking import layout
@@ -15,6 +16,7 @@ from evalrun.tracking.connection import MlflowConnection
 from evalrun.tracking.layout import RunEntry
 
 log = logging.getLogger(__name__)
+_Training = tuple[str, str, int | None, str | None]  # suite, model, seed, stage: what has its own tokens a step
 
 
 class TokenCounts:
@@ -43,26 +45,33 @@ class TokenCounts:
             TrackingError: the store fails.
         """
         wanted = {_place(cell): cell for cell in cells}
-        wrong: dict[str, list[tuple[RunEntry, Checkpoint, Checkpoint]]] = defaultdict(list)
-        others: dict[str, list[Checkpoint]] = defaultdict(list)  # that were not asked for
+        wrong: dict[_Training, list[tuple[RunEntry, Checkpoint, Checkpoint]]] = defaultdict(list)
+        others: dict[_Training, list[Checkpoint]] = defaultdict(list)  # that were not asked for
         for run in (run for runs in held.values() for run in runs.values()):
             if (before := run.checkpoint) is None:
                 continue
             cell = wanted.get(_place(before))
             if cell is None:
-                others[before.model].append(before)
+                others[_training(before)].append(before)
             elif cell.tokens != before.tokens:
-                wrong[before.model].append((run, before, cell))
-        for model, runs in wrong.items():
+                wrong[_training(before)].append((run, before, cell))
+        for training, runs in wrong.items():
             with self._link.guard("putting tokens right"):
                 for run, _, cell in runs:
                     _recount(self._link, run.run_id, cell)
             _, before, cell = max(runs, key=lambda run: run[2].step)
-            left = {other.step for other in others[model] if _is_counted_otherwise(other, cell)}
+            left = {other.step for other in others[training] if _is_counted_otherwise(other, cell)}
             rest = f"; give its other steps too ({counted(len(left), 'step')} filed as before)" if left else ""
             log.warning(
                 "results of %s were filed with other tokens (step %s: %s, now %s): put right on %s%s.",
-                *(model, cell.step, f"{before.tokens:,}", f"{cell.tokens:,}", counted(len(runs), "run"), rest),
+                *(
+                    model_dirname(cell.model, cell.seed),
+                    cell.step,
+                    f"{before.tokens:,}",
+                    f"{cell.tokens:,}",
+                    counted(len(runs), "run"),
+                    rest,
+                ),
             )
         return bool(wrong)
 
@@ -72,8 +81,12 @@ def _is_counted_otherwise(one: Checkpoint, other: Checkpoint) -> bool:
     return abs(one.tokens * other.step - other.tokens * one.step) > 0.01 * other.tokens * one.step
 
 
-def _place(cell: Checkpoint) -> tuple[str, str, int | None, str | None, int]:
-    return cell.suite, cell.model, cell.seed, cell.stage, cell.step
+def _training(cell: Checkpoint) -> _Training:
+    return cell.suite, cell.model, cell.seed, cell.stage
+
+
+def _place(cell: Checkpoint) -> tuple[_Training, int]:
+    return _training(cell), cell.step
 
 
 def _recount(link: MlflowConnection, run_id: str, counted_now: Checkpoint) -> None:
